@@ -1,0 +1,258 @@
+"""OData ``$metadata`` (CSDL XML) -> entity sets.
+
+Pure: bytes in, dataclasses out. The format is OData CSDL XML 4.0 and 4.01; SAC's own documents
+are not published, so everything that they may leave out or spell differently is accepted:
+namespaces and prefixes of elements, a missing entity container, labels as child or attribute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from tap_sac.errors import SACError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
+
+
+class CSDLError(SACError):
+    """A ``$metadata`` document that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """A column.
+
+    Attributes:
+        name: The name, as rows have it.
+        type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; a type that the
+            document does not explain is ``Edm.Untyped``.
+        precision: Digits in all, of a decimal.
+        scale: Digits behind the point; None if they vary.
+        label: The name for people.
+        is_collection: Whether values are lists of `type`.
+        properties: The parts of a complex type, whose `type` is ``Edm.ComplexType``.
+    """
+
+    name: str
+    type: str
+    precision: int | None = None
+    scale: int | None = None
+    label: str | None = None
+    is_collection: bool = False
+    properties: tuple[Property, ...] = ()
+
+
+@dataclass(frozen=True)
+class EntitySet:
+    """A table: what one URL serves.
+
+    Attributes:
+        name: The name, which is also the last part of its URL.
+        properties: The columns, in the document's order.
+        key: Names of the columns that identify a row; empty if the document names none.
+    """
+
+    name: str
+    properties: tuple[Property, ...]
+    key: tuple[str, ...]
+
+
+def read_csdl(document: bytes) -> list[EntitySet]:
+    """Read the entity sets of a service.
+
+    Args:
+        document: The EDMX document, in any encoding that XML can declare.
+
+    Returns:
+        The sets of the entity container; without a container, one for each entity type.
+
+    Raises:
+        CSDLError: If the document is not XML, has a document type declaration (which OData
+            never has, and attacks need), or contradicts itself.
+    """
+    try:
+        root = fromstring(document, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        msg = f"$metadata is not a readable XML document ({error})"
+        raise CSDLError(msg) from None
+    return _Document(root).entity_sets()
+
+
+class _Document:
+    """The declarations of a document, found by their qualified names."""
+
+    def __init__(self, root: Element) -> None:
+        self._entity_types: dict[str, Element] = {}
+        self._other_types: dict[str, Element] = {}
+        self._labels: dict[str, str] = {}
+        self._aliases: dict[str, str] = {}
+        self._sets: list[Element] = []
+        schemas = [element for element in root.iter() if _local(element.tag) == "Schema"]
+        if not schemas:
+            msg = "$metadata has no Schema element, so it is not an OData document"
+            raise CSDLError(msg)
+        for schema in schemas:
+            if alias := schema.get("Alias"):
+                self._aliases[alias] = schema.get("Namespace", "")
+        for schema in schemas:
+            self._declare(schema)
+
+    def entity_sets(self) -> list[EntitySet]:
+        if not self._sets:
+            return [
+                self._entity_set(element.get("Name", ""), qualified_name)
+                for qualified_name, element in self._entity_types.items()
+                if element.get("Abstract") != "true"
+            ]
+        sets: dict[str, EntitySet] = {}
+        for element in self._sets:
+            name = element.get("Name", "")
+            type_name = self._qualified(element.get("EntityType", ""))
+            if type_name not in self._entity_types:
+                msg = f"$metadata gives the entity set {name!r} the type {type_name!r}, unknown"
+                raise CSDLError(msg)
+            sets[name] = self._entity_set(name, type_name)
+        return list(sets.values())
+
+    def _declare(self, schema: Element) -> None:
+        namespace = schema.get("Namespace", "")
+        for element in schema:
+            kind = _local(element.tag)
+            name = f"{namespace}.{element.get('Name', '')}"
+            if kind == "EntityType":
+                if name in self._entity_types:
+                    msg = f"$metadata declares the entity type {name!r} twice"
+                    raise CSDLError(msg)
+                self._entity_types[name] = element
+            elif kind in {"ComplexType", "EnumType", "TypeDefinition"}:
+                self._other_types[name] = element
+            elif kind == "EntityContainer":
+                self._sets.extend(_children(element, "EntitySet"))
+            elif kind == "Annotations" and (label := _label(element)):
+                target, _, path = element.get("Target", "").partition("/")
+                self._labels[f"{self._qualified(target)}/{path}"] = label
+
+    def _qualified(self, name: str) -> str:
+        namespace, _, local = name.rpartition(".")
+        return f"{self._aliases.get(namespace, namespace)}.{local}"
+
+    def _entity_set(self, name: str, type_name: str) -> EntitySet:
+        properties: dict[str, Property] = {}
+        key: tuple[str, ...] = ()
+        for qualified_name in reversed(self._type_and_bases(type_name, self._entity_types)):
+            element = self._entity_types[qualified_name]
+            for item in self._properties(element, qualified_name, ()):
+                if item.name in properties:
+                    msg = f"$metadata declares the column {item.name!r} of {name!r} twice"
+                    raise CSDLError(msg)
+                properties[item.name] = item
+            references = [
+                reference.get("Name", "")
+                for key_element in _children(element, "Key")
+                for reference in _children(key_element, "PropertyRef")
+            ]
+            key = tuple(dict.fromkeys(references)) or key
+        for column in key:
+            if column not in properties:
+                msg = f"$metadata names {column!r} in the key of {name!r}, which is no column"
+                raise CSDLError(msg)
+        return EntitySet(name, tuple(properties.values()), key)
+
+    def _type_and_bases(self, name: str, types: dict[str, Element]) -> list[str]:
+        """Follow BaseType, from the type itself up to the root."""
+        names = [name]
+        while base := types[names[-1]].get("BaseType"):
+            base = self._qualified(base)
+            if base not in types or base in names:
+                msg = f"$metadata derives {names[-1]!r} from {base!r}, unknown or of itself"
+                raise CSDLError(msg)
+            names.append(base)
+        return names
+
+    def _properties(
+        self, type_element: Element, owner: str, outer: tuple[str, ...]
+    ) -> Iterator[Property]:
+        for element in _children(type_element, "Property"):
+            name = element.get("Name", "")
+            type_name = element.get("Type", "Edm.String")
+            is_collection = type_name.startswith("Collection(") and type_name.endswith(")")
+            if is_collection:
+                type_name = type_name[len("Collection(") : -1]
+            resolved = self._resolve(name, type_name, element, outer)
+            if resolved.type == "Edm.Stream":
+                continue
+            yield dataclasses.replace(
+                resolved,
+                is_collection=is_collection,
+                label=_label(element) or self._labels.get(f"{owner}/{name}"),
+            )
+
+    def _resolve(
+        self, name: str, type_name: str, facets: Element, outer: tuple[str, ...]
+    ) -> Property:
+        """Reduce a type of the document's own to what JSON rows hold.
+
+        Args:
+            name: The column.
+            type_name: Its type, as the document has it.
+            facets: The element that holds precision and scale.
+            outer: The complex types around it; one inside itself ends as Edm.Untyped.
+        """
+        if type_name.startswith("Edm."):
+            return Property(
+                name,
+                type_name,
+                precision=_facet(facets, "Precision"),
+                scale=_facet(facets, "Scale"),
+            )
+        qualified_name = self._qualified(type_name)
+        declared = self._other_types.get(qualified_name)
+        kind = "" if declared is None else _local(declared.tag)
+        if declared is None or qualified_name in outer:
+            return Property(name, "Edm.Untyped")
+        if kind == "EnumType":
+            return Property(name, "Edm.String")
+        if kind == "TypeDefinition":
+            own_facets = facets if facets.get("Precision") or facets.get("Scale") else declared
+            underlying = declared.get("UnderlyingType", "")
+            return self._resolve(name, underlying, own_facets, (*outer, qualified_name))
+        parts = [
+            part
+            for base in reversed(self._type_and_bases(qualified_name, self._other_types))
+            for part in self._properties(self._other_types[base], base, (*outer, qualified_name))
+        ]
+        return Property(name, "Edm.ComplexType", properties=tuple(parts))
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _children(element: Element, name: str) -> Iterator[Element]:
+    return (child for child in element if _local(child.tag) == name)
+
+
+def _facet(element: Element, name: str) -> int | None:
+    """Read a number; ``Scale`` may also be the word ``variable`` or ``floating``."""
+    value = element.get(name, "")
+    return int(value) if value.isascii() and value.isdecimal() else None
+
+
+def _label(element: Element) -> str | None:
+    """Find ``Common.Label``, under any alias of its vocabulary, or SAP's older ``sap:label``."""
+    for annotation in _children(element, "Annotation"):
+        vocabulary, _, term = annotation.get("Term", "").rpartition(".")
+        if term == "Label" and "Common" in vocabulary:
+            texts = [annotation.get("String")]
+            texts += [child.text for child in _children(annotation, "String")]
+            return next((text.strip() for text in texts if text and text.strip()), None)
+    labels = (value for name, value in element.attrib.items() if _local(name) == "label")
+    return next(labels, None)

@@ -1,0 +1,41 @@
+"""Numbers that keep every digit and every trailing zero."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class ExactDecimal(Decimal):
+    """A decimal that prints as it was written: ``0.0000000`` stays so, not ``0E-7``.
+
+    It is made from the text of a JSON number, calculates like any `decimal.Decimal`, and never
+    passes through a float.
+    """
+
+    __slots__ = ("text",)
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Make a decimal from its text.
+
+        Raises:
+            decimal.InvalidOperation: If the text is not a number.
+        """
+        self = super().__new__(cls, text)
+        self.text = str(text)
+        return self
+
+    @override
+    def __str__(self) -> str:
+        return self.text

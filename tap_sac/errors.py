@@ -1,0 +1,217 @@
+"""What can go wrong between the tap and SAC, each told in one sentence.
+
+Every message names the cause and the next step. None ever holds a secret, a token or a
+request body.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import requests
+
+APP_INTEGRATION = "System > Administration > App Integration"
+
+_GRANT_DATA_EXPORT = (
+    f"in SAC, under {APP_INTEGRATION}, give the OAuth client of the setting client_id the access "
+    "'Data Export Service'"
+)
+_CHECK_TENANT = (
+    "check that the setting tenant_url is the address of your SAC tenant "
+    "(some tenants answer on only one of *.hcs.cloud.sap and *.sapanalytics.cloud)"
+)
+
+# SAC's stable error numbers, sent in square brackets at the end of `message`.
+_NEXT_STEP_BY_NUMBER = {
+    1305: _CHECK_TENANT,
+    1402: "run the discovery again, because the key of this entity set has changed",
+    3401: _GRANT_DATA_EXPORT,
+    3707: "run the discovery again, because SAC does not offer this entity set",
+    3905: "switch on Data Audit in the model preferences under Access and Privacy, or deselect "
+    "the stream",
+}
+_NEXT_STEP_BY_STATUS: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "check the settings filters and page_size, and run the discovery again",
+    HTTPStatus.UNAUTHORIZED: "check that the settings tenant_url and token_url belong to the same "
+    "tenant and region",
+    HTTPStatus.FORBIDDEN: _GRANT_DATA_EXPORT + ", and see that it may read the model",
+    HTTPStatus.NOT_FOUND: _CHECK_TENANT + ", and that the model still exists",
+    HTTPStatus.PRECONDITION_FAILED: "leave the model out of the setting models, because SAC does "
+    "not export live-connection models",
+    HTTPStatus.TOO_MANY_REQUESTS: "lower the setting max_parallel_requests, or run at another time",
+}
+_SERVER_FAULT = "run the tap again later, and give SAP the correlation id if it stays"
+
+_NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED}
+
+_NUMBER = re.compile(r"\[(\d{4})\]")
+_LONGEST_MESSAGE = 300
+
+
+class SACError(Exception):
+    """Stops a run: the message says what happened and what to do next."""
+
+
+class TransientError(SACError):
+    """May pass when the request is sent again.
+
+    Attributes:
+        retry_after: Seconds to wait, when the server named them.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        """Keep the wait that the server asked for."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ResponseError(SACError):
+    """SAC refused a request.
+
+    Attributes:
+        status: The HTTP status code.
+        number: SAC's four-digit error number, when the body has one.
+        reason: What SAC said, without the next step.
+    """
+
+    def __init__(self, message: str, *, status: int, number: int | None, reason: str) -> None:
+        """Keep what a caller needs to tell refusals apart."""
+        super().__init__(message)
+        self.status = status
+        self.number = number
+        self.reason = reason
+
+    @property
+    def is_not_exported(self) -> bool:
+        """Whether SAC does not export the thing asked for, while the rest may be fine."""
+        return self.status in _NOT_EXPORTED
+
+
+class UnknownEntitySetError(SACError):
+    """An entity set is in ``$metadata``, but SAC does not serve it."""
+
+
+def response_error(response: requests.Response) -> SACError:
+    """Tell a refusal of SAC from its status and body.
+
+    The body is ``{"error": {"code": <correlation id>, "message": "... [3707]"}}``, where the
+    message may also be ``{"lang": ..., "value": ...}``; a gateway may send HTML or nothing.
+
+    Args:
+        response: An answer that is not a success.
+
+    Returns:
+        A `TransientError` for 429 and 5xx, a `ResponseError` for everything else.
+    """
+    status = response.status_code
+    text, correlation_id = _error_text(response)
+    found = _NUMBER.search(text)
+    number = int(found[1]) if found else None
+    reason = f"{status} {response.reason or ''}".rstrip() + (f", {text!r}" if text else "")
+    if correlation_id:
+        reason += f" (correlation id {correlation_id})"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        next_step = _NEXT_STEP_BY_STATUS.get(status, _SERVER_FAULT)
+        return TransientError(
+            f"SAC answered {reason} to {_request_line(response)}: {next_step}.",
+            retry_after=retry_after(response),
+        )
+    if response.is_redirect:
+        next_step = f"{_CHECK_TENANT}, because it leads to {_origin(response.headers['location'])}"
+    else:
+        next_step = _NEXT_STEP_BY_NUMBER.get(
+            number or 0,
+            _NEXT_STEP_BY_STATUS.get(status, _CHECK_TENANT),
+        )
+    return ResponseError(
+        f"SAC answered {reason} to {_request_line(response)}: {next_step}.",
+        status=status,
+        number=number,
+        reason=reason,
+    )
+
+
+def connection_error(error: requests.RequestException, url: str) -> SACError:
+    """Tell that no whole answer came, with the reason deep inside.
+
+    Returns:
+        A `SACError` for a certificate that is not trusted, else a `TransientError`.
+    """
+    reason = getattr(error.args[0] if error.args else None, "reason", None) or error
+    parts = urlsplit(url)
+    message = f"No answer from {parts.scheme}://{parts.netloc} ({one_line(str(reason))})"
+    if "CERTIFICATE_VERIFY_FAILED" in message:
+        return SACError(
+            f"{message}: name your company's CA bundle in the environment variable "
+            "REQUESTS_CA_BUNDLE.",
+        )
+    return TransientError(
+        f"{message}: check the settings tenant_url and token_url, the network and the proxy.",
+    )
+
+
+def web_page_error(response: requests.Response) -> SACError:
+    """Tell that a page for people came where data was expected, such as a login page."""
+    return SACError(
+        f"A web page came instead of data as the answer to {_request_line(response)}: "
+        f"{_CHECK_TENANT}.",
+    )
+
+
+def looks_like_web_page(response: requests.Response) -> bool:
+    """Tell HTML from JSON by what the body starts with."""
+    return response.content.lstrip()[:1] == b"<"
+
+
+def retry_after(response: requests.Response) -> float | None:
+    """Read Retry-After: seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+
+
+def one_line(text: str) -> str:
+    """Make a server's text fit for a log line."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
+
+
+def _error_text(response: requests.Response) -> tuple[str, str | None]:
+    """Return what the body says, and the correlation id, wherever it is."""
+    from_header = response.headers.get("x-correlationid")
+    try:
+        error = json.loads(response.content)["error"]
+    except (ValueError, TypeError, KeyError):
+        text = "" if looks_like_web_page(response) else response.text
+        return one_line(text), from_header
+    if not isinstance(error, dict):
+        return one_line(str(error)), from_header
+    message: Any = error.get("message", "")
+    if isinstance(message, dict):
+        message = message.get("value", "")
+    code = error.get("code")
+    return one_line(str(message)), one_line(str(code)) if code else from_header
+
+
+def _request_line(response: requests.Response) -> str:
+    request = response.request
+    return f"{request.method} {urlsplit(request.url or '').path}"
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else "another page"
