@@ -1,0 +1,379 @@
+"""A SAC tenant over HTTP: URLs, headers, retries, errors and following pages.
+
+The service is described in SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export
+Service"; paging is that of OData JSON Format 4.0, 4.5.5.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import backoff
+import requests
+
+from tap_sac.decimals import ExactDecimal
+from tap_sac.errors import (
+    ResponseError,
+    SACError,
+    TransientError,
+    connection_error,
+    looks_like_web_page,
+    response_error,
+    web_page_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+    from backoff.types import Details
+
+    from tap_sac.auth import ClientCredentialsAuthenticator
+
+_Result = TypeVar("_Result")
+ResponseObserver = Callable[[requests.Response], None]
+
+logger = logging.getLogger(__name__)
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST_BACKOFF_SECONDS = 60
+_MODELS_NAMESPACE = "sac"
+_SAFE_IN_QUERY = "(),':*@$/"
+_TRY_LATER = "run the tap again later"
+_REPORT_TO_SAP = "report it to SAP support, because the answer breaks the OData protocol"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A model, or another thing that SAC exports, such as a public dimension.
+
+    Attributes:
+        namespace_id: ``sac`` for models.
+        provider_id: Its id: opaque, and its case matters.
+        name: Its name, which others may share.
+    """
+
+    namespace_id: str
+    provider_id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer of an entity set.
+
+    Attributes:
+        rows: JSON objects; numbers with a point are `ExactDecimal`.
+        next_url: Where the next page is; None at the end.
+    """
+
+    rows: list[dict[str, Any]]
+    next_url: str | None
+
+
+def tenant_origin(tenant_url: str, setting: str = "tenant_url") -> str:
+    """Reduce what a user pastes to scheme, host and port.
+
+    A path or trailing slash is dropped, a missing scheme is https.
+
+    Args:
+        tenant_url: Such as ``https://acme.eu10.hcs.cloud.sap/``.
+        setting: Where it comes from, for the error.
+
+    Raises:
+        SACError: If there is no host, or credentials would travel in clear text.
+    """
+    text = tenant_url.strip()
+    parts = urlsplit(text if "://" in text else f"https://{text}")
+    host = parts.hostname
+    if not host or parts.scheme not in _DEFAULT_PORTS or parts.username:
+        msg = f"The setting {setting} is no address: write it like https://acme.eu10.hcs.cloud.sap."
+        raise SACError(msg)
+    if parts.scheme == "http" and not _is_loopback(host):
+        msg = (
+            f"The setting {setting} would send credentials in clear text: write it with https "
+            "instead of http."
+        )
+        raise SACError(msg)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class SACClient:
+    """Makes every call to one tenant, from any number of threads."""
+
+    def __init__(
+        self,
+        origin: str,
+        *,
+        session: requests.Session,
+        authenticator: ClientCredentialsAuthenticator,
+        request_timeout: float,
+        max_tries: int,
+    ) -> None:
+        """Make a client; nothing is requested yet.
+
+        Args:
+            origin: Scheme, host and port (`tenant_origin`).
+            session: Sends the requests, and holds the User-Agent.
+            authenticator: Puts the bearer token on them.
+            request_timeout: Seconds without a byte before a request counts as failed.
+            max_tries: How often a request is sent at most.
+        """
+        self._origin = origin
+        self._service_root = f"{origin}/api/v1/dataexport"
+        self._session = session
+        self._authenticator = authenticator
+        self._request_timeout = request_timeout
+        self._retry = backoff.on_exception(
+            _waits,
+            TransientError,
+            max_tries=max_tries,
+            jitter=None,
+            on_backoff=_log_retry,
+            logger=None,
+        )
+
+    def providers(self) -> list[Provider]:
+        """List the models, and the like, of every namespace."""
+        providers = (
+            Provider(
+                namespace_id=str(row["NamespaceID"]),
+                provider_id=str(row["ProviderID"]),
+                name=str(row.get("ProviderName") or ""),
+            )
+            for page in self.provider_pages()
+            for row in page.rows
+            if row.get("NamespaceID") and row.get("ProviderID")
+        )
+        return list(dict.fromkeys(providers))
+
+    def provider_pages(
+        self, query: Mapping[str, str] | None = None, on_response: ResponseObserver | None = None
+    ) -> Iterator[Page]:
+        """Read the providers of every namespace.
+
+        A namespace that SAC lists but does not serve is left out with a warning: the newer ones
+        (public dimensions, currencies, units) answer 404 on some tenants.
+
+        Raises:
+            SACError: If the models' own namespace cannot be read.
+        """
+        administration = f"{self._service_root}/administration"
+        namespaces = [
+            str(row["NamespaceID"])
+            for page in self.pages(f"{administration}/Namespaces", on_response)
+            for row in page.rows
+            if row.get("NamespaceID")
+        ]
+        for namespace in namespaces:
+            literal = _path_segment(namespace.replace("'", "''"))
+            url = f"{administration}/Namespaces(NamespaceID='{literal}')/Providers"
+            try:
+                yield from self.pages(with_query(url, query or {}), on_response)
+            except ResponseError as error:
+                if namespace == _MODELS_NAMESPACE or not error.is_not_exported:
+                    raise
+                logger.warning("Skipping the namespace %s: %s", namespace, error)
+
+    def metadata(self, provider: Provider) -> bytes:
+        """Read the CSDL document of a model."""
+        return self._get(
+            f"{self._provider_root(provider)}/$metadata", "application/xml", _metadata_document
+        )
+
+    def entity_set_url(self, provider: Provider, entity_set: str) -> str:
+        """Tell where the rows of an entity set are."""
+        return f"{self._provider_root(provider)}/{_path_segment(entity_set)}"
+
+    def pages(self, url: str, on_response: ResponseObserver | None = None) -> Iterator[Page]:
+        """Follow an entity set from its first page to its last.
+
+        Each page is requested when the one before it has been consumed, at exactly the URL that
+        the server gave for it.
+
+        Args:
+            url: The first page.
+            on_response: Told of each answer, also of those that are not a success.
+
+        Raises:
+            SACError: If SAC refuses, a link leads away from the tenant or in a circle, or an
+                answer is no page.
+        """
+        seen = set()
+        next_url: str | None = url
+        while next_url:
+            if next_url in seen:
+                msg = (
+                    f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never "
+                    f"end: {_REPORT_TO_SAP}."
+                )
+                raise SACError(msg)
+            seen.add(next_url)
+            page = self._get(next_url, "application/json", self._read_page, on_response)
+            yield page
+            next_url = page.next_url
+
+    def _provider_root(self, provider: Provider) -> str:
+        namespace, model = _path_segment(provider.namespace_id), _path_segment(provider.provider_id)
+        return f"{self._service_root}/providers/{namespace}/{model}"
+
+    def _get(
+        self,
+        url: str,
+        accept: str,
+        read: Callable[[requests.Response], _Result],
+        on_response: ResponseObserver | None = None,
+    ) -> _Result:
+        """Request and read, both again if either fails for a reason that may pass."""
+
+        def attempt() -> _Result:
+            response = self._send(url, accept, on_response)
+            if response.status_code == HTTPStatus.UNAUTHORIZED:
+                self._authenticator.expire(response.request)
+                response = self._send(url, accept, on_response)
+            if response.status_code != HTTPStatus.OK:
+                raise response_error(response)
+            return read(response)
+
+        return self._retry(attempt)()
+
+    def _send(
+        self, url: str, accept: str, on_response: ResponseObserver | None
+    ) -> requests.Response:
+        request = self._session.prepare_request(
+            requests.Request(
+                "GET",
+                url,
+                headers={"Accept": accept, "x-sap-sac-custom-auth": "true"},
+                auth=self._authenticator,
+            ),
+        )
+        # requests would rewrite some of the escapes in a link that is opaque to us.
+        request.url = url
+        settings = self._session.merge_environment_settings(url, {}, None, None, None)
+        try:
+            response = self._session.send(
+                request, timeout=self._request_timeout, allow_redirects=False, **settings
+            )
+        except requests.RequestException as error:
+            raise connection_error(error, url) from None
+        if on_response:
+            on_response(response)
+        return response
+
+    def _read_page(self, response: requests.Response) -> Page:
+        try:
+            body = json.loads(
+                response.content, parse_float=ExactDecimal, parse_constant=_refuse_constant
+            )
+        except (ValueError, RecursionError) as error:
+            if looks_like_web_page(response):
+                raise web_page_error(response) from None
+            msg = f"{_answer_of(response)} is damaged or was cut short ({error}): {_TRY_LATER}."
+            raise TransientError(msg) from None
+        rows = body.get("value") if isinstance(body, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            msg = f"{_answer_of(response)} is not a page of rows: {_REPORT_TO_SAP}."
+            raise SACError(msg)
+        announced = str(body.get("@des.entitiesInPage", ""))
+        if announced.isdecimal() and len(rows) < int(announced):
+            msg = (
+                f"{_answer_of(response)} has {len(rows)} rows of {announced} announced: "
+                f"{_TRY_LATER}."
+            )
+            raise TransientError(msg)
+        link = annotation(body, "nextLink")
+        return Page(rows, self._resolve(link, response) if link else None)
+
+    def _resolve(self, link: str, response: requests.Response) -> str:
+        """Make a link absolute, and keep the bearer token from another server."""
+        page_url = response.request.url or ""
+        url = link if urlsplit(link).scheme else urljoin(page_url, link)
+        if _server(url) != _server(self._origin):
+            msg = (
+                f"{_answer_of(response)} continues on another server, "
+                f"{urlsplit(url).scheme}://{urlsplit(url).netloc}, which must not see the token: "
+                "check the setting tenant_url."
+            )
+            raise SACError(msg)
+        return url
+
+
+def with_query(url: str, options: Mapping[str, str]) -> str:
+    """Add query options: blanks as ``%20``, never ``+``; ``$`` in names as it is."""
+    if not options:
+        return url
+    pairs = (f"{name}={quote(value, safe=_SAFE_IN_QUERY)}" for name, value in options.items())
+    return f"{url}?{'&'.join(pairs)}"
+
+
+def annotation(body: Mapping[str, Any], name: str) -> str | None:
+    """Find a control information by name, with or without ``odata.``, in any case.
+
+    SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``).
+    """
+    spellings = {f"@odata.{name}".lower(), f"@{name}".lower()}
+    found = (value for key, value in body.items() if key.lower() in spellings)
+    return next((value for value in found if isinstance(value, str) and value), None)
+
+
+def _path_segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    if "@" in parts.netloc or "\\" in parts.netloc:  # Parsers do not agree on such hosts.
+        return parts.scheme, None, None
+    try:
+        return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return parts.scheme, None, None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _metadata_document(response: requests.Response) -> bytes:
+    start = response.content[:1000].lower()
+    if b"<html" in start or b"<!doctype html" in start:
+        raise web_page_error(response)
+    return response.content
+
+
+def _answer_of(response: requests.Response) -> str:
+    return f"SAC's answer to GET {urlsplit(response.request.url or '').path}"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    msg = f"{name} is no JSON"
+    raise ValueError(msg)
+
+
+def _waits() -> Generator[float, TransientError, None]:
+    """Wait longer each time, or as long as the server asks for."""
+    exponential = backoff.expo(max_value=_LONGEST_BACKOFF_SECONDS)
+    next(exponential)
+    error = yield 0
+    while True:
+        wait = backoff.random_jitter(next(exponential))
+        error = yield wait if error.retry_after is None else error.retry_after
+
+
+def _log_retry(details: Details) -> None:
+    logger.warning(
+        "%s Trying again in %.1f seconds (%d tries so far).",
+        details["exception"],
+        details["wait"],
+        details["tries"],
+    )
