@@ -1,0 +1,130 @@
+"""Stream names: snake_case, unique, and the same in whatever order SAC lists things."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from tap_sac.client import Provider
+
+_Named = TypeVar("_Named")
+
+
+def snake_case(text: str) -> str:
+    """Write a name in lower-case ASCII letters, digits and single underscores.
+
+    ``CostCenterMaster`` -> ``cost_center_master``, ``XX_COSTCENTERMaster`` ->
+    ``xx_costcenter_master``, ``Größe (EUR)`` -> ``grosse_eur``. May be empty.
+    """
+    text = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    text = text.encode("ascii", "ignore").decode()
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def model_prefixes(providers: Iterable[Provider], *, by_id: bool) -> dict[Provider, str]:
+    """Find what the streams of each model are called after.
+
+    Models whose names become the same all get their ids appended.
+
+    Args:
+        providers: All models of the tenant, not only those that are read: the names must not
+            change with the settings.
+        by_id: Whether to use ids alone, which survive a renaming in SAC.
+    """
+
+    def candidates(provider: Provider) -> Sequence[str]:
+        model_id = snake_id(provider.provider_id)
+        name = "" if by_id else snake_case(provider.name)
+        named = [name, f"{name}_{model_id}"] if name else [model_id]
+        return [*named, f"{named[-1]}_{_digest(provider.namespace_id, provider.provider_id)}"]
+
+    return _unique(providers, candidates, _taken_once)
+
+
+def stream_names(
+    prefixes: Mapping[Provider, str], entity_sets: Iterable[tuple[Provider, str]]
+) -> dict[tuple[Provider, str], str]:
+    """Name the streams: ``{model}_{entity_set}``.
+
+    The model of a stream is the one with the longest prefix that fits (`model_of`). A name that
+    would seem to be another model's gets the id of its own model.
+
+    Args:
+        prefixes: All models of the tenant (`model_prefixes`).
+        entity_sets: Pairs of a model and the name of one of its entity sets.
+    """
+    models = {prefix: provider for provider, prefix in prefixes.items()}
+
+    def candidates(entity_set: tuple[Provider, str]) -> Sequence[str]:
+        provider, set_name = entity_set
+        digest = _digest(provider.namespace_id, provider.provider_id, set_name)
+        prefix, suffix = prefixes[provider], snake_case(set_name) or digest
+        with_id = f"{prefix}_{snake_id(provider.provider_id)}_{suffix}"
+        return [f"{prefix}_{suffix}", with_id, f"{prefix}_{digest}"]
+
+    def belongs_to_its_model(entity_set: tuple[Provider, str], name: str) -> bool:
+        return model_of(models, name) == entity_set[0]
+
+    return _unique(
+        entity_sets,
+        candidates,
+        lambda item, name, counts: (
+            _taken_once(item, name, counts) and belongs_to_its_model(item, name)
+        ),
+    )
+
+
+def model_of(models: Mapping[str, Provider], stream_name: str) -> Provider | None:
+    """Find the model that a stream name belongs to, without asking SAC.
+
+    Args:
+        models: The models of the tenant by prefix.
+        stream_name: The name, as `stream_names` gave it.
+    """
+    words = stream_name.split("_")
+    prefixes = ("_".join(words[:count]) for count in range(len(words) - 1, 0, -1))
+    return next((models[prefix] for prefix in prefixes if prefix in models), None)
+
+
+def snake_id(model_id: str) -> str:
+    """Write an id as part of a stream name, without splitting it into words."""
+    return snake_case(model_id.lower())
+
+
+def _taken_once(_: object, name: str, counts: Counter[str]) -> bool:
+    return counts[name] == 1
+
+
+def _unique(
+    items: Iterable[_Named],
+    candidates: Callable[[_Named], Sequence[str]],
+    accepts: Callable[[_Named, str, Counter[str]], bool],
+) -> dict[_Named, str]:
+    """Give each item the first of its candidates that none contests.
+
+    All items with a contested name move on to their next candidate together, so the order of
+    the items does not matter. The last candidate of each is unique by itself.
+    """
+    options = {item: list(candidates(item)) for item in items}
+    while True:
+        counts = Counter(names[0] for names in options.values())
+        contested = [
+            names
+            for item, names in options.items()
+            if len(names) > 1 and not accepts(item, names[0], counts)
+        ]
+        if not contested:
+            return {item: names[0] for item, names in options.items()}
+        for names in contested:
+            del names[0]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:10]

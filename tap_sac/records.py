@@ -1,0 +1,285 @@
+"""Rows of an entity set -> Singer: the JSON Schema of a table, and its records.
+
+How values of each Edm type look in JSON is in OData JSON Format 4.0, 7.1.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk.singerlib.json import serialize_json
+
+from tap_sac.decimals import ExactDecimal
+from tap_sac.errors import SACError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from tap_sac.csdl import EntitySet, Property
+
+    Convert = Callable[[Any], Any]
+    Row = Mapping[str, Any]
+    Record = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+SINGER_DECIMAL = "x-singer.decimal"
+
+_SPATIAL = ("Edm.Geography", "Edm.Geometry")
+_STRING = {"type": "string"}
+_NUMBER = {"type": "number"}
+_SCHEMAS: dict[str, dict[str, str]] = {
+    "Edm.Boolean": {"type": "boolean"},
+    "Edm.Byte": {"type": "integer"},
+    "Edm.SByte": {"type": "integer"},
+    "Edm.Int16": {"type": "integer"},
+    "Edm.Int32": {"type": "integer"},
+    "Edm.Int64": {"type": "integer"},
+    "Edm.Decimal": _NUMBER,
+    "Edm.Double": _NUMBER,
+    "Edm.Single": _NUMBER,
+    "Edm.Date": {"type": "string", "format": "date"},
+    "Edm.DateTimeOffset": {"type": "string", "format": "date-time"},
+    "Edm.TimeOfDay": {"type": "string", "format": "time"},
+    "Edm.Guid": {"type": "string", "format": "uuid"},
+}
+_NUMBER_TEXT = re.compile(r"\+?(-?)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
+_INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
+_MOST_INTEGER_DIGITS = 20
+_LONGEST_VALUE_SHOWN = 40
+
+
+def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str, Any]:
+    """Describe the records of an entity set.
+
+    Everything but the key is nullable. Decimals have no ``multipleOf``, which validators in
+    targets cannot check at 31 digits.
+
+    Args:
+        entity_set: The columns and the key.
+        use_singer_decimal: Whether decimals are strings with precision and scale.
+    """
+    properties = {}
+    for column in entity_set.properties:
+        schema = _column_schema(column, use_singer_decimal=use_singer_decimal)
+        properties[column.name] = schema if column.name in entity_set.key else _nullable(schema)
+    return {"type": "object", "properties": properties}
+
+
+def add_decimal_facets(schema: dict[str, Any], entity_set: EntitySet) -> None:
+    """Put back precision and scale of `SINGER_DECIMAL` columns.
+
+    The SDK's schema objects lose them on the way, and a warehouse that assumes scale 0 for a
+    decimal without one would cut off the cents.
+    """
+    for column in entity_set.properties:
+        column_schema = schema["properties"].get(column.name)
+        if column_schema and column_schema.get("format") == SINGER_DECIMAL:
+            column_schema.update(_facets(column))
+
+
+class RecordMaker:
+    """Turns the rows of a page into records that fit the schema."""
+
+    def __init__(
+        self, entity_set: EntitySet, schema: Mapping[str, Any], columns: Collection[str]
+    ) -> None:
+        """Prepare a conversion for each column.
+
+        Args:
+            entity_set: What `$metadata` says of the rows.
+            schema: What was said of the records; it decides how decimals are written.
+            columns: The columns that records have.
+        """
+        self._entity_set = entity_set
+        self._known = {column.name for column in entity_set.properties}
+        self._converts = {
+            column.name: _converter(column, schema["properties"][column.name])
+            for column in entity_set.properties
+            if column.name in columns
+        }
+        self._key = [name for name in entity_set.key if name in self._converts]
+        self._reported: set[str] = set()
+
+    def records(self, rows: Iterable[Row]) -> Iterator[Record]:
+        """Make records; a column that a row does not have is null.
+
+        Raises:
+            SACError: If a value is not of its column's type, or a key column has none.
+        """
+        for row in rows:
+            record = {}
+            for name, convert in self._converts.items():
+                value = row.get(name)
+                try:
+                    record[name] = None if value is None else convert(value)
+                except (ValueError, TypeError, AttributeError):
+                    raise self._value_error(name, value) from None
+            for name in self._key:
+                if record[name] is None:
+                    raise self._missing_key_error(name)
+            if not row.keys() <= self._known:
+                self._report_unknown(row)
+            yield record
+
+    def _value_error(self, name: str, value: object) -> SACError:
+        declared = next(item.type for item in self._entity_set.properties if item.name == name)
+        shown = repr(value)[:_LONGEST_VALUE_SHOWN]
+        return SACError(
+            f"The column {name} of {self._entity_set.name} holds {shown}, which is no {declared}, "
+            "as $metadata says: run the discovery again, and deselect the column if it stays.",
+        )
+
+    def _missing_key_error(self, name: str) -> SACError:
+        return SACError(
+            f"A row of {self._entity_set.name} has no value in its key column {name}: run the "
+            "discovery again, and report it to SAP support if it stays.",
+        )
+
+    def _report_unknown(self, row: Row) -> None:
+        unknown = {name for name in row.keys() - self._known if "@" not in name}
+        if new := sorted(unknown - self._reported):
+            self._reported.update(new)
+            logger.warning(
+                "Leaving out columns of %s that $metadata does not have: %s",
+                self._entity_set.name,
+                ", ".join(new),
+            )
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _column_schema(column: Property, *, use_singer_decimal: bool) -> dict[str, Any]:
+    schema: dict[str, Any]
+    if column.type == "Edm.ComplexType":
+        schema = {
+            "type": "object",
+            "properties": {
+                part.name: _nullable(_column_schema(part, use_singer_decimal=use_singer_decimal))
+                for part in column.properties
+            },
+        }
+    elif column.type == "Edm.Decimal" and use_singer_decimal:
+        schema = {"type": "string", "format": SINGER_DECIMAL, **_facets(column)}
+    elif column.type.startswith(_SPATIAL):
+        schema = {"type": "object"}
+    else:
+        schema = dict(_SCHEMAS.get(column.type, _STRING))
+    if column.is_collection:
+        schema = {"type": "array", "items": schema}
+    return {**schema, "title": column.label} if column.label else schema
+
+
+def _facets(column: Property) -> dict[str, int]:
+    facets = {"precision": column.precision, "scale": column.scale}
+    return {name: digits for name, digits in facets.items() if digits is not None}
+
+
+def _converter(column: Property, schema: Mapping[str, Any]) -> Convert:
+    """Find the function that turns a value, other than null, into its record form."""
+    if column.is_collection:
+        convert_item = _single_converter(column, schema.get("items", {}))
+        return lambda values: [
+            None if value is None else convert_item(value) for value in _as_list(values)
+        ]
+    return _single_converter(column, schema)
+
+
+def _single_converter(column: Property, schema: Mapping[str, Any]) -> Convert:
+    if column.type == "Edm.ComplexType":
+        parts = {
+            part.name: _converter(part, part_schema)
+            for part in column.properties
+            if (part_schema := schema.get("properties", {}).get(part.name)) is not None
+        }
+        return lambda values: {
+            name: None if (value := values.get(name)) is None else convert(value)
+            for name, convert in parts.items()
+        }
+    if column.type == "Edm.Decimal" and "string" in schema.get("type", ()):
+        return lambda value: str(_as_number(value))
+    if column.type.startswith(_SPATIAL):
+        return _as_object
+    return _CONVERTERS.get(column.type, _as_json_text)
+
+
+def _as_list(values: object) -> list[Any]:
+    if not isinstance(values, list):
+        raise TypeError
+    return values
+
+
+def _as_boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _as_integer(value: object) -> int:
+    """Accept a number, or a string of digits (IEEE754Compatible)."""
+    if isinstance(value, str) and _INTEGER_TEXT.fullmatch(value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if (
+        isinstance(value, ExactDecimal)
+        and value.adjusted() < _MOST_INTEGER_DIGITS
+        and value == value.to_integral_value()
+    ):
+        return int(value)
+    raise TypeError
+
+
+def _as_number(value: object) -> ExactDecimal | int:
+    """Accept a number, or a string that is one; NaN and INF are none."""
+    if isinstance(value, str) and (match := _NUMBER_TEXT.fullmatch(value)):
+        return ExactDecimal(match[1] + match[2])
+    if isinstance(value, (ExactDecimal, int)) and not isinstance(value, bool):
+        return value
+    raise TypeError
+
+
+def _as_text(value: object) -> str:
+    """Accept a string, or a number whose digits are the text, such as the month 202401."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (ExactDecimal, int)) and not isinstance(value, bool):
+        return str(value)
+    raise TypeError
+
+
+def _as_object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError
+    return value
+
+
+def _as_json_text(value: object) -> str:
+    """Write what has no type of its own as JSON."""
+    return value if isinstance(value, str) else serialize_json(value)
+
+
+_CONVERTERS: dict[str, Convert] = {
+    **dict.fromkeys(
+        ("Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"),
+        _as_integer,
+    ),
+    **dict.fromkeys(("Edm.Decimal", "Edm.Double", "Edm.Single"), _as_number),
+    **dict.fromkeys(
+        (
+            "Edm.String",
+            "Edm.Binary",
+            "Edm.Date",
+            "Edm.DateTimeOffset",
+            "Edm.Duration",
+            "Edm.Guid",
+            "Edm.TimeOfDay",
+        ),
+        _as_text,
+    ),
+    "Edm.Boolean": _as_boolean,
+}

@@ -1,0 +1,430 @@
+"""TapSAC: the settings, and which models become which streams."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import requests
+import singer_sdk.typing as th
+from requests.adapters import HTTPAdapter
+from singer_sdk import Tap
+from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand
+
+from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
+from tap_sac.client import SACClient, tenant_origin
+from tap_sac.csdl import CSDLError, read_csdl
+from tap_sac.errors import ResponseError, SACError
+from tap_sac.naming import model_of, model_prefixes, stream_names
+from tap_sac.streams import PROVIDERS_STREAM_NAME, EntitySetStream, ProvidersStream, SACStream
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import click
+    from jsonschema import ValidationError
+
+    from tap_sac.client import Provider
+    from tap_sac.csdl import EntitySet
+
+_MOST_NEAR_MISSES = 3
+
+
+class TapSAC(Tap):
+    """Singer tap for SAP Analytics Cloud (SAC), through its Data Export Service."""
+
+    name = "tap-sac"
+    dynamic_catalog = True
+
+    config_jsonschema = th.PropertiesList(
+        th.Property(
+            "tenant_url",
+            th.StringType,
+            title="Tenant URL",
+            description="Address of the SAC tenant, such as https://acme.eu10.hcs.cloud.sap.",
+        ),
+        th.Property(
+            "token_url",
+            th.StringType,
+            title="Token URL",
+            description=(
+                "The Token URL that SAC shows under System > Administration > App Integration. "
+                "Derived from tenant_url for hosts like <tenant>.<dc>.hcs.cloud.sap and "
+                "<tenant>.<dc>.sapanalytics.cloud."
+            ),
+        ),
+        th.Property(
+            "client_id",
+            th.StringType,
+            secret=True,
+            title="Client ID",
+            description="Id of an OAuth client with the access 'Data Export Service'.",
+        ),
+        th.Property(
+            "client_secret",
+            th.StringType,
+            secret=True,
+            title="Client secret",
+            description="Secret of the OAuth client.",
+        ),
+        th.Property(
+            "token_endpoint_auth_method",
+            th.StringType,
+            allowed_values=["client_secret_basic", "client_secret_post"],
+            default="client_secret_basic",
+            title="Token endpoint auth method",
+            description=(
+                "How the OAuth client names itself: in the Basic header or in the body of the "
+                "token request."
+            ),
+        ),
+        th.Property(
+            "models",
+            th.ArrayType(th.StringType),
+            title="Models",
+            description="Ids, names or globs (* and ?) of the models to read. All if not set.",
+        ),
+        th.Property(
+            "filters",
+            th.ObjectType(additional_properties=th.StringType),
+            title="Filters",
+            description=(
+                "OData filters that SAC applies, by stream name or glob: "
+                '{"*_fact_data": "Version eq \'public.Actual\'"}. Several that fit one stream '
+                "must all hold."
+            ),
+        ),
+        th.Property(
+            "page_size",
+            th.IntegerType(minimum=1),
+            title="Page size",
+            description="Rows per page. SAC chooses if not set.",
+        ),
+        th.Property(
+            "stream_naming",
+            th.StringType,
+            allowed_values=["name", "id"],
+            default="name",
+            title="Stream naming",
+            description="What the streams of a model are called after: its name or its id.",
+        ),
+        th.Property(
+            "use_singer_decimal",
+            th.BooleanType,
+            default=False,
+            title="Use Singer decimal",
+            description=(
+                "Write decimals as strings with the format x-singer.decimal, precision and "
+                "scale, for targets that would turn numbers into floats."
+            ),
+        ),
+        th.Property(
+            "request_timeout",
+            th.IntegerType(minimum=1),
+            default=300,
+            title="Request timeout",
+            description="Seconds without a byte before a request counts as failed.",
+        ),
+        th.Property(
+            "backoff_max_tries",
+            th.IntegerType(minimum=1),
+            default=8,
+            title="Backoff max tries",
+            description="How often a request is sent at most.",
+        ),
+        th.Property(
+            "max_parallel_requests",
+            th.IntegerType(minimum=1),
+            default=4,
+            title="Max parallel requests",
+            description="How many requests are under way at once at most.",
+        ),
+        th.Property(
+            "demo",
+            th.BooleanType,
+            default=False,
+            title="Demo",
+            description=(
+                "Read the built-in sample tenant instead of SAC. No other setting is needed."
+            ),
+        ),
+        th.Property(
+            "user_agent",
+            th.StringType,
+            title="User agent",
+            description="The User-Agent header. tap-sac and its version if not set.",
+        ),
+        th.Property(
+            "emit_activate_version_messages",
+            th.BooleanType,
+            default=True,
+            title="Emit ACTIVATE_VERSION messages",
+            description=(
+                "Let targets remove rows that are no longer in SAC: after the last row of a "
+                "complete read, never before."
+            ),
+        ),
+    ).to_dict()
+
+    @override
+    def discover_streams(self) -> Sequence[SACStream]:
+        """Find the streams: the providers, and each entity set of each model.
+
+        With a catalog, only the models that have a stream selected in it are asked.
+
+        Raises:
+            SACError: If SAC refuses, a setting matches nothing, or nothing at all can be read.
+        """
+        providers = self._client.providers()
+        prefixes = model_prefixes(providers, by_id=self.config["stream_naming"] == "id")
+        chosen = self._choose(providers)
+        wanted = self._selected_in_catalog()
+        if wanted is not None:
+            models = {prefix: provider for provider, prefix in prefixes.items()}
+            owners = {model_of(models, name) for name in wanted - {PROVIDERS_STREAM_NAME}}
+            chosen = [provider for provider in chosen if provider in owners]
+        entity_sets = self._read_entity_sets(chosen)
+        names = stream_names(prefixes, [(provider, item.name) for provider, item in entity_sets])
+        filters = self._filters([PROVIDERS_STREAM_NAME, *names.values()])
+        streams: list[SACStream] = [
+            EntitySetStream(
+                self,
+                name=(name := names[provider, entity_set.name]),
+                provider=provider,
+                entity_set=entity_set,
+                client=self._client,
+                odata_filter=filters[name],
+            )
+            for provider, entity_set in entity_sets
+        ]
+        self._check_catalog_is_met(wanted, {PROVIDERS_STREAM_NAME, *names.values()})
+        providers_filter = filters[PROVIDERS_STREAM_NAME]
+        return [ProvidersStream(self, client=self._client, odata_filter=providers_filter), *streams]
+
+    @property
+    @override
+    def catalog_dict(self) -> dict[str, Any]:
+        catalog = super().catalog_dict
+        for entry in catalog["streams"]:
+            stream = self.streams[entry["tap_stream_id"]]
+            if isinstance(stream, SACStream):
+                stream.add_decimal_facets(entry["schema"])
+        return catalog
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        return _OneSentenceCommand(
+            name=command.name,
+            callback=command.callback,
+            params=command.params,
+            help=command.help,
+            context_settings=command.context_settings,
+            logger=cls.logger,
+        )
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Check the settings, with messages that never show a value, which may be a secret."""
+        unset = [name for name, value in self._config.items() if value is None or value == ""]
+        for name in unset:
+            del self._config[name]
+        self.append_builtin_config(self.config_jsonschema)
+        validator = JSONSchemaValidator(self.config_jsonschema)
+        errors = [_config_error(error) for error in validator.iter_errors(self._config)]
+        if not self._config.get("demo"):
+            errors += [
+                f"The setting {name} is missing: set it, or set demo to true to read the sample "
+                "tenant."
+                for name in ("tenant_url", "client_id", "client_secret")
+                if name not in self._config
+            ]
+        if errors and raise_errors:
+            msg = "Config validation failed"
+            raise ConfigValidationError(msg, errors=errors, schema=self.config_jsonschema)
+        return errors
+
+    @cached_property
+    def _client(self) -> SACClient:
+        settings = dict(self.config)
+        session = requests.Session()
+        if settings["demo"]:
+            from tap_sac import demo  # noqa: PLC0415  (only where the setting asks for it)
+
+            settings |= demo.sample_tenant().settings
+            session.trust_env = False  # A proxy cannot reach the loopback of this machine.
+        session.headers["User-Agent"] = settings.get(
+            "user_agent", f"{self.name}/{self.plugin_version}"
+        )
+        adapter = HTTPAdapter(pool_maxsize=settings["max_parallel_requests"])
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, adapter)
+        origin = tenant_origin(settings["tenant_url"])
+        token_url = settings.get("token_url") or derive_token_url(origin)
+        tenant_origin(token_url, "token_url")
+        return SACClient(
+            origin,
+            session=session,
+            authenticator=ClientCredentialsAuthenticator(
+                token_url=token_url,
+                client_id=settings["client_id"],
+                client_secret=settings["client_secret"],
+                auth_method=settings["token_endpoint_auth_method"],
+                session=session,
+                timeout=settings["request_timeout"],
+            ),
+            request_timeout=settings["request_timeout"],
+            max_tries=settings["backoff_max_tries"],
+        )
+
+    def _choose(self, providers: Sequence[Provider]) -> list[Provider]:
+        """Pick the models that the setting `models` names."""
+        entries = self.config.get("models")
+        if not entries:
+            return list(providers)
+        chosen = set()
+        for entry in entries:
+            matching = [item for item in providers if _matches(entry, item.provider_id, item.name)]
+            if not matching:
+                labels = [label for item in providers for label in (item.name, item.provider_id)]
+                msg = (
+                    f"The setting models has {entry!r}, {_matches_nothing('model', entry, labels)}"
+                )
+                raise SACError(msg)
+            chosen.update(matching)
+        return [provider for provider in providers if provider in chosen]
+
+    def _selected_in_catalog(self) -> set[str] | None:
+        """Name the streams that the catalog selects; None without a catalog."""
+        if self.input_catalog is None:
+            return None
+        return {
+            name
+            for name, entry in self.input_catalog.items()
+            if entry.metadata.resolve_selection().get((), True)
+        }
+
+    def _read_entity_sets(self, providers: Sequence[Provider]) -> list[tuple[Provider, EntitySet]]:
+        """Read the metadata of several models at a time; skip those that SAC does not export."""
+        with ThreadPoolExecutor(self.config["max_parallel_requests"]) as executor:
+            results = executor.map(self._entity_sets_or_reason, providers)
+            found = list(zip(providers, results, strict=True))
+        reasons = [result for _, result in found if isinstance(result, ResponseError)]
+        if providers and len(reasons) == len(providers):
+            msg = f"None of the {len(providers)} models can be read. {reasons[0]}"
+            raise SACError(msg)
+        return [
+            (provider, entity_set)
+            for provider, result in found
+            if not isinstance(result, ResponseError)
+            for entity_set in result
+        ]
+
+    def _entity_sets_or_reason(self, provider: Provider) -> list[EntitySet] | ResponseError:
+        label = f"{provider.name!r} ({provider.provider_id})"
+        try:
+            return read_csdl(self._client.metadata(provider))
+        except ResponseError as error:
+            if not error.is_not_exported:
+                raise
+            self.logger.warning("Skipping the model %s: %s", label, error)
+            return error
+        except CSDLError as error:
+            msg = (
+                f"The model {label} cannot be read, because {error}: leave it out of the setting "
+                "models, and report it to SAP support."
+            )
+            raise SACError(msg) from None
+
+    def _filters(self, stream_names: Iterable[str]) -> dict[str, str | None]:
+        """Find the filter of each stream.
+
+        Raises:
+            SACError: If a glob matches no stream, neither of SAC nor of the catalog.
+        """
+        filters = self.config.get("filters") or {}
+        names = list(stream_names)
+        known = {*names, *(self.input_catalog or ())}
+        for pattern in filters:
+            if not any(_matches(pattern, name) for name in known):
+                msg = (
+                    f"The setting filters has {pattern!r}, "
+                    f"{_matches_nothing('stream', pattern, sorted(known))}"
+                )
+                raise SACError(msg)
+        return {
+            name: _all_of([text for pattern, text in filters.items() if _matches(pattern, name)])
+            for name in names
+        }
+
+    def _check_catalog_is_met(self, wanted: set[str] | None, offered: set[str]) -> None:
+        """Tell which selected streams are not there, rather than leave them out in silence."""
+        if not wanted or not (missing := sorted(wanted - offered)):
+            return
+        msg = (
+            f"The catalog selects streams that SAC, or the setting models, does not offer: "
+            f"{', '.join(missing)}. Run the discovery again (meltano run --refresh-catalog), or "
+            "deselect them."
+        )
+        if wanted.isdisjoint(offered):
+            raise SACError(msg)
+        self.logger.warning(msg)
+
+
+class _OneSentenceCommand(SingerCommand):
+    """Ends with one sentence for what is not a bug of the tap."""
+
+    @override
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except SACError as error:
+            self.logger.error("%s", error)  # noqa: TRY400  (no stack trace)
+        except ConfigValidationError as error:
+            for message in error.errors:
+                self.logger.error("%s", message)  # noqa: TRY400  (no stack trace)
+        sys.exit(1)
+
+
+def _config_error(error: ValidationError) -> str:
+    setting = ".".join(str(part) for part in error.absolute_path)
+    expected: Any = error.validator_value
+    if error.validator == "type":
+        types = [name for name in expected if name != "null"]
+        rule = f"must be of the type {' or '.join(types)}"
+    elif error.validator == "enum":
+        rule = f"must be one of {', '.join(map(str, expected))}"
+    elif error.validator == "minimum":
+        rule = f"must be at least {expected}"
+    else:
+        rule = f"breaks the rule {error.validator}: {expected}"
+    return f"The setting {setting} {rule}: correct it in the configuration of tap-sac."
+
+
+def _matches(pattern: str, *labels: str) -> bool:
+    """Compare with globs of ``*`` and ``?`` alone; brackets stand for themselves."""
+    glob = pattern.replace("[", "[[]")
+    return any(label == pattern or fnmatchcase(label, glob) for label in labels)
+
+
+def _matches_nothing(kind: str, pattern: str, labels: list[str]) -> str:
+    near = get_close_matches(pattern, labels, n=_MOST_NEAR_MISSES, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(labels[:10])}."
+    return f"which matches no {kind}: {hint}" if labels else f"but there is no {kind} at all."
+
+
+def _all_of(filters: list[str]) -> str | None:
+    if len(filters) > 1:
+        return " and ".join(f"({text})" for text in filters)
+    return filters[0] if filters else None
