@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from tap_sac.client import Provider
 
@@ -38,14 +38,14 @@ def model_prefixes(providers: Iterable[Provider], *, by_id: bool) -> dict[Provid
             change with the settings.
         by_id: Whether to use ids alone, which survive a renaming in SAC.
     """
-
-    def candidates(provider: Provider) -> Sequence[str]:
-        model_id = snake_id(provider.provider_id)
+    options = {}
+    for provider in providers:
+        model_id = _snake_id(provider.provider_id)
         name = "" if by_id else snake_case(provider.name)
-        named = [name, f"{name}_{model_id}"] if name else [model_id]
-        return [*named, f"{named[-1]}_{_digest(provider.namespace_id, provider.provider_id)}"]
-
-    return _unique(providers, candidates, _taken_once)
+        candidates = [name, f"{name}_{model_id}"] if name else [model_id]
+        digest = _digest(provider.namespace_id, provider.provider_id)
+        options[provider] = [*candidates, f"{candidates[-1]}_{digest}"]
+    return _unique(options)
 
 
 def stream_names(
@@ -58,27 +58,20 @@ def stream_names(
 
     Args:
         prefixes: All models of the tenant (`model_prefixes`).
-        entity_sets: Pairs of a model and the name of one of its entity sets.
+        entity_sets: Pairs of a model and the name of one of its entity sets; all sets of a
+            model, or none.
     """
     models = {prefix: provider for provider, prefix in prefixes.items()}
-
-    def candidates(entity_set: tuple[Provider, str]) -> Sequence[str]:
-        provider, set_name = entity_set
+    options = {}
+    for provider, set_name in entity_sets:
         digest = _digest(provider.namespace_id, provider.provider_id, set_name)
         prefix, suffix = prefixes[provider], snake_case(set_name) or digest
-        with_id = f"{prefix}_{snake_id(provider.provider_id)}_{suffix}"
-        return [f"{prefix}_{suffix}", with_id, f"{prefix}_{digest}"]
-
-    def belongs_to_its_model(entity_set: tuple[Provider, str], name: str) -> bool:
-        return model_of(models, name) == entity_set[0]
-
-    return _unique(
-        entity_sets,
-        candidates,
-        lambda item, name, counts: (
-            _taken_once(item, name, counts) and belongs_to_its_model(item, name)
-        ),
-    )
+        options[provider, set_name] = [
+            f"{prefix}_{suffix}",
+            f"{prefix}_{_snake_id(provider.provider_id)}_{suffix}",
+            f"{prefix}_{digest}",
+        ]
+    return _unique(options, lambda entity_set, name: model_of(models, name) == entity_set[0])
 
 
 def model_of(models: Mapping[str, Provider], stream_name: str) -> Provider | None:
@@ -93,37 +86,32 @@ def model_of(models: Mapping[str, Provider], stream_name: str) -> Provider | Non
     return next((models[prefix] for prefix in prefixes if prefix in models), None)
 
 
-def snake_id(model_id: str) -> str:
-    """Write an id as part of a stream name, without splitting it into words."""
-    return snake_case(model_id.lower())
-
-
-def _taken_once(_: object, name: str, counts: Counter[str]) -> bool:
-    return counts[name] == 1
-
-
 def _unique(
-    items: Iterable[_Named],
-    candidates: Callable[[_Named], Sequence[str]],
-    accepts: Callable[[_Named, str, Counter[str]], bool],
+    options: dict[_Named, list[str]],
+    fits: Callable[[_Named, str], bool] = lambda _item, _name: True,
 ) -> dict[_Named, str]:
-    """Give each item the first of its candidates that none contests.
+    """Give each item the first of its candidates that fits and that no other item wants.
 
-    All items with a contested name move on to their next candidate together, so the order of
-    the items does not matter. The last candidate of each is unique by itself.
+    All items with a contested name move on to their next candidate together, so their order does
+    not matter. The last candidate of each is unique by itself.
     """
-    options = {item: list(candidates(item)) for item in items}
     while True:
-        counts = Counter(names[0] for names in options.values())
-        contested = [
+        wanted = {item: names[0] for item, names in options.items() if fits(item, names[0])}
+        counts = Counter(wanted.values())
+        losers = [
             names
             for item, names in options.items()
-            if len(names) > 1 and not accepts(item, names[0], counts)
+            if len(names) > 1 and (item not in wanted or counts[names[0]] > 1)
         ]
-        if not contested:
+        if not losers:
             return {item: names[0] for item, names in options.items()}
-        for names in contested:
+        for names in losers:
             del names[0]
+
+
+def _snake_id(model_id: str) -> str:
+    """Write an id without splitting it into words."""
+    return snake_case(model_id.lower())
 
 
 def _digest(*parts: str) -> str:

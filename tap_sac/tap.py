@@ -211,6 +211,20 @@ class TapSAC(Tap):
         providers_filter = filters[PROVIDERS_STREAM_NAME]
         return [ProvidersStream(self, client=self._client, odata_filter=providers_filter), *streams]
 
+    @override
+    def setup_mapper(self) -> None:
+        """Prepare the stream maps, also of discovered streams that are not selected.
+
+        ``--test`` selects them later, when the SDK would have left them without columns.
+        """
+        super().setup_mapper()
+        if self.input_catalog is None:
+            for stream in self.streams.values():
+                if not stream.selected:
+                    self.mapper.register_raw_stream_schema(
+                        stream.name, stream.schema, stream.primary_keys
+                    )
+
     @property
     @override
     def catalog_dict(self) -> dict[str, Any]:

@@ -44,7 +44,9 @@ class SampleTenant:
         """
         self._server = _Server(application or SampleService(), port)
         self.url = self._server.url
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -92,6 +94,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # Headers and body in one packet, or each answer waits for a delayed ACK.
     server: _Server
 
     def do_GET(self) -> None:
@@ -106,9 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
             ),
         )
         self.send_response(response.status)
-        for name, value in response.headers.items():
+        headers = {"Content-Length": str(len(response.body)), **response.headers}
+        for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
         self.wfile.write(response.body)
 

@@ -58,7 +58,7 @@ class Response:
     Attributes:
         status: The HTTP status code.
         body: The whole body.
-        headers: Further headers; Content-Length is the server's task.
+        headers: Its headers; the server adds Content-Length where it is not among them.
     """
 
     status: int

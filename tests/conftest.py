@@ -1,0 +1,110 @@
+"""Ways to run the tap, and tenants to run it against."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_sac.demo import SampleTenant
+from tap_sac.tap import TapSAC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tap_sac.demo.service import Application
+
+    Serve = Callable[[Application], dict[str, Any]]
+    RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Messages(list[dict[str, Any]]):
+    """What a tap wrote; numbers with a point are strings of exactly the written digits."""
+
+    def of(self, stream: str) -> list[dict[str, Any]]:
+        """Return the messages about a stream, in order."""
+        return [message for message in self if message.get("stream") == stream]
+
+    def records(self, stream: str) -> list[dict[str, Any]]:
+        """Return the records of a stream, in order."""
+        return [item["record"] for item in self.of(stream) if item["type"] == "RECORD"]
+
+    def schema(self, stream: str) -> dict[str, Any]:
+        """Return the schema message of a stream."""
+        return next(item for item in self.of(stream) if item["type"] == "SCHEMA")
+
+    @property
+    def streams(self) -> list[str]:
+        """Name the streams, in the order of their schemas."""
+        return [message["stream"] for message in self if message["type"] == "SCHEMA"]
+
+
+def read_messages(lines: str) -> Messages:
+    return Messages(json.loads(line, parse_float=str) for line in lines.splitlines())
+
+
+def sync(config: dict[str, Any], catalog: dict[str, Any] | None = None) -> Messages:
+    """Run the tap in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        TapSAC(config=dict(config), catalog=catalog).sync_all()
+    return read_messages(output.getvalue())
+
+
+def discover(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the catalog, by stream."""
+    return {
+        entry["tap_stream_id"]: entry
+        for entry in TapSAC(config=dict(config)).catalog_dict["streams"]
+    }
+
+
+def select(catalog: dict[str, Any], *streams: str) -> dict[str, Any]:
+    """Make the catalog that selects these streams of a discovered one, and no other."""
+    for name, entry in catalog.items():
+        root = next(item for item in entry["metadata"] if not item["breadcrumb"])
+        root["metadata"]["selected"] = name in streams
+    return {"streams": list(catalog.values())}
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serve applications until the end of the test; returns the settings to read them."""
+    with contextlib.ExitStack() as stack:
+
+        def start(application: Application) -> dict[str, Any]:
+            return stack.enter_context(SampleTenant(application)).settings
+
+        yield start
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Wait for nothing between tries, and tell how long it would have been."""
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    return waited
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> RunCli:
+    """Run tap-sac as a process of its own, with a configuration."""
+
+    def run(config: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(config))
+        return subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "tap_sac", "--config", str(path), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "TAP_SAC_LOGLEVEL": "DEBUG"},
+        )
+
+    return run

@@ -1,0 +1,209 @@
+"""Tokens: how they are asked for, how long they serve, and who never sees them."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import pytest
+import requests
+import requests_mock
+
+from tap_sac.auth import AuthMethod, ClientCredentialsAuthenticator, derive_token_url
+from tap_sac.client import tenant_origin
+from tap_sac.errors import SACError
+from tests.conftest import sync
+from tests.stand_in import StandIn, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from tap_sac.demo.service import Request, Response
+    from tests.conftest import Serve
+
+TOKEN_URL = "https://acme.authentication.eu10.hana.ondemand.com/oauth/token"
+CLIENT_ID = "sb-2f0e!b12|client!b345"
+SECRETS = ["a$b=c+d/e%f:g", "Größe-ß-é_=", "plain", "100%25 +&?#"]
+ROWS = [sales_row(number) for number in range(9)]
+
+
+def make_authenticator(
+    secret: str = "s3cret", method: AuthMethod = "client_secret_basic"
+) -> ClientCredentialsAuthenticator:
+    return ClientCredentialsAuthenticator(
+        token_url=TOKEN_URL,
+        client_id=CLIENT_ID,
+        client_secret=secret,
+        auth_method=method,
+        session=requests.Session(),
+        timeout=5,
+    )
+
+
+def authorize(authenticator: ClientCredentialsAuthenticator) -> requests.PreparedRequest:
+    """Prepare a request to the tenant, with a token from the mocked endpoint."""
+    return requests.Request(
+        "GET", "https://acme.example/x?$a=b%20c&d", auth=authenticator
+    ).prepare()
+
+
+def token_endpoint(mock: requests_mock.Mocker, **answer: Any) -> None:
+    mock.post(TOKEN_URL, **(answer or {"json": {"access_token": "t0ken", "expires_in": 3599}}))
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_credentials_in_the_basic_header(secret: str) -> None:
+    with requests_mock.Mocker() as mock:
+        token_endpoint(mock)
+        request = authorize(make_authenticator(secret))
+    assert request.headers["Authorization"] == "Bearer t0ken"
+    assert request.url == "https://acme.example/x?$a=b%20c&d"
+    sent = mock.request_history[0]
+    scheme, _, credentials = sent.headers["Authorization"].partition(" ")
+    assert scheme == "Basic"
+    assert base64.b64decode(credentials).decode() == f"{CLIENT_ID}:{secret}"
+    assert sent.text == "grant_type=client_credentials"
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_credentials_in_the_body(secret: str) -> None:
+    with requests_mock.Mocker() as mock:
+        token_endpoint(mock)
+        authorize(make_authenticator(secret, "client_secret_post"))
+    sent = mock.request_history[0]
+    assert "Authorization" not in sent.headers
+    assert sent.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert parse_qs(sent.text) == {
+        "grant_type": ["client_credentials"],
+        "client_id": [CLIENT_ID],
+        "client_secret": [secret],
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            {
+                "status_code": 401,
+                "json": {"error": "invalid_client", "error_description": "Bad s3cret"},
+            },
+            r"answered 401 \(invalid_client: Bad \*\*\*\).*client_id and client_secret",
+        ),
+        ({"status_code": 404, "text": "<html>tenant not found"}, "web page.*OAuth2SAML.*token_url"),
+        ({"text": "<html>Log in"}, "web page.*not the OAuth2SAML Token URL.*token_url"),
+        ({"status_code": 302, "headers": {"Location": "https://x"}}, "302.*token_url"),
+        ({"json": {"token": "x"}}, "access_token.*token_url"),
+        ({"json": {"access_token": "a\nb"}}, "access_token.*token_url"),
+        ({"json": ["x"]}, "no JSON object.*token_url"),
+        ({"status_code": 503}, "answered 503.*later"),
+        ({"exc": requests.ConnectTimeout}, "No answer from https://acme.auth.*token_url"),
+    ],
+)
+def test_refusal_names_the_setting_and_hides_the_secret(answer: dict[str, Any], told: str) -> None:
+    with requests_mock.Mocker() as mock:
+        token_endpoint(mock, **answer)
+        with pytest.raises(SACError, match=told) as error:
+            authorize(make_authenticator())
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("tenant_url", "token_url"),
+    [
+        ("https://acme.eu10.hcs.cloud.sap/", TOKEN_URL),
+        ("https://acme.eu10.sapanalytics.cloud/api/v1/dataexport", TOKEN_URL),
+        ("acme.eu10.hcs.cloud.sap", TOKEN_URL),
+        (
+            "https://my-co.us10-002.hcs.cloud.sap",
+            "https://my-co.authentication.us10-002.hana.ondemand.com/oauth/token",
+        ),
+    ],
+)
+def test_token_url_is_derived(tenant_url: str, token_url: str) -> None:
+    assert derive_token_url(tenant_origin(tenant_url)) == token_url
+
+
+@pytest.mark.parametrize(
+    ("tenant_url", "told"),
+    [
+        ("https://acme.eu1.sapanalytics.cloud", "Neo.*token_url"),
+        ("https://analytics.acme.example", "analytics.acme.example.*token_url"),
+        ("https://acme.eu20.analytics.cloud.sap", "token_url"),
+        ("https://acme.eu10.hcs.cloud.sap.evil.example", "token_url"),
+    ],
+)
+def test_token_url_that_cannot_be_derived_is_asked_for(tenant_url: str, told: str) -> None:
+    with pytest.raises(SACError, match=told):
+        derive_token_url(tenant_origin(tenant_url))
+
+
+@pytest.mark.parametrize("tenant_url", ["http://acme.eu10.hcs.cloud.sap", "https://", "ftp://x/"])
+def test_tenant_url_that_is_no_https_address_is_refused(tenant_url: str) -> None:
+    with pytest.raises(SACError, match="tenant_url"):
+        tenant_origin(tenant_url)
+
+
+def test_one_token_serves_the_whole_run(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS), sales(*ROWS, model_id="C4B", name="B"))
+    sync(serve(tenant))
+    assert len(tenant.token_requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age", "is_renewed"),
+    [
+        (3599, 3500, False),
+        (3599, 3550, True),
+        ("3600", 3550, True),
+        (10, 8, False),
+        (10, 9.5, True),
+    ],
+)
+def test_token_is_renewed_before_it_expires(
+    seconds: int | str, age: float, *, is_renewed: bool
+) -> None:
+    authenticator = make_authenticator()
+    tokens = [{"json": {"access_token": name, "expires_in": seconds}} for name in ("old", "new")]
+    with requests_mock.Mocker() as mock:
+        mock.post(TOKEN_URL, tokens)
+        authorize(authenticator)
+        assert authenticator.last_refreshed is not None
+        authenticator.last_refreshed -= timedelta(seconds=age)
+        request = authorize(authenticator)
+    expected = "new" if is_renewed else "old"
+    assert request.headers["Authorization"] == f"Bearer {expected}"
+
+
+def test_token_is_renewed_once_on_401_in_the_middle_of_a_read(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    revoked = "Bearer token-1"
+
+    def fault(request: Request) -> Response | None:
+        is_third_page = request.target.endswith("$skiptoken=4")
+        refused = is_third_page and request.headers["authorization"] == revoked
+        return error_response(401, "expired") if refused else None
+
+    tenant.fault = fault
+    records = sync(serve(tenant)).records("sales_fact_data")
+    assert len(records) == len(ROWS)
+    assert len(tenant.token_requests) == 2
+
+
+def test_second_401_is_an_error(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = lambda _: error_response(401, "no")
+    with pytest.raises(SACError, match=r"401.*tenant_url and token_url"):
+        sync(serve(tenant))
+    assert len(tenant.token_requests) == 2
+
+
+def test_neither_secret_nor_token_is_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    tenant = StandIn(sales(*ROWS))
+    config = serve(tenant)
+    sync(config)
+    assert "sales_fact_data" in caplog.text
+    assert config["client_secret"] not in caplog.text
+    assert "token-1" not in caplog.text

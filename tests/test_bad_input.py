@@ -1,0 +1,104 @@
+"""What a person reads when the configuration is wrong: one sentence, and a non-zero exit code."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_sac.demo import SampleTenant
+from tap_sac.demo.service import CLIENT_SECRET, Response
+from tests.stand_in import StandIn, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import RunCli, Serve
+
+
+@pytest.fixture
+def sample() -> Iterator[dict[str, Any]]:
+    with SampleTenant() as tenant:
+        yield tenant.settings
+
+
+WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"client_secret": "wr0ng-s3cret"}, r"invalid_client: Bad credentials.*client_secret"),
+    ({"client_secret": 12345678}, r"setting client_secret must be of the type string"),
+    ({"models": ["Sales Plannning"]}, r"setting models .*did you mean Sales Planning"),
+    ({"page_size": "many"}, r"setting page_size must be of the type integer"),
+    ({"page_size": 0}, r"setting page_size must be at least 1"),
+    ({"models": "Sales Planning"}, r"setting models must be of the type array"),
+    ({"filters": {"*_fact_data": 1}}, r"setting filters.\*_fact_data must be of the type string"),
+    ({"filters": {"budget_*": "Version = 'x'"}}, r"filter \"Version = 'x'\".*setting filters"),
+    ({"stream_naming": "number"}, r"setting stream_naming must be one of name, id"),
+    ({"tenant_url": None}, r"setting tenant_url is missing"),
+    ({"client_id": ""}, r"setting client_id is missing"),
+    ({"token_url": None}, r"Token URL cannot be derived .* token_url"),
+    ({"tenant_url": "http://acme.eu10.hcs.cloud.sap"}, r"tenant_url .*https"),
+    ({"token_url": "nonsense://x"}, r"setting token_url is no address"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), WRONG_SETTINGS)
+def test_wrong_settings(
+    sample: dict[str, Any], run_cli: RunCli, changes: dict[str, Any], told: str
+) -> None:
+    assert_one_sentence(run_cli({**sample, **changes}), told, changes)
+
+
+@pytest.mark.parametrize("option", ["--discover", "--test"])
+@pytest.mark.parametrize(("changes", "told"), WRONG_SETTINGS[:3])
+def test_wrong_settings_with_other_commands(
+    sample: dict[str, Any], run_cli: RunCli, changes: dict[str, Any], told: str, option: str
+) -> None:
+    assert_one_sentence(run_cli({**sample, **changes}, option), told, changes)
+
+
+def assert_one_sentence(result: Any, told: str, changes: dict[str, Any]) -> None:  # noqa: ANN401
+    assert result.returncode == 1
+    assert re.search(told, result.stderr), result.stderr
+    assert "Traceback" not in result.stderr
+    for secret in (CLIENT_SECRET, str(changes.get("client_secret") or CLIENT_SECRET)):
+        assert secret not in result.stderr + result.stdout
+    assert "token-1" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            error_response(403, "Client may not use this API. [3401]"),
+            r"\[3401\].*correlation id 6f1c2f0e-3f1a.*App Integration.*client_id.*'Data Export",
+        ),
+        (error_response(401, "no [3401]"), r"\[3401\].*App Integration.*client_id"),
+        (error_response(404, "Endpoint not valid. [1305]"), r"\[1305\].*setting tenant_url"),
+        (Response(404, b"<html>Not found"), r"404 Not Found to GET /api.*setting tenant_url"),
+        (Response(200, b"<!DOCTYPE html><html>Log in"), r"web page.*setting tenant_url"),
+        (
+            Response(302, b"", {"Location": "https://login.example/x?token=y"}),
+            r"302.*setting tenant_url.*leads to https://login.example",
+        ),
+        (Response(500, b""), r"500 .*run the tap again later"),
+    ],
+)
+def test_refusals_of_the_tenant(serve: Serve, run_cli: RunCli, answer: Response, told: str) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    tenant.fault = lambda _: answer
+    result = run_cli({**serve(tenant), "backoff_max_tries": 1})
+    assert_one_sentence(result, told, {})
+    assert result.stdout == ""
+
+
+def test_wrong_host(sample: dict[str, Any], run_cli: RunCli) -> None:
+    config = {**sample, "tenant_url": "http://127.0.0.1:1", "backoff_max_tries": 2}
+    result = run_cli(config)
+    assert_one_sentence(result, r"No answer from http://127.0.0.1:1 \(.*refused.*tenant_url", {})
+    assert "Trying again" in result.stderr
+
+
+def test_several_wrong_settings_are_all_told(run_cli: RunCli) -> None:
+    result = run_cli({"page_size": "x"})
+    for setting in ("page_size", "tenant_url", "client_id", "client_secret"):
+        assert f"The setting {setting} " in result.stderr

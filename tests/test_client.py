@@ -1,0 +1,231 @@
+"""Reading pages: links, faults on the way, and what each request looks like."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_sac.demo.service import Request, Response
+from tap_sac.errors import SACError
+from tests.conftest import discover, select, sync
+from tests.stand_in import JSON, LinkForm, StandIn, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Serve
+
+ROWS = [sales_row(number) for number in range(17)]
+EVERY_DATE = [f"{number:06}" for number in range(17)]
+
+
+def dates(config: dict[str, Any]) -> list[str]:
+    return [record["Date"] for record in sync(config).records("sales_fact_data")]
+
+
+def fault_at(
+    page: int, times: int, make: Callable[[], Response]
+) -> Callable[[Request], Response | None]:
+    """Fail the n-th page (from 1) some times."""
+    left = times
+
+    def fault(request: Request) -> Response | None:
+        nonlocal left
+        marker = f"$skiptoken={(page - 1) * 2}"
+        if left and "/FactData" in request.target and request.target.endswith(marker):
+            left -= 1
+            return make()
+        return None
+
+    return fault
+
+
+@pytest.mark.parametrize("link_first", [False, True])
+@pytest.mark.parametrize("link_form", ["absolute", "root-relative", "service-relative"])
+def test_every_form_of_next_link_is_followed(
+    serve: Serve, link_form: LinkForm, *, link_first: bool
+) -> None:
+    tenant = StandIn(sales(*ROWS), link_form=link_form)
+    tenant.link_first = link_first
+    assert dates(serve(tenant)) == EVERY_DATE
+
+
+def test_next_link_is_used_exactly_as_given(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    query = "?$skiptoken=a+b%20c%2C'%7E~!(*)%23%C3%A9&x=1;2:3/@"
+    pages = iter([f'"@odata.nextLink":"FactData{query}"', '"n":1'])
+    tenant.fault = lambda request: (
+        Response(200, f'{{"value":[],{next(pages)}}}'.encode(), JSON)
+        if "/FactData" in request.target
+        else None
+    )
+    sync(serve(tenant))
+    assert tenant.targets[-1] == f"/providers/sac/C4SALES/FactData{query}"
+
+
+def test_empty_page_with_next_link_goes_on(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+
+    def fault(request: Request) -> Response | None:
+        if request.target.endswith("/FactData"):
+            link = '"@odata.nextlink":"FactData?$skiptoken=0"'
+            return Response(200, f'{{{link},"value":[]}}'.encode(), JSON)
+        return None
+
+    tenant.fault = fault
+    assert dates(serve(tenant)) == EVERY_DATE
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://elsewhere.example/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken=2",
+        "//elsewhere.example/FactData",
+        "https://127.0.0.1{port}/FactData",
+        "http://127.0.0.1:1/FactData",
+        "http://127.0.0.1{port}@elsewhere.example/FactData",
+        "ftp://127.0.0.1{port}/FactData",
+    ],
+)
+def test_token_never_goes_to_another_server(serve: Serve, link: str) -> None:
+    tenant = StandIn(sales(*ROWS))
+    config = serve(tenant)
+    link = link.replace("{port}", ":" + config["tenant_url"].rpartition(":")[2])
+    page = json.dumps({"value": [], "@odata.nextLink": link}).encode()
+    tenant.fault = lambda request: (
+        Response(200, page, JSON) if request.target.endswith("/FactData") else None
+    )
+    with pytest.raises(SACError, match=r"another server.*tenant_url"):
+        sync(config)
+
+
+def test_link_that_repeats_is_an_error(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = fault_at(
+        page=3,
+        times=1,
+        make=lambda: Response(200, b'{"value":[],"@odata.nextLink":"FactData?$skiptoken=2"}', JSON),
+    )
+    tenant.link_form = "service-relative"
+    with pytest.raises(SACError, match="circle"):
+        sync(serve(tenant))
+
+
+CUT = Response(200, b'{"value":[{"Version":"pub', {"Content-Length": "900", "Connection": "close"})
+CUT_UNNOTICED = Response(200, b'{"value":[{"Version":"pub', JSON)
+TOO_FEW = Response(200, b'{"@des.entitiesInPage":"2","value":[]}', JSON)
+BUSY = error_response(503, "busy")
+BUSY_HTML = Response(502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"})
+LIMITED = error_response(429, "slow down")
+NO_ANSWER = Response(200, b"", {"Content-Length": "5", "Connection": "close"})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [CUT, CUT_UNNOTICED, TOO_FEW, BUSY, BUSY_HTML, LIMITED, NO_ANSWER],
+    ids=["cut", "cut-unnoticed", "too-few", "503", "502-html", "429", "no-answer"],
+)
+def test_no_row_is_lost_or_doubled_when_page_7_fails_twice(
+    serve: Serve, waits: list[float], answer: Response
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = fault_at(page=7, times=2, make=lambda: answer)
+    assert dates(serve(tenant)) == EVERY_DATE
+    assert len(waits) == 2
+    assert waits[0] < waits[1]
+
+
+def test_retry_after_is_honoured(serve: Serve, waits: list[float]) -> None:
+    tenant = StandIn(sales(*ROWS))
+    in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
+    answers = iter(
+        [error_response(429, "x", **{"Retry-After": value}) for value in ("7", in_a_minute)]
+    )
+    tenant.fault = fault_at(page=2, times=2, make=lambda: next(answers))
+    assert dates(serve(tenant)) == EVERY_DATE
+    assert waits[0] == 7
+    assert 50 < waits[1] <= 60
+
+
+def test_tries_come_to_an_end(serve: Serve, waits: list[float]) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = fault_at(page=2, times=99, make=lambda: BUSY)
+    with pytest.raises(SACError, match=r"503 .*'busy'.*correlation id 6f1c2f0e"):
+        sync({**serve(tenant), "backoff_max_tries": 3})
+    assert len(waits) == 2
+
+
+def test_refusal_is_not_tried_again(serve: Serve, waits: list[float]) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = fault_at(page=2, times=99, make=lambda: error_response(400, "no [1402]"))
+    with pytest.raises(SACError, match=r"\[1402\].*run the discovery again"):
+        sync(serve(tenant))
+    assert waits == []
+
+
+def test_answer_that_is_no_page_is_an_error(serve: Serve, waits: list[float]) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = fault_at(page=2, times=99, make=lambda: Response(200, b'{"x":[]}', JSON))
+    with pytest.raises(SACError, match="not a page of rows"):
+        sync(serve(tenant))
+    assert waits == []
+
+
+def test_requests_are_as_sac_wants_them(serve: Serve) -> None:
+    model = sales(*ROWS, model_id="C4 a/b#ü", name="Sales")
+    tenant = StandIn(model)
+    sync({**serve(tenant), "filters": {"sales_fact_data": "Version eq 'R&D + #1'"}})
+    reads = [target for target in tenant.targets if "/FactData" in target]
+    assert reads[0] == (
+        "/providers/sac/C4%20a%2Fb%23%C3%BC/FactData?$filter=Version%20eq%20'R%26D%20%2B%20%231'"
+    )
+    for request in tenant.requests:
+        assert request.headers["x-sap-sac-custom-auth"] == "true"
+        assert "gzip" in request.headers["accept-encoding"]
+        assert "$top" not in request.target
+        assert "$skip=" not in request.target
+        assert "+" not in request.target
+        assert request.headers["user-agent"].startswith("tap-sac/")
+    assert tenant.requests[0].headers["accept"] == "application/json"
+
+
+def test_page_size_is_asked_for(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    assert dates({**serve(tenant), "page_size": 5}) == EVERY_DATE
+    reads = [target for target in tenant.targets if "/FactData" in target]
+    assert reads[0].endswith("FactData?pagesize=5")
+    assert len(reads) == 4
+
+
+def test_namespace_that_is_listed_but_not_served_is_left_out(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    public = sales(*ROWS, model_id="PUBLIC", name="Public")
+    public.namespace = "sac_public_dimensions"
+    tenant = StandIn(sales(*ROWS), public)
+    tenant.fault = lambda request: (
+        error_response(404, "no") if "'sac_public_dimensions'" in request.target else None
+    )
+    assert list(discover(serve(tenant))) == ["providers", "sales_fact_data"]
+    assert "Skipping the namespace sac_public_dimensions" in caplog.text
+
+
+def test_run_with_a_catalog_asks_for_no_model_that_is_not_selected(serve: Serve) -> None:
+    tenant = StandIn(
+        sales(*ROWS),
+        sales(*ROWS, model_id="C4PLAN", name="Sales Planning"),
+        sales(*ROWS, model_id="C4HR", name="HR"),
+    )
+    config = serve(tenant)
+    catalog = select(discover(config), "sales_planning_fact_data")
+    tenant.requests.clear()
+    messages = sync(config, catalog)
+    assert len(messages.records("sales_planning_fact_data")) == len(ROWS)
+    assert messages.streams == ["sales_planning_fact_data"]
+    asked = [target for target in tenant.targets if "/providers/" in target]
+    assert asked
+    assert all(target.startswith("/providers/sac/C4PLAN/") for target in asked)

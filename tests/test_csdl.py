@@ -1,0 +1,179 @@
+"""$metadata documents, in every form that SAC may send."""
+
+from __future__ import annotations
+
+import pytest
+
+from tap_sac.csdl import CSDLError, EntitySet, Property, read_csdl
+
+FACTS = """
+  <EntityType Name="FactData">
+    <Key><PropertyRef Name="Version"/><PropertyRef Name="Date"/></Key>
+    <Property Name="Version" Type="Edm.String" Nullable="false" MaxLength="256">
+      <Annotation Term="Integration.OriginalDataType"><String>NVARCHAR</String></Annotation>
+    </Property>
+    <Property Name="Date" Type="Edm.String" Nullable="false"/>
+    <Property Name="AMOUNT" Type="Edm.Decimal" Precision="31" Scale="7"/>
+  </EntityType>
+"""
+FACT_DATA = EntitySet(
+    "FactData",
+    (
+        Property("Version", "Edm.String"),
+        Property("Date", "Edm.String"),
+        Property("AMOUNT", "Edm.Decimal", precision=31, scale=7),
+    ),
+    ("Version", "Date"),
+)
+
+
+def document(schema: str, attributes: str = "") -> bytes:
+    return (
+        '<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx">'
+        '<edmx:DataServices><Schema Namespace="sac" '
+        f'xmlns="http://docs.oasis-open.org/odata/ns/edm" {attributes}>{schema}</Schema>'
+        "</edmx:DataServices></edmx:Edmx>"
+    ).encode()
+
+
+def columns(properties: str, others: str = "", attributes: str = "") -> tuple[Property, ...]:
+    """Read a type with these properties."""
+    entity_type = f'<EntityType Name="T">{properties}</EntityType>'
+    return read_csdl(document(entity_type + others, attributes))[0].properties
+
+
+def test_types_are_sets_where_there_is_no_container() -> None:
+    assert read_csdl(document(FACTS)) == [FACT_DATA]
+
+
+def test_sets_of_the_container_are_read_and_other_types_are_not() -> None:
+    container = (
+        '<EntityType Name="FactDataOfNoSet"/><EntityContainer Name="C">'
+        '<EntitySet Name="FactData" EntityType="sac.FactData"/></EntityContainer>'
+    )
+    assert read_csdl(document(FACTS + container)) == [FACT_DATA]
+
+
+def test_a_set_may_be_called_other_than_its_type() -> None:
+    container = (
+        '<EntityContainer Name="C"><EntitySet Name="Facts" EntityType="S.FactData"/>'
+        '<Singleton Name="Me" Type="S.FactData"/></EntityContainer>'
+    )
+    read = read_csdl(document(FACTS + container, 'Alias="S"'))
+    assert [(item.name, item.key) for item in read] == [("Facts", ("Version", "Date"))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'<Edmx><Schema Namespace="sac">{FACTS}</Schema></Edmx>',
+        f'<x:E xmlns:x="urn:a"><x:Schema xmlns="urn:b" Namespace="sac">{FACTS}</x:Schema></x:E>',
+        f'<?xml version="1.0" encoding="utf-16"?><E><Schema Namespace="sac">{FACTS}</Schema></E>',
+    ],
+    ids=["no-namespaces", "other-namespaces", "utf-16"],
+)
+def test_namespaces_and_encodings_do_not_matter(text: str) -> None:
+    encoding = "utf-16" if "utf-16" in text else "utf-8"
+    assert read_csdl(text.encode(encoding)) == [FACT_DATA]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        '<Annotation Term="Common.Label" String="Amount"/>',
+        '<Annotation Term="Common.Label"><String> Amount </String></Annotation>',
+        '<Annotation Term="com.sap.vocabularies.Common.v1.Label" String="Amount"/>',
+        '<Annotation Term="a.OriginalDataType"/><Annotation Term="Common.Label" String="Amount"/>',
+    ],
+)
+def test_labels_of_a_property(annotation: str) -> None:
+    (column,) = columns(f'<Property Name="A" Type="Edm.Int32">{annotation}</Property>')
+    assert column == Property("A", "Edm.Int32", label="Amount")
+
+
+@pytest.mark.parametrize("namespace", ["sac", "Alias"])
+def test_labels_beside_the_types(namespace: str) -> None:
+    annotations = (
+        f'<Annotations Target="{namespace}.T/A">'
+        '<Annotation Term="Common.Label" String="Amount"/></Annotations>'
+    )
+    (column,) = columns('<Property Name="A" Type="Edm.Int32"/>', annotations, 'Alias="Alias"')
+    assert column.label == "Amount"
+
+
+def test_own_types_are_reduced_to_what_rows_hold() -> None:
+    others = (
+        '<EnumType Name="Color"><Member Name="Red"/></EnumType>'
+        '<TypeDefinition Name="Money" UnderlyingType="Edm.Decimal" Precision="9" Scale="2"/>'
+        '<ComplexType Name="Base"><Property Name="Zip" Type="Edm.String"/></ComplexType>'
+        '<ComplexType Name="Address" BaseType="sac.Base">'
+        '<Property Name="Next" Type="sac.Address"/></ComplexType>'
+    )
+    read = columns(
+        '<Property Name="Color" Type="sac.Color"/>'
+        '<Property Name="Money" Type="sac.Money"/>'
+        '<Property Name="Address" Type="sac.Address"/>'
+        '<Property Name="Tags" Type="Collection(Edm.String)"/>'
+        '<Property Name="Odd" Type="sac.Missing"/>'
+        '<Property Name="Photo" Type="Edm.Stream"/>'
+        '<Property Name="Rate" Type="Edm.Decimal" Scale="variable"/>'
+        '<NavigationProperty Name="Other" Type="sac.T"/>',
+        others,
+    )
+    parts = (Property("Zip", "Edm.String"), Property("Next", "Edm.Untyped"))
+    assert read == (
+        Property("Color", "Edm.String"),
+        Property("Money", "Edm.Decimal", precision=9, scale=2),
+        Property("Address", "Edm.ComplexType", properties=parts),
+        Property("Tags", "Edm.String", is_collection=True),
+        Property("Odd", "Edm.Untyped"),
+        Property("Rate", "Edm.Decimal"),
+    )
+
+
+def test_columns_and_key_of_base_types_are_inherited() -> None:
+    derived = (
+        '<EntityType Name="Root" Abstract="true"><Key><PropertyRef Name="ID"/></Key>'
+        '<Property Name="ID" Type="Edm.Guid"/></EntityType>'
+        '<EntityType Name="Leaf" BaseType="sac.Root"><Property Name="A" Type="Edm.Date"/>'
+        "</EntityType>"
+    )
+    assert read_csdl(document(derived)) == [
+        EntitySet("Leaf", (Property("ID", "Edm.Guid"), Property("A", "Edm.Date")), ("ID",))
+    ]
+
+
+def test_a_missing_key_is_no_key() -> None:
+    (entity_set,) = read_csdl(
+        document('<EntityType Name="T"><Property Name="A" Type="Edm.Byte"/></EntityType>')
+    )
+    assert entity_set.key == ()
+
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><x>&b;</x>'
+FILE = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"", "not a readable XML"),
+        (b"<html><body>Log in", "not a readable XML"),
+        (document(FACTS)[:-30], "not a readable XML"),
+        (BOMB, "not a readable XML"),
+        (FILE, "not a readable XML"),
+        (b"<!DOCTYPE html><html></html>", "not a readable XML"),
+        (b"<html></html>", "no Schema element"),
+        (document(FACTS + FACTS), "'sac.FactData' twice"),
+        (document(FACTS.replace('"Date"/>', '"Day"/>')), "'Day' in the key"),
+        (document(FACTS.replace("Date", "Version")), "'Version' of 'FactData' twice"),
+        (document('<EntityType Name="T" BaseType="sac.T"/>'), "derives 'sac.T'"),
+        (
+            document('<EntityContainer><EntitySet Name="X" EntityType="sac.X"/></EntityContainer>'),
+            "'X' the type 'sac.X', unknown",
+        ),
+    ],
+)
+def test_document_that_cannot_be_trusted_is_refused_by_name(text: bytes, told: str) -> None:
+    with pytest.raises(CSDLError, match=told):
+        read_csdl(text)

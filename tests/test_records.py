@@ -1,0 +1,204 @@
+"""Values of every Edm type, through the whole tap: what SAC sent is what is written."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_sac.csdl import EntitySet, Property
+from tap_sac.decimals import ExactDecimal
+from tap_sac.errors import SACError
+from tap_sac.records import RecordMaker, json_schema
+from tests.conftest import discover, select, sync
+from tests.stand_in import Model, StandIn, edmx, sales, sales_row
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve
+
+
+def one_column(type_name: str, *values: str) -> StandIn:
+    """Serve a set with a key and one more column, whose values are JSON text."""
+    columns = {"ID": "Edm.String*", "X": type_name}
+    rows = [f'{{"ID":"{number}","X":{value}}}' for number, value in enumerate(values)]
+    return StandIn(Model("C4T", "T", edmx(S=columns), {"S": rows}))
+
+
+@pytest.mark.parametrize(
+    ("type_name", "sent", "written", "schema"),
+    [
+        ("Edm.String", '"a\\u00e4\\n\\"b"', '"a\\u00e4\\n\\"b"', {"type": "string"}),
+        ("Edm.String", "202401", '"202401"', {"type": "string"}),
+        ("Edm.String", "1.50", '"1.50"', {"type": "string"}),
+        ("Edm.Boolean", "true", "true", {"type": "boolean"}),
+        ("Edm.Byte", "255", "255", {"type": "integer"}),
+        ("Edm.SByte", "-128", "-128", {"type": "integer"}),
+        ("Edm.Int16", "-5", "-5", {"type": "integer"}),
+        ("Edm.Int32", "2.0", "2", {"type": "integer"}),
+        ("Edm.Int64", '"9007199254740993"', "9007199254740993", {"type": "integer"}),
+        ("Edm.Int64", "9007199254740993", "9007199254740993", {"type": "integer"}),
+        ("Edm.Double", "0.1", "0.1", {"type": "number"}),
+        ("Edm.Single", "1e-3", "1e-3", {"type": "number"}),
+        ("Edm.Decimal", "16.0000000", "16.0000000", {"type": "number"}),
+        ("Edm.Decimal", "0.0000000", "0.0000000", {"type": "number"}),
+        ("Edm.Decimal", "-0.0000001", "-0.0000001", {"type": "number"}),
+        ("Edm.Decimal", '"10557.33"', "10557.33", {"type": "number"}),
+        ("Edm.Decimal", '"+007.50"', "7.50", {"type": "number"}),
+        ("Edm.Decimal", "250", "250", {"type": "number"}),
+        (
+            "Edm.Decimal",
+            "123456789012345678901234.1234567",
+            "123456789012345678901234.1234567",
+            {"type": "number"},
+        ),
+        ("Edm.Decimal", "1e400", "1e400", {"type": "number"}),
+        ("Edm.Date", '"2026-11-02"', '"2026-11-02"', {"type": "string", "format": "date"}),
+        (
+            "Edm.DateTimeOffset",
+            '"2026-11-02T05:12:44.123Z"',
+            '"2026-11-02T05:12:44.123Z"',
+            {"type": "string", "format": "date-time"},
+        ),
+        ("Edm.TimeOfDay", '"07:59:59.9"', '"07:59:59.9"', {"type": "string", "format": "time"}),
+        ("Edm.Duration", '"P12DT1S"', '"P12DT1S"', {"type": "string"}),
+        ("Edm.Binary", '"T0RhdGE="', '"T0RhdGE="', {"type": "string"}),
+        (
+            "Edm.Guid",
+            '"21ec2020-3aea-1069-a2dd-08002b30309d"',
+            '"21ec2020-3aea-1069-a2dd-08002b30309d"',
+            {"type": "string", "format": "uuid"},
+        ),
+        (
+            "Edm.GeographyPoint",
+            '{"type":"Point","coordinates":[1.10,2]}',
+            '{"type":"Point","coordinates":[1.10,2]}',
+            {"type": "object"},
+        ),
+        ("sac.Unknown", '{"a":[1.10]}', '"{\\"a\\":[1.10]}"', {"type": "string"}),
+        ("Collection(Edm.Decimal)", '["1.0",2.50,null]', "[1.0,2.50,null]", {"type": "array"}),
+    ],
+)
+def test_values_of_each_type(
+    serve: Serve,
+    capsys: pytest.CaptureFixture[str],
+    type_name: str,
+    sent: str,
+    written: str,
+    schema: dict[str, str],
+) -> None:
+    from tap_sac.tap import TapSAC  # noqa: PLC0415
+
+    TapSAC(config=serve(one_column(type_name, sent, "null"))).sync_all()
+    lines = capsys.readouterr().out.splitlines()
+    records = [line for line in lines if '"RECORD","stream":"t_s"' in line]
+    assert f'"record":{{"ID":"0","X":{written}}}' in records[0]
+    assert '"record":{"ID":"1","X":null}' in records[1]
+    message = next(json.loads(line) for line in lines if '"SCHEMA","stream":"t_s"' in line)
+    declared = message["schema"]["properties"]["X"]
+    assert declared["type"] == [schema["type"], "null"]
+    assert declared.get("format") == schema.get("format")
+    assert "multipleOf" not in declared
+    assert message["schema"]["properties"]["ID"]["type"] == "string"
+    assert message["key_properties"] == ["ID"]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "value"),
+    [
+        ("Edm.Decimal", '"twelve"'),
+        ("Edm.Decimal", '"NaN"'),
+        ("Edm.Decimal", "true"),
+        ("Edm.Decimal", "[1]"),
+        ("Edm.Double", '"INF"'),
+        ("Edm.Int32", "2.5"),
+        ("Edm.Int64", "1e400"),
+        ("Edm.Boolean", "1"),
+        ("Edm.String", "true"),
+        ("Edm.String", "{}"),
+        ("Edm.GeographyPoint", '"x"'),
+        ("Collection(Edm.String)", '"x"'),
+    ],
+)
+def test_value_of_another_type_stops_the_run_by_name(
+    serve: Serve, type_name: str, value: str
+) -> None:
+    with pytest.raises(SACError, match=r"The column X of S holds .*Edm\."):
+        sync(serve(one_column(type_name, value)))
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_does_not_have_stop_the_run(
+    serve: Serve, waits: list[float], literal: str
+) -> None:
+    with pytest.raises(SACError, match=f"{literal} is no JSON"):
+        sync({**serve(one_column("Edm.Decimal", literal)), "backoff_max_tries": 2})
+    assert waits
+
+
+def test_missing_columns_are_null_and_unknown_ones_are_dropped_with_one_warning(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = '{"Version":"A","Date":"1","@odata.id":"x","AMOUNT@odata.type":"y","NEW":1}'
+    messages = sync(serve(StandIn(sales('{"Version":"A","Date":"0"}', row, row))))
+    assert messages.records("sales_fact_data") == [
+        {"Version": "A", "Date": date, "AMOUNT": None} for date in ("0", "1", "1")
+    ]
+    warnings = [text for text in caplog.messages if "Leaving out columns" in text]
+    assert warnings == [
+        "Leaving out columns of FactData that $metadata does not have: NEW",
+    ]
+
+
+@pytest.mark.parametrize("row", ['{"Version":"A"}', '{"Version":"A","Date":null}'])
+def test_row_without_its_key_stops_the_run(serve: Serve, row: str) -> None:
+    with pytest.raises(SACError, match="key column Date"):
+        sync(serve(StandIn(sales(row))))
+
+
+def test_singer_decimals_have_all_digits_precision_and_scale(serve: Serve) -> None:
+    config = {
+        **serve(
+            StandIn(sales(sales_row(1, "0.0000000"), sales_row(2, "12"), sales_row(3, '"5.0"')))
+        ),
+        "use_singer_decimal": True,
+    }
+    declared = {
+        "type": ["string", "null"],
+        "format": "x-singer.decimal",
+        "precision": 31,
+        "scale": 7,
+    }
+    catalog = discover(config)
+    assert catalog["sales_fact_data"]["schema"]["properties"]["AMOUNT"] == declared
+    for messages in (sync(config), sync(config, select(catalog, "sales_fact_data"))):
+        amounts = [record["AMOUNT"] for record in messages.records("sales_fact_data")]
+        assert amounts == ["0.0000000", "12", "5.0"]
+        schema = messages.schema("sales_fact_data")["schema"]
+        assert schema["properties"]["AMOUNT"] == declared
+
+
+def test_stream_maps_calculate_with_decimals(serve: Serve) -> None:
+    maps = {"sales_fact_data": {"DOUBLE": "AMOUNT * 2"}}
+    config = {**serve(StandIn(sales(sales_row(1, "0.1000001")))), "stream_maps": maps}
+    assert sync(config).records("sales_fact_data") == [
+        {"Version": "public.Actual", "Date": "000001", "AMOUNT": "0.1000001", "DOUBLE": "0.2000002"}
+    ]
+
+
+DECIMALS = EntitySet("S", (Property("X", "Edm.Decimal", precision=31, scale=7),), ())
+JSON_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,7})?", fullmatch=True)
+
+
+@settings(max_examples=300)
+@given(JSON_NUMBERS, st.booleans())
+def test_the_text_of_every_decimal_survives(number: str, as_string: bool) -> None:  # noqa: FBT001
+    schema = json_schema(DECIMALS, use_singer_decimal=False)
+    maker = RecordMaker(DECIMALS, schema, ["X"])
+    body = json.loads(f'"{number}"' if as_string else number, parse_float=ExactDecimal)
+    (record,) = maker.records([{"X": body}])
+    assert ExactDecimal(str(record["X"])) == ExactDecimal(number)
+    if "." in number or number != "-0":
+        assert str(record["X"]) == number

@@ -1,0 +1,102 @@
+"""The settings, as tap.py, meltano.yml, the README and --about show them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tap_sac.tap import TapSAC
+
+ROOT = Path(__file__).parent.parent
+PROPERTIES: dict[str, dict[str, Any]] = TapSAC.config_jsonschema["properties"]
+OF_THE_SDK = {
+    "batch_config",
+    "faker_config",
+    "flattening_enabled",
+    "flattening_max_depth",
+    "flattening_max_key_length",
+    "flattening_separator",
+    "stream_map_config",
+    "stream_maps",
+}
+OWN = {name: schema for name, schema in PROPERTIES.items() if name not in OF_THE_SDK}
+KINDS = {
+    "tenant_url": "string",
+    "models": "array",
+    "filters": "object",
+    "page_size": "integer",
+    "demo": "boolean",
+    "stream_naming": "options",
+}
+
+
+def meltano_settings() -> dict[str, dict[str, Any]]:
+    project = yaml.safe_load((ROOT / "meltano.yml").read_text())
+    (extractor,) = project["plugins"]["extractors"]
+    return {item["name"]: item for item in extractor["settings"]}
+
+
+def readme_rows() -> dict[str, list[str]]:
+    """Return the cells of the settings table, by setting."""
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split(" | ")] for name, cells in rows}
+
+
+def test_the_same_settings_everywhere() -> None:
+    assert list(OWN) == list(meltano_settings()) == list(readme_rows())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_each_setting_is_described_alike(name: str) -> None:
+    schema, meltano, (kind, default, meaning) = (
+        OWN[name],
+        meltano_settings()[name],
+        readme_rows()[name],
+    )
+    assert meltano["label"] == schema["title"]
+    assert meltano["description"] == schema["description"] == meaning.replace("`", "")
+    assert meltano.get("value") == schema.get("default")
+    assert default.strip("`") == json.dumps(schema.get("default", "")).strip('"')
+    assert meltano.get("sensitive", False) == schema.get("secret", False)
+    options = [option["value"] for option in meltano.get("options", [])]
+    assert options == schema.get("enum", [])
+    (json_type,) = set(schema["type"]) - {"null"}
+    assert kind == ("secret" if schema.get("secret") else json_type)
+    assert meltano["kind"] == ("options" if options else json_type)
+
+
+def test_about_shows_each_setting_with_title_description_and_default() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "tap_sac", "--about", "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    about = json.loads(result.stdout)
+    assert about["description"]
+    shown = about["settings"]["properties"]
+    for name, schema in OWN.items():
+        assert shown[name]["title"]
+        assert shown[name]["description"]
+        assert shown[name].get("default") == schema.get("default")
+    assert [name for name in OWN if shown[name].get("secret")] == ["client_id", "client_secret"]
+
+
+def test_meltano_leaves_out_what_is_not_selected_by_default() -> None:
+    project = yaml.safe_load((ROOT / "meltano.yml").read_text())
+    (extractor,) = project["plugins"]["extractors"]
+    assert extractor["select"] == [
+        "*.*",
+        "!*_master_data.*",
+        "!*_fact_data_aggregation.*",
+        "!*_fact_data_difference.*",
+        "!*_audit_data.*",
+    ]

@@ -1,0 +1,337 @@
+"""Which streams there are, what they are asked for, and what they write in which order."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_sac.errors import SACError
+from tests.conftest import discover, select, sync
+from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve
+
+ROWS = [sales_row(number) for number in range(5)]
+BUDGETS = [
+    sales(*ROWS, model_id="C4A", name="Budget 2026"),
+    sales(*ROWS, model_id="C4B", name="Budget 2027"),
+    sales(*ROWS, model_id="C4C", name="Plan [x]"),
+]
+
+
+def metadata_of(entry: dict[str, Any], *breadcrumb: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        item["metadata"] for item in entry["metadata"] if item["breadcrumb"] == list(breadcrumb)
+    )
+    return found
+
+
+def test_only_what_repeats_no_other_set_is_selected() -> None:
+    selected = {
+        name: metadata_of(entry)["selected"] for name, entry in discover({"demo": True}).items()
+    }
+    assert selected["providers"]
+    assert selected["workforce_planning_fact_data"]
+    assert selected["workforce_planning_grade_master"]
+    assert selected["workforce_planning_account_master_with_hierarchy"]
+    assert not selected["workforce_planning_master_data"]
+    assert not selected["workforce_planning_fact_data_aggregation"]
+    assert not selected["workforce_planning_fact_data_difference"]
+    assert not selected["workforce_planning_audit_data"]
+    assert set(sync({"demo": True}).streams) == {name for name in selected if selected[name]}
+
+
+def test_activate_version_follows_the_last_row(serve: Serve) -> None:
+    messages = sync(serve(StandIn(sales(*ROWS)))).of("sales_fact_data")
+    assert [item["type"] for item in messages] == [
+        "SCHEMA",
+        *["RECORD"] * len(ROWS),
+        "ACTIVATE_VERSION",
+    ]
+    versions = {item["version"] for item in messages if "version" in item}
+    assert len(versions) == 1
+
+
+def test_failed_read_activates_no_version(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    from tap_sac.tap import TapSAC  # noqa: PLC0415
+
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = lambda request: (
+        error_response(400, "gone") if request.target.endswith("$skiptoken=2") else None
+    )
+    with pytest.raises(SACError):
+        TapSAC(config=serve(tenant)).sync_all()
+    written = capsys.readouterr().out
+    assert written.count('"RECORD","stream":"sales_fact_data"') == 2
+    assert '"ACTIVATE_VERSION","stream":"sales_fact_data"' not in written
+
+
+def test_activate_version_can_be_switched_off(serve: Serve) -> None:
+    config = {**serve(StandIn(sales(*ROWS))), "emit_activate_version_messages": False}
+    messages = sync(config)
+    assert "ACTIVATE_VERSION" not in {item["type"] for item in messages}
+    assert all("version" not in item for item in messages)
+
+
+def test_batch_files_are_followed_by_no_activate_version(
+    serve: Serve,
+    tmp_path: Any,  # noqa: ANN401
+) -> None:
+    batch = {
+        "encoding": {"format": "jsonl", "compression": "gzip"},
+        "storage": {"root": tmp_path.as_uri()},
+    }
+    messages = sync({**serve(StandIn(sales(*ROWS))), "batch_config": batch})
+    types = [item["type"] for item in messages.of("sales_fact_data")]
+    assert types == ["SCHEMA", "BATCH"]
+
+
+def test_identical_rows_are_all_written(serve: Serve) -> None:
+    row = sales_row(1)
+    assert len(sync(serve(StandIn(sales(row, row, row)))).records("sales_fact_data")) == 3
+
+
+def test_deselected_columns_are_not_requested(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    config = serve(tenant)
+    catalog = discover(config)
+    entry = catalog["sales_fact_data"]
+    assert metadata_of(entry, "properties", "Date")["inclusion"] == "automatic"
+    for column in ("Version", "Date", "AMOUNT"):
+        metadata_of(entry, "properties", column)["selected"] = False
+    messages = sync(config, select(catalog, "sales_fact_data"))
+    assert tenant.targets[-3].endswith("/FactData?$select=Version,Date")
+    assert set(messages.schema("sales_fact_data")["schema"]["properties"]) == {"Version", "Date"}
+    assert all(set(item) == {"Version", "Date"} for item in messages.records("sales_fact_data"))
+
+
+def test_aggregation_is_always_asked_for_by_columns(serve: Serve) -> None:
+    model = sales(*ROWS)
+    model.edmx = model.edmx.replace("FactData", "FactDataAggregation")
+    model.sets = {"FactDataAggregation": ROWS}
+    tenant = StandIn(model)
+    config = serve(tenant)
+    sync(config, select(discover(config), "sales_fact_data_aggregation"))
+    assert "/FactDataAggregation?$select=Version,Date,AMOUNT" in tenant.targets[-3]
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        (["C4A"], ["C4A"]),
+        (["Budget 2027"], ["C4B"]),
+        (["Budget*"], ["C4A", "C4B"]),
+        (["C4?", "C4A"], ["C4A", "C4B", "C4C"]),
+        (["Plan [x]"], ["C4C"]),
+        (["*[x]"], ["C4C"]),
+    ],
+)
+def test_models_are_chosen_by_id_name_or_glob(
+    serve: Serve, models: list[str], expected: list[str]
+) -> None:
+    tenant = StandIn(*BUDGETS)
+    discover({**serve(tenant), "models": models})
+    asked = [target.split("/")[3] for target in tenant.targets if target.endswith("$metadata")]
+    assert sorted(asked) == expected
+
+
+@pytest.mark.parametrize("entry", ["budget 2026", "Budgte 2026", "Budget 2026 "])
+def test_model_that_matches_nothing_is_an_error_with_near_misses(serve: Serve, entry: str) -> None:
+    with pytest.raises(SACError, match=r"models has .*matches no model: did you .*Budget 2026"):
+        discover({**serve(StandIn(*BUDGETS)), "models": [entry]})
+
+
+def test_names_of_streams_do_not_change_with_the_models_chosen(serve: Serve) -> None:
+    twins = [sales(*ROWS, model_id=model_id, name="Budget") for model_id in ("C4A", "C4B")]
+    assert list(discover({**serve(StandIn(*twins)), "models": ["C4B"]})) == [
+        "budget_c4b_fact_data",
+        "providers",
+    ]
+
+
+def test_streams_can_be_named_by_id(serve: Serve) -> None:
+    assert list(discover({**serve(StandIn(*BUDGETS)), "stream_naming": "id"})) == [
+        "c4a_fact_data",
+        "c4b_fact_data",
+        "c4c_fact_data",
+        "providers",
+    ]
+
+
+def test_filters_are_sent_to_the_streams_they_fit(serve: Serve) -> None:
+    tenant = StandIn(*BUDGETS)
+    filters = {
+        "budget_*_fact_data": "Version eq 'public.Actual'",
+        "*_2027_*": "Date ge '202601'",
+    }
+    sync({**serve(tenant), "filters": filters})
+    both = "(Version%20eq%20'public.Actual')%20and%20(Date%20ge%20'202601')"
+    first_pages = [target for target in tenant.targets if "FactData" in target][::3]
+    assert first_pages == [
+        "/providers/sac/C4A/FactData?$filter=Version%20eq%20'public.Actual'",
+        f"/providers/sac/C4B/FactData?$filter={both}",
+        "/providers/sac/C4C/FactData",
+    ]
+
+
+def test_filter_that_fits_no_stream_is_an_error_with_near_misses(serve: Serve) -> None:
+    config = {**serve(StandIn(*BUDGETS)), "filters": {"budget_2026_factdata": "x eq 'y'"}}
+    with pytest.raises(SACError, match=r"filters has .*no stream: .*budget_2026_fact_data"):
+        discover(config)
+
+
+def test_filter_for_a_stream_that_is_not_selected_is_no_error(serve: Serve) -> None:
+    config = serve(StandIn(*BUDGETS))
+    catalog = select(discover(config), "budget_2026_fact_data")
+    config["filters"] = {"budget_2027_fact_data": "Version eq 'x'"}
+    assert sync(config, catalog).streams == ["budget_2026_fact_data"]
+
+
+def test_filter_that_sac_refuses_is_named(serve: Serve) -> None:
+    tenant = StandIn(*BUDGETS)
+    tenant.fault = lambda request: (
+        error_response(400, "malformed") if "$filter" in request.target else None
+    )
+    config = {**serve(tenant), "filters": {"budget_2026_fact_data": "Version = 1"}}
+    with pytest.raises(SACError, match=r"malformed.*'Version = 1'.*budget_2026.*setting filters"):
+        sync(config)
+
+
+@pytest.mark.parametrize("status", [403, 404, 412])
+def test_model_that_sac_does_not_export_is_skipped_with_a_warning(
+    serve: Serve, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    tenant = StandIn(*BUDGETS)
+    tenant.fault = lambda request: (
+        error_response(status, "no") if request.target.endswith("C4B/$metadata") else None
+    )
+    assert sync(serve(tenant)).streams == [
+        "budget_2026_fact_data",
+        "plan_x_fact_data",
+        "providers",
+    ]
+    assert "Skipping the model 'Budget 2027' (C4B)" in caplog.text
+
+
+def test_nothing_that_can_be_read_is_an_error(serve: Serve) -> None:
+    tenant = StandIn(*BUDGETS)
+    tenant.fault = lambda request: (
+        error_response(412, "live") if request.target.endswith("/$metadata") else None
+    )
+    with pytest.raises(SACError, match="None of the 3 models can be read"):
+        sync(serve(tenant))
+
+
+def test_model_with_unreadable_metadata_stops_the_run(serve: Serve) -> None:
+    broken = Model("C4X", "Broken", "<Edmx><Schema>")
+    with pytest.raises(SACError, match=r"model 'Broken' \(C4X\).*not a readable XML.*models"):
+        sync(serve(StandIn(*BUDGETS, broken)))
+
+
+def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = sales(*ROWS)
+    columns = {"ID": "Edm.String*"}
+    model.edmx = edmx(
+        DateMasterWithHierarchy=columns,
+        FlatMasterWithHierarchy=columns,
+        GoneMaster=columns,
+        FactData={"Version": "Edm.String*", "Date": "Edm.String*", "AMOUNT": "Edm.Decimal"},
+    )
+    tenant = StandIn(model)
+
+    def fault(request: Any) -> Any:  # noqa: ANN401
+        if "FlatMaster" in request.target:
+            return error_response(400, "no hierarchy")
+        if "Master" in request.target:
+            return error_response(404, {"lang": "en", "value": "does not exist [3707]"})
+        return None
+
+    tenant.fault = fault
+    messages = sync(serve(tenant))
+    assert len(messages.records("sales_fact_data")) == len(ROWS)
+    skipped = [text for text in caplog.messages if text.startswith("Skipping the stream")]
+    assert len(skipped) == 3
+    activated = {item["stream"] for item in messages if item["type"] == "ACTIVATE_VERSION"}
+    assert activated == {"sales_fact_data", "providers"}
+
+
+def test_audit_data_that_is_switched_off_is_told(serve: Serve) -> None:
+    model = sales(*ROWS)
+    model.edmx = model.edmx.replace("FactData", "AuditData")
+    tenant = StandIn(model)
+    tenant.fault = lambda request: (
+        error_response(400, "not enabled [3905]") if "AuditData" in request.target else None
+    )
+    config = serve(tenant)
+    with pytest.raises(SACError, match=r"\[3905\].*Data Audit"):
+        sync(config, select(discover(config), "sales_audit_data"))
+
+
+def test_new_dimension_stops_a_run_with_an_old_catalog(serve: Serve) -> None:
+    config = serve(StandIn(sales(*ROWS)))
+    catalog = select(discover(config), "sales_fact_data")
+    del catalog["streams"][1]["schema"]["properties"]["Date"]
+    with pytest.raises(SACError, match=r"key of sales_fact_data has changed .*Date.*discovery"):
+        sync(config, catalog)
+
+
+def test_dimension_that_is_gone_stops_a_run_with_an_old_catalog(serve: Serve) -> None:
+    config = serve(StandIn(sales(*ROWS)))
+    catalog = select(discover(config), "sales_fact_data")
+    newer = sales('{"Version":"a","AMOUNT":1}')
+    newer.edmx = edmx(FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal"})
+    with pytest.raises(SACError, match=r"key of sales_fact_data has changed .*Date"):
+        sync(serve(StandIn(newer)), catalog)
+
+
+def test_measures_that_come_and_go_are_warned_about(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = serve(StandIn(sales(*ROWS)))
+    catalog = select(discover(config), "sales_fact_data")
+    newer = sales('{"Version":"a","Date":"b","PRICE":1}')
+    newer.edmx = newer.edmx.replace("AMOUNT", "PRICE")
+    tenant = StandIn(newer)
+    messages = sync(serve(tenant), catalog)
+    assert messages.records("sales_fact_data") == [{"Version": "a", "Date": "b"}]
+    assert "does not have: PRICE" in caplog.text
+    assert "no longer has these columns of sales_fact_data: AMOUNT" in caplog.text
+    assert tenant.targets[-1].endswith("?$select=Version,Date")
+
+
+def test_selected_stream_that_is_gone_is_warned_about(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = serve(StandIn(*BUDGETS))
+    catalog = select(discover(config), "budget_2026_fact_data", "plan_x_fact_data")
+    assert sync(serve(StandIn(*BUDGETS[:2])), catalog).streams == ["budget_2026_fact_data"]
+    assert "does not offer: plan_x_fact_data" in caplog.text
+
+
+def test_selected_streams_that_are_all_gone_are_an_error(serve: Serve) -> None:
+    config = serve(StandIn(*BUDGETS))
+    catalog = select(discover(config), "plan_x_fact_data")
+    with pytest.raises(SACError, match="does not offer: plan_x_fact_data"):
+        sync(serve(StandIn(*BUDGETS[:2])), catalog)
+
+
+def test_requests_are_measured_as_in_other_taps(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    sync(serve(StandIn(sales(*ROWS))))
+    points = [
+        json.loads(text.removeprefix("METRIC: "))
+        for text in caplog.messages
+        if text.startswith("METRIC: ")
+    ]
+    facts = [point for point in points if point["tags"]["stream"] == "sales_fact_data"]
+    assert len([point for point in facts if point["metric"] == "http_request_duration"]) == 3
+    counts = [point["value"] for point in facts if point["metric"] == "http_request_count"]
+    assert sum(counts) == 3
