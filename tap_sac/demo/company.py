@@ -349,9 +349,7 @@ def _budget(model_id: str, description: str) -> Model:
         for month, cost_center in product(_MONTHS, _leaves(_COST_CENTERS))
     ]
     facts = _fact_tables(dimensions, [Column("BUDGET", "Edm.Decimal", "Budget")], rows)
-    return Model(
-        model_id, "Budget", description, tables=(*facts, *_masters("CostCenter", _COST_CENTERS))
-    )
+    return Model(model_id, "Budget", description, tables=(*facts, _version_master()))
 
 
 def _dimensions(*names: str) -> list[Column]:

@@ -28,6 +28,8 @@ CLIENT_SECRET = "demo$not-secret=+/%:é"  # noqa: S105  (opens nothing but made-
 SERVICE_ROOT = "/api/v1/dataexport"
 TOKEN_PATH = "/oauth/token"  # noqa: S105  (a path)
 
+# Like SAC, which may name another host than the one that a client uses; and the same on every start.
+_PUBLIC_URL = "https://alpenglow.example"
 _TOKEN_SECONDS = 3600
 _PAGE_SIZE = 1000
 
@@ -133,7 +135,7 @@ class SampleService:
                 "ProviderID": model.id,
                 "ProviderName": model.name,
                 "Description": model.description,
-                "ServiceURL": f"{request.base_url}{SERVICE_ROOT}/providers/{namespace}/{model.id}/",
+                "ServiceURL": f"{_PUBLIC_URL}{SERVICE_ROOT}/providers/{namespace}/{model.id}/",
             }
             for model in self._models.values()
             if model.namespace == namespace

