@@ -28,7 +28,7 @@ CLIENT_SECRET = "demo$not-secret=+/%:é"  # noqa: S105  (opens nothing but made-
 SERVICE_ROOT = "/api/v1/dataexport"
 TOKEN_PATH = "/oauth/token"  # noqa: S105  (a path)
 
-# Like SAC, which may name another host than the one that a client uses; and the same on every start.
+# SAC too may name another host than the one that a client uses; and it is the same on every start.
 _PUBLIC_URL = "https://alpenglow.example"
 _TOKEN_SECONDS = 3600
 _PAGE_SIZE = 1000
