@@ -20,6 +20,7 @@ import requests
 
 from tap_sac.decimals import ExactDecimal
 from tap_sac.errors import (
+    REPORT_TO_SAP,
     ResponseError,
     SACError,
     TransientError,
@@ -46,7 +47,6 @@ _LONGEST_BACKOFF_SECONDS = 60
 _MODELS_NAMESPACE = "sac"
 _SAFE_IN_QUERY = "(),':*@$/"
 _TRY_LATER = "run the tap again later"
-_REPORT_TO_SAP = "report it to SAP support, because the answer breaks the OData protocol"
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,14 @@ class Page:
     Attributes:
         rows: JSON objects; numbers with a point are `ExactDecimal`.
         next_url: Where the next page is; None at the end.
+        delta_url: Where the changes after this read will be; on the last page, if SAC tracks them.
+        context: What the rows are, such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
     """
 
     rows: list[dict[str, Any]]
     next_url: str | None
+    delta_url: str | None
+    context: str | None
 
 
 def tenant_origin(tenant_url: str, setting: str = "tenant_url") -> str:
@@ -127,6 +131,7 @@ class SACClient:
         """
         self._origin = origin
         self._service_root = f"{origin}/api/v1/dataexport"
+        self._administration = f"{self._service_root}/administration"
         self._session = session
         self._authenticator = authenticator
         self._request_timeout = request_timeout
@@ -164,16 +169,15 @@ class SACClient:
         Raises:
             SACError: If the models' own namespace cannot be read.
         """
-        administration = f"{self._service_root}/administration"
         namespaces = [
             str(row["NamespaceID"])
-            for page in self.pages(f"{administration}/Namespaces", on_response)
+            for page in self.pages(f"{self._administration}/Namespaces", on_response)
             for row in page.rows
             if row.get("NamespaceID")
         ]
         for namespace in namespaces:
-            literal = _path_segment(namespace.replace("'", "''"))
-            url = f"{administration}/Namespaces(NamespaceID='{literal}')/Providers"
+            predicate = f"NamespaceID={_string_literal(namespace)}"
+            url = f"{self._administration}/Namespaces({predicate})/Providers"
             try:
                 yield from self.pages(with_query(url, query or {}), on_response)
             except ResponseError as error:
@@ -184,14 +188,66 @@ class SACClient:
     def metadata(self, provider: Provider) -> bytes:
         """Read the CSDL document of a model."""
         return self._get(
-            f"{self._provider_root(provider)}/$metadata", "application/xml", _metadata_document
+            f"{self._provider_root(provider)}/$metadata",
+            {"Accept": "application/xml"},
+            _metadata_document,
         )
+
+    def serves(self, url: str) -> bool:
+        """Tell whether a URL leads to this tenant's server, and nowhere else."""
+        return _server(url) == _server(self._origin)
+
+    def subscriptions(self, provider: Provider) -> list[dict[str, Any]]:
+        """List the change-tracking subscriptions of a model, of this client and of others.
+
+        SAC writes missing values as null, or as the string ``null``: both are left out.
+        """
+        url = f"{self._administration}/Providers({_provider_key(provider)})/Subscriptions"
+        return [
+            {name: value for name, value in row.items() if value not in (None, "null")}
+            for page in self.pages(url)
+            for row in page.rows
+        ]
+
+    def delete_chain(self, provider: Provider, subscription_id: str) -> None:
+        """Delete the chain that a subscription belongs to.
+
+        Writing needs a CSRF token, which is bound to the cookies of the session; SAC may ask for
+        a new one.
+
+        Raises:
+            SACError: If SAC does not delete it.
+        """
+        literal = _string_literal(subscription_id)
+        url = (
+            f"{self._administration}/Subscriptions"
+            f"({_provider_key(provider)},SubscriptionID={literal})?deleteChain=true"
+        )
+        for _ in range(2):
+            response = self._send("DELETE", url, {"x-csrf-token": self._csrf_token()})
+            if response.headers.get("x-csrf-token", "").lower() != "required":
+                break
+        if response.status_code not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK}:
+            raise response_error(response)
+
+    def _csrf_token(self) -> str:
+        headers = {"Accept": "application/json", "x-csrf-token": "fetch"}
+        response = self._send("GET", f"{self._origin}/api/v1/csrf", headers)
+        if response.status_code != HTTPStatus.OK or "x-csrf-token" not in response.headers:
+            raise response_error(response)
+        return response.headers["x-csrf-token"]
 
     def entity_set_url(self, provider: Provider, entity_set: str) -> str:
         """Tell where the rows of an entity set are."""
         return f"{self._provider_root(provider)}/{_path_segment(entity_set)}"
 
-    def pages(self, url: str, on_response: ResponseObserver | None = None) -> Iterator[Page]:
+    def pages(
+        self,
+        url: str,
+        on_response: ResponseObserver | None = None,
+        *,
+        track_changes: bool = False,
+    ) -> Iterator[Page]:
         """Follow an entity set from its first page to its last.
 
         Each page is requested when the one before it has been consumed, at exactly the URL that
@@ -200,22 +256,27 @@ class SACClient:
         Args:
             url: The first page.
             on_response: Told of each answer, also of those that are not a success.
+            track_changes: Whether SAC shall remember this read, and give a link to what changes
+                after it (OData Protocol 4.0, 8.2.8.6).
 
         Raises:
             SACError: If SAC refuses, a link leads away from the tenant or in a circle, or an
                 answer is no page.
         """
+        headers = {"Accept": "application/json"}
+        if track_changes:
+            headers["Prefer"] = "odata.track-changes"
         seen = set()
         next_url: str | None = url
         while next_url:
             if next_url in seen:
                 msg = (
                     f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never "
-                    f"end: {_REPORT_TO_SAP}."
+                    f"end: {REPORT_TO_SAP}."
                 )
                 raise SACError(msg)
             seen.add(next_url)
-            page = self._get(next_url, "application/json", self._read_page, on_response)
+            page = self._get(next_url, headers, self._read_page, on_response)
             yield page
             next_url = page.next_url
 
@@ -226,17 +287,14 @@ class SACClient:
     def _get(
         self,
         url: str,
-        accept: str,
+        headers: Mapping[str, str],
         read: Callable[[requests.Response], _Result],
         on_response: ResponseObserver | None = None,
     ) -> _Result:
         """Request and read, both again if either fails for a reason that may pass."""
 
         def attempt() -> _Result:
-            response = self._send(url, accept, on_response)
-            if response.status_code == HTTPStatus.UNAUTHORIZED:
-                self._authenticator.expire(response.request)
-                response = self._send(url, accept, on_response)
+            response = self._send("GET", url, headers, on_response)
             if response.status_code != HTTPStatus.OK:
                 raise response_error(response)
             return read(response)
@@ -244,13 +302,31 @@ class SACClient:
         return self._retry(attempt)()
 
     def _send(
-        self, url: str, accept: str, on_response: ResponseObserver | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        on_response: ResponseObserver | None = None,
+    ) -> requests.Response:
+        """Send a request, and send it again with a new token if SAC refuses the first one."""
+        response = self._send_once(method, url, headers, on_response)
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            self._authenticator.expire(response.request)
+            response = self._send_once(method, url, headers, on_response)
+        return response
+
+    def _send_once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        on_response: ResponseObserver | None,
     ) -> requests.Response:
         request = self._session.prepare_request(
             requests.Request(
-                "GET",
+                method,
                 url,
-                headers={"Accept": accept, "x-sap-sac-custom-auth": "true"},
+                headers={**headers, "x-sap-sac-custom-auth": "true"},
                 auth=self._authenticator,
             ),
         )
@@ -279,7 +355,7 @@ class SACClient:
             raise TransientError(msg) from None
         rows = body.get("value") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            msg = f"{_answer_of(response)} is not a page of rows: {_REPORT_TO_SAP}."
+            msg = f"{_answer_of(response)} is not a page of rows: {REPORT_TO_SAP}."
             raise SACError(msg)
         announced = str(body.get("@des.entitiesInPage", ""))
         if announced.isdecimal() and len(rows) < int(announced):
@@ -288,14 +364,20 @@ class SACClient:
                 f"{_TRY_LATER}."
             )
             raise TransientError(msg)
-        link = annotation(body, "nextLink")
-        return Page(rows, self._resolve(link, response) if link else None)
+        return Page(
+            rows,
+            next_url=self._link(body, "nextLink", response),
+            delta_url=self._link(body, "deltaLink", response),
+            context=annotation(body, "context"),
+        )
 
-    def _resolve(self, link: str, response: requests.Response) -> str:
-        """Make a link absolute, and keep the bearer token from another server."""
-        page_url = response.request.url or ""
-        url = link if urlsplit(link).scheme else urljoin(page_url, link)
-        if _server(url) != _server(self._origin):
+    def _link(self, body: Mapping[str, Any], name: str, response: requests.Response) -> str | None:
+        """Find a link and make it absolute, but keep the token from another server."""
+        link = annotation(body, name)
+        if link is None:
+            return None
+        url = link if urlsplit(link).scheme else urljoin(response.request.url or "", link)
+        if not self.serves(url):
             msg = (
                 f"{_answer_of(response)} continues on another server, "
                 f"{urlsplit(url).scheme}://{urlsplit(url).netloc}, which must not see the token: "
@@ -325,6 +407,16 @@ def annotation(body: Mapping[str, Any], name: str) -> str | None:
 
 def _path_segment(text: str) -> str:
     return quote(text, safe="")
+
+
+def _string_literal(text: str) -> str:
+    """Write a string in a key predicate of a URL."""
+    return "'" + _path_segment(text.replace("'", "''")) + "'"
+
+
+def _provider_key(provider: Provider) -> str:
+    namespace, model = map(_string_literal, (provider.namespace_id, provider.provider_id))
+    return f"NamespaceID={namespace},ProviderID={model}"
 
 
 def _server(url: str) -> tuple[str, str | None, int | None]:

@@ -51,6 +51,8 @@ _SERVER_FAULT = "run the tap again later, and give SAP the correlation id if it 
 
 _NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED}
 
+REPORT_TO_SAP = "report it to SAP support, because the answer breaks the OData protocol"
+
 _NUMBER = re.compile(r"\[(\d{4})\]")
 _LONGEST_MESSAGE = 300
 

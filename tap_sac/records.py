@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SINGER_DECIMAL = "x-singer.decimal"
+DELETED_AT = "_sdc_deleted_at"
 
 _SPATIAL = ("Edm.Geography", "Edm.Geometry")
 _STRING = {"type": "string"}
@@ -68,6 +69,12 @@ def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str,
     return {"type": "object", "properties": properties}
 
 
+def with_deleted_at(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add the column that marks deleted rows to a schema."""
+    deleted_at = {"type": ["string", "null"], "format": "date-time"}
+    return {**schema, "properties": {**schema["properties"], DELETED_AT: deleted_at}}
+
+
 def add_decimal_facets(schema: dict[str, Any], entity_set: EntitySet) -> None:
     """Put back precision and scale of `SINGER_DECIMAL` columns.
 
@@ -81,7 +88,11 @@ def add_decimal_facets(schema: dict[str, Any], entity_set: EntitySet) -> None:
 
 
 class RecordMaker:
-    """Turns the rows of a page into records that fit the schema."""
+    """Turns the rows of a page into records that fit the schema.
+
+    Attributes:
+        constants: Columns that every record has besides those of its row.
+    """
 
     def __init__(
         self, entity_set: EntitySet, schema: Mapping[str, Any], columns: Collection[str]
@@ -102,6 +113,7 @@ class RecordMaker:
         }
         self._key = [name for name in entity_set.key if name in self._converts]
         self._reported: set[str] = set()
+        self.constants: Record = {}
 
     def records(self, rows: Iterable[Row]) -> Iterator[Record]:
         """Make records; a column that a row does not have is null.
@@ -111,18 +123,30 @@ class RecordMaker:
         """
         for row in rows:
             record = {}
-            for name, convert in self._converts.items():
+            for name in self._converts:
                 value = row.get(name)
-                try:
-                    record[name] = None if value is None else convert(value)
-                except (ValueError, TypeError, AttributeError):
-                    raise self._value_error(name, value) from None
+                record[name] = None if value is None else self._convert(name, value)
             for name in self._key:
                 if record[name] is None:
                     raise self._missing_key_error(name)
             if not row.keys() <= self._known:
                 self._report_unknown(row)
+            record.update(self.constants)
             yield record
+
+    def key_record(self, key: Mapping[str, str]) -> Record:
+        """Make a record of nothing but a key, whose values are text.
+
+        Raises:
+            SACError: If a value is not of its column's type.
+        """
+        return {name: self._convert(name, value) for name, value in key.items()}
+
+    def _convert(self, name: str, value: object) -> object:
+        try:
+            return self._converts[name](value)
+        except (ValueError, TypeError, AttributeError):
+            raise self._value_error(name, value) from None
 
     def _value_error(self, name: str, value: object) -> SACError:
         declared = next(item.type for item in self._entity_set.properties if item.name == name)

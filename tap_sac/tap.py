@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
 import singer_sdk.typing as th
@@ -15,13 +15,19 @@ from requests.adapters import HTTPAdapter
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand
+from singer_sdk.singerlib import Catalog
 
 from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
 from tap_sac.client import SACClient, tenant_origin
 from tap_sac.csdl import CSDLError, read_csdl
 from tap_sac.errors import ResponseError, SACError
 from tap_sac.naming import model_of, model_prefixes, stream_names
-from tap_sac.streams import PROVIDERS_STREAM_NAME, EntitySetStream, ProvidersStream, SACStream
+from tap_sac.streams import (
+    PROVIDERS_STREAM_NAME,
+    ProvidersStream,
+    SACStream,
+    entity_set_stream,
+)
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -30,6 +36,7 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import PurePath
 
     import click
     from jsonschema import ValidationError
@@ -119,6 +126,34 @@ class TapSAC(Tap):
             description="What the streams of a model are called after: its name or its id.",
         ),
         th.Property(
+            "default_replication_method",
+            th.StringType,
+            allowed_values=["FULL_TABLE", "LOG_BASED"],
+            default="FULL_TABLE",
+            title="Default replication method",
+            description=(
+                "How the entity sets that SAC can track are replicated, unless the catalog says "
+                "otherwise: in whole, or by what changed since the last run."
+            ),
+        ),
+        th.Property(
+            "on_delta_lost",
+            th.StringType,
+            allowed_values=["full_refresh", "fail"],
+            default="full_refresh",
+            title="On delta lost",
+            description=(
+                "What to do when SAC cannot give the changes since the last run: read the whole "
+                "table again, or stop."
+            ),
+        ),
+        th.Property(
+            "start_date",
+            th.DateTimeType,
+            title="Start date",
+            description="From when on to read audit data, at the first run.",
+        ),
+        th.Property(
             "use_singer_decimal",
             th.BooleanType,
             default=False,
@@ -176,6 +211,21 @@ class TapSAC(Tap):
         ),
     ).to_dict()
 
+    def __init__(
+        self, *, catalog: PurePath | str | dict[str, Any] | Catalog | None = None, **parts: Any
+    ) -> None:
+        """Make a tap.
+
+        Args:
+            catalog: What to read. The SDK overlooks ``replication-method`` in the metadata of a
+                stream, which the Singer specification has for the user's choice.
+            parts: As of `singer_sdk.Tap`.
+        """
+        if isinstance(catalog, dict) and not isinstance(catalog, Catalog):
+            entries = cast("list[dict[str, Any]]", catalog.get("streams", []))
+            catalog = {**catalog, "streams": list(map(_with_chosen_method, entries))}
+        super().__init__(catalog=catalog, **parts)
+
     @override
     def discover_streams(self) -> Sequence[SACStream]:
         """Find the streams: the providers, and each entity set of each model.
@@ -197,7 +247,7 @@ class TapSAC(Tap):
         names = stream_names(prefixes, [(provider, item.name) for provider, item in entity_sets])
         filters = self._filters([PROVIDERS_STREAM_NAME, *names.values()])
         streams: list[SACStream] = [
-            EntitySetStream(
+            entity_set_stream(
                 self,
                 name=(name := names[provider, entity_set.name]),
                 provider=provider,
@@ -409,6 +459,13 @@ class _OneSentenceCommand(SingerCommand):
             for message in error.errors:
                 self.logger.error("%s", message)  # noqa: TRY400  (no stack trace)
         sys.exit(1)
+
+
+def _with_chosen_method(entry: dict[str, Any]) -> dict[str, Any]:
+    """Take the replication method of a catalog entry from its metadata, if it is there."""
+    roots = (item["metadata"] for item in entry.get("metadata", ()) if not item["breadcrumb"])
+    chosen = [root["replication-method"] for root in roots if root.get("replication-method")]
+    return {**entry, "replication_method": chosen[0]} if chosen else entry
 
 
 def _config_error(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -41,6 +42,12 @@ class Messages(list[dict[str, Any]]):
         return next(item for item in self.of(stream) if item["type"] == "SCHEMA")
 
     @property
+    def state(self) -> dict[str, Any]:
+        """Return the last state."""
+        states = [message["value"] for message in self if message["type"] == "STATE"]
+        return copy.deepcopy(states[-1])
+
+    @property
     def streams(self) -> list[str]:
         """Name the streams, in the order of their schemas."""
         return [message["stream"] for message in self if message["type"] == "SCHEMA"]
@@ -50,10 +57,14 @@ def read_messages(lines: str) -> Messages:
     return Messages(json.loads(line, parse_float=str) for line in lines.splitlines())
 
 
-def sync(config: dict[str, Any], catalog: dict[str, Any] | None = None) -> Messages:
+def sync(
+    config: dict[str, Any],
+    catalog: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
+) -> Messages:
     """Run the tap in this process."""
     with contextlib.redirect_stdout(io.StringIO()) as output:
-        TapSAC(config=dict(config), catalog=catalog).sync_all()
+        TapSAC(config=dict(config), catalog=catalog, state=state).sync_all()
     return read_messages(output.getvalue())
 
 

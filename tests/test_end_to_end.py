@@ -15,7 +15,9 @@ import pytest
 from psycopg import sql
 from uv import find_uv_bin
 
+from tap_sac.demo import SampleTenant
 from tap_sac.demo.company import Model, Table, models
+from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.naming import snake_case
 
 if TYPE_CHECKING:
@@ -189,3 +191,58 @@ def sums_of(connection: psycopg.Connection[Any], table: str) -> dict[str, Decima
         )
         (totals[column],) = connection.execute(query).fetchone() or (None,)
     return totals
+
+
+SALES = "sales_planning_fact_data"
+
+
+def test_delta_into_postgres(project: Path, database: str) -> None:
+    service = SampleService()
+    facts = service.facts(SALES_MODEL)
+    with SampleTenant(service) as tenant, psycopg.connect(database) as connection:
+        environment = {
+            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
+            "TAP_SAC_DEFAULT_REPLICATION_METHOD": "LOG_BASED",
+            "TAP_SAC_MODELS": '["Sales Planning"]',
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "delta",
+        }
+
+        def run() -> str:
+            job = ("run", "--state-id-suffix=delta", "tap-sac", "target-postgres")
+            return meltano(project, "--environment=prod", *job, **environment)
+
+        def check(*, deleted: int) -> None:
+            columns = [*facts.key_columns, "QUANTITY", "REVENUE", "LOYALTY_POINTS"]
+            table = sql.Identifier("delta", SALES)
+            query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
+                sql.SQL(", ").join(map(sql.Identifier, columns)), table
+            )
+            assert sorted(connection.execute(query).fetchall()) == sorted(
+                tuple(row[name] for name in columns) for row in facts.rows if row is not None
+            )
+            query = sql.SQL("SELECT count(*) FROM {} WHERE _sdc_deleted_at IS NOT NULL").format(
+                table
+            )
+            assert connection.execute(query).fetchone() == (deleted,)
+            connection.rollback()
+
+        run()
+        check(deleted=0)
+        first, second, third = (row for row in facts.rows[:3] if row is not None)
+        facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+        facts.put({**second, "Date": "202712"})
+        facts.delete(facts.key_of(third))
+        run()
+        check(deleted=1)
+        facts.put(third)
+        facts.delete(facts.key_of(first))
+        run()
+        check(deleted=1)
+        run()
+        check(deleted=1)
+        facts.delete(facts.key_of(second))
+        service.expire()
+        assert "Reading the whole table" in run()
+        check(deleted=2)
+        assert len(service.subscriptions) == 1

@@ -27,14 +27,6 @@ OF_THE_SDK = {
     "stream_maps",
 }
 OWN = {name: schema for name, schema in PROPERTIES.items() if name not in OF_THE_SDK}
-KINDS = {
-    "tenant_url": "string",
-    "models": "array",
-    "filters": "object",
-    "page_size": "integer",
-    "demo": "boolean",
-    "stream_naming": "options",
-}
 
 
 def meltano_settings() -> dict[str, dict[str, Any]]:
@@ -70,7 +62,8 @@ def test_each_setting_is_described_alike(name: str) -> None:
     assert options == schema.get("enum", [])
     (json_type,) = set(schema["type"]) - {"null"}
     assert kind == ("secret" if schema.get("secret") else json_type)
-    assert meltano["kind"] == ("options" if options else json_type)
+    is_date = schema.get("format") == "date-time"
+    assert meltano["kind"] == ("options" if options else "date_iso8601" if is_date else json_type)
 
 
 def test_about_shows_each_setting_with_title_description_and_default() -> None:

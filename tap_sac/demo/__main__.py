@@ -1,4 +1,4 @@
-"""Serve the sample tenant until Ctrl-C, for ``python -m tap_sac.demo``."""
+"""Serve the sample tenant until Ctrl-C; or change what another process serves."""
 
 from __future__ import annotations
 
@@ -6,18 +6,42 @@ import argparse
 import contextlib
 import json
 import threading
+from typing import Any
+from urllib.request import Request, urlopen
 
 from tap_sac.demo.server import SampleTenant
+from tap_sac.demo.service import CHANGE_PATH, EXPIRE_PATH
 
 
 def main() -> None:
-    """Print the settings of the tap, and serve."""
+    """Print the settings of the tap, and serve; or do what the options say."""
     parser = argparse.ArgumentParser(prog="python -m tap_sac.demo", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="a loopback port; 0 for any free one")
-    with SampleTenant(port=parser.parse_args().port) as tenant:
+    parser.add_argument(
+        "--change", metavar="URL", help="insert, update and delete a fact at the tenant of this URL"
+    )
+    parser.add_argument(
+        "--expire", metavar="URL", help="let the tenant of this URL forget all delta links"
+    )
+    arguments = parser.parse_args()
+    if arguments.change:
+        print(json.dumps(_post(arguments.change + CHANGE_PATH), indent=2))  # noqa: T201
+    elif arguments.expire:
+        print(json.dumps(_post(arguments.expire + EXPIRE_PATH), indent=2))  # noqa: T201
+    else:
+        _serve(arguments.port)
+
+
+def _serve(port: int) -> None:
+    with SampleTenant(port=port) as tenant:
         print(json.dumps(tenant.settings, indent=2), flush=True)  # noqa: T201
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
+
+
+def _post(url: str) -> Any:  # noqa: ANN401  (whatever JSON it answers)
+    with urlopen(Request(url, method="POST")) as answer:  # noqa: S310  (the user's own URL)
+        return json.load(answer)
 
 
 if __name__ == "__main__":

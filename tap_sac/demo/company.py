@@ -50,12 +50,19 @@ class Table:
         columns: Its columns.
         rows: Its rows, in the order in which they are served.
         select_needs_key: Whether SAC insists on all key columns in ``$select``.
+        is_made_of_facts: Whether its rows are the facts of the model.
     """
 
     name: str
     columns: tuple[Column, ...]
     rows: list[Row]
     select_needs_key: bool = False
+    is_made_of_facts: bool = False
+
+    @property
+    def key(self) -> list[str]:
+        """The names of the key columns."""
+        return [column.name for column in self.columns if column.is_key]
 
 
 @dataclass(frozen=True)
@@ -362,9 +369,9 @@ def _fact_tables(
     """Serve the same leaf rows as FactData and as the sets that are made from it."""
     columns = (*dimensions, *measures)
     return (
-        Table("FactData", columns, rows, select_needs_key=True),
+        Table("FactData", columns, rows, select_needs_key=True, is_made_of_facts=True),
         *(
-            Table(name, columns, rows)
+            Table(name, columns, rows, is_made_of_facts=True)
             for name in ("FactDataAggregation", "FactDataDifference", "MasterData")
         ),
     )

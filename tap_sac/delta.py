@@ -1,0 +1,182 @@
+"""Change tracking: what an answer to a delta link says, and what must be kept to ask again.
+
+SAP Help, "SAP Analytics Cloud REST API", describes changes as rows with all columns, and deleted
+entities as ``{"@odata.context": "#FactData/$deletedEntity", "id": "FactData(Date='202401')"}``,
+which is the form of OData JSON Format 4.0, 14.2.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tap_sac.errors import SACError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_KEY_VALUE = re.compile(r"\s*(?P<name>[^\s=',()]+)\s*=\s*(?P<value>'(?:[^']|'')*'|[^',()\s]+)\s*")
+_ONLY_VALUE = re.compile(r"\s*(?P<value>'(?:[^']|'')*'|[^',()=\s]+)\s*")
+_UNENCODED = re.compile(r"[^!-~]|%(?![0-9A-Fa-f]{2})")
+_FIRST = "first-"
+_STATE_KEYS = ("delta_link", "version", "question")
+
+
+class DeltaLostError(SACError):
+    """The changes since the last run cannot be had; the whole table can."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a chain of changes is about: with another question, another chain is needed.
+
+    Attributes:
+        key: The key columns.
+        columns: The columns that are read.
+        filter: The ``$filter`` that is sent.
+    """
+
+    key: list[str]
+    columns: list[str]
+    filter: str | None
+
+    def difference(self, other: Question) -> str | None:
+        """Tell what another question asks differently, if anything."""
+        for name, label in (("key", "key"), ("columns", "selected columns"), ("filter", "filter")):
+            before, after = getattr(self, name), getattr(other, name)
+            if before != after:
+                return f"the {label} changed from {before} to {after}"
+        return None
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """What a LOG_BASED stream keeps between two runs, in its state.
+
+    Attributes:
+        delta_link: Where the changes since the last read are: opaque.
+        version: The version that the records in the target have; None without ACTIVATE_VERSION.
+        question: What the last full read asked for.
+    """
+
+    delta_link: str
+    version: int | None
+    question: Question
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Bookmark | None:
+        """Read a stream's state; None if it has no delta link, or was tampered with."""
+        link, version, question = map(state.get, _STATE_KEYS)
+        if not (
+            isinstance(link, str)
+            and isinstance(version, (int, type(None)))
+            and isinstance(question, dict)
+        ):
+            return None
+        asked: dict[str, Any] = {field.name: question.get(field.name) for field in fields(Question)}
+        return cls(link, version, Question(**asked))
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what the state of the stream gets."""
+        return asdict(self)
+
+    @staticmethod
+    def remove_from(state: dict[str, Any]) -> None:
+        """Take a bookmark out of the state of a stream."""
+        for name in _STATE_KEYS:
+            state.pop(name, None)
+
+    @property
+    def subscription_id(self) -> str | None:
+        """The subscription that the link stands for; ``first-<id>`` is seen for new ones."""
+        values = parse_qs(urlsplit(self.delta_link).query).get("deltaid", [])
+        return values[0].removeprefix(_FIRST) if values else None
+
+
+def is_closed(subscriptions: Sequence[Mapping[str, Any]], subscription_id: str | None) -> bool:
+    """Tell whether the changes of a subscription have been read.
+
+    Then its window has ended, and another one follows it in the chain.
+
+    Args:
+        subscriptions: As SAC lists them.
+        subscription_id: One of them.
+    """
+    ended = {item.get("SubscriptionID") for item in subscriptions if item.get("EndTime")}
+    followed = {item.get("PreviousSubscriptionID") for item in subscriptions}
+    return subscription_id is not None and subscription_id in ended & followed
+
+
+def is_delta(context: str | None) -> bool:
+    """Tell changes from full data by the context of a page."""
+    return context is not None and context.endswith("$delta")
+
+
+def deleted_id(row: Mapping[str, Any]) -> str | None:
+    """Return the id of a deleted entity, or None for a row that is new or changed.
+
+    Besides SAC's form, that of OData 4.01 is understood (``@removed``).
+    """
+    context = str(row.get("@odata.context") or row.get("@context") or "")
+    if not context.endswith("$deletedEntity") and not {"@removed", "@odata.removed"} & row.keys():
+        return None
+    found = (row.get(name) for name in ("id", "@odata.id", "@id"))
+    return next((value for value in found if isinstance(value, str)), "")
+
+
+def read_key(entity_id: str, key: tuple[str, ...]) -> dict[str, str]:
+    """Take the key columns out of an id such as ``FactData(Version='a',Date='202401')``.
+
+    Quotes inside a literal are doubled; commas, parentheses and anything else stand for
+    themselves. The whole may be percent-encoded, or not, which nobody documents: it counts as
+    encoded if it reads as such.
+
+    Args:
+        entity_id: The id, with or without a URL before it.
+        key: The columns that the key has.
+
+    Raises:
+        DeltaLostError: If the id does not name exactly these columns.
+    """
+    is_encoded = "%" in entity_id and not _UNENCODED.search(entity_id)
+    if is_encoded and (values := _parse_predicate(unquote(entity_id), key)):
+        return values
+    if values := _parse_predicate(entity_id, key):
+        return {name: unquote(value) for name, value in values.items()} if is_encoded else values
+    msg = f"the id of a deleted entity cannot be understood ({entity_id[:200]!r})"
+    raise DeltaLostError(msg)
+
+
+def _parse_predicate(text: str, key: tuple[str, ...]) -> dict[str, str] | None:
+    """Read ``Name(A='a',B=1)`` or, where the key has one column, ``Name('a')``."""
+    start = _predicate_start(text)
+    if start < 0 or not text.endswith(")"):
+        return None
+    end = len(text) - 1
+    if len(key) == 1 and (only := _ONLY_VALUE.fullmatch(text, start, end)):
+        return {key[0]: _literal(only["value"])}
+    values: dict[str, str] = {}
+    position = start
+    while match := _KEY_VALUE.match(text, position, end):
+        if match["name"] in values:
+            return None
+        values[match["name"]] = _literal(match["value"])
+        position = match.end()
+        if position == end:
+            return values if values.keys() == set(key) else None
+        if text[position] != ",":
+            return None
+        position += 1
+    return None
+
+
+def _predicate_start(text: str) -> int:
+    """Find where the predicate begins: behind the first parenthesis of the last path segment."""
+    path_end = min((position for position in map(text.find, "('") if position >= 0), default=-1)
+    return path_end + 1 if path_end >= 0 and text[path_end] == "(" else -1
+
+
+def _literal(text: str) -> str:
+    return text[1:-1].replace("''", "'") if text.startswith("'") else text

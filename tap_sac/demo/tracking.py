@@ -1,0 +1,140 @@
+"""Rows that can change, and subscriptions to their changes.
+
+A subscription has a window: it opens when the subscription is made and ends when its changes are
+read, which opens the next one of the chain (SAP Help, "Data Export Service", delta).
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tap_sac.demo.company import Row, Value
+
+Key = tuple["Value", ...]
+
+
+class TrackedRows:
+    """The rows of a fact table, and what has happened to them.
+
+    Attributes:
+        rows: The rows in the order of serving; None where one was deleted, so that positions
+            stay while somebody is paging.
+        key_columns: What identifies a row.
+        log: Each change in order: the key, and the whole new row, or None if it was deleted.
+    """
+
+    def __init__(self, rows: Iterable[Row], key_columns: Sequence[str]) -> None:
+        """Take over rows."""
+        self.rows: list[Row | None] = list(rows)
+        self.log: list[tuple[Key, Row | None]] = []
+        self.key_columns = key_columns
+        self._positions = {
+            self.key_of(row): number for number, row in enumerate(self.rows) if row is not None
+        }
+
+    def key_of(self, row: Row) -> Key:
+        """Return what identifies a row."""
+        return tuple(row[name] for name in self.key_columns)
+
+    def put(self, row: Row) -> None:
+        """Insert a row, or replace the one with its key."""
+        key = self.key_of(row)
+        if key in self._positions:
+            self.rows[self._positions[key]] = row
+        else:
+            self._positions[key] = len(self.rows)
+            self.rows.append(row)
+        self.log.append((key, row))
+
+    def delete(self, key: Key) -> None:
+        """Delete the row with a key.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        self.rows[self._positions.pop(key)] = None
+        self.log.append((key, None))
+
+
+@dataclass
+class Subscription:
+    """A window of changes to an entity set.
+
+    Attributes:
+        namespace: The NamespaceID.
+        model_id: The ProviderID.
+        set_name: The EntitySetName.
+        options: The query options that were fixed when the chain was opened.
+        chain_id: What the subscriptions of a chain have in common.
+        start: The position in the log where the window begins.
+        end: The position where it ends; None while it is open.
+        previous: The one before it in the chain.
+        next: The one after it in the chain.
+    """
+
+    namespace: str
+    model_id: str
+    set_name: str
+    options: dict[str, str]
+    chain_id: str
+    start: int
+    end: int | None = None
+    previous: Subscription | None = None
+    next: Subscription | None = None
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    started_at: str = field(default_factory=lambda: _now("milliseconds") + "Z")
+    ended_at: str | None = None
+
+    @property
+    def last(self) -> Subscription:
+        """The newest subscription of the chain."""
+        newest = self
+        while newest.next:
+            newest = newest.next
+        return newest
+
+
+class Subscriptions(dict[str, Subscription]):
+    """All subscriptions of a tenant, by id."""
+
+    def open(
+        self, namespace: str, model_id: str, set_name: str, options: dict[str, str], start: int
+    ) -> Subscription:
+        """Open a chain."""
+        chain_id = f"{namespace}_{model_id}_{set_name}_{_now('seconds')}"
+        subscription = Subscription(namespace, model_id, set_name, options, chain_id, start)
+        self[subscription.id] = subscription
+        return subscription
+
+    def read(self, subscription: Subscription, log_length: int) -> Subscription:
+        """End a window, if it is still open, and return the next subscription of the chain."""
+        if subscription.next is None:
+            subscription.end, subscription.ended_at = log_length, _now("milliseconds") + "Z"
+            subscription.next = Subscription(
+                subscription.namespace,
+                subscription.model_id,
+                subscription.set_name,
+                subscription.options,
+                subscription.chain_id,
+                start=log_length,
+                previous=subscription,
+            )
+            self[subscription.next.id] = subscription.next
+        return subscription.next
+
+    def delete_chain(self, subscription: Subscription) -> None:
+        """Forget all subscriptions of a chain."""
+        member: Subscription | None = subscription.last
+        while member:
+            self.pop(member.id, None)
+            member = member.previous
+
+
+def _now(timespec: str) -> str:
+    return datetime.now(timezone.utc).replace(tzinfo=None).isoformat(timespec=timespec)
