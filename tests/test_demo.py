@@ -131,3 +131,28 @@ def test_run_on_its_own_it_prints_settings_that_work() -> None:
         process.terminate()
     assert len(messages.records("providers")) == 7
     assert {record["BUDGET"] for record in messages.records(messages.streams[2])}
+
+
+def test_it_can_be_changed_and_can_forget_from_the_command_line(settings: dict[str, Any]) -> None:
+    config = {
+        **settings,
+        "models": ["Sales Planning"],
+        "default_replication_method": "LOG_BASED",
+    }
+    state = sync(config).state
+    change = command("--change", settings["tenant_url"])
+    messages = sync(config, state=state)
+    records = messages.records("sales_planning_fact_data")
+    assert len(records) == 3
+    assert next(record["REVENUE"] for record in records if "REVENUE" in record) in change
+    assert "expired" in command("--expire", settings["tenant_url"])
+    assert len(sync(config, state=messages.state).records("sales_planning_fact_data")) > 3
+
+
+def command(*arguments: str) -> str:
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "tap_sac.demo", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
