@@ -101,6 +101,7 @@ class SACStream(Stream, abc.ABC):
         self._entity_set = entity_set
         self._client = client
         self._filter = odata_filter
+        self._delta_link: str | None = None
         schema = json_schema(entity_set, use_singer_decimal=tap.config["use_singer_decimal"])
         super().__init__(tap, schema=schema, name=name)
         self.primary_keys = entity_set.key
@@ -130,23 +131,20 @@ class SACStream(Stream, abc.ABC):
 
     def _read(self, columns: list[str]) -> Iterator[Record]:
         """Make the records of this run, and after the last one what follows from it."""
-        yield from self._read_whole(columns, version=self._initialized_at // 1000)
+        yield from self._read_whole(columns, version=self._new_version)
 
     def _read_whole(
         self, columns: list[str], *, version: int, track_changes: bool = False
-    ) -> Generator[Record, None, str | None]:
+    ) -> Iterator[Record]:
         """Read all rows, and after the last one make targets drop what was not among them.
 
         BATCH files carry no version: an ACTIVATE_VERSION after them would make targets drop all
         of their rows.
-
-        Returns:
-            The link to what changes after this read, if SAC tracks changes.
         """
         activates_version = self._activates_version
         self._stream_version = version if activates_version else None
         maker = self._record_maker(columns)
-        delta_url = None
+        self._delta_link = None
         try:
             for page in self._pages(self._query(columns), track_changes=track_changes):
                 if is_delta(page.context):
@@ -155,13 +153,21 @@ class SACStream(Stream, abc.ABC):
                         f"{REPORT_TO_SAP}."
                     )
                     raise SACError(msg)
+                self._delta_link = page.delta_url
                 yield from maker.records(page.rows)
-                delta_url = page.delta_url
         except ResponseError as error:
             raise self._explain(error) from None
         if activates_version:
             self._write_activate_version_message(version)
-        return delta_url
+
+    @property
+    def _new_version(self) -> int:
+        """The time of this run, in milliseconds.
+
+        The SDK has seconds: a run that is started again within the second in which another was
+        killed would then keep that one's rows, also those that are gone by now.
+        """
+        return self._initialized_at
 
     @property
     def _activates_version(self) -> bool:
@@ -406,15 +412,20 @@ class ChangeTrackedStream(EntitySetStream):
 
     def _open_chain(self, question: Question, lost: Bookmark | None) -> Iterator[Record]:
         """Read the whole table, and keep the link to what changes after that."""
-        version = self._initialized_at // 1000
+        version = self._new_version
         if lost and lost.version is not None:
             version = max(version, lost.version + 1)
         # A dry run (--test) would leave a chain behind: it ends before it knows its id.
         is_dry_run = self.ABORT_AT_RECORD_COUNT is not None
-        delta_link = yield from self._read_whole(
-            columns=question.columns, version=version, track_changes=not is_dry_run
-        )
-        if delta_link is None:
+        try:
+            yield from self._read_whole(
+                question.columns, version=version, track_changes=not is_dry_run
+            )
+        except BaseException:  # Also when the one who takes the records gives up.
+            if self._delta_link:
+                self._delete_chain(Bookmark(self._delta_link, version, question))
+            raise
+        if self._delta_link is None:
             if not is_dry_run:
                 self.logger.warning(
                     "SAC gave no delta link for %s, so the next run will read all of it again.",
@@ -422,7 +433,7 @@ class ChangeTrackedStream(EntitySetStream):
                 )
             self._keep(None)
             return
-        bookmark = Bookmark(delta_link, self._stream_version, question)
+        bookmark = Bookmark(self._delta_link, self._stream_version, question)
         self.logger.info(
             "SAC tracks the changes of %s with the subscription %s.",
             self.name,
@@ -596,7 +607,7 @@ def entity_set_stream(tap: Tap, *, entity_set: EntitySet, **parts: Any) -> Entit
         entity_set: Its columns and key.
         parts: The rest, as of `EntitySetStream`.
     """
-    if entity_set.name in _TRACKABLE_SETS:
+    if entity_set.name in _TRACKABLE_SETS and entity_set.key:
         return ChangeTrackedStream(tap, entity_set=entity_set, **parts)
     if entity_set.name == "AuditData":
         return AuditDataStream(tap, entity_set=entity_set, **parts)

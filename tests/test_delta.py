@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -279,6 +280,24 @@ def test_dry_run_leaves_no_subscription_behind(pipeline: Pipeline) -> None:
 
     TapSAC(config=dict(pipeline.config)).run_connection_test()
     assert not pipeline.service.subscriptions
+
+
+def test_chain_of_a_run_that_fails_on_its_last_page_is_deleted(pipeline: Pipeline) -> None:
+    pipeline.facts.rows[-1] = {**pipeline.row(-1), "REVENUE": "no number"}
+    with pytest.raises(SACError, match="REVENUE"):
+        pipeline.run()
+    assert not pipeline.service.subscriptions
+
+
+def test_facts_without_a_key_are_read_in_whole(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    tenant.models[0].edmx = re.sub("<Key>.*</Key>", "", tenant.models[0].edmx)
+    messages = sync(log_based(serve, tenant))
+    assert messages.of("sales_fact_data")[-1]["type"] == "ACTIVATE_VERSION"
+    assert tenant.prefer == [None, None]
+    assert "delta link" not in caplog.text
 
 
 def test_method_is_chosen_per_stream_by_catalog_metadata(pipeline: Pipeline) -> None:
