@@ -38,7 +38,8 @@ class Property:
         scale: Digits behind the point; None if they vary.
         label: The name for people.
         is_collection: Whether values are lists of `type`.
-        properties: The parts of a complex type, whose `type` is ``Edm.ComplexType``.
+        properties: The parts of a complex type, whose `type` is ``Edm.ComplexType``; none if
+            rows may have any.
     """
 
     name: str
@@ -160,6 +161,9 @@ class _Document:
                 for reference in _children(key_element, "PropertyRef")
             ]
             key = tuple(dict.fromkeys(references)) or key
+        if any("/" in column for column in key):
+            # A part of a complex column or of another entity cannot be the key of a record.
+            key = ()
         for column in key:
             if column not in properties:
                 msg = f"$metadata names {column!r} in the key of {name!r}, which is no column"
@@ -224,9 +228,12 @@ class _Document:
             own_facets = facets if facets.get("Precision") or facets.get("Scale") else declared
             underlying = declared.get("UnderlyingType", "")
             return self._resolve(name, underlying, own_facets, (*outer, qualified_name))
+        bases = self._type_and_bases(qualified_name, self._other_types)
+        if any(self._other_types[base].get("OpenType") == "true" for base in bases):
+            return Property(name, "Edm.ComplexType")
         parts = [
             part
-            for base in reversed(self._type_and_bases(qualified_name, self._other_types))
+            for base in reversed(bases)
             for part in self._properties(self._other_types[base], base, (*outer, qualified_name))
         ]
         return Property(name, "Edm.ComplexType", properties=tuple(parts))

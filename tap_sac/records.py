@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 SINGER_DECIMAL = "x-singer.decimal"
 DELETED_AT = "_sdc_deleted_at"
 
-_SPATIAL = ("Edm.Geography", "Edm.Geometry")
+_OBJECTS = ("Edm.Geography", "Edm.Geometry", "Edm.ComplexType")
 _STRING = {"type": "string"}
 _NUMBER = {"type": "number"}
 _SCHEMAS: dict[str, dict[str, str]] = {
@@ -75,16 +75,18 @@ def with_deleted_at(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": {**schema["properties"], DELETED_AT: deleted_at}}
 
 
-def add_decimal_facets(schema: dict[str, Any], entity_set: EntitySet) -> None:
+def add_decimal_facets(schema: dict[str, Any], columns: Iterable[Property]) -> None:
     """Put back precision and scale of `SINGER_DECIMAL` columns.
 
     The SDK's schema objects lose them on the way, and a warehouse that assumes scale 0 for a
     decimal without one would cut off the cents.
     """
-    for column in entity_set.properties:
-        column_schema = schema["properties"].get(column.name)
-        if column_schema and column_schema.get("format") == SINGER_DECIMAL:
-            column_schema.update(_facets(column))
+    for column in columns:
+        column_schema = schema.get("properties", {}).get(column.name, {})
+        item_schema = column_schema.get("items", column_schema)
+        if item_schema.get("format") == SINGER_DECIMAL:
+            item_schema.update(_facets(column))
+        add_decimal_facets(item_schema, column.properties)
 
 
 class RecordMaker:
@@ -179,7 +181,7 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _column_schema(column: Property, *, use_singer_decimal: bool) -> dict[str, Any]:
     schema: dict[str, Any]
-    if column.type == "Edm.ComplexType":
+    if column.type == "Edm.ComplexType" and column.properties:
         schema = {
             "type": "object",
             "properties": {
@@ -189,12 +191,12 @@ def _column_schema(column: Property, *, use_singer_decimal: bool) -> dict[str, A
         }
     elif column.type == "Edm.Decimal" and use_singer_decimal:
         schema = {"type": "string", "format": SINGER_DECIMAL, **_facets(column)}
-    elif column.type.startswith(_SPATIAL):
+    elif column.type.startswith(_OBJECTS):
         schema = {"type": "object"}
     else:
         schema = dict(_SCHEMAS.get(column.type, _STRING))
     if column.is_collection:
-        schema = {"type": "array", "items": schema}
+        schema = {"type": "array", "items": _nullable(schema)}
     return {**schema, "title": column.label} if column.label else schema
 
 
@@ -214,7 +216,7 @@ def _converter(column: Property, schema: Mapping[str, Any]) -> Convert:
 
 
 def _single_converter(column: Property, schema: Mapping[str, Any]) -> Convert:
-    if column.type == "Edm.ComplexType":
+    if column.type == "Edm.ComplexType" and column.properties:
         parts = {
             part.name: _converter(part, part_schema)
             for part in column.properties
@@ -226,7 +228,7 @@ def _single_converter(column: Property, schema: Mapping[str, Any]) -> Convert:
         }
     if column.type == "Edm.Decimal" and "string" in schema.get("type", ()):
         return lambda value: str(_as_number(value))
-    if column.type.startswith(_SPATIAL):
+    if column.type.startswith(_OBJECTS):
         return _as_object
     return _CONVERTERS.get(column.type, _as_json_text)
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 PROVIDERS_STREAM_NAME = "providers"
 
 _UNKNOWN_ENTITY_SET = 3707
+_NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 _REDUNDANT_SETS = {"MasterData", "FactDataAggregation", "FactDataDifference", "AuditData"}
 _SETS_THAT_NEED_SELECT = {"FactDataAggregation"}
 _TRACKABLE_SETS = {"FactData", "FactDataAggregation", "FactDataDifference"}
@@ -145,6 +146,7 @@ class SACStream(Stream, abc.ABC):
         self._stream_version = version if activates_version else None
         maker = self._record_maker(columns)
         self._delta_link = None
+        pages = 0
         try:
             for page in self._pages(self._query(columns), track_changes=track_changes):
                 if is_delta(page.context):
@@ -153,9 +155,12 @@ class SACStream(Stream, abc.ABC):
                         f"{REPORT_TO_SAP}."
                     )
                     raise SACError(msg)
+                pages += 1
                 self._delta_link = page.delta_url
                 yield from maker.records(page.rows)
         except ResponseError as error:
+            if not pages and self._is_not_served(error):
+                raise UnknownEntitySetError(str(error)) from None
             raise self._explain(error) from None
         if activates_version:
             self._write_activate_version_message(version)
@@ -193,7 +198,7 @@ class SACStream(Stream, abc.ABC):
 
     def add_decimal_facets(self, schema: dict[str, Any]) -> None:
         """Complete a schema of this stream that went through the SDK's schema objects."""
-        add_decimal_facets(schema, self._entity_set)
+        add_decimal_facets(schema, self._entity_set.properties)
 
     @abc.abstractmethod
     def _pages(self, query: Mapping[str, str], *, track_changes: bool) -> Iterator[Page]:
@@ -234,11 +239,27 @@ class SACStream(Stream, abc.ABC):
                 self.name,
                 ", ".join(gone),
             )
+        if stale := sorted(name for name in offered & known if not self._is_declared_alike(name)):
+            self.logger.warning(
+                "The catalog declares these columns of %s in another way than SAC and the settings "
+                "do now: %s. Run the discovery again.",
+                self.name,
+                ", ".join(stale),
+            )
         return [
             column.name
             for column in self._entity_set.properties
             if column.name in known and self.mask["properties", column.name]
         ]
+
+    def _is_declared_alike(self, column: str) -> bool:
+        declared, now = (
+            schema["properties"][column] for schema in (self.effective_schema, self.schema)
+        )
+        return {declared.get("format"), *declared.get("type", ())} == {
+            now.get("format"),
+            *now["type"],
+        }
 
     def _query(self, columns: list[str]) -> dict[str, str]:
         options = {}
@@ -251,15 +272,21 @@ class SACStream(Stream, abc.ABC):
             options["pagesize"] = str(page_size)
         return options
 
+    def _is_not_served(self, error: ResponseError) -> bool:
+        """Tell an entity set that is described but not served from other refusals.
+
+        SAC describes a ``MasterWithHierarchy`` also for dimensions without a hierarchy.
+        """
+        is_flat = (
+            error.status == HTTPStatus.BAD_REQUEST
+            and not self._filter
+            and self._entity_set.name.endswith("MasterWithHierarchy")
+        )
+        return is_flat or error.number == _UNKNOWN_ENTITY_SET or error.status in _NOT_SERVED
+
     def _explain(self, error: ResponseError) -> SACError:
         """Tell the cause of a refusal that only the stream can know."""
-        set_name, is_bad_request = self._entity_set.name, error.status == HTTPStatus.BAD_REQUEST
-        if error.number == _UNKNOWN_ENTITY_SET or (
-            # SAC refuses this set for a dimension that has no hierarchy.
-            is_bad_request and not self._filter and set_name.endswith("MasterWithHierarchy")
-        ):
-            return UnknownEntitySetError(str(error))
-        if is_bad_request and self._filter:
+        if error.status == HTTPStatus.BAD_REQUEST and self._filter:
             msg = (
                 f"SAC answered {error.reason} to the filter {self._filter!r} of the stream "
                 f"{self.name}: correct it in the setting filters."

@@ -131,6 +131,19 @@ def test_own_types_are_reduced_to_what_rows_hold() -> None:
     )
 
 
+def test_complex_type_that_is_open_has_any_parts() -> None:
+    others = '<ComplexType Name="Map" OpenType="true"><Property Name="A"/></ComplexType>'
+    (column,) = columns('<Property Name="Map" Type="sac.Map"/>', others)
+    assert column == Property("Map", "Edm.ComplexType")
+
+
+def test_key_that_is_no_column_but_a_path_is_no_key() -> None:
+    key = '<Key><PropertyRef Name="ID"/><PropertyRef Name="cc/ID" Alias="cc"/></Key>'
+    properties = '<Property Name="ID" Type="Edm.Guid"/>'
+    (entity_set,) = read_csdl(document(f'<EntityType Name="T">{key}{properties}</EntityType>'))
+    assert entity_set.key == ()
+
+
 def test_columns_and_key_of_base_types_are_inherited() -> None:
     derived = (
         '<EntityType Name="Root" Abstract="true"><Key><PropertyRef Name="ID"/></Key>'

@@ -180,6 +180,50 @@ def test_singer_decimals_have_all_digits_precision_and_scale(serve: Serve) -> No
         assert schema["properties"]["AMOUNT"] == declared
 
 
+NESTED = (
+    '<E><Schema Namespace="sac"><ComplexType Name="Line">'
+    '<Property Name="amount" Type="Edm.Decimal" Precision="9" Scale="2"/></ComplexType>'
+    '<ComplexType Name="Map" OpenType="true"/><EntityType Name="S">'
+    '<Property Name="lines" Type="Collection(sac.Line)"/><Property Name="map" Type="sac.Map"/>'
+    '<Property Name="numbers" Type="Collection(Edm.Decimal)" Precision="5" Scale="1"/>'
+    "</EntityType></Schema></E>"
+)
+
+
+def test_structured_columns_keep_all_they_hold(serve: Serve) -> None:
+    row = '{"lines":[{"amount":"1.50"},null],"map":{"a":1,"b.c":[1.0,{"d":null}]},"numbers":[null]}'
+    tenant = StandIn(Model("C4T", "T", NESTED, {"S": [row]}))
+    messages = sync({**serve(tenant), "use_singer_decimal": True})
+    assert messages.records("t_s") == [
+        {
+            "lines": [{"amount": "1.50"}, None],
+            "map": {"a": 1, "b.c": ["1.0", {"d": None}]},
+            "numbers": [None],
+        }
+    ]
+    schema = messages.schema("t_s")["schema"]
+    properties = schema["properties"]
+    decimal = {"type": ["string", "null"], "format": "x-singer.decimal"}
+    assert properties["lines"]["items"]["properties"]["amount"] == {
+        **decimal,
+        "precision": 9,
+        "scale": 2,
+    }
+    assert properties["numbers"]["items"] == {**decimal, "precision": 5, "scale": 1}
+    assert properties["lines"]["items"]["type"] == ["object", "null"]
+    assert properties["map"] == {"type": ["object", "null"]}
+
+
+def test_catalog_of_other_settings_is_warned_about(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = serve(StandIn(sales(sales_row(1))))
+    catalog = select(discover(config), "sales_fact_data")
+    messages = sync({**config, "use_singer_decimal": True}, catalog)
+    assert messages.records("sales_fact_data")[0]["AMOUNT"] == "1.0000000"
+    assert "another way than SAC and the settings do now: AMOUNT" in caplog.text
+
+
 def test_stream_maps_calculate_with_decimals(serve: Serve) -> None:
     maps = {"sales_fact_data": {"DOUBLE": "AMOUNT * 2"}}
     config = {**serve(StandIn(sales(sales_row(1, "0.1000001")))), "stream_maps": maps}

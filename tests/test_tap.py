@@ -241,6 +241,7 @@ def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(
         DateMasterWithHierarchy=columns,
         FlatMasterWithHierarchy=columns,
         GoneMaster=columns,
+        HiddenMaster=columns,
         FactData={"Version": "Edm.String*", "Date": "Edm.String*", "AMOUNT": "Edm.Decimal"},
     )
     tenant = StandIn(model)
@@ -248,6 +249,8 @@ def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(
     def fault(request: Any) -> Any:  # noqa: ANN401
         if "FlatMaster" in request.target:
             return error_response(400, "no hierarchy")
+        if "HiddenMaster" in request.target:
+            return error_response(405, "hidden")
         if "Master" in request.target:
             return error_response(404, {"lang": "en", "value": "does not exist [3707]"})
         return None
@@ -256,9 +259,18 @@ def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(
     messages = sync(serve(tenant))
     assert len(messages.records("sales_fact_data")) == len(ROWS)
     skipped = [text for text in caplog.messages if text.startswith("Skipping the stream")]
-    assert len(skipped) == 3
+    assert len(skipped) == 4
     activated = {item["stream"] for item in messages if item["type"] == "ACTIVATE_VERSION"}
     assert activated == {"sales_fact_data", "providers"}
+
+
+def test_page_that_is_gone_is_no_entity_set_that_is_not_served(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = lambda request: (
+        error_response(404, "gone [3707]") if "$skiptoken=2" in request.target else None
+    )
+    with pytest.raises(SACError, match="3707"):
+        sync(serve(tenant))
 
 
 def test_audit_data_that_is_switched_off_is_told(serve: Serve) -> None:
