@@ -21,7 +21,7 @@ _KEY_VALUE = re.compile(r"\s*(?P<name>[^\s=',()]+)\s*=\s*(?P<value>'(?:[^']|'')*
 _ONLY_VALUE = re.compile(r"\s*(?P<value>'(?:[^']|'')*'|[^',()=\s]+)\s*")
 _UNENCODED = re.compile(r"[^!-~]|%(?![0-9A-Fa-f]{2})")
 _FIRST = "first-"
-_STATE_KEYS = ("delta_link", "version", "question")
+_STATE_KEYS = ("delta_link", "version", "question", "is_followed")
 
 
 class DeltaLostError(SACError):
@@ -59,16 +59,18 @@ class Bookmark:
         delta_link: Where the changes since the last read are: opaque.
         version: The version that the records in the target have; None without ACTIVATE_VERSION.
         question: What the last full read asked for.
+        is_followed: Whether a run has begun to follow the link.
     """
 
     delta_link: str
     version: int | None
     question: Question
+    is_followed: bool = False
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Bookmark | None:
         """Read a stream's state; None if it has no delta link, or was tampered with."""
-        link, version, question = map(state.get, _STATE_KEYS)
+        link, version, question, is_followed = map(state.get, _STATE_KEYS)
         if not (
             isinstance(link, str)
             and isinstance(version, (int, type(None)))
@@ -76,7 +78,7 @@ class Bookmark:
         ):
             return None
         asked: dict[str, Any] = {field.name: question.get(field.name) for field in fields(Question)}
-        return cls(link, version, Question(**asked))
+        return cls(link, version, Question(**asked), is_followed is True)
 
     def to_state(self) -> dict[str, Any]:
         """Return what the state of the stream gets."""
@@ -95,18 +97,22 @@ class Bookmark:
         return values[0].removeprefix(_FIRST) if values else None
 
 
-def is_closed(subscriptions: Sequence[Mapping[str, Any]], subscription_id: str | None) -> bool:
-    """Tell whether the changes of a subscription have been read.
+def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether the changes behind a link have been read, or may have been.
 
-    Then its window has ended, and another one follows it in the chain.
+    They have if SAC lists its subscription as ended, with another one following it in the chain.
+    If SAC does not list it, they may have been if a run began to follow the link.
 
     Args:
+        bookmark: The link.
         subscriptions: As SAC lists them.
-        subscription_id: One of them.
     """
-    ended = {item.get("SubscriptionID") for item in subscriptions if item.get("EndTime")}
-    followed = {item.get("PreviousSubscriptionID") for item in subscriptions}
-    return subscription_id is not None and subscription_id in ended & followed
+    own_id = bookmark.subscription_id
+    own = [item for item in subscriptions if item.get("SubscriptionID") == own_id]
+    if not own:
+        return bookmark.is_followed
+    followers = {item.get("PreviousSubscriptionID") for item in subscriptions}
+    return bool(own[0].get("EndTime")) and own_id in followers
 
 
 def is_delta(context: str | None) -> bool:

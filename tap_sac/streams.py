@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import sys
+from dataclasses import replace
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,9 @@ from tap_sac.delta import (
     DeltaLostError,
     Question,
     deleted_id,
-    is_closed,
     is_delta,
     read_key,
+    was_read,
 )
 from tap_sac.errors import REPORT_TO_SAP, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.records import (
@@ -475,6 +476,8 @@ class ChangeTrackedStream(EntitySetStream):
             DeltaLostError: If the changes cannot be had, or are not those of the question.
         """
         self._check_bookmark(bookmark, question)
+        self._keep(replace(bookmark, is_followed=True))
+        self._write_state_message()
         self._stream_version = bookmark.version if self._activates_version else None
         maker = self._record_maker(question.columns)
         delta_link = None
@@ -523,7 +526,7 @@ class ChangeTrackedStream(EntitySetStream):
         if not self._client.serves(bookmark.delta_link) or path != own_path:
             msg = "the delta link is one of another tenant or model"
             raise DeltaLostError(msg)
-        if is_closed(self._subscriptions(), bookmark.subscription_id):
+        if was_read(bookmark, self._subscriptions()):
             msg = "an earlier run read these changes, but its bookmark was not stored"
             raise DeltaLostError(msg)
 
@@ -575,10 +578,11 @@ class ChangeTrackedStream(EntitySetStream):
             self.logger.info("Deleted the subscription %s of %s.", subscription_id, self.name)
 
     def _keep(self, bookmark: Bookmark | None) -> None:
-        """Put the bookmark into the state that is written after the last record."""
+        """Put a bookmark, or none, into the state that will be written next."""
         Bookmark.remove_from(self.stream_state)
         if bookmark:
             self.stream_state.update(bookmark.to_state())
+        self.state_manager.is_flushed = False
 
 
 class AuditDataStream(EntitySetStream):

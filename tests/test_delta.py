@@ -112,8 +112,7 @@ class Pipeline:
         return bookmark
 
 
-def small_service() -> SampleService:
-    service = SampleService()
+def small(service: SampleService) -> SampleService:
     facts = service.facts(SALES_MODEL)
     facts.__init__([row for row in facts.rows if row][:12], KEY)  # type: ignore[misc]
     return service
@@ -121,7 +120,7 @@ def small_service() -> SampleService:
 
 @pytest.fixture
 def pipeline(serve: Serve) -> Pipeline:
-    service = small_service()
+    service = small(SampleService())
     config = {
         **serve(service),
         "models": ["Sales Planning"],
@@ -663,14 +662,47 @@ OPERATIONS = st.lists(
 )
 
 
+class VagueService(SampleService):
+    """The sample tenant, in the variants of what SAC does not document."""
+
+    def __init__(self, answer_again: str, *, lists_subscriptions: bool) -> None:
+        super().__init__()
+        self.answer_again = answer_again
+        self.lists_subscriptions = lists_subscriptions
+
+    @override
+    def _list_subscriptions(self, request: Request, *model: str) -> Response:
+        if self.lists_subscriptions:
+            return super()._list_subscriptions(request, *model)
+        return error_response(404, "not offered")
+
+    @override
+    def _changes_since(self, request: Request, table: Any, options: dict[str, str]) -> Response:
+        subscription = self.subscriptions.get(options["deltaid"])
+        was_read = subscription is not None and subscription.next is not None
+        if was_read and self.answer_again != "same" and "$skiptoken" not in options:
+            if self.answer_again == "error":
+                return error_response(400, "read before")
+            return delta(link="none")
+        return super()._changes_since(request, table, options)
+
+
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(operations=OPERATIONS)
+@given(
+    operations=OPERATIONS,
+    answer_again=st.sampled_from(["same", "empty", "error"]),
+    lists_subscriptions=st.booleans(),
+)
 def test_run_that_is_killed_between_any_two_messages_loses_nothing(
-    serve: Serve, operations: list[tuple[str, int, int]]
+    *,
+    serve: Serve,
+    operations: list[tuple[str, int, int]],
+    answer_again: str,
+    lists_subscriptions: bool,
 ) -> None:
-    service = small_service()
+    service = small(VagueService(answer_again, lists_subscriptions=lists_subscriptions))
     config = {**serve(service), "models": ["Sales Planning"], "page_size": 3}
     pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
     catalog = select(discover(pipeline.config), STREAM)
