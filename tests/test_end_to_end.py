@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from psycopg import sql
 from uv import find_uv_bin
 
 from tap_sac.demo import SampleTenant
-from tap_sac.demo.company import Model, Table, models
+from tap_sac.demo.company import Column, Model, Table, models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.naming import snake_case
 
@@ -208,19 +209,19 @@ def test_delta_into_postgres(project: Path, database: str) -> None:
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "delta",
         }
 
-        def run() -> str:
-            job = ("run", "--state-id-suffix=delta", "tap-sac", "target-postgres")
+        def run(*options: str) -> str:
+            job = ("run", "--state-id-suffix=delta", *options, "tap-sac", "target-postgres")
             return meltano(project, "--environment=prod", *job, **environment)
 
         def check(*, deleted: int) -> None:
-            columns = [*facts.key_columns, "QUANTITY", "REVENUE", "LOYALTY_POINTS"]
+            columns = [column.name for column in service.models[SALES_MODEL].tables[0].columns]
             table = sql.Identifier("delta", SALES)
             query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
                 sql.SQL(", ").join(map(sql.Identifier, columns)), table
             )
-            assert sorted(connection.execute(query).fetchall()) == sorted(
-                tuple(row[name] for name in columns) for row in facts.rows if row is not None
-            )
+            assert set(connection.execute(query)) == {
+                tuple(row.get(name) for name in columns) for row in facts.rows if row is not None
+            }
             query = sql.SQL("SELECT count(*) FROM {} WHERE _sdc_deleted_at IS NOT NULL").format(
                 table
             )
@@ -246,3 +247,11 @@ def test_delta_into_postgres(project: Path, database: str) -> None:
         assert "Reading the whole table" in run()
         check(deleted=2)
         assert len(service.subscriptions) == 1
+
+        model = service.models[SALES_MODEL]
+        margin = Column("MARGIN", "Edm.Decimal")
+        tables = [replace(table, columns=(*table.columns, margin)) for table in model.tables[:1]]
+        service.models[SALES_MODEL] = replace(model, tables=(*tables, *model.tables[1:]))
+        facts.put({**third, "MARGIN": Decimal("0.1000000")})
+        assert "the selected columns changed" in run("--refresh-catalog")
+        check(deleted=2)

@@ -83,15 +83,16 @@ class SampleService:
     """Answers the requests of clients of one tenant.
 
     Attributes:
+        models: What it serves, by NamespaceID and ProviderID.
         subscriptions: Who is told of changes.
     """
 
     def __init__(self) -> None:
         """Found the company."""
-        self._models = {(model.namespace, model.id): model for model in models()}
+        self.models = {(model.namespace, model.id): model for model in models()}
         self._facts = {
             (model.namespace, model.id): TrackedRows(table.rows, table.key)
-            for model in self._models.values()
+            for model in self.models.values()
             for table in model.tables
             if table.name == "FactData"
         }
@@ -183,7 +184,7 @@ class SampleService:
         return _json({"access_token": token, "token_type": "bearer", "expires_in": _TOKEN_SECONDS})
 
     def _namespaces(self, _: Request) -> Response:
-        namespaces = dict.fromkeys(namespace for namespace, _ in self._models)
+        namespaces = dict.fromkeys(namespace for namespace, _ in self.models)
         rows = [{"NamespaceID": name, "Description": f"{name} namespace"} for name in namespaces]
         return _json({"@odata.context": "$metadata#Namespaces", "value": rows})
 
@@ -196,7 +197,7 @@ class SampleService:
                 "Description": model.description,
                 "ServiceURL": f"{_PUBLIC_URL}{SERVICE_ROOT}/providers/{namespace}/{model.id}/",
             }
-            for model in self._models.values()
+            for model in self.models.values()
             if model.namespace == namespace
         ]
         if not rows:
@@ -211,7 +212,7 @@ class SampleService:
         return _json({"@odata.context": "$metadata#Providers", "value": rows})
 
     def _metadata(self, _: Request, namespace: str, model_id: str) -> Response:
-        model = self._models.get((namespace, model_id))
+        model = self.models.get((namespace, model_id))
         if model is None:
             return _unknown_model(model_id)
         if not model.tables:
@@ -221,7 +222,7 @@ class SampleService:
         )
 
     def _service_document(self, _: Request, namespace: str, model_id: str) -> Response:
-        model = self._models.get((namespace, model_id))
+        model = self.models.get((namespace, model_id))
         if model is None:
             return _unknown_model(model_id)
         sets = [
@@ -263,7 +264,7 @@ class SampleService:
     def _entity_set(
         self, request: Request, namespace: str, model_id: str, set_name: str
     ) -> Response:
-        model = self._models.get((namespace, model_id))
+        model = self.models.get((namespace, model_id))
         if model is None:
             return _unknown_model(model_id)
         table = next((table for table in model.tables if table.name == set_name), None)
