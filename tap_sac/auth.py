@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from base64 import b64encode
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import requests
 from requests.auth import HTTPBasicAuth
@@ -171,6 +172,13 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
         self.access_token, self.expires_in = self._read_token(response)
         self.last_refreshed = requested_at
 
+    def _mask(self, text: str) -> str:
+        """Hide the secret, in every form in which it was sent."""
+        basic = b64encode(f"{self.client_id}:{self._secret}".encode()).decode()
+        for form in (basic, quote_plus(self._secret), quote(self._secret), self._secret):
+            text = text.replace(form, "***")
+        return text
+
     def _read_token(self, response: requests.Response) -> tuple[str, int | None]:
         status = response.status_code
         answered = f"The token endpoint {self.auth_endpoint} answered {status}"
@@ -187,7 +195,7 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
             raise SACError(msg)
         if status != HTTPStatus.OK:
             parts = [str(body[key]) for key in ("error", "error_description") if body.get(key)]
-            reason = one_line(": ".join(parts)).replace(self._secret, "***")
+            reason = one_line(self._mask(": ".join(parts)))
             msg = (
                 f"{answered} ({reason}) and gave no token: check the settings client_id and "
                 "client_secret (a secret may have expired), and "

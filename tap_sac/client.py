@@ -11,9 +11,10 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import InvalidOperation
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import backoff
 import requests
@@ -25,6 +26,7 @@ from tap_sac.errors import (
     SACError,
     TransientError,
     connection_error,
+    error_reason,
     looks_like_web_page,
     response_error,
     web_page_error,
@@ -93,19 +95,19 @@ def tenant_origin(tenant_url: str, setting: str = "tenant_url") -> str:
     Raises:
         SACError: If there is no host, or credentials would travel in clear text.
     """
-    text = tenant_url.strip()
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    host = parts.hostname
-    if not host or parts.scheme not in _DEFAULT_PORTS or parts.username:
+    url = tenant_url.strip()
+    url = url if "://" in url else f"https://{url}"
+    scheme, host, _ = _server(url)
+    if not host or scheme not in _DEFAULT_PORTS:
         msg = f"The setting {setting} is no address: write it like https://acme.eu10.hcs.cloud.sap."
         raise SACError(msg)
-    if parts.scheme == "http" and not _is_loopback(host):
+    if scheme == "http" and not _is_loopback(host):
         msg = (
             f"The setting {setting} would send credentials in clear text: write it with https "
             "instead of http."
         )
         raise SACError(msg)
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{scheme}://{urlsplit(url).netloc}"
 
 
 class SACClient:
@@ -348,11 +350,14 @@ class SACClient:
             body = json.loads(
                 response.content, parse_float=ExactDecimal, parse_constant=_refuse_constant
             )
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, InvalidOperation) as error:
             if looks_like_web_page(response):
                 raise web_page_error(response) from None
             msg = f"{_answer_of(response)} is damaged or was cut short ({error}): {_TRY_LATER}."
             raise TransientError(msg) from None
+        if isinstance(body, dict) and body.get("error"):
+            msg = f"{_answer_of(response)} breaks off with {error_reason(response)}: {_TRY_LATER}."
+            raise TransientError(msg)
         rows = body.get("value") if isinstance(body, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             msg = f"{_answer_of(response)} is not a page of rows: {REPORT_TO_SAP}."
@@ -368,15 +373,19 @@ class SACClient:
             rows,
             next_url=self._link(body, "nextLink", response),
             delta_url=self._link(body, "deltaLink", response),
-            context=annotation(body, "context"),
+            context=context if isinstance(context := annotation(body, "context"), str) else None,
         )
 
     def _link(self, body: Mapping[str, Any], name: str, response: requests.Response) -> str | None:
         """Find a link and make it absolute, but keep the token from another server."""
         link = annotation(body, name)
-        if link is None:
+        if not link:
             return None
-        url = link if urlsplit(link).scheme else urljoin(response.request.url or "", link)
+        try:
+            url = _absolute(link, response.request.url or "")
+        except (TypeError, ValueError):
+            msg = f"{_answer_of(response)} has a {name} that is no link: {REPORT_TO_SAP}."
+            raise SACError(msg) from None
         if not self.serves(url):
             msg = (
                 f"{_answer_of(response)} continues on another server, "
@@ -395,14 +404,33 @@ def with_query(url: str, options: Mapping[str, str]) -> str:
     return f"{url}?{'&'.join(pairs)}"
 
 
-def annotation(body: Mapping[str, Any], name: str) -> str | None:
+def annotation(body: Mapping[str, Any], name: str) -> object:
     """Find a control information by name, with or without ``odata.``, in any case.
 
     SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``).
     """
     spellings = {f"@odata.{name}".lower(), f"@{name}".lower()}
-    found = (value for key, value in body.items() if key.lower() in spellings)
-    return next((value for value in found if isinstance(value, str) and value), None)
+    return next((value for key, value in body.items() if key.lower() in spellings), None)
+
+
+def _absolute(link: object, page_url: str) -> str:
+    """Resolve a link against its page, or, if it begins as the page's path ends, in its place.
+
+    The latter is a link relative to the service root, of a set with more than one path segment.
+
+    Raises:
+        TypeError: If it is no text.
+        ValueError: If it is no URL.
+    """
+    if not isinstance(link, str):
+        raise TypeError
+    if urlsplit(link).scheme:
+        return link
+    page_path, link_path = unquote(urlsplit(page_url).path), unquote(urlsplit(link).path)
+    if not link.startswith("/") and page_path.endswith(f"/{link_path}"):
+        depth = link_path.count("/")
+        return urljoin(page_url, "../" * depth + link)
+    return urljoin(page_url, link)
 
 
 def _path_segment(text: str) -> str:
@@ -420,7 +448,10 @@ def _provider_key(provider: Provider) -> str:
 
 
 def _server(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", None, None
     if "@" in parts.netloc or "\\" in parts.netloc:  # Parsers do not agree on such hosts.
         return parts.scheme, None, None
     try:

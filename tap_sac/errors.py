@@ -54,7 +54,9 @@ _NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDI
 REPORT_TO_SAP = "report it to SAP support, because the answer breaks the OData protocol"
 
 _NUMBER = re.compile(r"\[(\d{4})\]")
+_CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+\S+", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
+_LONGEST_RETRY_AFTER = 900.0
 
 
 class SACError(Exception):
@@ -113,12 +115,9 @@ def response_error(response: requests.Response) -> SACError:
         A `TransientError` for 429 and 5xx, a `ResponseError` for everything else.
     """
     status = response.status_code
-    text, correlation_id = _error_text(response)
-    found = _NUMBER.search(text)
+    found = _NUMBER.search(_error_text(response)[0])
     number = int(found[1]) if found else None
-    reason = f"{status} {response.reason or ''}".rstrip() + (f", {text!r}" if text else "")
-    if correlation_id:
-        reason += f" (correlation id {correlation_id})"
+    reason = error_reason(response)
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         next_step = _NEXT_STEP_BY_STATUS.get(status, _SERVER_FAULT)
         return TransientError(
@@ -138,6 +137,14 @@ def response_error(response: requests.Response) -> SACError:
         number=number,
         reason=reason,
     )
+
+
+def error_reason(response: requests.Response) -> str:
+    """Tell the status and what the body says, without the next step."""
+    text, correlation_id = _error_text(response)
+    reason = f"{response.status_code} {response.reason or ''}".rstrip()
+    reason += f", {text!r}" if text else ""
+    return reason + (f" (correlation id {correlation_id})" if correlation_id else "")
 
 
 def connection_error(error: requests.RequestException, url: str) -> SACError:
@@ -173,22 +180,23 @@ def looks_like_web_page(response: requests.Response) -> bool:
 
 
 def retry_after(response: requests.Response) -> float | None:
-    """Read Retry-After: seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    """Read Retry-After, seconds or an HTTP date (RFC 9110, 10.2.3), up to a quarter of an hour."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal():
-        return float(value)
+        return min(float(value), _LONGEST_RETRY_AFTER)
     try:
         date = email.utils.parsedate_to_datetime(value)
     except ValueError:
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)
-    return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+    seconds = (date - datetime.now(timezone.utc)).total_seconds()
+    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
 
 
 def one_line(text: str) -> str:
     """Make a server's text fit for a log line."""
-    text = " ".join(text.split())
+    text = _CREDENTIALS.sub(r"\1 ***", " ".join(text.split()))
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
 
 

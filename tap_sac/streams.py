@@ -219,12 +219,16 @@ class SACStream(Stream, abc.ABC):
         """
         offered = {column.name for column in self._entity_set.properties}
         known = self.effective_schema["properties"].keys() - {DELETED_AT}
-        key_changes = (set(self._entity_set.key) - known) | (set(self.primary_keys) - offered)
+        key, catalog_key = set(self._entity_set.key), set(self.primary_keys)
+        key_changes = (key - known) | (catalog_key - offered)
+        if catalog_key:  # None at all is a choice: such targets append.
+            key_changes |= key - catalog_key
         if key_changes:
             msg = (
-                f"The key of {self.name} has changed in SAC since the catalog was made "
-                f"({', '.join(sorted(key_changes))}), so rows would overwrite each other: run "
-                "the discovery again (meltano run --refresh-catalog) and load into a new table."
+                f"The key of {self.name} in SAC has changed since the catalog was made, or is not "
+                f"that of the catalog ({', '.join(sorted(key_changes))}), so rows would overwrite "
+                "each other: run the discovery again (meltano run --refresh-catalog) and load "
+                "into a new table."
             )
             raise SACError(msg)
         if new := sorted(offered - known):
@@ -280,7 +284,9 @@ class SACStream(Stream, abc.ABC):
         """
         is_flat = (
             error.status == HTTPStatus.BAD_REQUEST
+            and error.number is None
             and not self._filter
+            and not self.config.get("page_size")
             and self._entity_set.name.endswith("MasterWithHierarchy")
         )
         return is_flat or error.number == _UNKNOWN_ENTITY_SET or error.status in _NOT_SERVED

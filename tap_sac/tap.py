@@ -13,8 +13,8 @@ import requests
 import singer_sdk.typing as th
 from requests.adapters import HTTPAdapter
 from singer_sdk import Tap
-from singer_sdk.exceptions import ConfigValidationError
-from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
+from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigInput
 from singer_sdk.singerlib import Catalog
 
 from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
@@ -37,6 +37,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import PurePath
+    from types import FrameType
 
     import click
     from jsonschema import ValidationError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tap_sac.csdl import EntitySet
 
 _MOST_NEAR_MISSES = 3
+_SIGNAL_EXIT_CODE = 128
 
 
 class TapSAC(Tap):
@@ -236,6 +238,12 @@ class TapSAC(Tap):
             SACError: If SAC refuses, a setting matches nothing, or nothing at all can be read.
         """
         providers = self._client.providers()
+        if not providers:
+            msg = (
+                "SAC lists no model at all for the OAuth client of the setting client_id: check "
+                "that tenant_url is the right tenant, and that it has models."
+            )
+            raise SACError(msg)
         prefixes = model_prefixes(providers, by_id=self.config["stream_naming"] == "id")
         chosen = self._choose(providers)
         wanted = self._selected_in_catalog()
@@ -284,6 +292,27 @@ class TapSAC(Tap):
             if isinstance(stream, SACStream):
                 stream.add_decimal_facets(entry["schema"])
         return catalog
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """End with the exit code of a signal: the SDK's 0 would count as a complete run.
+
+        No state is written here, in the middle of whatever is being written: bookmarks move only
+        with a complete read, which has written them.
+        """
+        self.logger.warning("Stopped by signal %d before all was read.", signum)
+        sys.exit(_SIGNAL_EXIT_CODE + signum)
+
+    @classmethod
+    @override
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> _ConfigInput:
+        try:
+            return super().cb_config(ctx, param, value)
+        except (OSError, ValueError) as error:
+            msg = f"The file that --config names cannot be read ({error}): write it as JSON."
+            raise SACError(msg) from None
 
     @classmethod
     @override
@@ -453,11 +482,11 @@ class _OneSentenceCommand(SingerCommand):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **kwargs)
-        except SACError as error:
-            self.logger.error("%s", error)  # noqa: TRY400  (no stack trace)
         except ConfigValidationError as error:
             for message in error.errors:
                 self.logger.error("%s", message)  # noqa: TRY400  (no stack trace)
+        except (SACError, SingerSDKError) as error:
+            self.logger.error("%s", error)  # noqa: TRY400  (no stack trace)
         sys.exit(1)
 
 

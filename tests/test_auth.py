@@ -91,6 +91,10 @@ def test_credentials_in_the_body(secret: str) -> None:
             },
             r"answered 401 \(invalid_client: Bad \*\*\*\).*client_id and client_secret",
         ),
+        (
+            {"status_code": 401, "json": {"error": "x" * 280 + " s3cret s3cret"}},
+            "answered 401.*client_secret",
+        ),
         ({"status_code": 404, "text": "<html>tenant not found"}, "web page.*OAuth2SAML.*token_url"),
         ({"text": "<html>Log in"}, "web page.*not the OAuth2SAML Token URL.*token_url"),
         ({"status_code": 302, "headers": {"Location": "https://x"}}, "302.*token_url"),
@@ -139,7 +143,9 @@ def test_token_url_that_cannot_be_derived_is_asked_for(tenant_url: str, told: st
         derive_token_url(tenant_origin(tenant_url))
 
 
-@pytest.mark.parametrize("tenant_url", ["http://acme.eu10.hcs.cloud.sap", "https://", "ftp://x/"])
+@pytest.mark.parametrize(
+    "tenant_url", ["http://acme.eu10.hcs.cloud.sap", "https://", "ftp://x/", "https://[::1"]
+)
 def test_tenant_url_that_is_no_https_address_is_refused(tenant_url: str) -> None:
     with pytest.raises(SACError, match="tenant_url"):
         tenant_origin(tenant_url)

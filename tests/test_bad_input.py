@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
+import subprocess
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tap_sac.demo import SampleTenant
-from tap_sac.demo.service import CLIENT_SECRET, Response
+from tap_sac.demo.service import CLIENT_SECRET, Request, Response
 from tests.stand_in import StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import RunCli, Serve
 
@@ -102,3 +108,44 @@ def test_several_wrong_settings_are_all_told(run_cli: RunCli) -> None:
     result = run_cli({"page_size": "x"})
     for setting in ("page_size", "tenant_url", "client_id", "client_secret"):
         assert f"The setting {setting} " in result.stderr
+
+
+@pytest.mark.parametrize("text", [None, "{", "[1"])
+def test_config_file_that_cannot_be_read(run_cli: RunCli, tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "other.json"
+    if text is not None:
+        path.write_text(text)
+    result = run_cli({"demo": True}, "--config", str(path))
+    assert_one_sentence(result, r"file that --config names cannot be read .*JSON", {})
+
+
+def test_token_that_sac_repeats_is_masked(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    tenant.fault = lambda _: error_response(403, "Invalid token Bearer token-1 of x")
+    result = run_cli(serve(tenant))
+    assert_one_sentence(result, r"Invalid token Bearer \*\*\* of x", {})
+
+
+def test_run_that_is_terminated_has_not_succeeded(serve: Serve, tmp_path: Path) -> None:
+    tenant = StandIn(sales(*(sales_row(number) for number in range(9))))
+    reached, released = threading.Event(), threading.Event()
+
+    def fault(request: Request) -> Response | None:
+        if request.target.endswith("$skiptoken=4"):
+            reached.set()
+            released.wait(30)
+        return None
+
+    tenant.fault = fault
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(serve(tenant)))
+    command = [sys.executable, "-m", "tap_sac", "--config", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert reached.wait(30)
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+        released.set()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert output.endswith("\n")
+    assert all(json.loads(line) for line in output.splitlines())
+    assert '"ACTIVATE_VERSION","stream":"sales_fact_data"' not in output

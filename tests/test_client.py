@@ -229,3 +229,62 @@ def test_run_with_a_catalog_asks_for_no_model_that_is_not_selected(serve: Serve)
     asked = [target for target in tenant.targets if "/providers/" in target]
     assert asked
     assert all(target.startswith("/providers/sac/C4PLAN/") for target in asked)
+
+
+@pytest.mark.parametrize("link", ['{"url":"x"}', "5", "true", '["x"]', '"http://[::1/x"'])
+def test_link_that_is_no_link_is_not_the_end(serve: Serve, link: str) -> None:
+    tenant = StandIn(sales(*ROWS))
+    page = f'{{"value":[],"@odata.nextLink":{link}}}'.encode()
+    tenant.fault = fault_at(page=3, times=1, make=lambda: Response(200, page, JSON))
+    with pytest.raises(SACError, match="nextLink that is no link"):
+        sync(serve(tenant))
+
+
+def test_page_that_breaks_off_with_an_error_is_not_the_end(
+    serve: Serve, waits: list[float]
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+    page = f'{{"value":[{ROWS[4]}],"error":{{"code":"x","message":"Timeout [9001]"}}}}'.encode()
+    tenant.fault = fault_at(page=3, times=2, make=lambda: Response(200, page, JSON))
+    assert dates(serve(tenant)) == EVERY_DATE
+    tenant.fault = fault_at(page=3, times=99, make=lambda: Response(200, page, JSON))
+    with pytest.raises(SACError, match=r"breaks off with .*Timeout \[9001\]"):
+        sync({**serve(tenant), "backoff_max_tries": 2})
+    assert len(waits) == 3
+
+
+@pytest.mark.parametrize(
+    "link", ["Namespaces(NamespaceID='sac')/Providers?$skiptoken=1", "Providers?$skiptoken=1"]
+)
+def test_links_of_providers_may_be_relative_to_the_service_or_the_page(
+    serve: Serve, link: str
+) -> None:
+    tenant = StandIn(sales(*ROWS), sales(*ROWS, model_id="C4B", name="B"))
+
+    def fault(request: Request) -> Response | None:
+        if not request.target.partition("?")[0].endswith("/Providers"):
+            return None
+        is_first = "skiptoken" not in request.target
+        model = {"NamespaceID": "sac", "ProviderID": "C4SALES" if is_first else "C4B"}
+        page = {"value": [{**model, "ProviderName": model["ProviderID"]}]}
+        return Response(
+            200, json.dumps({**page, "@odata.nextLink": link if is_first else None}).encode()
+        )
+
+    tenant.fault = fault
+    assert list(discover(serve(tenant))) == ["c4_b_fact_data", "c4_sales_fact_data", "providers"]
+
+
+def test_longest_wait_that_a_server_can_ask_for(serve: Serve, waits: list[float]) -> None:
+    tenant = StandIn(sales(*ROWS))
+    busy = error_response(429, "x", **{"Retry-After": "9" * 400})
+    tenant.fault = fault_at(page=2, times=1, make=lambda: busy)
+    assert dates(serve(tenant)) == EVERY_DATE
+    assert waits == [900]
+
+
+def test_number_beyond_all_numbers_is_an_error(serve: Serve, waits: list[float]) -> None:
+    tenant = StandIn(sales(sales_row(1, "1.0e999999999999999999999")))
+    with pytest.raises(SACError, match="damaged"):
+        sync({**serve(tenant), "backoff_max_tries": 2})
+    assert waits

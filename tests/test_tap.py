@@ -289,7 +289,9 @@ def test_new_dimension_stops_a_run_with_an_old_catalog(serve: Serve) -> None:
     config = serve(StandIn(sales(*ROWS)))
     catalog = select(discover(config), "sales_fact_data")
     del catalog["streams"][1]["schema"]["properties"]["Date"]
-    with pytest.raises(SACError, match=r"key of sales_fact_data has changed .*Date.*discovery"):
+    with pytest.raises(
+        SACError, match=r"key of sales_fact_data in SAC has changed .*Date.*discovery"
+    ):
         sync(config, catalog)
 
 
@@ -298,7 +300,7 @@ def test_dimension_that_is_gone_stops_a_run_with_an_old_catalog(serve: Serve) ->
     catalog = select(discover(config), "sales_fact_data")
     newer = sales('{"Version":"a","AMOUNT":1}')
     newer.edmx = edmx(FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal"})
-    with pytest.raises(SACError, match=r"key of sales_fact_data has changed .*Date"):
+    with pytest.raises(SACError, match=r"key of sales_fact_data in SAC has changed .*Date"):
         sync(serve(StandIn(newer)), catalog)
 
 
@@ -347,3 +349,30 @@ def test_requests_are_measured_as_in_other_taps(
     assert len([point for point in facts if point["metric"] == "http_request_duration"]) == 3
     counts = [point["value"] for point in facts if point["metric"] == "http_request_count"]
     assert sum(counts) == 3
+
+
+def test_key_of_the_catalog_that_is_not_sacs_stops_the_run(serve: Serve) -> None:
+    config = serve(StandIn(sales(*ROWS)))
+    catalog = select(discover(config), "sales_fact_data")
+    for entry in catalog["streams"]:
+        entry["key_properties"] = ["Version"]
+    with pytest.raises(SACError, match=r"not that of the catalog \(Date\)"):
+        sync(config, catalog)
+
+
+def test_hierarchy_that_is_refused_for_another_reason_is_not_skipped(serve: Serve) -> None:
+    model = sales(*ROWS)
+    model.edmx = edmx(CostCenterMasterWithHierarchy={"ID": "Edm.String*"})
+    tenant = StandIn(model)
+    tenant.fault = lambda request: (
+        error_response(400, "page too large [1234]") if "Hierarchy" in request.target else None
+    )
+    with pytest.raises(SACError, match=r"\[1234\]"):
+        sync(serve(tenant))
+
+
+def test_tenant_without_models_is_an_error(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.models = ()
+    with pytest.raises(SACError, match="lists no model at all"):
+        sync(serve(tenant))
