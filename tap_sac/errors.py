@@ -115,9 +115,9 @@ def response_error(response: requests.Response) -> SACError:
         A `TransientError` for 429 and 5xx, a `ResponseError` for everything else.
     """
     status = response.status_code
-    found = _NUMBER.search(_error_text(response)[0])
+    text, reason = _text_and_reason(response)
+    found = _NUMBER.search(text)
     number = int(found[1]) if found else None
-    reason = error_reason(response)
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         next_step = _NEXT_STEP_BY_STATUS.get(status, _SERVER_FAULT)
         return TransientError(
@@ -141,10 +141,7 @@ def response_error(response: requests.Response) -> SACError:
 
 def error_reason(response: requests.Response) -> str:
     """Tell the status and what the body says, without the next step."""
-    text, correlation_id = _error_text(response)
-    reason = f"{response.status_code} {response.reason or ''}".rstrip()
-    reason += f", {text!r}" if text else ""
-    return reason + (f" (correlation id {correlation_id})" if correlation_id else "")
+    return _text_and_reason(response)[1]
 
 
 def connection_error(error: requests.RequestException, url: str) -> SACError:
@@ -198,6 +195,15 @@ def one_line(text: str) -> str:
     """Make a server's text fit for a log line."""
     text = _CREDENTIALS.sub(r"\1 ***", " ".join(text.split()))
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
+
+
+def _text_and_reason(response: requests.Response) -> tuple[str, str]:
+    """Return what the body says, alone and with the status and the correlation id."""
+    text, correlation_id = _error_text(response)
+    reason = f"{response.status_code} {response.reason or ''}".rstrip()
+    reason += f", {text!r}" if text else ""
+    reason += f" (correlation id {correlation_id})" if correlation_id else ""
+    return text, reason
 
 
 def _error_text(response: requests.Response) -> tuple[str, str | None]:

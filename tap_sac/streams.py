@@ -147,7 +147,7 @@ class SACStream(Stream, abc.ABC):
         self._stream_version = version if activates_version else None
         maker = self._record_maker(columns)
         self._delta_link = None
-        pages = 0
+        is_first = True
         try:
             for page in self._pages(self._query(columns), track_changes=track_changes):
                 if is_delta(page.context):
@@ -156,11 +156,11 @@ class SACStream(Stream, abc.ABC):
                         f"{REPORT_TO_SAP}."
                     )
                     raise SACError(msg)
-                pages += 1
+                is_first = False
                 self._delta_link = page.delta_url
                 yield from maker.records(page.rows)
         except ResponseError as error:
-            if not pages and self._is_not_served(error):
+            if is_first and self._is_not_served(error):
                 raise UnknownEntitySetError(str(error)) from None
             raise self._explain(error) from None
         if activates_version:

@@ -62,7 +62,9 @@ def test_wrong_settings_with_other_commands(
     assert_one_sentence(run_cli({**sample, **changes}, option), told, changes)
 
 
-def assert_one_sentence(result: Any, told: str, changes: dict[str, Any]) -> None:  # noqa: ANN401
+def assert_one_sentence(
+    result: subprocess.CompletedProcess[str], told: str, changes: dict[str, Any]
+) -> None:
     assert result.returncode == 1
     assert re.search(told, result.stderr), result.stderr
     assert "Traceback" not in result.stderr

@@ -13,6 +13,7 @@ from tap_sac.csdl import EntitySet, Property
 from tap_sac.decimals import ExactDecimal
 from tap_sac.errors import SACError
 from tap_sac.records import RecordMaker, json_schema
+from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import Model, StandIn, edmx, sales, sales_row
 
@@ -89,8 +90,6 @@ def test_values_of_each_type(
     written: str,
     schema: dict[str, str],
 ) -> None:
-    from tap_sac.tap import TapSAC  # noqa: PLC0415
-
     TapSAC(config=serve(one_column(type_name, sent, "null"))).sync_all()
     lines = capsys.readouterr().out.splitlines()
     records = [line for line in lines if '"RECORD","stream":"t_s"' in line]

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_sac.errors import SACError
+from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tap_sac.demo.service import Request, Response
     from tests.conftest import Serve
 
 ROWS = [sales_row(number) for number in range(5)]
@@ -57,8 +61,6 @@ def test_activate_version_follows_the_last_row(serve: Serve) -> None:
 
 
 def test_failed_read_activates_no_version(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    from tap_sac.tap import TapSAC  # noqa: PLC0415
-
     tenant = StandIn(sales(*ROWS))
     tenant.fault = lambda request: (
         error_response(400, "gone") if request.target.endswith("$skiptoken=2") else None
@@ -79,7 +81,7 @@ def test_activate_version_can_be_switched_off(serve: Serve) -> None:
 
 def test_batch_files_are_followed_by_no_activate_version(
     serve: Serve,
-    tmp_path: Any,  # noqa: ANN401
+    tmp_path: Path,
 ) -> None:
     batch = {
         "encoding": {"format": "jsonl", "compression": "gzip"},
@@ -246,7 +248,7 @@ def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(
     )
     tenant = StandIn(model)
 
-    def fault(request: Any) -> Any:  # noqa: ANN401
+    def fault(request: Request) -> Response | None:
         if "FlatMaster" in request.target:
             return error_response(400, "no hierarchy")
         if "HiddenMaster" in request.target:
