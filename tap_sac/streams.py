@@ -259,12 +259,9 @@ class SACStream(Stream, abc.ABC):
 
     def _is_declared_alike(self, column: str) -> bool:
         declared, now = (
-            schema["properties"][column] for schema in (self.effective_schema, self.schema)
+            _kind(schema["properties"][column]) for schema in (self.effective_schema, self.schema)
         )
-        return {declared.get("format"), *declared.get("type", ())} == {
-            now.get("format"),
-            *now["type"],
-        }
+        return declared == now
 
     def _query(self, columns: list[str]) -> dict[str, str]:
         options = {}
@@ -649,6 +646,12 @@ def entity_set_stream(tap: Tap, *, entity_set: EntitySet, **parts: Any) -> Entit
     if entity_set.name == "AuditData":
         return AuditDataStream(tap, entity_set=entity_set, **parts)
     return EntitySetStream(tap, entity_set=entity_set, **parts)
+
+
+def _kind(schema: Mapping[str, Any]) -> set[str | None]:
+    """Reduce a column's schema to its types, in a list or alone, and its format."""
+    types = schema.get("type", [])
+    return {schema.get("format"), *([types] if isinstance(types, str) else types)}
 
 
 def _utc_text(time: str) -> str:

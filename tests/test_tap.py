@@ -378,3 +378,13 @@ def test_tenant_without_models_is_an_error(serve: Serve) -> None:
     tenant.models = ()
     with pytest.raises(SACError, match="lists no model at all"):
         sync(serve(tenant))
+
+
+def test_catalog_may_write_a_type_as_a_list(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    config = serve(StandIn(sales(*ROWS)))
+    catalog = select(discover(config), "sales_fact_data")
+    for entry in catalog["streams"]:
+        if entry["tap_stream_id"] == "sales_fact_data":
+            entry["schema"]["properties"]["Version"]["type"] = ["string"]
+    assert len(sync(config, catalog).records("sales_fact_data")) == len(ROWS)
+    assert "another way" not in caplog.text
