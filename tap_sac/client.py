@@ -7,19 +7,20 @@ Service"; paging is that of OData JSON Format 4.0, 4.5.5.
 from __future__ import annotations
 
 import ipaddress
-import json
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import InvalidOperation
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import backoff
+import msgspec
 import requests
+import urllib3
 
-from tap_sac.decimals import ExactDecimal
+from tap_sac.decimals import read_json
 from tap_sac.errors import (
     REPORT_TO_SAP,
     ResponseError,
@@ -31,6 +32,7 @@ from tap_sac.errors import (
     response_error,
     web_page_error,
 )
+from tap_sac.pages import Page, not_a_page_error
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -66,21 +68,21 @@ class Provider:
     name: str
 
 
-@dataclass(frozen=True)
-class Page:
-    """One answer of an entity set.
+class _Answer(msgspec.Struct):
+    """The members of a page, by their most frequent spellings."""
 
-    Attributes:
-        rows: JSON objects; numbers with a point are `ExactDecimal`.
-        next_url: Where the next page is; None at the end.
-        delta_url: Where the changes after this read will be; on the last page, if SAC tracks them.
-        context: What the rows are, such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
-    """
+    items: list[msgspec.Raw] | msgspec.UnsetType = msgspec.field(
+        name="value", default=msgspec.UNSET
+    )
+    error: Any = None
+    next_link: Any = msgspec.field(name="@odata.nextLink", default=None)
+    context: Any = msgspec.field(name="@odata.context", default=None)
+    entities_in_page: Any = msgspec.field(name="@des.entitiesInPage", default=None)
+    milliseconds: Any = msgspec.field(name="@des.processingTimeInMilliseconds", default=None)
 
-    rows: list[dict[str, Any]]
-    next_url: str | None
-    delta_url: str | None
-    context: str | None
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def tenant_origin(tenant_url: str, setting: str = "tenant_url") -> str:
@@ -121,6 +123,7 @@ class SACClient:
         authenticator: ClientCredentialsAuthenticator,
         request_timeout: float,
         max_tries: int,
+        max_parallel_requests: int,
     ) -> None:
         """Make a client; nothing is requested yet.
 
@@ -130,6 +133,7 @@ class SACClient:
             authenticator: Puts the bearer token on them.
             request_timeout: Seconds without a byte before a request counts as failed.
             max_tries: How often a request is sent at most.
+            max_parallel_requests: How many requests are under way at once at most.
         """
         self._origin = origin
         self._service_root = f"{origin}/api/v1/dataexport"
@@ -137,6 +141,7 @@ class SACClient:
         self._session = session
         self._authenticator = authenticator
         self._request_timeout = request_timeout
+        self._slots = threading.BoundedSemaphore(max_parallel_requests)
         self._retry = backoff.on_exception(
             _waits,
             TransientError,
@@ -335,50 +340,57 @@ class SACClient:
         # requests would rewrite some of the escapes in a link that is opaque to us.
         request.url = url
         settings = self._session.merge_environment_settings(url, {}, None, None, None)
+        settings["stream"] = True
         try:
-            response = self._session.send(
-                request, timeout=self._request_timeout, allow_redirects=False, **settings
-            )
-        except requests.RequestException as error:
+            with self._slots:
+                response = self._session.send(
+                    request, timeout=self._request_timeout, allow_redirects=False, **settings
+                )
+                # At once: requests itself would take the body in many small pieces.
+                response._content = response.raw.read(decode_content=True)  # noqa: SLF001
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise connection_error(error, url) from None
         if on_response:
             on_response(response)
         return response
 
     def _read_page(self, response: requests.Response) -> Page:
+        source = _answer_of(response)
+        body = response.content
         try:
-            body = json.loads(
-                response.content, parse_float=ExactDecimal, parse_constant=_refuse_constant
-            )
-        except (ValueError, RecursionError, InvalidOperation) as error:
+            if not body.isascii():
+                body.decode()
+            answer = _ANSWER.decode(body)
+            members = _annotations(body) if _may_lack_members(answer) else {}
+        except msgspec.ValidationError:
+            raise not_a_page_error(source) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if looks_like_web_page(response):
                 raise web_page_error(response) from None
-            msg = f"{_answer_of(response)} is damaged or was cut short ({error}): {_TRY_LATER}."
-            raise TransientError(msg) from None
-        if isinstance(body, dict) and body.get("error"):
-            msg = f"{_answer_of(response)} breaks off with {error_reason(response)}: {_TRY_LATER}."
+            raise _damage(body, error, source) from None
+        if answer.error:
+            msg = f"{source} breaks off with {error_reason(response)}: {_TRY_LATER}."
             raise TransientError(msg)
-        rows = body.get("value") if isinstance(body, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            msg = f"{_answer_of(response)} is not a page of rows: {REPORT_TO_SAP}."
-            raise SACError(msg)
-        announced = str(body.get("@des.entitiesInPage", ""))
-        if announced.isdecimal() and len(rows) < int(announced):
-            msg = (
-                f"{_answer_of(response)} has {len(rows)} rows of {announced} announced: "
-                f"{_TRY_LATER}."
-            )
+        if isinstance(answer.items, msgspec.UnsetType):
+            raise not_a_page_error(source)
+        announced = str(answer.entities_in_page)
+        if announced.isdecimal() and len(answer.items) < int(announced):
+            msg = f"{source} has {len(answer.items)} rows of {announced} announced: {_TRY_LATER}."
             raise TransientError(msg)
+        next_link = answer.next_link or annotation(members, "nextLink")
+        context = answer.context or annotation(members, "context")
+        milliseconds = str(answer.milliseconds)
         return Page(
-            rows,
-            next_url=self._link(body, "nextLink", response),
-            delta_url=self._link(body, "deltaLink", response),
-            context=context if isinstance(context := annotation(body, "context"), str) else None,
+            answer.items,
+            next_url=self._link(next_link, "nextLink", response),
+            delta_url=self._link(annotation(members, "deltaLink"), "deltaLink", response),
+            context=context if isinstance(context, str) else None,
+            server_milliseconds=int(milliseconds) if milliseconds.isdecimal() else 0,
+            source=source,
         )
 
-    def _link(self, body: Mapping[str, Any], name: str, response: requests.Response) -> str | None:
-        """Find a link and make it absolute, but keep the token from another server."""
-        link = annotation(body, name)
+    def _link(self, link: object, name: str, response: requests.Response) -> str | None:
+        """Make a link absolute, but keep the token from another server."""
         if not link:
             return None
         try:
@@ -478,9 +490,32 @@ def _answer_of(response: requests.Response) -> str:
     return f"SAC's answer to GET {urlsplit(response.request.url or '').path}"
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    msg = f"{name} is no JSON"
-    raise ValueError(msg)
+def _may_lack_members(answer: _Answer) -> bool:
+    """Tell whether members may be there in another spelling, or a delta link."""
+    return answer.next_link is None or answer.context is None
+
+
+def _annotations(body: bytes) -> dict[str, Any]:
+    return {
+        name: msgspec.json.decode(value)
+        for name, value in _MEMBERS.decode(body).items()
+        if name.startswith("@")
+    }
+
+
+def _damage(body: bytes, error: Exception, source: str) -> SACError:
+    """Tell why a body cannot be read, in the words of Python's JSON reader where it can."""
+    try:
+        read_json(body)
+    except (ValueError, RecursionError) as found:
+        msg = f"{source} is damaged or was cut short ({found}): {_TRY_LATER}."
+        return TransientError(msg)
+    # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.
+    msg = (
+        f"{source} has text that is not Unicode (half of a surrogate pair; {error}): correct it "
+        "in SAC, or deselect its column."
+    )
+    return SACError(msg)
 
 
 def _waits() -> Generator[float, TransientError, None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from decimal import Decimal
-from typing import TYPE_CHECKING
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -39,3 +40,26 @@ class ExactDecimal(Decimal):
     @override
     def __str__(self) -> str:
         return self.text
+
+
+def read_json(text: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
+    """Read JSON whose numbers with a point become `ExactDecimal`.
+
+    Raises:
+        ValueError: If it is not JSON.
+        RecursionError: If it is nested too deeply.
+    """
+    return json.loads(text, parse_float=_exact_decimal, parse_constant=_refuse_constant)
+
+
+def _exact_decimal(text: str) -> ExactDecimal:
+    try:
+        return ExactDecimal(text)
+    except InvalidOperation:
+        msg = f"{text[:40]} is out of range"
+        raise ValueError(msg) from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    msg = f"{name} is no JSON"
+    raise ValueError(msg)

@@ -144,7 +144,7 @@ def error_reason(response: requests.Response) -> str:
     return _text_and_reason(response)[1]
 
 
-def connection_error(error: requests.RequestException, url: str) -> SACError:
+def connection_error(error: Exception, url: str) -> SACError:
     """Tell that no whole answer came, with the reason deep inside.
 
     Returns:

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol
 
-from singer_sdk.singerlib.json import serialize_json
+import msgspec
 
 from tap_sac.decimals import ExactDecimal
 from tap_sac.errors import SACError
+from tap_sac.messages import ENCODER
+from tap_sac.pages import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from tap_sac.csdl import EntitySet, Property
+    from tap_sac.pages import Page
 
     Convert = Callable[[Any], Any]
     Row = Mapping[str, Any]
@@ -50,6 +54,8 @@ _NUMBER_TEXT = re.compile(r"\+?(-?)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
 _INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _MOST_INTEGER_DIGITS = 20
 _LONGEST_VALUE_SHOWN = 40
+_NULL = msgspec.Raw(b"null")
+_NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
 
 
 def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str, Any]:
@@ -89,15 +95,66 @@ def add_decimal_facets(schema: dict[str, Any], columns: Iterable[Property]) -> N
         add_decimal_facets(item_schema, column.properties)
 
 
-class RecordMaker:
-    """Turns the rows of a page into records that fit the schema.
+class Records(Protocol):
+    """Some records of a stream, in either of two forms."""
 
-    Attributes:
-        constants: Columns that every record has besides those of its row.
-    """
+    def __len__(self) -> int:
+        """Count them."""
+
+    def __iter__(self) -> Iterator[Record]:
+        """Make them one by one."""
+
+    def lines(self, start: int, stop: int) -> bytes:
+        """Write some of them as JSON, each with a newline at its end."""
+
+
+class MadeRecords(list["Record"]):
+    """Records that exist already."""
+
+    def lines(self, start: int, stop: int) -> bytes:
+        """Write some of them as JSON, each with a newline at its end."""
+        return ENCODER.encode_lines(self[start:stop])
+
+
+class PageRecords:
+    """The records of a page, made when they are needed."""
+
+    def __init__(self, page: Page, maker: RecordMaker) -> None:
+        """Keep what is needed to make them."""
+        self._page = page
+        self._maker = maker
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._page.items)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Make them one by one.
+
+        Raises:
+            SACError: As of `RecordMaker.records`.
+        """
+        return self._maker.records(self._page.rows)
+
+    def lines(self, start: int, stop: int) -> bytes:
+        """Write some of them as JSON, each with a newline at its end.
+
+        Raises:
+            SACError: As of `RecordMaker.records`.
+        """
+        return self._maker.lines(self._page.items[start:stop], self._page.source)
+
+
+class RecordMaker:
+    """Turns the rows of a page into records that fit the schema."""
 
     def __init__(
-        self, entity_set: EntitySet, schema: Mapping[str, Any], columns: Collection[str]
+        self,
+        entity_set: EntitySet,
+        schema: Mapping[str, Any],
+        columns: Collection[str],
+        *,
+        null_columns: Collection[str] = (),
     ) -> None:
         """Prepare a conversion for each column.
 
@@ -105,6 +162,7 @@ class RecordMaker:
             entity_set: What `$metadata` says of the rows.
             schema: What was said of the records; it decides how decimals are written.
             columns: The columns that records have.
+            null_columns: Columns that they have besides, without a value.
         """
         self._entity_set = entity_set
         self._known = {column.name for column in entity_set.properties}
@@ -115,7 +173,13 @@ class RecordMaker:
         }
         self._key = [name for name in entity_set.key if name in self._converts]
         self._reported: set[str] = set()
-        self.constants: Record = {}
+        self._row_reader = _RowReader.for_columns(
+            [column for column in entity_set.properties if column.name in columns],
+            schema["properties"],
+            key=self._key,
+            null_columns=null_columns,
+        )
+        self._nulls: Record = dict.fromkeys(null_columns)
 
     def records(self, rows: Iterable[Row]) -> Iterator[Record]:
         """Make records; a column that a row does not have is null.
@@ -133,8 +197,28 @@ class RecordMaker:
                     raise self._missing_key_error(name)
             if not row.keys() <= self._known:
                 self._report_unknown(row)
-            record.update(self.constants)
+            record.update(self._nulls)
             yield record
+
+    def lines(self, items: list[msgspec.Raw], source: str) -> bytes:
+        """Write the records of rows as JSON, each with a newline at its end.
+
+        They are what `records` makes, byte for byte, and made at once if nothing is unusual.
+
+        Args:
+            items: The JSON text of each row.
+            source: What they are of, for errors.
+
+        Raises:
+            SACError: As of `records`.
+        """
+        if self._row_reader and (rows := self._row_reader.read(items)) is not None:
+            return ENCODER.encode_lines(rows)
+        unusual = read_rows(items, source)
+        lines = ENCODER.encode_lines(list(self.records(unusual)))
+        if self._row_reader and any(row.keys() - self._converts.keys() for row in unusual):
+            self._row_reader.tolerate_more_columns()
+        return lines
 
     def key_record(self, key: Mapping[str, str]) -> Record:
         """Make a record of nothing but a key, whose values are text.
@@ -173,6 +257,104 @@ class RecordMaker:
                 self._entity_set.name,
                 ", ".join(new),
             )
+
+
+class _Number:
+    """A column of numbers, which rows hold as their text."""
+
+    def __init__(self, field: str, *, is_nullable: bool, is_quoted: bool) -> None:
+        self._field = field
+        self._text_of = attrgetter(field)
+        self._is_nullable = is_nullable
+        self._is_quoted = is_quoted
+
+    def conform(self, rows: list[Any]) -> bool:
+        """Make the texts those of the records; False if one of them needs a closer look."""
+        texts = list(map(self._text_of, rows))
+        joined = b",".join(texts)
+        # A JSON value of these characters alone is a number, without an exponent.
+        rest = joined.replace(b"null", b"") if self._is_nullable else joined
+        if rest.translate(None, b"0123456789.-,"):
+            return False
+        if b"-0," in joined or joined.endswith(b"-0"):  # As an integer, it would be 0.
+            return False
+        if self._is_quoted:
+            strings = msgspec.json.decode(b'["' + b'","'.join(texts) + b'"]')
+            for row, text in zip(rows, strings, strict=True):
+                setattr(row, self._field, None if text == "null" else text)
+        return True
+
+
+class _RowReader:
+    """Reads many rows at once into structs that are encoded as their records.
+
+    It reads only rows whose values need no conversion, so that there is one place that converts.
+    Numbers are kept as their text, because a `decimal.Decimal` would print 0.0000000 as 0E-7.
+    """
+
+    def __init__(
+        self, fields: list[tuple[str, Any, Any]], names: dict[str, str], numbers: list[_Number]
+    ) -> None:
+        self._fields = fields
+        self._names = names
+        self._numbers = numbers
+        self._decoder = self._make_decoder(forbid_unknown_fields=True)
+
+    @classmethod
+    def for_columns(
+        cls,
+        columns: Iterable[Property],
+        schemas: Mapping[str, Any],
+        *,
+        key: Collection[str],
+        null_columns: Collection[str],
+    ) -> _RowReader | None:
+        """Make a reader, unless there is a column that always needs conversion."""
+        fields: list[tuple[str, Any, Any]] = []
+        names: dict[str, str] = {}
+        numbers = []
+        for column in columns:
+            convert = _CONVERTERS.get(column.type)
+            if column.is_collection or convert is None or _NOT_IN_STRUCTS.search(column.name):
+                return None
+            field = f"column_{len(fields)}"
+            names[field] = column.name
+            is_key = column.name in key
+            if convert is _as_number:
+                is_quoted = "string" in schemas[column.name].get("type", ())
+                numbers.append(_Number(field, is_nullable=not is_key, is_quoted=is_quoted))
+                fields.append((field, msgspec.Raw, msgspec.NODEFAULT if is_key else _NULL))
+            elif is_key:
+                fields.append((field, _TYPES[convert], msgspec.NODEFAULT))
+            else:
+                fields.append((field, _TYPES[convert] | None, None))
+        for name in null_columns:
+            names[f"column_{len(fields)}"] = name
+            fields.append((f"column_{len(fields)}", None, None))
+        return cls(fields, names, numbers)
+
+    def read(self, items: list[msgspec.Raw]) -> list[Any] | None:
+        """Read rows; None if any of them needs a closer look."""
+        try:
+            rows: list[Any] = self._decoder.decode(b"[" + b",".join(items) + b"]")
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        return rows if all(number.conform(rows) for number in self._numbers) else None
+
+    def tolerate_more_columns(self) -> None:
+        """Pass over columns that are not asked for, which has been reported by now."""
+        self._decoder = self._make_decoder(forbid_unknown_fields=False)
+
+    def _make_decoder(self, *, forbid_unknown_fields: bool) -> msgspec.json.Decoder[Any]:
+        row = msgspec.defstruct(
+            "Row",
+            self._fields,
+            rename=self._names,
+            kw_only=True,
+            gc=False,
+            forbid_unknown_fields=forbid_unknown_fields,
+        )
+        return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -286,7 +468,7 @@ def _as_object(value: object) -> dict[str, Any]:
 
 def _as_json_text(value: object) -> str:
     """Write what has no type of its own as JSON."""
-    return value if isinstance(value, str) else serialize_json(value)
+    return value if isinstance(value, str) else ENCODER.encode(value).decode()
 
 
 _CONVERTERS: dict[str, Convert] = {
@@ -309,3 +491,4 @@ _CONVERTERS: dict[str, Convert] = {
     ),
     "Edm.Boolean": _as_boolean,
 }
+_TYPES: dict[Convert, Any] = {_as_integer: int, _as_text: str, _as_boolean: bool}

@@ -6,12 +6,15 @@ import abc
 import sys
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from singer_sdk import Stream, metrics
+from singer_sdk.helpers._util import utc_now
 from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import (
     REPLICATION_FULL_TABLE,
     REPLICATION_INCREMENTAL,
@@ -31,8 +34,11 @@ from tap_sac.delta import (
     was_read,
 )
 from tap_sac.errors import REPORT_TO_SAP, ResponseError, SACError, UnknownEntitySetError
+from tap_sac.progress import Progress
 from tap_sac.records import (
     DELETED_AT,
+    MadeRecords,
+    PageRecords,
     RecordMaker,
     add_decimal_facets,
     json_schema,
@@ -45,14 +51,18 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     import requests
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog, MetadataMapping, SchemaMessage
 
-    from tap_sac.client import Page, Provider, SACClient
+    from tap_sac.client import Provider, SACClient
+    from tap_sac.messages import MessageWriter
+    from tap_sac.pages import Page
+    from tap_sac.read_ahead import ReadAhead
+    from tap_sac.records import Records
 
 PROVIDERS_STREAM_NAME = "providers"
 
@@ -62,6 +72,7 @@ _REDUNDANT_SETS = {"MasterData", "FactDataAggregation", "FactDataDifference", "A
 _SETS_THAT_NEED_SELECT = {"FactDataAggregation"}
 _TRACKABLE_SETS = {"FactData", "FactDataAggregation", "FactDataDifference"}
 _AUDIT_TIME = "Audit_Time"
+_RECORDS_AT_ONCE = 1000
 
 # What SAC's administration service says of each model.
 _PROVIDERS = EntitySet(
@@ -89,6 +100,7 @@ class SACStream(Stream, abc.ABC):
         name: str,
         entity_set: EntitySet,
         client: SACClient,
+        read_ahead: ReadAhead[Page],
         odata_filter: str | None,
     ) -> None:
         """Make a stream of an entity set.
@@ -98,15 +110,18 @@ class SACStream(Stream, abc.ABC):
             name: The stream name.
             entity_set: Its columns and key.
             client: Reads the pages.
+            read_ahead: Reads them before they are needed.
             odata_filter: A ``$filter`` expression that SAC evaluates.
         """
         self._entity_set = entity_set
         self._client = client
         self._filter = odata_filter
+        self._read_ahead = read_ahead
         self._delta_link: str | None = None
         schema = json_schema(entity_set, use_singer_decimal=tap.config["use_singer_decimal"])
         super().__init__(tap, schema=schema, name=name)
         self.primary_keys = entity_set.key
+        self._http_request_counter = metrics.http_request_counter(name, endpoint=entity_set.name)
 
     @property
     @override
@@ -124,20 +139,86 @@ class SACStream(Stream, abc.ABC):
         Raises:
             SACError: If SAC refuses, or its rows do not fit the catalog.
         """
-        with metrics.http_request_counter(self.name, endpoint=self._entity_set.name) as counter:
-            self._http_request_counter = counter
+        for records in self._read_served():
+            yield from records
+
+    def pages_ahead(self) -> Iterator[Page] | None:
+        """Begin to read before the turn of this stream; None if that must not happen.
+
+        Where SAC tracks changes, each request has consequences that the state must know of.
+        """
+        is_dry_run = self.ABORT_AT_RECORD_COUNT is not None
+        if is_dry_run or self.replication_method != REPLICATION_FULL_TABLE:
+            return None
+        try:
+            columns = self._columns
+        except SACError:  # It is raised again at the turn of this stream.
+            return None
+        return self._pages(self._query(columns), track_changes=False)
+
+    @override
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[Record, Any, Any]:
+        """Write many records at a time, unless something needs to see each of them."""
+        if write_messages and self._passes_records_on:
+            self._sync_pages()
+        else:
+            yield from super()._sync_records(context, write_messages=write_messages)
+
+    @property
+    def _passes_records_on(self) -> bool:
+        """Whether the SDK would write the records as they are."""
+        stream_map = self.stream_maps[0]
+        return (
+            len(self.stream_maps) == 1
+            and type(stream_map) is SameRecordTransform
+            and not stream_map.flattening_enabled
+            and self.replication_method != REPLICATION_INCREMENTAL
+            and self.ABORT_AT_RECORD_COUNT is None
+        )
+
+    def _sync_pages(self) -> None:
+        """Write the messages that the SDK would write for the records, in the same order."""
+        writer = cast("MessageWriter", self._tap.message_writer)
+        alias = self.stream_maps[0].stream_alias
+        count = 0
+        with self.get_record_counter() as counter, self.get_sync_timer():
+            for records in self._read_served():
+                now = utc_now()
+                for start, stop in _portions(count, len(records), self.STATE_MSG_FREQUENCY):
+                    writer.write_records(
+                        alias,
+                        records.lines(start, stop),
+                        version=self._stream_version,
+                        time_extracted=now,
+                    )
+                    self.state_manager.is_flushed = False
+                    counter.increment(stop - start)
+                    if (count + stop) % self.STATE_MSG_FREQUENCY == 0:
+                        self._write_state_message()
+                count += len(records)
+        self._finalize_state(self.stream_state)
+        self._write_state_message()
+
+    def _read_served(self) -> Iterator[Records]:
+        """Read what `_read` reads, or nothing if SAC does not serve this entity set."""
+        with self._http_request_counter:
             try:
-                yield from self._read(self._selected_columns())
+                yield from self._read(self._columns)
             except UnknownEntitySetError as error:
                 self.logger.warning("Skipping the stream %s: %s", self.name, error)
+            except BaseException:  # Also when the one who takes the records gives up.
+                self._read_ahead.close()
+                raise
 
-    def _read(self, columns: list[str]) -> Iterator[Record]:
+    def _read(self, columns: list[str]) -> Iterator[Records]:
         """Make the records of this run, and after the last one what follows from it."""
         yield from self._read_whole(columns, version=self._new_version)
 
     def _read_whole(
         self, columns: list[str], *, version: int, track_changes: bool = False
-    ) -> Iterator[Record]:
+    ) -> Iterator[Records]:
         """Read all rows, and after the last one make targets drop what was not among them.
 
         BATCH files carry no version: an ACTIVATE_VERSION after them would make targets drop all
@@ -148,8 +229,9 @@ class SACStream(Stream, abc.ABC):
         maker = self._record_maker(columns)
         self._delta_link = None
         is_first = True
+        query = self._query(columns)
         try:
-            for page in self._pages(self._query(columns), track_changes=track_changes):
+            for page in self._take(lambda: self._pages(query, track_changes=track_changes)):
                 if is_delta(page.context):
                     msg = (
                         f"SAC answered the first read of {self.name} with changes only: "
@@ -158,13 +240,20 @@ class SACStream(Stream, abc.ABC):
                     raise SACError(msg)
                 is_first = False
                 self._delta_link = page.delta_url
-                yield from maker.records(page.rows)
+                yield PageRecords(page, maker)
         except ResponseError as error:
             if is_first and self._is_not_served(error):
                 raise UnknownEntitySetError(str(error)) from None
             raise self._explain(error) from None
         if activates_version:
             self._write_activate_version_message(version)
+
+    def _take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
+        """Take pages while the next one is already being read, and tell how it goes."""
+        progress = Progress(self.name, self.logger)
+        for page in self._read_ahead.read(self.name, pages):
+            yield page
+            progress.add(len(page.items), page.server_milliseconds)
 
     @property
     def _new_version(self) -> int:
@@ -211,7 +300,8 @@ class SACStream(Stream, abc.ABC):
             self.add_decimal_facets(message.schema)
             yield message
 
-    def _selected_columns(self) -> list[str]:
+    @cached_property
+    def _columns(self) -> list[str]:
         """Choose the columns to request, and see that the catalog still fits SAC's key.
 
         Raises:
@@ -322,15 +412,14 @@ class SACStream(Stream, abc.ABC):
 class ProvidersStream(SACStream):
     """The models of the tenant, and the like."""
 
-    def __init__(self, tap: Tap, *, client: SACClient, odata_filter: str | None) -> None:
-        """Make the stream."""
-        super().__init__(
-            tap,
-            name=PROVIDERS_STREAM_NAME,
-            entity_set=_PROVIDERS,
-            client=client,
-            odata_filter=odata_filter,
-        )
+    def __init__(self, tap: Tap, **parts: Any) -> None:
+        """Make the stream.
+
+        Args:
+            tap: The tap that it belongs to.
+            parts: The rest, as of `SACStream`.
+        """
+        super().__init__(tap, name=PROVIDERS_STREAM_NAME, entity_set=_PROVIDERS, **parts)
 
     @override
     def _pages(self, query: Mapping[str, str], *, track_changes: bool) -> Iterator[Page]:
@@ -344,18 +433,21 @@ class EntitySetStream(SACStream):
         self,
         tap: Tap,
         *,
-        name: str,
         provider: Provider,
         entity_set: EntitySet,
-        client: SACClient,
-        odata_filter: str | None,
+        **parts: Any,
     ) -> None:
-        """Make a stream of an entity set of a provider."""
+        """Make a stream of an entity set of a provider.
+
+        Args:
+            tap: The tap that it belongs to.
+            provider: The model.
+            entity_set: Its columns and key.
+            parts: The rest, as of `SACStream`.
+        """
         self._provider = provider
         self.selected_by_default = _is_selected_by_default(entity_set.name)
-        super().__init__(
-            tap, name=name, entity_set=entity_set, client=client, odata_filter=odata_filter
-        )
+        super().__init__(tap, entity_set=entity_set, **parts)
 
     @property
     def _url(self) -> str:
@@ -416,13 +508,11 @@ class ChangeTrackedStream(EntitySetStream):
 
     @override
     def _record_maker(self, columns: list[str]) -> RecordMaker:
-        maker = super()._record_maker(columns)
-        if self._is_log_based:
-            maker.constants = {DELETED_AT: None}
-        return maker
+        marks = [DELETED_AT] if self._is_log_based else []
+        return RecordMaker(self._entity_set, self.effective_schema, columns, null_columns=marks)
 
     @override
-    def _read(self, columns: list[str]) -> Iterator[Record]:
+    def _read(self, columns: list[str]) -> Iterator[Records]:
         bookmark = Bookmark.from_state(self.stream_state)
         if not self._is_log_based:
             if bookmark:
@@ -441,7 +531,7 @@ class ChangeTrackedStream(EntitySetStream):
                 return
         yield from self._open_chain(question, bookmark)
 
-    def _open_chain(self, question: Question, lost: Bookmark | None) -> Iterator[Record]:
+    def _open_chain(self, question: Question, lost: Bookmark | None) -> Iterator[Records]:
         """Read the whole table, and keep the link to what changes after that."""
         version = self._new_version
         if lost and lost.version is not None:
@@ -472,7 +562,7 @@ class ChangeTrackedStream(EntitySetStream):
         )
         self._keep(bookmark)
 
-    def _read_changes(self, bookmark: Bookmark, question: Question) -> Iterator[Record]:
+    def _read_changes(self, bookmark: Bookmark, question: Question) -> Iterator[Records]:
         """Follow the delta link.
 
         Raises:
@@ -486,12 +576,13 @@ class ChangeTrackedStream(EntitySetStream):
         delta_link = None
         is_first = True
         try:
-            for page in self._client.pages(bookmark.delta_link, self._measure):
+            link = bookmark.delta_link
+            for page in self._take(lambda: self._client.pages(link, self._measure)):
                 if (is_first or page.context) and not is_delta(page.context):
                     msg = "SAC answered its delta link with full data instead of changes"
                     raise DeltaLostError(msg)
                 is_first = False
-                yield from self._changes(page, maker)
+                yield MadeRecords(self._changes(page, maker))
                 delta_link = page.delta_url
         except ResponseError as error:
             if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
@@ -646,6 +737,17 @@ def entity_set_stream(tap: Tap, *, entity_set: EntitySet, **parts: Any) -> Entit
     if entity_set.name == "AuditData":
         return AuditDataStream(tap, entity_set=entity_set, **parts)
     return EntitySetStream(tap, entity_set=entity_set, **parts)
+
+
+def _portions(count: int, length: int, frequency: int) -> Iterator[tuple[int, int]]:
+    """Divide the records after the first `count` where a state is due, and to fit into caches."""
+    start = 0
+    while start < length:
+        stop = min(
+            length, start + _RECORDS_AT_ONCE, start + frequency - (count + start) % frequency
+        )
+        yield start, stop
+        start = stop
 
 
 def _kind(schema: Mapping[str, Any]) -> set[str | None]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import requests
@@ -21,7 +20,9 @@ from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
 from tap_sac.client import SACClient, tenant_origin
 from tap_sac.csdl import CSDLError, read_csdl
 from tap_sac.errors import ResponseError, SACError
+from tap_sac.messages import MessageWriter
 from tap_sac.naming import model_of, model_prefixes, stream_names
+from tap_sac.read_ahead import ReadAhead
 from tap_sac.streams import (
     PROVIDERS_STREAM_NAME,
     ProvidersStream,
@@ -35,7 +36,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import PurePath
     from types import FrameType
 
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
 
     from tap_sac.client import Provider
     from tap_sac.csdl import EntitySet
+    from tap_sac.pages import Page
 
 _MOST_NEAR_MISSES = 3
-_SIGNAL_EXIT_CODE = 128
 
 
 class TapSAC(Tap):
@@ -54,6 +55,7 @@ class TapSAC(Tap):
 
     name = "tap-sac"
     dynamic_catalog = True
+    message_writer_class = MessageWriter
 
     config_jsonschema = th.PropertiesList(
         th.Property(
@@ -261,13 +263,19 @@ class TapSAC(Tap):
                 provider=provider,
                 entity_set=entity_set,
                 client=self._client,
+                read_ahead=self._read_ahead,
                 odata_filter=filters[name],
             )
             for provider, entity_set in entity_sets
         ]
         self._check_catalog_is_met(wanted, {PROVIDERS_STREAM_NAME, *names.values()})
-        providers_filter = filters[PROVIDERS_STREAM_NAME]
-        return [ProvidersStream(self, client=self._client, odata_filter=providers_filter), *streams]
+        providers_stream = ProvidersStream(
+            self,
+            client=self._client,
+            read_ahead=self._read_ahead,
+            odata_filter=filters[PROVIDERS_STREAM_NAME],
+        )
+        return [providers_stream, *streams]
 
     @override
     def setup_mapper(self) -> None:
@@ -301,7 +309,7 @@ class TapSAC(Tap):
         with a complete read, which has written them.
         """
         self.logger.warning("Stopped by signal %d before all was read.", signum)
-        sys.exit(_SIGNAL_EXIT_CODE + signum)
+        cast("MessageWriter", self.message_writer).stop(signum)
 
     @classmethod
     @override
@@ -379,6 +387,18 @@ class TapSAC(Tap):
             ),
             request_timeout=settings["request_timeout"],
             max_tries=settings["backoff_max_tries"],
+            max_parallel_requests=settings["max_parallel_requests"],
+        )
+
+    @cached_property
+    def _read_ahead(self) -> ReadAhead[Page]:
+        return ReadAhead(
+            self.config["max_parallel_requests"],
+            lambda: {
+                name: stream.pages_ahead
+                for name, stream in self.streams.items()
+                if isinstance(stream, SACStream) and stream.selected
+            },
         )
 
     def _choose(self, providers: Sequence[Provider]) -> list[Provider]:
@@ -410,9 +430,16 @@ class TapSAC(Tap):
 
     def _read_entity_sets(self, providers: Sequence[Provider]) -> list[tuple[Provider, EntitySet]]:
         """Read the metadata of several models at a time; skip those that SAC does not export."""
-        with ThreadPoolExecutor(self.config["max_parallel_requests"]) as executor:
-            results = executor.map(self._entity_sets_or_reason, providers)
-            found = list(zip(providers, results, strict=True))
+        reads = {provider: partial(self._entity_sets_or_reason, provider) for provider in providers}
+        read_ahead = ReadAhead(self.config["max_parallel_requests"], lambda: reads)
+        try:
+            found = [
+                (provider, result)
+                for provider, read in reads.items()
+                for result in read_ahead.read(provider, read)
+            ]
+        finally:
+            read_ahead.close()
         reasons = [result for _, result in found if isinstance(result, ResponseError)]
         if providers and len(reasons) == len(providers):
             msg = f"None of the {len(providers)} models can be read. {reasons[0]}"
@@ -424,15 +451,17 @@ class TapSAC(Tap):
             for entity_set in result
         ]
 
-    def _entity_sets_or_reason(self, provider: Provider) -> list[EntitySet] | ResponseError:
+    def _entity_sets_or_reason(
+        self, provider: Provider
+    ) -> Iterator[list[EntitySet] | ResponseError]:
         label = f"{provider.name!r} ({provider.provider_id})"
         try:
-            return read_csdl(self._client.metadata(provider))
+            yield read_csdl(self._client.metadata(provider))
         except ResponseError as error:
             if not error.is_not_exported:
                 raise
             self.logger.warning("Skipping the model %s: %s", label, error)
-            return error
+            yield error
         except CSDLError as error:
             msg = (
                 f"The model {label} cannot be read, because {error}: leave it out of the setting "

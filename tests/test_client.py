@@ -283,8 +283,7 @@ def test_longest_wait_that_a_server_can_ask_for(serve: Serve, waits: list[float]
     assert waits == [900]
 
 
-def test_number_beyond_all_numbers_is_an_error(serve: Serve, waits: list[float]) -> None:
+def test_number_beyond_all_numbers_is_an_error(serve: Serve) -> None:
     tenant = StandIn(sales(sales_row(1, "1.0e999999999999999999999")))
-    with pytest.raises(SACError, match="damaged"):
-        sync({**serve(tenant), "backoff_max_tries": 2})
-    assert waits
+    with pytest.raises(SACError, match=r"damaged .*out of range"):
+        sync(serve(tenant))

@@ -172,8 +172,9 @@ def test_filters_are_sent_to_the_streams_they_fit(serve: Serve) -> None:
     }
     sync({**serve(tenant), "filters": filters})
     both = "(Version%20eq%20'public.Actual')%20and%20(Date%20ge%20'202601')"
-    first_pages = [target for target in tenant.targets if "FactData" in target][::3]
-    assert first_pages == [
+    facts = [target for target in tenant.targets if "FactData" in target]
+    first_pages = [target for target in facts if "skiptoken" not in target]
+    assert sorted(first_pages) == [
         "/providers/sac/C4A/FactData?$filter=Version%20eq%20'public.Actual'",
         f"/providers/sac/C4B/FactData?$filter={both}",
         "/providers/sac/C4C/FactData",

@@ -1,0 +1,113 @@
+"""Singer messages -> standard output, as whole lines of UTF-8 whatever happens."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from singer_sdk.singerlib.encoding import GenericSingerWriter
+from singer_sdk.singerlib.encoding.simple import Message
+
+from tap_sac.decimals import ExactDecimal
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_SIGNAL_EXIT_CODE = 128
+
+
+def _encode_decimal(value: object) -> object:
+    """Give the digits of an `ExactDecimal` as they are."""
+    if isinstance(value, ExactDecimal):
+        return msgspec.Raw(value.text.encode())
+    return str(value)
+
+
+ENCODER = msgspec.json.Encoder(enc_hook=_encode_decimal, decimal_format="number")
+
+
+class MessageWriter(GenericSingerWriter[bytes, Message]):
+    """Writes one message, or many records, at a time."""
+
+    def __init__(self) -> None:
+        """Make a writer."""
+        super().__init__()
+        self._is_writing = False
+        self._signal: int | None = None
+
+    @override
+    def serialize_message(self, message: Message) -> bytes:
+        parts: dict[str, Any] = message.to_dict()
+        if time := parts.get("time_extracted"):
+            parts["time_extracted"] = time.isoformat()
+        return ENCODER.encode(parts)
+
+    @override
+    def write_message(self, message: Message) -> None:
+        self._write(self.format_message(message) + b"\n")
+
+    def write_records(
+        self, stream: str, lines: bytes, *, version: int | None, time_extracted: datetime
+    ) -> None:
+        """Write a RECORD message for each of many records.
+
+        Args:
+            stream: Their stream.
+            lines: The records as JSON, each with a newline at its end.
+            version: Their version, if they have one.
+            time_extracted: When they came, in UTC.
+        """
+        begin = b'{"type":"RECORD","stream":%b,"record":' % ENCODER.encode(stream)
+        end = b',"version":%d' % version if version is not None else b""
+        end += b',"time_extracted":"%b"}\n' % time_extracted.isoformat().encode()
+        # JSON has no newline but those between the records.
+        messages = lines.replace(b"\n", end + begin)
+        self._write(begin, memoryview(messages)[: -len(begin)])
+
+    def stop(self, signal_number: int) -> None:
+        """End the process, but not in the middle of a line.
+
+        Called in a signal handler. A second signal does not wait for the line, which may take
+        for ever if nobody reads it.
+
+        Raises:
+            SystemExit: At once, if nothing is being written.
+        """
+        if self._is_writing and self._signal is None:
+            self._signal = signal_number
+        else:
+            sys.exit(_SIGNAL_EXIT_CODE + signal_number)
+
+    def _write(self, *parts: bytes | memoryview) -> None:
+        try:
+            file_descriptor = sys.stdout.fileno()
+        except OSError:  # Something in this process takes the output.
+            sys.stdout.write(b"".join(parts).decode())
+            return
+        self._is_writing = True
+        try:
+            for part in parts:
+                self._write_all(file_descriptor, memoryview(part))
+        finally:
+            self._is_writing = False
+        if self._signal is not None:
+            sys.exit(_SIGNAL_EXIT_CODE + self._signal)
+
+    def _write_all(self, file_descriptor: int, data: memoryview) -> None:
+        """Write all, or after a signal up to the end of the line: a slow reader is not waited for.
+
+        A signal makes `os.write` return early, with the number of bytes that went out.
+        """
+        while data:
+            written = os.write(file_descriptor, data)
+            if self._signal is not None:
+                end_of_line = bytes(data[max(0, written - 1) :]).find(b"\n")
+                data = data[: max(0, written - 1) + end_of_line + 1]
+            data = data[written:]
