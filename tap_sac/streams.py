@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import abc
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from singer_sdk import Stream, metrics
 from singer_sdk.helpers._util import utc_now
@@ -22,6 +24,7 @@ from singer_sdk.singerlib.catalog import (
     Metadata,
 )
 
+from tap_sac.batches import FORMATS, batch_file
 from tap_sac.client import with_query
 from tap_sac.csdl import EntitySet, Property
 from tap_sac.delta import (
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 
     import requests
     from singer_sdk import Tap
+    from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog, MetadataMapping, SchemaMessage
 
@@ -72,7 +76,8 @@ _REDUNDANT_SETS = {"MasterData", "FactDataAggregation", "FactDataDifference", "A
 _SETS_THAT_NEED_SELECT = {"FactDataAggregation"}
 _TRACKABLE_SETS = {"FactData", "FactDataAggregation", "FactDataDifference"}
 _AUDIT_TIME = "Audit_Time"
-_RECORDS_AT_ONCE = 1000
+_WRITTEN_AT_ONCE = 1000  # so that they stay in the caches of a processor
+_BATCHED_AT_ONCE = 10_000
 
 # What SAC's administration service says of each model.
 _PROVIDERS = EntitySet(
@@ -186,7 +191,9 @@ class SACStream(Stream, abc.ABC):
         with self.get_record_counter() as counter, self.get_sync_timer():
             for records in self._read_served():
                 now = utc_now()
-                for start, stop in _portions(count, len(records), self.STATE_MSG_FREQUENCY):
+                for start, stop in _portions(
+                    count, len(records), self.STATE_MSG_FREQUENCY, at_once=_WRITTEN_AT_ONCE
+                ):
                     writer.write_records(
                         alias,
                         records.lines(start, stop),
@@ -200,6 +207,47 @@ class SACStream(Stream, abc.ABC):
                 count += len(records)
         self._finalize_state(self.stream_state)
         self._write_state_message()
+
+    @override
+    def get_batches(
+        self, batch_config: BatchConfig, context: Context | None = None
+    ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
+        """Write many records at a time to the files that BATCH messages name.
+
+        Raises:
+            SACError: As of `get_records`, or if the format needs a package that is not there.
+        """
+        needs_single_records = self.replication_method == REPLICATION_INCREMENTAL
+        if needs_single_records or batch_config.encoding.format not in FORMATS:
+            yield from super().get_batches(batch_config, context)
+            return
+        size = batch_config.batch_size
+        name = f"{self.tap_name}--{self.name}-{uuid4()}"
+        columns = [item for item in self._entity_set.properties if item.name in self._columns]
+        if DELETED_AT in self.schema["properties"]:
+            columns.append(Property(DELETED_AT, "Edm.DateTimeOffset"))
+        count = 0
+        url = ""
+        with self.get_record_counter() as counter, self.get_sync_timer(), ExitStack() as open_file:
+            for records in self._read_served():
+                for start, stop in _portions(count, len(records), size, at_once=_BATCHED_AT_ONCE):
+                    if not url:
+                        number = (count + start) // size + 1
+                        url, write = open_file.enter_context(
+                            batch_file(batch_config, f"{name}-{number}", columns)
+                        )
+                    write(records.lines(start, stop))
+                    self.state_manager.is_flushed = False
+                    counter.increment(stop - start)
+                    if (count + stop) % size == 0:
+                        open_file.close()
+                        yield batch_config.encoding, [url]
+                        url = ""
+                count += len(records)
+            if url:
+                open_file.close()
+                yield batch_config.encoding, [url]
+        self._finalize_state(self.stream_state)
 
     def _read_served(self) -> Iterator[Records]:
         """Read what `_read` reads, or nothing if SAC does not serve this entity set."""
@@ -739,13 +787,11 @@ def entity_set_stream(tap: Tap, *, entity_set: EntitySet, **parts: Any) -> Entit
     return EntitySetStream(tap, entity_set=entity_set, **parts)
 
 
-def _portions(count: int, length: int, frequency: int) -> Iterator[tuple[int, int]]:
-    """Divide the records after the first `count` where a state is due, and to fit into caches."""
+def _portions(count: int, length: int, period: int, *, at_once: int) -> Iterator[tuple[int, int]]:
+    """Divide the records after the first `count`, also at each end of a period."""
     start = 0
     while start < length:
-        stop = min(
-            length, start + _RECORDS_AT_ONCE, start + frequency - (count + start) % frequency
-        )
+        stop = min(length, start + at_once, start + period - (count + start) % period)
         yield start, stop
         start = stop
 

@@ -265,11 +265,18 @@ TWISTS = {
     "ID": st.just('"k"') | values,
     "TEXT": texts | values,
     "AMOUNT": decimals | values,
+    "NUMBER": decimals | values,
     "COUNT": st.integers().map(str) | values,
     "FLAG": st.sampled_from(["true", "false", "null"]) | values,
 }
 usual_rows = st.fixed_dictionaries(
-    {"ID": st.just('"k"'), "TEXT": texts, "AMOUNT": st.just("1.50"), "COUNT": st.just("1")}
+    {
+        "ID": st.just('"k"'),
+        "NUMBER": st.sampled_from(["1", "-2.0", "0.0000000"]) | st.just("null"),
+        "AMOUNT": st.sampled_from(["1.50", "-0.1", "null"]),
+        "TEXT": texts,
+    },
+    optional={"COUNT": st.sampled_from(["1", "null"])},
 )
 unusual_rows = st.fixed_dictionaries({}, optional={**TWISTS, "NEW": values, "@odata.id": texts})
 
@@ -288,6 +295,7 @@ def test_many_records_at_a_time_are_the_bytes_of_the_sdk(
     ]
     columns = {
         "ID": "Edm.String*",
+        "NUMBER": "Edm.Decimal*",
         "TEXT": "Edm.String",
         "AMOUNT": "Edm.Decimal",
         "COUNT": "Edm.Int64",

@@ -14,8 +14,6 @@ from tests.conftest import discover, select, sync
 from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tap_sac.demo.service import Request, Response
     from tests.conftest import Serve
 
@@ -77,19 +75,6 @@ def test_activate_version_can_be_switched_off(serve: Serve) -> None:
     messages = sync(config)
     assert "ACTIVATE_VERSION" not in {item["type"] for item in messages}
     assert all("version" not in item for item in messages)
-
-
-def test_batch_files_are_followed_by_no_activate_version(
-    serve: Serve,
-    tmp_path: Path,
-) -> None:
-    batch = {
-        "encoding": {"format": "jsonl", "compression": "gzip"},
-        "storage": {"root": tmp_path.as_uri()},
-    }
-    messages = sync({**serve(StandIn(sales(*ROWS))), "batch_config": batch})
-    types = [item["type"] for item in messages.of("sales_fact_data")]
-    assert types == ["SCHEMA", "BATCH"]
 
 
 def test_identical_rows_are_all_written(serve: Serve) -> None:

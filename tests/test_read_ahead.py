@@ -1,0 +1,217 @@
+"""The tap does not wait for what it could have asked for: over a real socket, with real threads."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typing_extensions import override
+
+from tap_sac.tap import TapSAC
+from tests.conftest import discover, read_messages, select, sync
+from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tap_sac.demo.service import Request, Response
+    from tests.conftest import RunCli, Serve
+
+PATIENCE = 30
+
+
+class Output(io.StringIO):
+    """Standard output that tells a test of each record, before it is taken."""
+
+    def __init__(self, on_record: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._on_record = on_record
+
+    @override
+    def write(self, text: str) -> int:
+        for message in read_messages(text):
+            if message["type"] == "RECORD":
+                self._on_record(message)
+        return super().write(text)
+
+
+class Gauge:
+    """Lets requests for data pass only when so many of them are there at once."""
+
+    def __init__(self, expected: int) -> None:
+        self._barrier = threading.Barrier(expected, timeout=PATIENCE)
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self.most = 0
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._under_way += 1
+            self.most = max(self.most, self._under_way)
+        try:
+            self._barrier.wait()
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+
+def many_sets(count: int) -> StandIn:
+    names = [f"D{number:02}Master" for number in range(count)]
+    model = Model("C4M", "M", edmx(**{name: {"ID": "Edm.String*"} for name in names}))
+    model.sets |= {name: [f'{{"ID":"{name}"}}'] for name in names}
+    return StandIn(model)
+
+
+def test_next_page_is_requested_while_one_is_written(serve: Serve) -> None:
+    tenant = StandIn(sales(*(sales_row(number) for number in range(6))))
+    settings = serve(tenant)
+    is_requested = threading.Event()
+
+    def fault(request: Request) -> None:
+        if "$skiptoken=2" in request.target:
+            is_requested.set()
+
+    tenant.fault = fault
+
+    def on_record(message: dict[str, Any]) -> None:
+        if message["stream"] == "sales_fact_data":
+            assert is_requested.wait(PATIENCE)
+
+    with contextlib.redirect_stdout(Output(on_record)) as output:
+        TapSAC(config=settings).sync_all()
+    assert len(read_messages(output.getvalue()).records("sales_fact_data")) == 6
+
+
+def test_slow_target_holds_the_reader_back(serve: Serve) -> None:
+    pages = 40
+    tenant = StandIn(sales(*(sales_row(number) for number in range(2 * pages))))
+    settings = serve(tenant)
+    written = 0
+    ahead = []
+
+    def on_record(message: dict[str, Any]) -> None:
+        nonlocal written
+        if message["stream"] == "sales_fact_data":
+            written += 1
+            requested = sum("FactData" in target for target in tenant.targets)
+            ahead.append(requested - written / 2)
+
+    with contextlib.redirect_stdout(Output(on_record)):
+        TapSAC(config=settings).sync_all()
+    assert max(ahead) <= 3.5
+    assert written == 2 * pages
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_small_streams_are_read_at_once_and_written_in_order(serve: Serve, parallel: int) -> None:
+    tenant = many_sets(20)
+    config = {**serve(tenant), "max_parallel_requests": parallel}
+    gauge = Gauge(parallel)
+
+    def fault(request: Request) -> None:
+        if "Master" in request.target:
+            gauge()
+
+    tenant.fault = fault
+    messages = sync(config)
+    assert gauge.most == parallel
+    records = [item["stream"] for item in messages if item["type"] == "RECORD"]
+    assert records == [*(f"m_d{number:02}_master" for number in range(20)), "providers"]
+
+
+def test_models_are_discovered_at_once(serve: Serve) -> None:
+    models = [
+        Model(f"C4{number:02}", f"M{number:02}", edmx(S={"ID": "Edm.String*"}))
+        for number in range(8)
+    ]
+    tenant = StandIn(*models)
+    gauge = Gauge(4)
+
+    def fault(request: Request) -> None:
+        if "$metadata" in request.target:
+            gauge()
+
+    tenant.fault = fault
+    assert len(discover(serve(tenant))) == 9
+    assert gauge.most == 4
+
+
+def test_changes_are_not_read_before_their_turn(serve: Serve) -> None:
+    tenant = StandIn(sales(sales_row(1), name="A", model_id="C4A"), sales(sales_row(1), name="B"))
+    settings = {**serve(tenant), "default_replication_method": "LOG_BASED"}
+    seen = {}
+
+    def on_record(message: dict[str, Any]) -> None:
+        seen[message["stream"]] = [target for target in tenant.targets if "FactData" in target]
+
+    with contextlib.redirect_stdout(Output(on_record)):
+        TapSAC(config=settings).sync_all()
+    assert seen["a_fact_data"] == ["/providers/sac/C4A/FactData"]
+
+
+def test_failure_does_not_wait_for_other_requests(serve: Serve, run_cli: RunCli) -> None:
+    tenant = many_sets(3)
+    settings = serve(tenant)
+    is_over = threading.Event()
+
+    def fault(request: Request) -> Response | None:
+        if "D00Master" in request.target:
+            return error_response(403, "no")
+        if "D01Master" in request.target:
+            is_over.wait(2 * PATIENCE)
+        return None
+
+    tenant.fault = fault
+    try:
+        result = run_cli(settings)
+        assert not is_over.is_set()
+    finally:
+        is_over.set()
+    assert result.returncode == 1
+    assert "403" in result.stderr
+    assert read_messages(result.stdout).streams == ["m_d00_master"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stream_maps", [{}, {"sales_fact_data": {"__filter__": "1 == 1"}}])
+def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
+    serve: Serve, tmp_path: Path, number: signal.Signals, stream_maps: dict[str, Any]
+) -> None:
+    rows = [sales_row(count) for count in range(20_000)]
+    tenant = StandIn(sales(*rows))
+    path = tmp_path / "config.json"
+    config = {**serve(tenant), "page_size": 5_000, "stream_maps": stream_maps}
+    catalog = tmp_path / "catalog.json"
+    catalog.write_text(json.dumps(select(discover(config), "sales_fact_data")))
+    path.write_text(json.dumps(config))
+    command = ["-m", "tap_sac", "--config", str(path), "--catalog", str(catalog)]
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        first = ""
+        while '"RECORD"' not in first:
+            first += process.stdout.readline()
+        process.send_signal(number)
+        # The tap says so when it has understood; until then the pipe is full and nobody reads.
+        log = iter(process.stderr.readline, "")
+        assert any("Stopped by signal" in line for line in log)
+        output = first + process.stdout.read()
+        process.wait(PATIENCE)
+    assert process.returncode == 128 + number
+    assert output.endswith("\n")
+    messages = read_messages(output)
+    assert 0 < len(messages.records("sales_fact_data")) < len(rows)
+    assert "ACTIVATE_VERSION" not in {message["type"] for message in messages}
