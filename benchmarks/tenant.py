@@ -1,0 +1,181 @@
+"""A tenant whose pages are rendered before anybody asks, so that it is never the bottleneck."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from tap_sac.demo.server import SampleTenant
+from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JSON = {"Content-Type": "application/json"}
+DIMENSIONS = (
+    "Version",
+    "Date",
+    "Account",
+    "CostCenter",
+    "Product",
+    "Region",
+    "Customer",
+    "Currency",
+)
+MEASURES = ("AMOUNT", "QUANTITY")
+SMALL_SETS = 60
+SMALL_SET_SECONDS = 2.0
+MANY_MODELS = 300
+METADATA_SECONDS = 0.2
+SAC_ROWS_PER_SECOND = 30_000
+_ROWS_IN_PART = 10_000
+_PARTS = 100
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A model with facts."""
+
+    rows: int
+    page_size: int
+    rows_per_second: int | None = None
+
+
+FACTS = {
+    "PAGES10K": Facts(1_000_000, 10_000),
+    "PAGES100K": Facts(1_000_000, 100_000),
+    "SHORT10K": Facts(200_000, 10_000),
+    "SHORT100K": Facts(200_000, 100_000),
+    "LONG": Facts(5_000_000, 10_000),
+    "PACED": Facts(1_000_000, 10_000, SAC_ROWS_PER_SECOND),
+}
+
+
+@dataclass
+class Tenant:
+    """Answers with what is rendered; knows when it was first asked for rows."""
+
+    parts: list[bytes] = field(default_factory=lambda: list(_render()))
+    first_request: float | None = None
+    lock: Lock = field(default_factory=Lock)
+
+    def __call__(self, request: Request) -> Response:
+        """Answer a request."""
+        path = urlsplit(request.target).path.removeprefix(SERVICE_ROOT)
+        if answer := self._about(path):
+            return answer
+        model, _, name = path.removeprefix("/providers/sac/").partition("/")
+        if name == "$metadata":
+            return Response(200, _metadata(model))
+        with self.lock:
+            self.first_request = self.first_request or time.time()
+        if model == "SMALL":
+            time.sleep(SMALL_SET_SECONDS)
+            return _json({"@odata.context": f"$metadata#{name}", "value": [{"ID": name}]})
+        return self._page(request, FACTS[model])
+
+    def _about(self, path: str) -> Response | None:
+        """Answer what is not about one model."""
+        if path == TOKEN_PATH:
+            return _json({"access_token": "token", "token_type": "bearer", "expires_in": 3600})
+        if path == "/first-request":
+            first, self.first_request = self.first_request, None
+            return _json(first)
+        if path == "/administration/Namespaces":
+            return _json({"value": [{"NamespaceID": "sac"}]})
+        if path.endswith("/Providers"):
+            models = [*FACTS, "SMALL", *(f"MODEL{number}" for number in range(MANY_MODELS))]
+            rows = [
+                {"NamespaceID": "sac", "ProviderID": name, "ProviderName": name} for name in models
+            ]
+            return _json({"value": rows})
+        return None
+
+    def _page(self, request: Request, facts: Facts) -> Response:
+        parts = urlsplit(request.target)
+        start = int(parse_qs(parts.query).get("$skiptoken", ["0"])[0])
+        due = time.monotonic()
+        if facts.rows_per_second:
+            due += facts.page_size / facts.rows_per_second
+        first = start // _ROWS_IN_PART
+        count = facts.page_size // _ROWS_IN_PART
+        rows = b",".join(self.parts[number % _PARTS] for number in range(first, first + count))
+        end = b""
+        if start + facts.page_size < facts.rows:
+            link = f"{request.base_url}{parts.path}?$skiptoken={start + facts.page_size}"
+            end = f',"@odata.nextLink":"{link}"'.encode()
+        begin = (
+            f'{{"@odata.context":"$metadata#FactData","@des.entitiesInPage":"{facts.page_size}",'
+            '"@des.processingTimeInMilliseconds":"97","value":['
+        )
+        body = b"%b%b]%b}" % (begin.encode(), rows, end)
+        time.sleep(max(0.0, due - time.monotonic()))
+        return Response(200, body, JSON)
+
+
+def _render() -> Iterator[bytes]:
+    number = random.Random(1)  # noqa: S311  (the same rows in every run)
+    for part in range(_PARTS):
+        rows = []
+        for row in range(part * _ROWS_IN_PART, (part + 1) * _ROWS_IN_PART):
+            members = (
+                "public.Actual",
+                f"2026{row % 12 + 1:02}",
+                f"4000{row % 97:02}",
+                f"CC{row % 503:04}",
+                f"PRD-{row % 9973:06}",
+                "EMEA",
+                f"CUST{row:08}",
+                "EUR",
+            )
+            texts = [f'"{name}":"{text}"' for name, text in zip(DIMENSIONS, members, strict=True)]
+            amount = f"{number.randrange(10**9)}.{number.randrange(10**7):07}"
+            texts.append(f'"AMOUNT":{amount},"QUANTITY":{number.randrange(10**4)}.0000000')
+            rows.append("{" + ",".join(texts) + "}")
+        yield ",".join(rows).encode()
+
+
+def _metadata(model: str) -> bytes:
+    if model in FACTS:
+        columns = "".join(f'<Property Name="{name}" Type="Edm.String"/>' for name in DIMENSIONS)
+        columns += "".join(
+            f'<Property Name="{name}" Type="Edm.Decimal" Precision="31" Scale="7"/>'
+            for name in MEASURES
+        )
+        key = "".join(f'<PropertyRef Name="{name}"/>' for name in DIMENSIONS)
+        types = f'<EntityType Name="FactData"><Key>{key}</Key>{columns}</EntityType>'
+    elif model == "SMALL":
+        types = "".join(
+            f'<EntityType Name="D{number:02}Master"><Key><PropertyRef Name="ID"/></Key>'
+            '<Property Name="ID" Type="Edm.String"/></EntityType>'
+            for number in range(SMALL_SETS)
+        )
+    else:
+        time.sleep(METADATA_SECONDS)
+        types = '<EntityType Name="S"><Property Name="ID" Type="Edm.String"/></EntityType>'
+    schema = f'<Schema Namespace="sac">{types}</Schema>'
+    return f"<Edmx><DataServices>{schema}</DataServices></Edmx>".encode()
+
+
+def _json(value: object) -> Response:
+    return Response(200, json.dumps(value).encode(), JSON)
+
+
+def main() -> None:
+    """Serve until the process is ended; prints the address when it is ready."""
+    parser = argparse.ArgumentParser(description="A tenant for benchmarks.")
+    parser.add_argument("--port", type=int, default=0)
+    with SampleTenant(Tenant(), port=parser.parse_args().port) as tenant:
+        print(tenant.url, flush=True)
+        while True:
+            time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()
