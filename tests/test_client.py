@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import email.utils
+import gzip
+import itertools
 import json
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -287,3 +290,51 @@ def test_number_beyond_all_numbers_is_an_error(serve: Serve) -> None:
     tenant = StandIn(sales(sales_row(1, "1.0e999999999999999999999")))
     with pytest.raises(SACError, match=r"damaged .*out of range"):
         sync(serve(tenant))
+
+
+def test_packed_answers_are_asked_for_and_read(serve: Serve) -> None:
+    tenant = StandIn(sales(*(sales_row(number) for number in range(3))))
+    settings = serve(tenant)
+
+    def fault(request: Request) -> Response | None:
+        assert "gzip" in request.headers["accept-encoding"]
+        if "FactData" not in request.target:
+            return None
+        body = gzip.compress(tenant.page(request, tenant.models[0].sets["FactData"]).body)
+        return Response(200, body, {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+
+    tenant.fault = fault
+    assert len(sync(settings).records("sales_fact_data")) == 3
+
+
+def test_connections_are_kept(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "urllib3")
+    tenant = StandIn(sales(*(sales_row(number) for number in range(40))))
+    sync({**serve(tenant), "max_parallel_requests": 2})
+    opened = [line for line in caplog.messages if "Starting new HTTP" in line]
+    assert len(tenant.requests) > 20
+    assert len(opened) <= 2
+
+
+def test_long_reads_tell_how_far_they_are(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0, 2)
+    monkeypatch.setattr("tap_sac.progress.monotonic", lambda: next(clock))
+    tenant = StandIn(sales(*(sales_row(number) for number in range(12))))
+    settings = serve(tenant)
+
+    def fault(request: Request) -> Response | None:
+        if "FactData" not in request.target:
+            return None
+        response = tenant.page(request, tenant.models[0].sets["FactData"])
+        body = response.body.replace(b"{", b'{"@des.processingTimeInMilliseconds":"97",', 1)
+        return Response(200, body, response.headers)
+
+    tenant.fault = fault
+    sync(settings)
+    lines = [line for line in caplog.messages if "rows so far" in line]
+    assert lines == [
+        "sales_fact_data: 6 rows so far, 1 rows per second, 3 pages, 291 ms in SAC",
+        "sales_fact_data: 12 rows so far, 1 rows per second, 6 pages, 582 ms in SAC",
+    ]
