@@ -151,6 +151,20 @@ class SACClient:
             logger=None,
         )
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the tenant."""
+        return self._origin
+
+    def authenticate(self) -> None:
+        """Get a token now, which a request would do by itself.
+
+        Raises:
+            SACError: If there is none.
+        """
+        request = requests.Request("GET", self._origin)
+        self._retry(self._authenticator)(self._session.prepare_request(request))
+
     def providers(self) -> list[Provider]:
         """List the models, and the like, of every namespace."""
         providers = (

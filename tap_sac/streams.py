@@ -37,6 +37,7 @@ from tap_sac.delta import (
     was_read,
 )
 from tap_sac.errors import REPORT_TO_SAP, ResponseError, SACError, UnknownEntitySetError
+from tap_sac.messages import MessageWriter
 from tap_sac.progress import Progress
 from tap_sac.records import (
     DELETED_AT,
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import Catalog, MetadataMapping, SchemaMessage
 
     from tap_sac.client import Provider, SACClient
-    from tap_sac.messages import MessageWriter
     from tap_sac.pages import Page
     from tap_sac.read_ahead import ReadAhead
     from tap_sac.records import Records
@@ -176,7 +176,8 @@ class SACStream(Stream, abc.ABC):
         """Whether the SDK would write the records as they are."""
         stream_map = self.stream_maps[0]
         return (
-            len(self.stream_maps) == 1
+            isinstance(self._tap.message_writer, MessageWriter)
+            and len(self.stream_maps) == 1
             and type(stream_map) is SameRecordTransform
             and not stream_map.flattening_enabled
             and self.replication_method != REPLICATION_INCREMENTAL

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
+import click
 import requests
 import singer_sdk.typing as th
 from requests.adapters import HTTPAdapter
@@ -17,6 +18,7 @@ from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigIn
 from singer_sdk.singerlib import Catalog
 
 from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
+from tap_sac.check import Check, CheckError
 from tap_sac.client import SACClient, tenant_origin
 from tap_sac.csdl import CSDLError, read_csdl
 from tap_sac.errors import ResponseError, SACError
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from pathlib import PurePath
     from types import FrameType
 
-    import click
     from jsonschema import ValidationError
 
     from tap_sac.client import Provider
@@ -309,7 +310,8 @@ class TapSAC(Tap):
         with a complete read, which has written them.
         """
         self.logger.warning("Stopped by signal %d before all was read.", signum)
-        cast("MessageWriter", self.message_writer).stop(signum)
+        if isinstance(self.message_writer, MessageWriter):
+            self.message_writer.stop(signum)
 
     @classmethod
     @override
@@ -322,14 +324,63 @@ class TapSAC(Tap):
             msg = f"The file that --config names cannot be read ({error}): write it as JSON."
             raise SACError(msg) from None
 
+    def check(self) -> Check:
+        """Make the check of `--check`, with the client and the choice of a sync."""
+        return Check(
+            lambda: self._client,
+            self._choose,
+            is_log_based=self.config["default_replication_method"] == "LOG_BASED",
+        )
+
+    @classmethod
+    def cb_check(
+        cls,
+        ctx: click.Context,
+        param: click.Option,  # noqa: ARG003
+        value: bool,  # noqa: FBT001
+    ) -> None:
+        """Run the check for the command line; exits with 1 if a step fails.
+
+        Args:
+            ctx: Of the command.
+            param: The option ``--check``.
+            value: Whether it is there.
+        """
+        if not value:
+            return
+        config: _ConfigInput = ctx.params.get("config", _ConfigInput())
+        tap = cls(
+            config=config.config,
+            parse_env_config=config.parse_env,
+            validate_config=True,
+            setup_mapper=False,
+        )
+        try:
+            for step, found in tap.check().steps():
+                click.echo(f"ok      {step}: {found}")
+        except CheckError as error:
+            click.echo(f"FAILED  {error.step}: {error}")
+            click.echo("Most likely causes, in this order:")
+            for number, cause in enumerate(error.causes, 1):
+                click.echo(f"{number}. {cause}")
+            ctx.exit(1)
+        ctx.exit()
+
     @classmethod
     @override
     def get_singer_command(cls) -> click.Command:
         command = super().get_singer_command()
+        check = click.Option(
+            ["--check"],
+            is_flag=True,
+            help="Walk the way of a sync as far as one row, and tell why it ends where it ends.",
+            callback=cls.cb_check,
+            expose_value=False,
+        )
         return _OneSentenceCommand(
             name=command.name,
             callback=command.callback,
-            params=command.params,
+            params=[*command.params, check],
             help=command.help,
             context_settings=command.context_settings,
             logger=cls.logger,

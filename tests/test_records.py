@@ -309,6 +309,15 @@ def test_many_records_at_a_time_are_the_bytes_of_the_sdk(
     assert fast == slow
 
 
+def test_states_come_where_the_sdk_writes_them(serve: Serve) -> None:
+    config = serve(StandIn(sales(*(sales_row(number) for number in range(25_000)))))
+    config |= {"page_size": 7_777}
+    slow = {**config, "stream_maps": {"sales_fact_data": {"__filter__": "1 == 1"}}}
+    lines = outcome(config)
+    assert lines == outcome(slow)
+    assert sum('"STATE"' in line for line in lines) > 1
+
+
 def outcome(config: dict[str, Any]) -> list[str] | str:
     """Return the lines of a run, but for their times, or why it failed."""
     with contextlib.redirect_stdout(io.StringIO()) as output:
