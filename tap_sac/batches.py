@@ -46,8 +46,8 @@ def batch_file(
         columns: The columns of the records.
 
     Raises:
-        SACError: If the format needs a package that is not installed, or a value does not fit
-            what ``$metadata`` says of its column.
+        SACError: If the format needs a package that is not installed, a value does not fit what
+            ``$metadata`` says of its column, or the storage takes no more.
     """
     encoding, storage = batch_config.encoding, batch_config.storage
     is_gzip = encoding.compression == "gzip"
@@ -58,8 +58,15 @@ def batch_file(
     else:
         open_lines = _gzip_lines if is_gzip else _plain_lines
         file_name = f"{storage.prefix or ''}{name}.json" + (".gz" if is_gzip else "")
-    with storage.open(file_name, "wb") as file, open_lines(file) as write:
-        yield storage.get_url(file_name), write
+    try:
+        with storage.open(file_name, "wb") as file, open_lines(file) as write:
+            yield storage.get_url(file_name), write
+    except OSError as error:
+        msg = (
+            f"The batch file {file_name} cannot be written ({error}): check the storage of the "
+            "setting batch_config."
+        )
+        raise SACError(msg) from None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from singer_sdk.singerlib.encoding import GenericSingerWriter
 from singer_sdk.singerlib.encoding.simple import Message
 
 from tap_sac.decimals import ExactDecimal
+from tap_sac.errors import SACError
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -104,9 +105,19 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         """Write all, or after a signal up to the end of the line: a slow reader is not waited for.
 
         A signal makes `os.write` return early, with the number of bytes that went out.
+
+        Raises:
+            SACError: If nobody reads any more.
         """
         while data:
-            written = os.write(file_descriptor, data)
+            try:
+                written = os.write(file_descriptor, data)
+            except BrokenPipeError:
+                msg = (
+                    "The target has ended before the tap, so the run is not complete: see the log "
+                    "of the target."
+                )
+                raise SACError(msg) from None
             if self._signal is not None:
                 end_of_line = bytes(data[max(0, written - 1) :]).find(b"\n")
                 data = data[: max(0, written - 1) + end_of_line + 1]

@@ -1,0 +1,275 @@
+"""Everything that can go wrong on the way: the rows are right, or the run fails by name.
+
+Each fault is met by the tap as a process of its own, over a real socket.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_sac.demo.service import Request, Response
+from tests.conftest import Messages, read_messages
+from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import RunCli, Serve
+
+ROWS = [sales_row(number) for number in range(6)]
+WHOLE = json.dumps({"value": [json.loads(row) for row in ROWS[2:4]]}).encode()
+CLOSE = {**JSON, "Connection": "close"}
+
+
+def second_page(
+    answers: Callable[[Request], Response | None],
+) -> Callable[[Request], Response | None]:
+    return lambda request: answers(request) if "$skiptoken=2" in request.target else None
+
+
+def times(count: int, response: Response) -> Callable[[Request], Response | None]:
+    left = [response] * count
+    return lambda _: left.pop() if left else None
+
+
+def assert_whole_lines(output: str) -> Messages:
+    assert not output or output.endswith("\n")
+    return read_messages(output)
+
+
+PASSING = {
+    "cut, with the length of the whole": Response(
+        200, WHOLE[:40], {**CLOSE, "Content-Length": str(len(WHOLE))}
+    ),
+    "cut, with the length of the cut": Response(200, WHOLE[:40], CLOSE),
+    "cut inside a chunk": Response(
+        200, b"100\r\n" + WHOLE[:40], {**CLOSE, "Transfer-Encoding": "chunked"}
+    ),
+    "cut between chunks": Response(
+        200, b"28\r\n" + WHOLE[:40] + b"\r\n", {**CLOSE, "Transfer-Encoding": "chunked"}
+    ),
+    "gzip that ends early": Response(
+        200, gzip.compress(WHOLE)[:-12], {**CLOSE, "Content-Encoding": "gzip"}
+    ),
+    "gzip that is none": Response(200, WHOLE, {**CLOSE, "Content-Encoding": "gzip"}),
+    "nothing at all": Response(200, b"", CLOSE),
+    "page of an overloaded gateway": Response(503, b"<html>busy</html>", {"Retry-After": "0"}),
+    "too many requests": error_response(429, "slow down", **{"Retry-After": "0"}),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
+def test_fault_that_passes_costs_no_row(serve: Serve, run_cli: RunCli, fault: Response) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = second_page(times(1, fault))
+    result = run_cli({**serve(tenant), "max_parallel_requests": 1})
+    assert result.returncode == 0, result.stderr
+    records = assert_whole_lines(result.stdout).records("sales_fact_data")
+    assert [record["Date"] for record in records] == [f"{number:06}" for number in range(6)]
+    assert "Trying again" in result.stderr
+
+
+def page(text: str) -> Response:
+    return Response(200, text.encode("utf-8", "surrogatepass"), JSON)
+
+
+def link(url: str) -> Response:
+    return page(json.dumps({"value": [], "@odata.nextLink": url}))
+
+
+LASTING = {
+    "valid JSON that is no page": (page('{"rows": []}'), "is not a page of rows"),
+    "value that is no list": (page('{"value": {}}'), "is not a page of rows"),
+    "row that is no object": (page('{"value": [1]}'), "is not a page of rows"),
+    "text for a decimal": (
+        page('{"value":[{"Version":"a","Date":"b","AMOUNT":"many"}]}'),
+        "The column AMOUNT of FactData holds 'many'",
+    ),
+    "NaN": (page('{"value":[{"Version":"a","Date":"b","AMOUNT":NaN}]}'), "NaN is no JSON"),
+    "half a surrogate pair": (
+        page('{"value":[{"Version":"\\ud800","Date":"b"}]}'),
+        "half of a surrogate pair",
+    ),
+    "bytes that are no UTF-8": (
+        Response(200, b'{"value":[{"Version":"\xff","Date":"b"}]}', JSON),
+        "damaged",
+    ),
+    "key that disappears": (page('{"value":[{"Version":"a"}]}'), "no value in its key column Date"),
+    "login page": (
+        Response(302, b"", {"Location": "https://login.example/saml"}),
+        "it leads to https://login.example",
+    ),
+    "web page": (Response(200, b"<html>Sign in</html>", JSON), "A web page came instead of data"),
+    "link to another host": (link("https://evil.example/x"), "continues on another server"),
+    "link to a page already read": (
+        link("/api/v1/dataexport/providers/sac/C4SALES/FactData"),
+        "lead in a circle",
+    ),
+    "link to itself": (
+        link("/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken=2"),
+        "lead in a circle",
+    ),
+    "refusal": (error_response(403, "no"), "403"),
+    "storm of 429": (error_response(429, "slow down", **{"Retry-After": "0"}), "429"),
+}
+
+
+@pytest.mark.parametrize(("fault", "told"), LASTING.values(), ids=LASTING.keys())
+def test_fault_that_lasts_ends_the_run_by_name(
+    serve: Serve, run_cli: RunCli, fault: Response, told: str
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = second_page(lambda _: fault)
+    result = run_cli({**serve(tenant), "max_parallel_requests": 1, "backoff_max_tries": 2})
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+    messages = assert_whole_lines(result.stdout)
+    records = messages.records("sales_fact_data")
+    assert [record["Date"] for record in records] == ["000000", "000001"]
+    types = {message["type"] for message in messages.of("sales_fact_data")}
+    assert types == {"SCHEMA", "RECORD"}
+
+
+def test_link_to_http_keeps_the_token(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(*ROWS))
+    settings = serve(tenant)
+    tenant.fault = second_page(lambda _: link(settings["tenant_url"].replace("http:", "ftp:")))
+    result = run_cli(settings)
+    assert result.returncode == 1
+    assert "continues on another server" in result.stderr
+
+
+def test_server_that_hangs_is_given_up(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(*ROWS))
+    is_over = threading.Event()
+
+    def hang(_: Request) -> Response | None:
+        is_over.wait(60)
+        return None
+
+    tenant.fault = second_page(hang)
+    try:
+        result = run_cli({**serve(tenant), "request_timeout": 1, "backoff_max_tries": 1})
+    finally:
+        is_over.set()
+    assert result.returncode == 1
+    assert "No answer from http://127.0.0.1" in result.stderr
+    assert "timed out" in result.stderr
+
+
+def test_column_that_appears_and_disappears_between_pages(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(*ROWS))
+    rows = (
+        '{"Version":"public.Actual","Date":"000002","AMOUNT":1.0,"NEW":"x"},'
+        '{"Version":"public.Actual","Date":"000003"}'
+    )
+    following = tenant.page(
+        Request(
+            "GET", "", "/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken=2", {}, b""
+        ),
+        ROWS,
+    )
+    next_link = json.loads(following.body)["@odata.nextLink"]
+    settings = serve(tenant)
+    answer = f'{{"value":[{rows}],"@odata.nextLink":"{settings["tenant_url"]}{next_link}"}}'
+    tenant.fault = second_page(lambda _: page(answer))
+    result = run_cli(settings)
+    assert result.returncode == 0, result.stderr
+    records = read_messages(result.stdout).records("sales_fact_data")
+    assert [record["AMOUNT"] for record in records[2:4]] == ["1.0", None]
+    assert len(records) == 6
+    assert result.stderr.count("columns of FactData that $metadata does not have: NEW") == 1
+
+
+DOCUMENT = edmx(FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal"})
+BOMB = (
+    '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    + DOCUMENT.replace("FactData", "&b;")
+)
+BAD_METADATA = {
+    "a DTD": ("<!DOCTYPE x>" + DOCUMENT, "DTD"),
+    "an entity bomb": (BOMB, "DTD"),
+    "a truncated end": (DOCUMENT[:-20], "cannot be read"),
+    "nothing": ("", "cannot be read"),
+    "text": ("Service is starting", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("document", "told"), BAD_METADATA.values(), ids=BAD_METADATA.keys())
+def test_bad_metadata_ends_the_run_by_name(
+    serve: Serve, run_cli: RunCli, document: str, told: str
+) -> None:
+    result = run_cli(serve(StandIn(Model("C4X", "X", document))))
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert "The model 'X' (C4X)" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_metadata_of_50_megabytes_is_read(serve: Serve, run_cli: RunCli) -> None:
+    padding = f"<Annotation Term='x'><String>{'x' * 1000}</String></Annotation>" * 50_000
+    document = DOCUMENT.replace("</Schema>", f"{padding}</Schema>")
+    result = run_cli(serve(StandIn(Model("C4X", "X", document))), "--discover")
+    assert result.returncode == 0, result.stderr[-500:]
+
+
+def test_types_that_are_unknown_are_text(serve: Serve, run_cli: RunCli) -> None:
+    document = edmx(FactData={"Version": "Edm.String*", "X": "sac.Nothing"})
+    tenant = StandIn(Model("C4X", "X", document, {"FactData": ['{"Version":"a","X":{"y":1.50}}']}))
+    result = run_cli(serve(tenant))
+    (record,) = read_messages(result.stdout).records("x_fact_data")
+    assert record == {"Version": "a", "X": '{"y":1.50}'}
+
+
+def tap_process(tmp_path: Path, config: dict[str, Any], **streams: Any) -> subprocess.Popen[bytes]:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "tap_sac", "--config", str(path)]
+    return subprocess.Popen(command, **streams)  # noqa: S603
+
+
+def test_target_that_dies_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
+    tenant = StandIn(sales(*(sales_row(number) for number in range(20_000))))
+    config = {**serve(tenant), "page_size": 5_000}
+    reading, writing = os.pipe()
+    with tap_process(tmp_path, config, stdout=writing, stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        os.read(reading, 1000)
+        os.close(reading)
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"The target has ended" in log
+    assert b"Traceback" not in log
+
+
+def test_full_disk_behind_batch_files_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    config = {
+        **serve(StandIn(sales(*(sales_row(number) for number in range(20_000))))),
+        "page_size": 1_000,
+        "batch_config": {
+            "encoding": {"format": "jsonl", "compression": "none"},
+            "storage": {"root": tmp_path.as_uri()},
+            "batch_size": 5_000,
+        },
+    }
+    path.write_text(json.dumps(config))
+    command = f"ulimit -f 100; exec {sys.executable} -m tap_sac --config {path}"
+    result = subprocess.run(  # noqa: S603  (files above 100 kB stand for a disk that is full)
+        ["/bin/bash", "-c", command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert result.returncode == 1
+    assert "cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
+    messages = assert_whole_lines(result.stdout)
+    assert "sales_fact_data" not in {item["stream"] for item in messages if item["type"] == "BATCH"}
