@@ -748,6 +748,19 @@ class AuditDataStream(EntitySetStream):
         self._quote = "'" if times and times[0].type == "Edm.String" else ""
 
     @override
+    def _write_starting_replication_value(self, context: Context | None) -> None:
+        try:
+            if (value := self.stream_state.get("replication_key_value")) is not None:
+                _utc_text(value)
+        except (TypeError, ValueError):
+            msg = (
+                f"The state of {self.name} holds no time in replication_key_value: remove the "
+                "state of this stream, to read it from start_date on."
+            )
+            raise SACError(msg) from None
+        super()._write_starting_replication_value(context)
+
+    @override
     def _pages(self, query: Mapping[str, str], *, track_changes: bool) -> Iterator[Page]:
         """Read from the bookmark or start_date on, with the boundary itself."""
         start = self.get_starting_replication_key_value(None)

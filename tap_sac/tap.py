@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 import requests
@@ -16,12 +17,14 @@ from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigInput
 from singer_sdk.singerlib import Catalog
+from singer_sdk.singerlib.json import serialize_json
 
 from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
 from tap_sac.check import Check, CheckError
 from tap_sac.client import SACClient, tenant_origin
 from tap_sac.csdl import CSDLError, read_csdl
 from tap_sac.errors import ResponseError, SACError
+from tap_sac.inputs import check_catalog, check_state, read_catalog, read_state
 from tap_sac.messages import MessageWriter
 from tap_sac.naming import model_of, model_prefixes, stream_names
 from tap_sac.read_ahead import ReadAhead
@@ -225,8 +228,14 @@ class TapSAC(Tap):
             catalog: What to read. The SDK overlooks ``replication-method`` in the metadata of a
                 stream, which the Singer specification has for the user's choice.
             parts: As of `singer_sdk.Tap`.
+
+        Raises:
+            SACError: If the catalog or the state is none.
         """
+        if isinstance(parts.get("state"), dict):
+            check_state(parts["state"])
         if isinstance(catalog, dict) and not isinstance(catalog, Catalog):
+            check_catalog(catalog)
             entries = cast("list[dict[str, Any]]", catalog.get("streams", []))
             catalog = {**catalog, "streams": list(map(_with_chosen_method, entries))}
         super().__init__(catalog=catalog, **parts)
@@ -312,6 +321,17 @@ class TapSAC(Tap):
         self.logger.warning("Stopped by signal %d before all was read.", signum)
         if isinstance(self.message_writer, MessageWriter):
             self.message_writer.stop(signum)
+
+    @classmethod
+    @override
+    def invoke(
+        cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **parts: Any
+    ) -> None:
+        super().invoke(
+            state=state and io.StringIO(serialize_json(read_state(state.read()))),
+            catalog=catalog and io.StringIO(serialize_json(read_catalog(catalog.read()))),
+            **parts,
+        )
 
     @classmethod
     @override

@@ -1,0 +1,132 @@
+"""Catalogs and states from strangers: a result, or one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_sac.csdl import CSDLError, read_csdl
+from tap_sac.delta import Bookmark, DeltaLostError, read_key
+from tap_sac.demo import SampleTenant
+from tap_sac.demo.service import Response
+from tap_sac.errors import SACError
+from tests.conftest import discover, select, sync
+from tests.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import RunCli, Serve
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("option", ["--state", "--catalog"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "5",
+        '{"streams":5,"bookmarks":5}',
+        '{"streams":[5],"bookmarks":{"providers":5}}',
+        pytest.param('{"streams":[{"tap_stream_id":"providers"}],"bookmarks":[]}', id="no schema"),
+    ],
+)
+def test_file_that_is_none_is_told_in_a_sentence(
+    run_cli: RunCli, tmp_path: Path, option: str, text: str
+) -> None:
+    path = tmp_path / "input.json"
+    path.write_text(text)
+    result = run_cli({"demo": True}, option, str(path))
+    assert result.returncode == 1
+    assert f"The {option[2:]} " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+def test_audit_data_with_a_state_that_is_no_time(serve: Serve) -> None:
+    columns = {"Audit_Time": "Edm.DateTimeOffset*"}
+    row = '{"Audit_Time":"2026-11-02T05:12:44.123Z"}'
+    config = serve(StandIn(Model("C4A", "A", edmx(AuditData=columns), {"AuditData": [row]})))
+    catalog = select(discover(config), "a_audit_data")
+    for value in ("yesterday", 5):
+        state = {"bookmarks": {"a_audit_data": {"replication_key_value": value}}}
+        with pytest.raises(SACError, match="a_audit_data holds no time"):
+            sync(config, catalog, state)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    bookmark=st.fixed_dictionaries(
+        {},
+        optional={
+            "delta_link": anything | st.just("https://evil.example/FactData?deltaid=1"),
+            "version": anything,
+            "question": anything,
+            "is_followed": anything,
+        },
+    )
+    | anything
+)
+def test_state_from_a_stranger_gives_rows_or_a_sentence(bookmark: object) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    with SampleTenant(tenant) as server:
+        config = {**server.settings, "default_replication_method": "LOG_BASED"}
+        state = {"bookmarks": {"sales_fact_data": bookmark}}
+        with contextlib.suppress(SACError):
+            assert len(sync(config, state=state).records("sales_fact_data")) == 1
+    assert all(request.headers["host"] in server.url for request in tenant.requests)
+
+
+@given(anything)
+def test_any_state_is_a_bookmark_or_none(state: object) -> None:
+    if isinstance(state, dict):
+        Bookmark.from_state(state)
+
+
+@given(
+    st.text() | st.from_regex(r"FactData\\([A-Za-z]='[^']*'(,[A-Za-z]='[^']*')*\\)", fullmatch=True)
+)
+def test_any_entity_id_is_a_key_or_the_chain_is_lost(entity_id: str) -> None:
+    with contextlib.suppress(SACError, DeltaLostError):
+        assert read_key(entity_id, ("A", "B")).keys() == {"A", "B"}
+
+
+DOCUMENT = edmx(FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal"}).encode()
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_any_document_is_read_or_refused(data: st.DataObject) -> None:
+    document = bytearray(DOCUMENT)
+    for _ in range(data.draw(st.integers(0, 5))):
+        place = data.draw(st.integers(0, len(document) - 1))
+        length = data.draw(st.integers(0, 20))
+        document[place : place + length] = data.draw(st.binary(max_size=8))
+    with contextlib.suppress(CSDLError):
+        json.dumps([entity_set.name for entity_set in read_csdl(bytes(document))])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_page_gives_rows_or_a_sentence(data: st.DataObject) -> None:
+    body = bytearray(
+        b'{"value":[{"Version":"a","Date":"1","AMOUNT":1.5},{"Version":"b","Date":"2"}]}'
+    )
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.integers(0, len(body) - 1))
+        body[place : place + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=6))
+    tenant = StandIn(sales())
+    answer = Response(200, bytes(body), JSON)
+    tenant.fault = lambda request: answer if "FactData" in request.target else None
+    with SampleTenant(tenant) as server, contextlib.suppress(SACError):
+        sync({**server.settings, "backoff_max_tries": 1})
