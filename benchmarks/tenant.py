@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import random
 import time
@@ -34,8 +35,8 @@ SMALL_SET_SECONDS = 2.0
 MANY_MODELS = 300
 METADATA_SECONDS = 0.2
 SAC_ROWS_PER_SECOND = 30_000
-_ROWS_IN_PART = 10_000
-_PARTS = 100
+ROWS_IN_PART = 10_000
+PARTS = 100
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ FACTS = {
     "SHORT10K": Facts(200_000, 10_000),
     "SHORT100K": Facts(200_000, 100_000),
     "LONG": Facts(5_000_000, 10_000),
+    "SOAK": Facts(20_000_000, 10_000),
     "PACED": Facts(1_000_000, 10_000, SAC_ROWS_PER_SECOND),
 }
 
@@ -61,8 +63,10 @@ FACTS = {
 class Tenant:
     """Answers with what is rendered; knows when it was first asked for rows."""
 
-    parts: list[bytes] = field(default_factory=lambda: list(_render()))
+    parts: list[bytes] = field(default_factory=lambda: list(render()))
+    fault_every: int | None = None
     first_request: float | None = None
+    requests: int = 0
     lock: Lock = field(default_factory=Lock)
 
     def __call__(self, request: Request) -> Response:
@@ -75,10 +79,15 @@ class Tenant:
             return Response(200, _metadata(model))
         with self.lock:
             self.first_request = self.first_request or time.time()
+            self.requests += 1
+            number = self.requests
         if model == "SMALL":
             time.sleep(SMALL_SET_SECONDS)
             return _json({"@odata.context": f"$metadata#{name}", "value": [{"ID": name}]})
-        return self._page(request, FACTS[model])
+        page = self._page(request, FACTS[model])
+        if self.fault_every and number % self.fault_every == 0:
+            return _faulty(page, number // self.fault_every)
+        return page
 
     def _about(self, path: str) -> Response | None:
         """Answer what is not about one model."""
@@ -103,9 +112,9 @@ class Tenant:
         due = time.monotonic()
         if facts.rows_per_second:
             due += facts.page_size / facts.rows_per_second
-        first = start // _ROWS_IN_PART
-        count = facts.page_size // _ROWS_IN_PART
-        rows = b",".join(self.parts[number % _PARTS] for number in range(first, first + count))
+        first = start // ROWS_IN_PART
+        count = facts.page_size // ROWS_IN_PART
+        rows = b",".join(self.parts[number % PARTS] for number in range(first, first + count))
         end = b""
         if start + facts.page_size < facts.rows:
             link = f"{request.base_url}{parts.path}?$skiptoken={start + facts.page_size}"
@@ -119,11 +128,12 @@ class Tenant:
         return Response(200, body, JSON)
 
 
-def _render() -> Iterator[bytes]:
+def render() -> Iterator[bytes]:
+    """Write the rows of which every page is made."""
     number = random.Random(1)  # noqa: S311  (the same rows in every run)
-    for part in range(_PARTS):
+    for part in range(PARTS):
         rows = []
-        for row in range(part * _ROWS_IN_PART, (part + 1) * _ROWS_IN_PART):
+        for row in range(part * ROWS_IN_PART, (part + 1) * ROWS_IN_PART):
             members = (
                 "public.Actual",
                 f"2026{row % 12 + 1:02}",
@@ -139,6 +149,20 @@ def _render() -> Iterator[bytes]:
             texts.append(f'"AMOUNT":{amount},"QUANTITY":{number.randrange(10**4)}.0000000')
             rows.append("{" + ",".join(texts) + "}")
         yield ",".join(rows).encode()
+
+
+def _faulty(page: Response, number: int) -> Response:
+    """Spoil an answer in one of several ways, in turn."""
+    half = page.body[: len(page.body) // 2]
+    ending = {**JSON, "Connection": "close"}
+    faults = (
+        Response(503, b"<html>busy</html>", {"Retry-After": "0"}),
+        Response(200, half, {**ending, "Content-Length": str(len(page.body))}),
+        Response(429, b"{}", {"Retry-After": "0"}),
+        Response(200, half, ending),
+        Response(200, gzip.compress(half, 1), {**ending, "Content-Encoding": "gzip"}),
+    )
+    return faults[number % len(faults)]
 
 
 def _metadata(model: str) -> bytes:
@@ -171,7 +195,10 @@ def main() -> None:
     """Serve until the process is ended; prints the address when it is ready."""
     parser = argparse.ArgumentParser(description="A tenant for benchmarks.")
     parser.add_argument("--port", type=int, default=0)
-    with SampleTenant(Tenant(), port=parser.parse_args().port) as tenant:
+    parser.add_argument("--fault-every", type=int)
+    arguments = parser.parse_args()
+    application = Tenant(fault_every=arguments.fault_every)
+    with SampleTenant(application, port=arguments.port) as tenant:
         print(tenant.url, flush=True)
         while True:
             time.sleep(3600)

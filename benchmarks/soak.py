@@ -1,0 +1,79 @@
+"""A long read with a fault on every 50th request: ``python -m benchmarks.soak``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from decimal import Decimal
+from pathlib import Path
+
+from benchmarks.tenant import FACTS, PARTS, ROWS_IN_PART, render
+from tap_sac.demo.service import TOKEN_PATH
+
+_FAULT_EVERY = 50
+_MODEL = "SOAK"
+_DIGITS = re.compile(rb'"AMOUNT":(\d+)\.(\d{7}),"QUANTITY":(\d+)\.(\d{7})')
+
+
+def totals(text: bytes) -> tuple[int, int, int]:
+    """Count rows, and add up their decimals in ten-millionths."""
+    found = _DIGITS.findall(text)
+    return (
+        len(found),
+        sum(int(whole + rest) for whole, rest, _, _ in found),
+        sum(int(whole + rest) for _, _, whole, rest in found),
+    )
+
+
+def main() -> None:
+    """Read all rows, and compare counts and sums with what the tenant has."""
+    rows = FACTS[_MODEL].rows
+    repeats = rows // (PARTS * ROWS_IN_PART)
+    expected = [repeats * sum(column) for column in zip(*map(totals, render()), strict=True)]
+    command = [sys.executable, "-m", "benchmarks.tenant", "--fault-every", str(_FAULT_EVERY)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tenant,  # noqa: S603
+    ):
+        assert tenant.stdout  # noqa: S101
+        url = tenant.stdout.readline().strip()
+        config = Path(folder, "config.json")
+        settings = {
+            "tenant_url": url,
+            "token_url": f"{url}{TOKEN_PATH}",
+            "client_id": "soak",
+            "client_secret": "soak",
+            "models": [_MODEL],
+        }
+        config.write_text(json.dumps(settings))
+        tap = [sys.executable, "-m", "tap_sac", "--config", str(config)]
+        begin = time.monotonic()
+        log_path = Path(folder, "log")
+        with (
+            log_path.open("wb") as log,
+            subprocess.Popen(tap, stdout=subprocess.PIPE, stderr=log) as process,  # noqa: S603
+        ):
+            assert process.stdout  # noqa: S101
+            found = [0, 0, 0]
+            rest = b""
+            while chunk := process.stdout.read(1 << 22):
+                text, _, rest = (rest + chunk).rpartition(b"\n")
+                found = [total + new for total, new in zip(found, totals(text), strict=True)]
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        tenant.terminate()
+        seconds = time.monotonic() - begin
+        retries = log_path.read_text().count("Trying again")
+    amount, quantity = (Decimal(total).scaleb(-7) for total in found[1:])
+    print(f"{found[0]:,} rows, AMOUNT {amount:,}, QUANTITY {quantity:,}")
+    print(f"{retries} faults, {seconds:.0f} s, {usage.ru_maxrss / 1024:.0f} MB at the most")
+    if process.returncode or rest or found != expected:
+        sys.exit(f"Expected {expected}, found {found}, exit code {process.returncode}.")
+
+
+main()
