@@ -16,7 +16,8 @@ from requests.auth import HTTPBasicAuth
 from singer_sdk.authenticators import OAuthAuthenticator
 
 from tap_sac.errors import (
-    APP_INTEGRATION,
+    WRONG_SECRET,
+    WRONG_TOKEN_URL,
     SACError,
     TransientError,
     connection_error,
@@ -37,10 +38,6 @@ _CLOUD_FOUNDRY_TENANT = re.compile(
     r"(?P<tenant>[^.]+)\.(?P<region>[a-z]{2,}\d{2}(-\d+)?)\.(hcs\.cloud\.sap|sapanalytics\.cloud)",
 )
 _NEO_TENANT = re.compile(r"[^.]+\.[a-z]{2,}\d\.(hcs\.cloud\.sap|sapanalytics\.cloud)")
-_COPY_TOKEN_URL = (
-    f"copy the Token URL (not the OAuth2SAML Token URL) that SAC shows under {APP_INTEGRATION} "
-    "into the setting token_url"
-)
 
 
 def derive_token_url(tenant_url: str) -> str:
@@ -63,10 +60,10 @@ def derive_token_url(tenant_url: str) -> str:
     if _NEO_TENANT.fullmatch(host):
         msg = (
             f"The tenant {host} seems to be on SAP's Neo platform (its region has one digit), "
-            f"where SAC has no Data Export Service: if it is not, {_COPY_TOKEN_URL}."
+            f"where SAC has no Data Export Service: if it is not, {WRONG_TOKEN_URL.next_step}."
         )
         raise SACError(msg)
-    msg = f"The Token URL cannot be derived from the host {host}: {_COPY_TOKEN_URL}."
+    msg = f"The Token URL cannot be derived from the host {host}: {WRONG_TOKEN_URL.next_step}."
     raise SACError(msg)
 
 
@@ -191,20 +188,21 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
             body = None
         if not isinstance(body, dict):
             what = "a web page" if looks_like_web_page(response) else "no JSON object"
-            msg = f"{answered} with {what}, so it is no token endpoint: {_COPY_TOKEN_URL}."
+            msg = (
+                f"{answered} with {what}, so it is no token endpoint: {WRONG_TOKEN_URL.next_step}."
+            )
             raise SACError(msg)
         if status != HTTPStatus.OK:
             parts = [str(body[key]) for key in ("error", "error_description") if body.get(key)]
             reason = one_line(self._mask(": ".join(parts)))
             msg = (
-                f"{answered} ({reason}) and gave no token: check the settings client_id and "
-                "client_secret (a secret may have expired), and "
-                f"{_COPY_TOKEN_URL}."
+                f"{answered} ({reason}) and gave no token: {WRONG_SECRET.next_step}, and "
+                f"{WRONG_TOKEN_URL.next_step}."
             )
             raise SACError(msg)
         token, seconds = body.get("access_token"), str(body.get("expires_in"))
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
-            msg = f"{answered} without a usable access_token: {_COPY_TOKEN_URL}."
+            msg = f"{answered} without a usable access_token: {WRONG_TOKEN_URL.next_step}."
             raise SACError(msg)
         return token, int(seconds) if seconds.isdecimal() else None
 

@@ -6,59 +6,39 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tap_sac.csdl import CSDLError, read_csdl
-from tap_sac.errors import APP_INTEGRATION, ResponseError, SACError, TransientError
+from tap_sac.errors import (
+    AUDIT_OFF,
+    LIVE_MODEL,
+    NEO_TENANT,
+    NO_CONNECTION,
+    NO_DATA_EXPORT,
+    NOT_SHARED,
+    UNTRUSTED_CERTIFICATE,
+    WRONG_HOST,
+    WRONG_SECRET,
+    WRONG_TOKEN_URL,
+    Cause,
+    ResponseError,
+    SACError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tap_sac.client import Provider, SACClient
 
-_NO_DATA_EXPORT = (
-    f"The OAuth client lacks the access Data Export Service: tick it under {APP_INTEGRATION}."
-)
-_WRONG_HOST = (
-    "The host is of the wrong family: some tenants answer on only one of *.hcs.cloud.sap and "
-    "*.sapanalytics.cloud, so try the other one in the setting tenant_url."
-)
-_NEO = (
-    "The tenant is on SAP's Neo platform (a region of one digit, such as eu1), which has no Data "
-    "Export Service."
-)
-_NETWORK = (
-    "A proxy or a certificate is in the way: set HTTPS_PROXY, or name your company's CA bundle in "
-    "REQUESTS_CA_BUNDLE."
-)
-_NOT_SHARED = (
-    "The model is not shared with the OAuth client, or was deleted: look for it in SAC's files, or "
-    "leave it out of the setting models."
-)
-_LIVE = (
-    "The model is a live connection, whose rows are not in SAC: leave it out of the setting models."
-)
-_AUDIT = (
-    "Data Audit is off (3905): switch it on in the model's settings, or deselect its audit data."
-)
-_WRONG_TOKEN_URL = (
-    "The Token URL is that of another tenant, or the OAuth2SAML Token URL: copy the Token URL that "
-    f"SAC shows under {APP_INTEGRATION} into the setting token_url."
-)
-_SECRET = (
-    "The secret has expired or is mistyped: make a new one under "
-    f"{APP_INTEGRATION}, and set client_id and client_secret."
-)
-
 # The most likely causes of a failure at each step, in order.
-_CAUSES: dict[str, tuple[str, ...]] = {
-    "settings": (_WRONG_TOKEN_URL, _NEO),
-    "token": (_SECRET, _WRONG_TOKEN_URL, _NEO, _NETWORK),
-    "models": (_NO_DATA_EXPORT, _WRONG_HOST, _NEO, _NETWORK),
-    "$metadata": (_NOT_SHARED, _LIVE, _NO_DATA_EXPORT),
-    "rows": (_NOT_SHARED, _AUDIT, _NO_DATA_EXPORT),
-    "subscriptions": (_NO_DATA_EXPORT, _NOT_SHARED),
+_CAUSES: dict[str, tuple[Cause, ...]] = {
+    "settings": (WRONG_TOKEN_URL, NEO_TENANT),
+    "token": (WRONG_SECRET, WRONG_TOKEN_URL, NEO_TENANT, NO_CONNECTION),
+    "models": (NO_DATA_EXPORT, WRONG_HOST, NEO_TENANT, NO_CONNECTION),
+    "$metadata": (NOT_SHARED, LIVE_MODEL, NO_DATA_EXPORT),
+    "rows": (NOT_SHARED, AUDIT_OFF, NO_DATA_EXPORT),
+    "subscriptions": (NO_DATA_EXPORT, NOT_SHARED),
 }
-_CAUSE_BY_STATUS: dict[int, str] = {
-    HTTPStatus.FORBIDDEN: _NO_DATA_EXPORT,
-    HTTPStatus.PRECONDITION_FAILED: _LIVE,
+_CAUSE_BY_STATUS: dict[int, Cause] = {
+    HTTPStatus.FORBIDDEN: NO_DATA_EXPORT,
+    HTTPStatus.PRECONDITION_FAILED: LIVE_MODEL,
 }
 
 
@@ -77,13 +57,14 @@ class CheckError(SACError):
         self.causes = list(dict.fromkeys((*_told_by(error), *_CAUSES[step])))
 
 
-def _told_by(error: SACError) -> tuple[str, ...]:
+def _told_by(error: SACError) -> tuple[Cause, ...]:
     """Find the causes that the error alone tells, whatever the step."""
-    if isinstance(error, TransientError):
-        return (_NETWORK,)
-    if isinstance(error, ResponseError) and error.status in _CAUSE_BY_STATUS:
-        return (_CAUSE_BY_STATUS[error.status],)
-    return ()
+    if isinstance(error, ResponseError) and error.is_not_exported:
+        told = [_CAUSE_BY_STATUS.get(error.status)]
+    else:
+        known = (UNTRUSTED_CERTIFICATE, NO_CONNECTION, WRONG_HOST)
+        told = [cause for cause in known if cause.next_step in str(error)]
+    return tuple(cause for cause in told if cause)
 
 
 class Check:

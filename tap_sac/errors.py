@@ -11,7 +11,7 @@ import json
 import re
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -19,32 +19,74 @@ if TYPE_CHECKING:
 
 APP_INTEGRATION = "System > Administration > App Integration"
 
-_GRANT_DATA_EXPORT = (
+
+class Cause(NamedTuple):
+    """Why a request may fail, and what to click or change then: what every message draws on."""
+
+    what: str
+    next_step: str
+
+
+NO_DATA_EXPORT = Cause(
+    "the OAuth client may not export data",
     f"in SAC, under {APP_INTEGRATION}, give the OAuth client of the setting client_id the access "
-    "'Data Export Service'"
+    "'Data Export Service'",
 )
-_CHECK_TENANT = (
+WRONG_HOST = Cause(
+    "the host is not that of the tenant, or of the wrong family",
     "check that the setting tenant_url is the address of your SAC tenant "
-    "(some tenants answer on only one of *.hcs.cloud.sap and *.sapanalytics.cloud)"
+    "(some tenants answer on only one of *.hcs.cloud.sap and *.sapanalytics.cloud)",
+)
+NEO_TENANT = Cause(
+    "the tenant is on SAP's Neo platform, whose regions have one digit (eu1)",
+    "ask SAP about a tenant on Cloud Foundry, because Neo has no Data Export Service",
+)
+WRONG_SECRET = Cause(
+    "the secret has expired or is mistyped",
+    "check the settings client_id and client_secret (a secret may have expired)",
+)
+WRONG_TOKEN_URL = Cause(
+    "the Token URL is that of another tenant, or of SAML",
+    f"copy the Token URL (not the OAuth2SAML Token URL) that SAC shows under {APP_INTEGRATION} "
+    "into the setting token_url",
+)
+NO_CONNECTION = Cause(
+    "an address is wrong, or the network or a proxy is in the way",
+    "check the settings tenant_url and token_url, the network and the proxy",
+)
+UNTRUSTED_CERTIFICATE = Cause(
+    "the certificate is not trusted",
+    "name your company's CA bundle in the environment variable REQUESTS_CA_BUNDLE",
+)
+NOT_SHARED = Cause(
+    "the model is not shared with the OAuth client, or was deleted",
+    "share it, or leave it out of the setting models",
+)
+LIVE_MODEL = Cause(
+    "the model is a live connection, whose rows are not in SAC",
+    "leave the model out of the setting models, because SAC does not export live-connection models",
+)
+AUDIT_OFF = Cause(
+    "Data Audit is off",
+    "switch on Data Audit in the model preferences under Access and Privacy, or deselect "
+    "the stream",
 )
 
 # SAC's stable error numbers, sent in square brackets at the end of `message`.
 _NEXT_STEP_BY_NUMBER = {
-    1305: _CHECK_TENANT,
+    1305: WRONG_HOST.next_step,
     1402: "run the discovery again, because the key of this entity set has changed",
-    3401: _GRANT_DATA_EXPORT,
+    3401: NO_DATA_EXPORT.next_step,
     3707: "run the discovery again, because SAC does not offer this entity set",
-    3905: "switch on Data Audit in the model preferences under Access and Privacy, or deselect "
-    "the stream",
+    3905: AUDIT_OFF.next_step,
 }
 _NEXT_STEP_BY_STATUS: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "check the settings filters and page_size, and run the discovery again",
     HTTPStatus.UNAUTHORIZED: "check that the settings tenant_url and token_url belong to the same "
     "tenant and region",
-    HTTPStatus.FORBIDDEN: _GRANT_DATA_EXPORT + ", and see that it may read the model",
-    HTTPStatus.NOT_FOUND: _CHECK_TENANT + ", and that the model still exists",
-    HTTPStatus.PRECONDITION_FAILED: "leave the model out of the setting models, because SAC does "
-    "not export live-connection models",
+    HTTPStatus.FORBIDDEN: NO_DATA_EXPORT.next_step + ", and see that it may read the model",
+    HTTPStatus.NOT_FOUND: WRONG_HOST.next_step + ", and that the model still exists",
+    HTTPStatus.PRECONDITION_FAILED: LIVE_MODEL.next_step,
     HTTPStatus.TOO_MANY_REQUESTS: "lower the setting max_parallel_requests, or run at another time",
 }
 _SERVER_FAULT = "run the tap again later, and give SAP the correlation id if it stays"
@@ -125,11 +167,13 @@ def response_error(response: requests.Response) -> SACError:
             retry_after=retry_after(response),
         )
     if response.is_redirect:
-        next_step = f"{_CHECK_TENANT}, because it leads to {_origin(response.headers['location'])}"
+        next_step = (
+            f"{WRONG_HOST.next_step}, because it leads to {_origin(response.headers['location'])}"
+        )
     else:
         next_step = _NEXT_STEP_BY_NUMBER.get(
             number or 0,
-            _NEXT_STEP_BY_STATUS.get(status, _CHECK_TENANT),
+            _NEXT_STEP_BY_STATUS.get(status, WRONG_HOST.next_step),
         )
     return ResponseError(
         f"SAC answered {reason} to {_request_line(response)}: {next_step}.",
@@ -155,11 +199,10 @@ def connection_error(error: Exception, url: str) -> SACError:
     message = f"No answer from {parts.scheme}://{parts.netloc} ({one_line(str(reason))})"
     if "CERTIFICATE_VERIFY_FAILED" in message:
         return SACError(
-            f"{message}: name your company's CA bundle in the environment variable "
-            "REQUESTS_CA_BUNDLE.",
+            f"{message}: {UNTRUSTED_CERTIFICATE.next_step}.",
         )
     return TransientError(
-        f"{message}: check the settings tenant_url and token_url, the network and the proxy.",
+        f"{message}: {NO_CONNECTION.next_step}.",
     )
 
 
@@ -167,7 +210,7 @@ def web_page_error(response: requests.Response) -> SACError:
     """Tell that a page for people came where data was expected, such as a login page."""
     return SACError(
         f"A web page came instead of data as the answer to {_request_line(response)}: "
-        f"{_CHECK_TENANT}.",
+        f"{WRONG_HOST.next_step}.",
     )
 
 

@@ -382,7 +382,7 @@ class TapSAC(Tap):
             click.echo(f"FAILED  {error.step}: {error}")
             click.echo("Most likely causes, in this order:")
             for number, cause in enumerate(error.causes, 1):
-                click.echo(f"{number}. {cause}")
+                click.echo(f"{number}. {cause.what}: {cause.next_step}.")
             ctx.exit(1)
         ctx.exit()
 

@@ -30,19 +30,29 @@ def test_each_step_tells_what_it_found(run_cli: RunCli) -> None:
             "Namespaces",
             error_response(403, "client not allowed [3401]"),
             "models",
-            "The OAuth client lacks the access Data Export Service",
+            "the OAuth client may not export data",
         ),
         (
             "Namespaces",
             Response(302, b"", {"Location": "https://acme.eu10.hcs.cloud.sap/login"}),
             "models",
-            "The OAuth client lacks the access Data Export Service",
+            "the host is not that of the tenant",
         ),
-        ("$metadata", error_response(412, "live"), "$metadata", "The model is a live connection"),
-        ("$metadata", error_response(404, "[1305]"), "$metadata", "The model is not shared"),
-        ("FactData", error_response(403, "no"), "rows", "The OAuth client lacks the access"),
-        ("FactData", error_response(503, "busy"), "rows", "A proxy or a certificate"),
-        ("Subscriptions", error_response(403, "no"), "subscriptions", "The OAuth client lacks"),
+        ("$metadata", error_response(412, "live"), "$metadata", "the model is a live connection"),
+        (
+            "$metadata",
+            error_response(404, "[1305]"),
+            "$metadata",
+            "the model is not shared",
+        ),
+        ("FactData", error_response(403, "no"), "rows", "the OAuth client may not export data"),
+        ("FactData", error_response(503, "busy"), "rows", "the model is not shared"),
+        (
+            "Subscriptions",
+            error_response(403, "no"),
+            "subscriptions",
+            "the OAuth client may not export data",
+        ),
     ],
 )
 def test_first_failure_ends_it_with_its_causes(
@@ -72,7 +82,7 @@ def test_refused_client_is_told_about_its_secret(serve: Serve, run_cli: RunCli) 
     result = run_cli(settings, "--check")
     assert result.returncode == 1
     assert "FAILED  token: " in result.stdout
-    assert "1. The secret has expired or is mistyped" in result.stdout
+    assert "1. the secret has expired or is mistyped" in result.stdout
 
 
 def test_unknown_model_is_named(serve: Serve, run_cli: RunCli) -> None:
