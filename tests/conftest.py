@@ -54,7 +54,7 @@ class Messages(list[dict[str, Any]]):
 
 
 def read_messages(lines: str) -> Messages:
-    return Messages(json.loads(line, parse_float=str) for line in lines.splitlines())
+    return Messages(json.loads(line, parse_float=str) for line in lines.split("\n") if line)
 
 
 def sync(

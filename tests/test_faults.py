@@ -140,15 +140,6 @@ def test_fault_that_lasts_ends_the_run_by_name(
     assert types == {"SCHEMA", "RECORD"}
 
 
-def test_link_to_http_keeps_the_token(serve: Serve, run_cli: RunCli) -> None:
-    tenant = StandIn(sales(*ROWS))
-    settings = serve(tenant)
-    tenant.fault = second_page(lambda _: link(settings["tenant_url"].replace("http:", "ftp:")))
-    result = run_cli(settings)
-    assert result.returncode == 1
-    assert "continues on another server" in result.stderr
-
-
 def test_server_that_hangs_is_given_up(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(sales(*ROWS))
     is_over = threading.Event()

@@ -27,15 +27,39 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def https_settings(authority: trustme.CA) -> Iterator[dict[str, Any]]:
+def stand_in() -> StandIn:
+    return StandIn(sales(*(sales_row(number) for number in range(3))))
+
+
+@pytest.fixture
+def https_settings(authority: trustme.CA, stand_in: StandIn) -> Iterator[dict[str, Any]]:
     """Serve a tenant over TLS, with a certificate of the company's own authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    with SampleTenant(StandIn(sales(sales_row(1)))) as tenant:
+    with SampleTenant(stand_in) as tenant:
         server = tenant._server  # noqa: SLF001
         server.socket = context.wrap_socket(server.socket, server_side=True)
         server.url = tenant.url = f"https://localhost:{server.server_port}"
         yield tenant.settings
+
+
+def test_link_from_https_to_http_is_not_followed(
+    authority: trustme.CA,
+    https_settings: dict[str, Any],
+    stand_in: StandIn,
+    run_cli: RunCli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle = tmp_path / "company.pem"
+    authority.cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    link = https_settings["tenant_url"].replace("https:", "http:") + "/next"
+    body = f'{{"value":[],"@odata.nextLink":"{link}"}}'.encode()
+    stand_in.fault = lambda request: Response(200, body) if "FactData" in request.target else None
+    result = run_cli(https_settings)
+    assert result.returncode == 1
+    assert "continues on another server, http://localhost" in result.stderr
 
 
 def test_certificate_that_is_not_trusted_ends_the_run(
@@ -63,7 +87,7 @@ def test_ca_bundle_of_the_company_is_used(
     monkeypatch.setenv(variable, str(bundle))
     result = run_cli(https_settings)
     assert result.returncode == 0, result.stderr
-    assert len(read_messages(result.stdout).records("sales_fact_data")) == 1
+    assert len(read_messages(result.stdout).records("sales_fact_data")) == 3
 
 
 def test_proxy_of_the_environment_is_used(

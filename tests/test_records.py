@@ -326,4 +326,4 @@ def outcome(config: dict[str, Any]) -> list[str] | str:
         except SACError as error:
             return re.sub(r"127.0.0.1:\d+", "host", str(error))
     changing = r'"(version|time_extracted)":("[^"]*"|\d+)'
-    return [re.sub(changing, "", line) for line in output.getvalue().splitlines()]
+    return [re.sub(changing, "", line) for line in output.getvalue().split("\n")]
