@@ -16,6 +16,8 @@ from requests.auth import HTTPBasicAuth
 from singer_sdk.authenticators import OAuthAuthenticator
 
 from tap_sac.errors import (
+    NEO_TENANT,
+    SERVER_FAULT,
     WRONG_SECRET,
     WRONG_TOKEN_URL,
     SACError,
@@ -60,11 +62,11 @@ def derive_token_url(tenant_url: str) -> str:
     if _NEO_TENANT.fullmatch(host):
         msg = (
             f"The tenant {host} seems to be on SAP's Neo platform (its region has one digit), "
-            f"where SAC has no Data Export Service: if it is not, {WRONG_TOKEN_URL.next_step}."
+            "where SAC has no Data Export Service"
         )
-        raise SACError(msg)
-    msg = f"The Token URL cannot be derived from the host {host}: {WRONG_TOKEN_URL.next_step}."
-    raise SACError(msg)
+        raise SACError(msg, NEO_TENANT, WRONG_TOKEN_URL)
+    msg = f"The Token URL cannot be derived from the host {host}"
+    raise SACError(msg, WRONG_TOKEN_URL)
 
 
 class ClientCredentialsAuthenticator(OAuthAuthenticator):
@@ -180,30 +182,25 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
         status = response.status_code
         answered = f"The token endpoint {self.auth_endpoint} answered {status}"
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            msg = f"{answered} {response.reason or ''}: run the tap again later."
-            raise TransientError(msg, retry_after=retry_after(response))
+            msg = f"{answered} {response.reason or ''}".rstrip()
+            raise TransientError(msg, SERVER_FAULT, retry_after=retry_after(response))
         try:
             body = response.json()
         except ValueError:
             body = None
         if not isinstance(body, dict):
             what = "a web page" if looks_like_web_page(response) else "no JSON object"
-            msg = (
-                f"{answered} with {what}, so it is no token endpoint: {WRONG_TOKEN_URL.next_step}."
-            )
-            raise SACError(msg)
+            msg = f"{answered} with {what}, so it is no token endpoint"
+            raise SACError(msg, WRONG_TOKEN_URL)
         if status != HTTPStatus.OK:
             parts = [str(body[key]) for key in ("error", "error_description") if body.get(key)]
             reason = one_line(self._mask(": ".join(parts)))
-            msg = (
-                f"{answered} ({reason}) and gave no token: {WRONG_SECRET.next_step}, and "
-                f"{WRONG_TOKEN_URL.next_step}."
-            )
-            raise SACError(msg)
+            msg = f"{answered} ({reason}) and gave no token"
+            raise SACError(msg, WRONG_SECRET, WRONG_TOKEN_URL)
         token, seconds = body.get("access_token"), str(body.get("expires_in"))
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
-            msg = f"{answered} without a usable access_token: {WRONG_TOKEN_URL.next_step}."
-            raise SACError(msg)
+            msg = f"{answered} without a usable access_token"
+            raise SACError(msg, WRONG_TOKEN_URL)
         return token, int(seconds) if seconds.isdecimal() else None
 
 

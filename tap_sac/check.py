@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from tap_sac.csdl import CSDLError, read_csdl
+from singer_sdk.singerlib.catalog import REPLICATION_LOG_BASED
+
 from tap_sac.errors import (
     AUDIT_OFF,
     LIVE_MODEL,
@@ -13,6 +13,8 @@ from tap_sac.errors import (
     NO_CONNECTION,
     NO_DATA_EXPORT,
     NOT_SHARED,
+    OTHER_REGION,
+    SERVER_FAULT,
     UNTRUSTED_CERTIFICATE,
     WRONG_HOST,
     WRONG_SECRET,
@@ -26,19 +28,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tap_sac.client import Provider, SACClient
+    from tap_sac.streams import EntitySetStream
 
-# The most likely causes of a failure at each step, in order.
-_CAUSES: dict[str, tuple[Cause, ...]] = {
-    "settings": (WRONG_TOKEN_URL, NEO_TENANT),
-    "token": (WRONG_SECRET, WRONG_TOKEN_URL, NEO_TENANT, NO_CONNECTION),
-    "models": (NO_DATA_EXPORT, WRONG_HOST, NEO_TENANT, NO_CONNECTION),
-    "$metadata": (NOT_SHARED, LIVE_MODEL, NO_DATA_EXPORT),
-    "rows": (NOT_SHARED, AUDIT_OFF, NO_DATA_EXPORT),
-    "subscriptions": (NO_DATA_EXPORT, NOT_SHARED),
-}
-_CAUSE_BY_STATUS: dict[int, Cause] = {
-    HTTPStatus.FORBIDDEN: NO_DATA_EXPORT,
-    HTTPStatus.PRECONDITION_FAILED: LIVE_MODEL,
+# What is likely at each step, in order: a step that was taken rules out what would have ended it.
+_LIKELY: dict[str, tuple[Cause, ...]] = {
+    "settings": (),
+    "token": (
+        WRONG_SECRET,
+        WRONG_TOKEN_URL,
+        NEO_TENANT,
+        UNTRUSTED_CERTIFICATE,
+        NO_CONNECTION,
+        SERVER_FAULT,
+    ),
+    "namespaces": (
+        NO_DATA_EXPORT,
+        WRONG_HOST,
+        OTHER_REGION,
+        NEO_TENANT,
+        UNTRUSTED_CERTIFICATE,
+        NO_CONNECTION,
+        SERVER_FAULT,
+    ),
+    "providers": (NO_DATA_EXPORT, SERVER_FAULT, NO_CONNECTION),
+    "$metadata": (NOT_SHARED, LIVE_MODEL, NO_DATA_EXPORT, SERVER_FAULT, WRONG_HOST),
+    "rows": (NOT_SHARED, AUDIT_OFF, NO_DATA_EXPORT, SERVER_FAULT, WRONG_HOST),
+    "subscriptions": (NO_DATA_EXPORT, NOT_SHARED, SERVER_FAULT, WRONG_HOST),
 }
 
 
@@ -47,46 +62,38 @@ class CheckError(SACError):
 
     Attributes:
         step: Its name.
-        causes: What most likely caused it, and what to do, the likeliest first.
+        causes: What most likely caused it, and what to do, the likeliest first; none if the
+            message says it all.
     """
 
     def __init__(self, step: str, error: SACError) -> None:
-        """Find the causes of an error."""
+        """Find the causes of an error, in the light of the steps before it."""
         super().__init__(str(error))
         self.step = step
-        self.causes = list(dict.fromkeys((*_told_by(error), *_CAUSES[step])))
-
-
-def _told_by(error: SACError) -> tuple[Cause, ...]:
-    """Find the causes that the error alone tells, whatever the step."""
-    if isinstance(error, ResponseError) and error.is_not_exported:
-        told = [_CAUSE_BY_STATUS.get(error.status)]
-    else:
-        known = (UNTRUSTED_CERTIFICATE, NO_CONNECTION, WRONG_HOST)
-        told = [cause for cause in known if cause.next_step in str(error)]
-    return tuple(cause for cause in told if cause)
+        likely = _LIKELY[step]
+        told = sorted(error.causes, key=lambda it: likely.index(it) if it in likely else -1)
+        self.causes = tuple(dict.fromkeys((*told, *likely))) if told else ()
 
 
 class Check:
-    """Walks the way of a sync, as far as one row of one model."""
+    """Walks the way of a sync, as far as the first rows of one model."""
 
     def __init__(
         self,
         client: Callable[[], SACClient],
         choose: Callable[[Sequence[Provider]], list[Provider]],
-        *,
-        is_log_based: bool,
+        streams: Callable[[Sequence[Provider], Provider], list[EntitySetStream]],
     ) -> None:
         """Keep what a sync would use.
 
         Args:
             client: Makes the client, from the settings.
-            choose: Picks the models that the settings name.
-            is_log_based: Whether changes are tracked.
+            choose: Picks the models that the settings and the catalog name.
+            streams: Makes the selected streams of one of the tenant's models.
         """
         self._make_client = client
         self._choose = choose
-        self._is_log_based = is_log_based
+        self._streams_of = streams
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Take the steps; gives the name of each, and what it found.
@@ -101,42 +108,45 @@ class Check:
             step = "token"
             client.authenticate()
             yield step, "the OAuth client gets one"
-            step = "models"
+            step = "namespaces"
+            yield step, ", ".join(client.namespaces())
+            step = "providers"
             providers = client.providers()
             chosen = self._choose(providers)
-            yield step, f"{len(providers)} in SAC, {len(chosen)} chosen by the settings"
+            yield step, f"{len(providers)} in SAC, {len(chosen)} chosen"
             step = "$metadata"
-            provider, names = self._first_exported(client, chosen)
+            provider, streams = self._first_exported(providers, chosen)
             label = f"{provider.name} ({provider.provider_id})"
-            yield step, f"{label} has {len(names)} entity sets"
+            yield step, f"{label} has {len(streams)} selected streams"
             step = "rows"
-            name = "FactData" if "FactData" in names else names[0]
-            page = next(client.pages(client.entity_set_url(provider, name)))
-            yield step, f"the first page of {name} has {len(page.rows)}"
-            if self._is_log_based:
+            for stream in _worth_a_page(streams):
+                yield step, f"the first page of {stream.name} has {stream.read_first_page()}"
+            if any(stream.replication_method == REPLICATION_LOG_BASED for stream in streams):
                 step = "subscriptions"
                 yield step, f"{len(client.subscriptions(provider))} of the model"
-        except CSDLError as error:
-            raise CheckError(
-                step, SACError(f"The model cannot be read, because {error}.")
-            ) from None
         except SACError as error:
             raise CheckError(step, error) from None
 
-    @staticmethod
     def _first_exported(
-        client: SACClient, providers: Sequence[Provider]
-    ) -> tuple[Provider, list[str]]:
+        self, providers: Sequence[Provider], chosen: Sequence[Provider]
+    ) -> tuple[Provider, list[EntitySetStream]]:
         """Find a model that SAC exports, as a sync skips those that it does not."""
-        reason = SACError("No model has an entity set: check that tenant_url is the right tenant.")
-        for provider in providers:
+        reason = SACError("No chosen model has a stream that is selected: select one.")
+        for provider in chosen:
             try:
-                entity_sets = read_csdl(client.metadata(provider))
+                streams = self._streams_of(providers, provider)
             except ResponseError as error:  # noqa: PERF203  (one request each)
                 if not error.is_not_exported:
                     raise
                 reason = error
             else:
-                if entity_sets:
-                    return provider, [item.name for item in entity_sets]
+                if streams:
+                    return provider, streams
         raise reason
+
+
+def _worth_a_page(streams: Sequence[EntitySetStream]) -> list[EntitySetStream]:
+    """Pick the facts, or what comes first, and the audit data, which need more than the rest."""
+    by_set = {stream.entity_set_name: stream for stream in streams}
+    facts = by_set.get("FactData", streams[0])
+    return [facts, *(stream for name, stream in by_set.items() if name == "AuditData")]

@@ -22,7 +22,10 @@ import urllib3
 
 from tap_sac.decimals import read_json
 from tap_sac.errors import (
-    REPORT_TO_SAP,
+    BROKEN_PROTOCOL,
+    DAMAGED_ANSWER,
+    SERVER_FAULT,
+    WRONG_HOST,
     ResponseError,
     SACError,
     TransientError,
@@ -50,7 +53,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_BACKOFF_SECONDS = 60
 _MODELS_NAMESPACE = "sac"
 _SAFE_IN_QUERY = "(),':*@$/"
-_TRY_LATER = "run the tap again later"
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,15 @@ class SACClient:
         )
         return list(dict.fromkeys(providers))
 
+    def namespaces(self, on_response: ResponseObserver | None = None) -> list[str]:
+        """List what providers are grouped by: ``sac`` for models."""
+        return [
+            str(row["NamespaceID"])
+            for page in self.pages(f"{self._administration}/Namespaces", on_response)
+            for row in page.rows
+            if row.get("NamespaceID")
+        ]
+
     def provider_pages(
         self, query: Mapping[str, str] | None = None, on_response: ResponseObserver | None = None
     ) -> Iterator[Page]:
@@ -190,13 +201,7 @@ class SACClient:
         Raises:
             SACError: If the models' own namespace cannot be read.
         """
-        namespaces = [
-            str(row["NamespaceID"])
-            for page in self.pages(f"{self._administration}/Namespaces", on_response)
-            for row in page.rows
-            if row.get("NamespaceID")
-        ]
-        for namespace in namespaces:
+        for namespace in self.namespaces(on_response):
             predicate = f"NamespaceID={_string_literal(namespace)}"
             url = f"{self._administration}/Namespaces({predicate})/Providers"
             try:
@@ -292,10 +297,9 @@ class SACClient:
         while next_url:
             if next_url in seen:
                 msg = (
-                    f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never "
-                    f"end: {REPORT_TO_SAP}."
+                    f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
                 )
-                raise SACError(msg)
+                raise SACError(msg, BROKEN_PROTOCOL)
             seen.add(next_url)
             page = self._get(next_url, headers, self._read_page, on_response)
             yield page
@@ -383,14 +387,14 @@ class SACClient:
                 raise web_page_error(response) from None
             raise _damage(body, error, source) from None
         if answer.error:
-            msg = f"{source} breaks off with {error_reason(response)}: {_TRY_LATER}."
-            raise TransientError(msg)
+            msg = f"{source} breaks off with {error_reason(response)}"
+            raise TransientError(msg, SERVER_FAULT)
         if isinstance(answer.items, msgspec.UnsetType):
             raise not_a_page_error(source)
         announced = str(answer.entities_in_page)
         if announced.isdecimal() and len(answer.items) < int(announced):
-            msg = f"{source} has {len(answer.items)} rows of {announced} announced: {_TRY_LATER}."
-            raise TransientError(msg)
+            msg = f"{source} has {len(answer.items)} rows of {announced} announced"
+            raise TransientError(msg, DAMAGED_ANSWER)
         next_link = answer.next_link or annotation(members, "nextLink")
         context = answer.context or annotation(members, "context")
         milliseconds = str(answer.milliseconds)
@@ -410,15 +414,14 @@ class SACClient:
         try:
             url = _absolute(link, response.request.url or "")
         except (TypeError, ValueError):
-            msg = f"{_answer_of(response)} has a {name} that is no link: {REPORT_TO_SAP}."
-            raise SACError(msg) from None
+            msg = f"{_answer_of(response)} has a {name} that is no link"
+            raise SACError(msg, BROKEN_PROTOCOL) from None
         if not self.serves(url):
             msg = (
                 f"{_answer_of(response)} continues on another server, "
-                f"{urlsplit(url).scheme}://{urlsplit(url).netloc}, which must not see the token: "
-                "check the setting tenant_url."
+                f"{urlsplit(url).scheme}://{urlsplit(url).netloc}, which must not see the token"
             )
-            raise SACError(msg)
+            raise SACError(msg, WRONG_HOST)
         return url
 
 
@@ -522,8 +525,7 @@ def _damage(body: bytes, error: Exception, source: str) -> SACError:
     try:
         read_json(body)
     except (ValueError, RecursionError) as found:
-        msg = f"{source} is damaged or was cut short ({found}): {_TRY_LATER}."
-        return TransientError(msg)
+        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
     # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.
     msg = (
         f"{source} has text that is not Unicode (half of a surrogate pair; {error}): correct it "

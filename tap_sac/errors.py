@@ -21,7 +21,7 @@ APP_INTEGRATION = "System > Administration > App Integration"
 
 
 class Cause(NamedTuple):
-    """Why a request may fail, and what to click or change then: what every message draws on."""
+    """Why something may fail, and what to click or change then: what every message draws on."""
 
     what: str
     next_step: str
@@ -50,9 +50,17 @@ WRONG_TOKEN_URL = Cause(
     f"copy the Token URL (not the OAuth2SAML Token URL) that SAC shows under {APP_INTEGRATION} "
     "into the setting token_url",
 )
+OTHER_REGION = Cause(
+    "the token is one of another tenant or region",
+    "check that the settings tenant_url and token_url belong to the same tenant and region",
+)
 NO_CONNECTION = Cause(
     "an address is wrong, or the network or a proxy is in the way",
     "check the settings tenant_url and token_url, the network and the proxy",
+)
+SLOW_ANSWER = Cause(
+    "SAC needs longer than the tap waits",
+    "raise the setting request_timeout, or lower page_size",
 )
 UNTRUSTED_CERTIFICATE = Cause(
     "the certificate is not trusted",
@@ -60,7 +68,7 @@ UNTRUSTED_CERTIFICATE = Cause(
 )
 NOT_SHARED = Cause(
     "the model is not shared with the OAuth client, or was deleted",
-    "share it, or leave it out of the setting models",
+    "share the model with the OAuth client, or leave it out of the setting models",
 )
 LIVE_MODEL = Cause(
     "the model is a live connection, whose rows are not in SAC",
@@ -71,29 +79,61 @@ AUDIT_OFF = Cause(
     "switch on Data Audit in the model preferences under Access and Privacy, or deselect "
     "the stream",
 )
+NO_MODELS = Cause(
+    "the tenant is another one, or has no models",
+    "check that tenant_url is the right tenant, and that it has models",
+)
+REFUSED_QUERY = Cause(
+    "a filter or the page size is none that SAC understands",
+    "check the settings filters and page_size",
+)
+OLD_CATALOG = Cause(
+    "the model has changed since the catalog was made",
+    "run the discovery again (meltano run --refresh-catalog)",
+)
+TOO_MANY_REQUESTS = Cause(
+    "the tenant has more requests than it takes",
+    "lower the setting max_parallel_requests, or run at another time",
+)
+SERVER_FAULT = Cause(
+    "SAC, or a gateway before it, is down or overloaded",
+    "run the tap again later, and give SAP the correlation id if it stays",
+)
+DAMAGED_ANSWER = Cause(
+    "the answer was damaged on its way",
+    "run the tap again later",
+)
+WRONG_VALUE = Cause(
+    "a value is not what $metadata says of its column",
+    "run the discovery again, and deselect the column if it stays",
+)
+BROKEN_METADATA = Cause(
+    "$metadata breaks the OData protocol",
+    "leave the model out of the setting models, and report it to SAP support",
+)
+BROKEN_PROTOCOL = Cause(
+    "the answer breaks the OData protocol",
+    "report it to SAP support, because the answer breaks the OData protocol",
+)
 
 # SAC's stable error numbers, sent in square brackets at the end of `message`.
-_NEXT_STEP_BY_NUMBER = {
-    1305: WRONG_HOST.next_step,
-    1402: "run the discovery again, because the key of this entity set has changed",
-    3401: NO_DATA_EXPORT.next_step,
-    3707: "run the discovery again, because SAC does not offer this entity set",
-    3905: AUDIT_OFF.next_step,
+_CAUSES_BY_NUMBER = {
+    1305: (WRONG_HOST, NOT_SHARED),
+    1402: (OLD_CATALOG,),
+    3401: (NO_DATA_EXPORT,),
+    3707: (OLD_CATALOG,),
+    3905: (AUDIT_OFF,),
 }
-_NEXT_STEP_BY_STATUS: dict[int, str] = {
-    HTTPStatus.BAD_REQUEST: "check the settings filters and page_size, and run the discovery again",
-    HTTPStatus.UNAUTHORIZED: "check that the settings tenant_url and token_url belong to the same "
-    "tenant and region",
-    HTTPStatus.FORBIDDEN: NO_DATA_EXPORT.next_step + ", and see that it may read the model",
-    HTTPStatus.NOT_FOUND: WRONG_HOST.next_step + ", and that the model still exists",
-    HTTPStatus.PRECONDITION_FAILED: LIVE_MODEL.next_step,
-    HTTPStatus.TOO_MANY_REQUESTS: "lower the setting max_parallel_requests, or run at another time",
+_CAUSES_BY_STATUS: dict[int, tuple[Cause, ...]] = {
+    HTTPStatus.BAD_REQUEST: (REFUSED_QUERY, OLD_CATALOG),
+    HTTPStatus.UNAUTHORIZED: (OTHER_REGION, NO_DATA_EXPORT),
+    HTTPStatus.FORBIDDEN: (NO_DATA_EXPORT, NOT_SHARED),
+    HTTPStatus.NOT_FOUND: (WRONG_HOST, NOT_SHARED),
+    HTTPStatus.PRECONDITION_FAILED: (LIVE_MODEL,),
+    HTTPStatus.TOO_MANY_REQUESTS: (TOO_MANY_REQUESTS,),
 }
-_SERVER_FAULT = "run the tap again later, and give SAP the correlation id if it stays"
 
 _NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED}
-
-REPORT_TO_SAP = "report it to SAP support, because the answer breaks the OData protocol"
 
 _NUMBER = re.compile(r"\[(\d{4})\]")
 _CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+\S+", re.IGNORECASE)
@@ -102,7 +142,17 @@ _LONGEST_RETRY_AFTER = 900.0
 
 
 class SACError(Exception):
-    """Stops a run: the message says what happened and what to do next."""
+    """Stops a run: the message says what happened and what to do next.
+
+    Attributes:
+        causes: What may have caused it, the likeliest first; none if it says so itself.
+    """
+
+    def __init__(self, what: str, *causes: Cause) -> None:
+        """Make the message: of what happened, and of the next step for each cause."""
+        next_steps = ", or ".join(cause.next_step for cause in causes)
+        super().__init__(f"{what}: {next_steps}." if causes else what)
+        self.causes = causes
 
 
 class TransientError(SACError):
@@ -112,9 +162,9 @@ class TransientError(SACError):
         retry_after: Seconds to wait, when the server named them.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, what: str, *causes: Cause, retry_after: float | None = None) -> None:
         """Keep the wait that the server asked for."""
-        super().__init__(message)
+        super().__init__(what, *causes)
         self.retry_after = retry_after
 
 
@@ -127,9 +177,11 @@ class ResponseError(SACError):
         reason: What SAC said, without the next step.
     """
 
-    def __init__(self, message: str, *, status: int, number: int | None, reason: str) -> None:
+    def __init__(
+        self, what: str, *causes: Cause, status: int, number: int | None, reason: str
+    ) -> None:
         """Keep what a caller needs to tell refusals apart."""
-        super().__init__(message)
+        super().__init__(what, *causes)
         self.status = status
         self.number = number
         self.reason = reason
@@ -158,28 +210,16 @@ def response_error(response: requests.Response) -> SACError:
     """
     status = response.status_code
     text, reason = _text_and_reason(response)
+    what = f"SAC answered {reason} to {_request_line(response)}"
     found = _NUMBER.search(text)
     number = int(found[1]) if found else None
+    causes = _CAUSES_BY_NUMBER.get(number or 0) or _CAUSES_BY_STATUS.get(status, ())
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        next_step = _NEXT_STEP_BY_STATUS.get(status, _SERVER_FAULT)
-        return TransientError(
-            f"SAC answered {reason} to {_request_line(response)}: {next_step}.",
-            retry_after=retry_after(response),
-        )
+        return TransientError(what, *(causes or (SERVER_FAULT,)), retry_after=retry_after(response))
     if response.is_redirect:
-        next_step = (
-            f"{WRONG_HOST.next_step}, because it leads to {_origin(response.headers['location'])}"
-        )
-    else:
-        next_step = _NEXT_STEP_BY_NUMBER.get(
-            number or 0,
-            _NEXT_STEP_BY_STATUS.get(status, WRONG_HOST.next_step),
-        )
+        what += f", and it leads to {_origin(response.headers['location'])}"
     return ResponseError(
-        f"SAC answered {reason} to {_request_line(response)}: {next_step}.",
-        status=status,
-        number=number,
-        reason=reason,
+        what, *(causes or (WRONG_HOST,)), status=status, number=number, reason=reason
     )
 
 
@@ -196,21 +236,17 @@ def connection_error(error: Exception, url: str) -> SACError:
     """
     reason = getattr(error.args[0] if error.args else None, "reason", None) or error
     parts = urlsplit(url)
-    message = f"No answer from {parts.scheme}://{parts.netloc} ({one_line(str(reason))})"
-    if "CERTIFICATE_VERIFY_FAILED" in message:
-        return SACError(
-            f"{message}: {UNTRUSTED_CERTIFICATE.next_step}.",
-        )
-    return TransientError(
-        f"{message}: {NO_CONNECTION.next_step}.",
-    )
+    what = f"No answer from {parts.scheme}://{parts.netloc} ({one_line(str(reason))})"
+    if "CERTIFICATE_VERIFY_FAILED" in what:
+        return SACError(what, UNTRUSTED_CERTIFICATE)
+    return TransientError(what, SLOW_ANSWER if "Read timed out" in what else NO_CONNECTION)
 
 
 def web_page_error(response: requests.Response) -> SACError:
     """Tell that a page for people came where data was expected, such as a login page."""
     return SACError(
-        f"A web page came instead of data as the answer to {_request_line(response)}: "
-        f"{WRONG_HOST.next_step}.",
+        f"A web page came instead of data as the answer to {_request_line(response)}",
+        WRONG_HOST,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.decimals import read_json
-from tap_sac.errors import REPORT_TO_SAP, SACError
+from tap_sac.errors import BROKEN_PROTOCOL, SACError
 
 if TYPE_CHECKING:
     import msgspec
@@ -55,8 +55,8 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]")
     except (ValueError, RecursionError) as error:
-        msg = f"{source} is damaged ({error}): {REPORT_TO_SAP}."
-        raise SACError(msg) from None
+        msg = f"{source} is damaged ({error})"
+        raise SACError(msg, BROKEN_PROTOCOL) from None
     if not all(isinstance(row, dict) for row in rows):
         raise not_a_page_error(source)
     return rows
@@ -64,4 +64,4 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
 
 def not_a_page_error(source: str) -> SACError:
     """Tell that JSON came, but no rows."""
-    return SACError(f"{source} is not a page of rows: {REPORT_TO_SAP}.")
+    return SACError(f"{source} is not a page of rows", BROKEN_PROTOCOL)

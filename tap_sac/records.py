@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tap_sac.decimals import ExactDecimal
-from tap_sac.errors import SACError
+from tap_sac.errors import BROKEN_PROTOCOL, OLD_CATALOG, WRONG_VALUE, SACError
 from tap_sac.messages import ENCODER
 from tap_sac.pages import read_rows
 
@@ -239,13 +239,15 @@ class RecordMaker:
         shown = repr(value)[:_LONGEST_VALUE_SHOWN]
         return SACError(
             f"The column {name} of {self._entity_set.name} holds {shown}, which is no {declared}, "
-            "as $metadata says: run the discovery again, and deselect the column if it stays.",
+            "as $metadata says",
+            WRONG_VALUE,
         )
 
     def _missing_key_error(self, name: str) -> SACError:
         return SACError(
-            f"A row of {self._entity_set.name} has no value in its key column {name}: run the "
-            "discovery again, and report it to SAP support if it stays.",
+            f"A row of {self._entity_set.name} has no value in its key column {name}",
+            OLD_CATALOG,
+            BROKEN_PROTOCOL,
         )
 
     def _report_unknown(self, row: Row) -> None:

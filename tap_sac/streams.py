@@ -36,7 +36,12 @@ from tap_sac.delta import (
     read_key,
     was_read,
 )
-from tap_sac.errors import REPORT_TO_SAP, ResponseError, SACError, UnknownEntitySetError
+from tap_sac.errors import (
+    BROKEN_PROTOCOL,
+    ResponseError,
+    SACError,
+    UnknownEntitySetError,
+)
 from tap_sac.messages import MessageWriter
 from tap_sac.progress import Progress
 from tap_sac.records import (
@@ -282,11 +287,8 @@ class SACStream(Stream, abc.ABC):
         try:
             for page in self._take(lambda: self._pages(query, track_changes=track_changes)):
                 if is_delta(page.context):
-                    msg = (
-                        f"SAC answered the first read of {self.name} with changes only: "
-                        f"{REPORT_TO_SAP}."
-                    )
-                    raise SACError(msg)
+                    msg = f"SAC answered the first read of {self.name} with changes only"
+                    raise SACError(msg, BROKEN_PROTOCOL)
                 is_first = False
                 self._delta_link = page.delta_url
                 yield PageRecords(page, maker)
@@ -497,6 +499,25 @@ class EntitySetStream(SACStream):
         self._provider = provider
         self.selected_by_default = _is_selected_by_default(entity_set.name)
         super().__init__(tap, entity_set=entity_set, **parts)
+
+    @property
+    def entity_set_name(self) -> str:
+        """What SAC calls the entity set."""
+        return self._entity_set.name
+
+    def read_first_page(self) -> int:
+        """Ask for what a sync would ask for first, and count the records; nothing is written.
+
+        Raises:
+            SACError: As of `get_records`.
+        """
+        columns = self._columns
+        self._write_starting_replication_value(None)
+        try:
+            page = next(self._pages(self._query(columns), track_changes=False))
+        except ResponseError as error:
+            raise self._explain(error) from None
+        return sum(1 for _ in PageRecords(page, self._record_maker(columns)))
 
     @property
     def _url(self) -> str:

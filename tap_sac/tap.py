@@ -23,7 +23,7 @@ from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
 from tap_sac.check import Check, CheckError
 from tap_sac.client import SACClient, tenant_origin
 from tap_sac.csdl import CSDLError, read_csdl
-from tap_sac.errors import ResponseError, SACError
+from tap_sac.errors import BROKEN_METADATA, NO_MODELS, ResponseError, SACError
 from tap_sac.inputs import check_catalog, check_state, read_catalog, read_state
 from tap_sac.messages import MessageWriter
 from tap_sac.naming import model_of, model_prefixes, stream_names
@@ -41,7 +41,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import PurePath
     from types import FrameType
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from tap_sac.client import Provider
     from tap_sac.csdl import EntitySet
     from tap_sac.pages import Page
+    from tap_sac.streams import EntitySetStream
 
 _MOST_NEAR_MISSES = 3
 
@@ -250,40 +251,15 @@ class TapSAC(Tap):
             SACError: If SAC refuses, a setting matches nothing, or nothing at all can be read.
         """
         providers = self._client.providers()
-        if not providers:
-            msg = (
-                "SAC lists no model at all for the OAuth client of the setting client_id: check "
-                "that tenant_url is the right tenant, and that it has models."
-            )
-            raise SACError(msg)
-        prefixes = model_prefixes(providers, by_id=self.config["stream_naming"] == "id")
-        chosen = self._choose(providers)
-        wanted = self._selected_in_catalog()
-        if wanted is not None:
-            models = {prefix: provider for provider, prefix in prefixes.items()}
-            owners = {model_of(models, name) for name in wanted - {PROVIDERS_STREAM_NAME}}
-            chosen = [provider for provider in chosen if provider in owners]
-        entity_sets = self._read_entity_sets(chosen)
-        names = stream_names(prefixes, [(provider, item.name) for provider, item in entity_sets])
-        filters = self._filters([PROVIDERS_STREAM_NAME, *names.values()])
-        streams: list[SACStream] = [
-            entity_set_stream(
-                self,
-                name=(name := names[provider, entity_set.name]),
-                provider=provider,
-                entity_set=entity_set,
-                client=self._client,
-                read_ahead=self._read_ahead,
-                odata_filter=filters[name],
-            )
-            for provider, entity_set in entity_sets
-        ]
-        self._check_catalog_is_met(wanted, {PROVIDERS_STREAM_NAME, *names.values()})
+        streams = self._streams_of(providers, self._read_entity_sets(self._choose(providers)))
+        names = {PROVIDERS_STREAM_NAME, *(stream.name for stream in streams)}
+        self._check_filters_match(names)
+        self._check_catalog_is_met(names)
         providers_stream = ProvidersStream(
             self,
             client=self._client,
             read_ahead=self._read_ahead,
-            odata_filter=filters[PROVIDERS_STREAM_NAME],
+            odata_filter=self._filter_of(PROVIDERS_STREAM_NAME),
         )
         return [providers_stream, *streams]
 
@@ -325,11 +301,30 @@ class TapSAC(Tap):
     @classmethod
     @override
     def invoke(
-        cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **parts: Any
+        cls,
+        *,
+        check: bool = False,
+        config: _ConfigInput | None = None,
+        state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
+        **parts: Any,
     ) -> None:
+        state_dict = None if state is None else read_state(state.read())
+        catalog_dict = None if catalog is None else read_catalog(catalog.read())
+        if check:
+            config = config or _ConfigInput()
+            tap = cls(
+                config=config.config,
+                state=state_dict,
+                catalog=catalog_dict,
+                parse_env_config=config.parse_env,
+                setup_mapper=False,
+            )
+            sys.exit(tap.run_check())
         super().invoke(
-            state=state and io.StringIO(serialize_json(read_state(state.read()))),
-            catalog=catalog and io.StringIO(serialize_json(read_catalog(catalog.read()))),
+            config=config,
+            state=None if state_dict is None else io.StringIO(serialize_json(state_dict)),
+            catalog=None if catalog_dict is None else io.StringIO(serialize_json(catalog_dict)),
             **parts,
         )
 
@@ -344,47 +339,23 @@ class TapSAC(Tap):
             msg = f"The file that --config names cannot be read ({error}): write it as JSON."
             raise SACError(msg) from None
 
-    def check(self) -> Check:
-        """Make the check of `--check`, with the client and the choice of a sync."""
-        return Check(
-            lambda: self._client,
-            self._choose,
-            is_log_based=self.config["default_replication_method"] == "LOG_BASED",
-        )
+    def run_check(self) -> int:
+        """Walk the way of a sync, and print what each step found.
 
-    @classmethod
-    def cb_check(
-        cls,
-        ctx: click.Context,
-        param: click.Option,  # noqa: ARG003
-        value: bool,  # noqa: FBT001
-    ) -> None:
-        """Run the check for the command line; exits with 1 if a step fails.
-
-        Args:
-            ctx: Of the command.
-            param: The option ``--check``.
-            value: Whether it is there.
+        Returns:
+            The exit code: 1 if a step failed, else 0.
         """
-        if not value:
-            return
-        config: _ConfigInput = ctx.params.get("config", _ConfigInput())
-        tap = cls(
-            config=config.config,
-            parse_env_config=config.parse_env,
-            validate_config=True,
-            setup_mapper=False,
-        )
         try:
-            for step, found in tap.check().steps():
+            for step, found in Check(lambda: self._client, self._choose, self._selected).steps():
                 click.echo(f"ok      {step}: {found}")
         except CheckError as error:
             click.echo(f"FAILED  {error.step}: {error}")
-            click.echo("Most likely causes, in this order:")
+            if error.causes:
+                click.echo("Most likely causes, in this order:")
             for number, cause in enumerate(error.causes, 1):
                 click.echo(f"{number}. {cause.what}: {cause.next_step}.")
-            ctx.exit(1)
-        ctx.exit()
+            return 1
+        return 0
 
     @classmethod
     @override
@@ -393,9 +364,7 @@ class TapSAC(Tap):
         check = click.Option(
             ["--check"],
             is_flag=True,
-            help="Walk the way of a sync as far as one row, and tell why it ends where it ends.",
-            callback=cls.cb_check,
-            expose_value=False,
+            help="Walk the way of a sync as far as one page, and tell why it ends where it ends.",
         )
         return _OneSentenceCommand(
             name=command.name,
@@ -473,11 +442,16 @@ class TapSAC(Tap):
         )
 
     def _choose(self, providers: Sequence[Provider]) -> list[Provider]:
-        """Pick the models that the setting `models` names."""
-        entries = self.config.get("models")
-        if not entries:
-            return list(providers)
-        chosen = set()
+        """Pick the models that the setting `models` names and the catalog has streams of.
+
+        Raises:
+            SACError: If there are none at all, or an entry of the setting matches none.
+        """
+        if not providers:
+            msg = "SAC lists no model at all for the OAuth client of the setting client_id"
+            raise SACError(msg, NO_MODELS)
+        entries = self.config.get("models") or ["*"]
+        chosen: set[Provider | None] = set()
         for entry in entries:
             matching = [item for item in providers if _matches(entry, item.provider_id, item.name)]
             if not matching:
@@ -487,7 +461,14 @@ class TapSAC(Tap):
                 )
                 raise SACError(msg)
             chosen.update(matching)
+        wanted = self._selected_in_catalog()
+        if wanted is not None:
+            models = {prefix: model for model, prefix in self._prefixes(providers).items()}
+            chosen &= {model_of(models, name) for name in wanted - {PROVIDERS_STREAM_NAME}}
         return [provider for provider in providers if provider in chosen]
+
+    def _prefixes(self, providers: Sequence[Provider]) -> dict[Provider, str]:
+        return model_prefixes(providers, by_id=self.config["stream_naming"] == "id")
 
     def _selected_in_catalog(self) -> set[str] | None:
         """Name the streams that the catalog selects; None without a catalog."""
@@ -498,6 +479,40 @@ class TapSAC(Tap):
             for name, entry in self.input_catalog.items()
             if entry.metadata.resolve_selection().get((), True)
         }
+
+    def _selected(self, providers: Sequence[Provider], provider: Provider) -> list[EntitySetStream]:
+        """Make the selected streams of one model."""
+        entity_sets = [(provider, entity_set) for entity_set in self._entity_sets(provider)]
+        streams = self._streams_of(providers, entity_sets)
+        if self.input_catalog is not None:
+            for stream in streams:
+                stream.apply_catalog(self.input_catalog)
+        return [stream for stream in streams if stream.selected]
+
+    def _streams_of(
+        self, providers: Sequence[Provider], entity_sets: Sequence[tuple[Provider, EntitySet]]
+    ) -> list[EntitySetStream]:
+        """Make the streams of entity sets.
+
+        Args:
+            providers: All models of the tenant, which share the names.
+            entity_sets: Each with its model; all sets of a model, or none.
+        """
+        names = stream_names(
+            self._prefixes(providers), [(provider, item.name) for provider, item in entity_sets]
+        )
+        return [
+            entity_set_stream(
+                self,
+                name=(name := names[provider, entity_set.name]),
+                provider=provider,
+                entity_set=entity_set,
+                client=self._client,
+                read_ahead=self._read_ahead,
+                odata_filter=self._filter_of(name),
+            )
+            for provider, entity_set in entity_sets
+        ]
 
     def _read_entity_sets(self, providers: Sequence[Provider]) -> list[tuple[Provider, EntitySet]]:
         """Read the metadata of several models at a time; skip those that SAC does not export."""
@@ -525,44 +540,45 @@ class TapSAC(Tap):
     def _entity_sets_or_reason(
         self, provider: Provider
     ) -> Iterator[list[EntitySet] | ResponseError]:
-        label = f"{provider.name!r} ({provider.provider_id})"
         try:
-            yield read_csdl(self._client.metadata(provider))
+            yield self._entity_sets(provider)
         except ResponseError as error:
             if not error.is_not_exported:
                 raise
-            self.logger.warning("Skipping the model %s: %s", label, error)
+            self.logger.warning("Skipping the model %s: %s", _label(provider), error)
             yield error
-        except CSDLError as error:
-            msg = (
-                f"The model {label} cannot be read, because {error}: leave it out of the setting "
-                "models, and report it to SAP support."
-            )
-            raise SACError(msg) from None
 
-    def _filters(self, stream_names: Iterable[str]) -> dict[str, str | None]:
-        """Find the filter of each stream.
+    def _entity_sets(self, provider: Provider) -> list[EntitySet]:
+        """Read the metadata of a model.
 
         Raises:
-            SACError: If a glob matches no stream, neither of SAC nor of the catalog.
+            ResponseError: If SAC refuses.
+            SACError: If it cannot be understood.
         """
+        try:
+            return read_csdl(self._client.metadata(provider))
+        except CSDLError as error:
+            msg = f"The model {_label(provider)} cannot be read, because {error}"
+            raise SACError(msg, BROKEN_METADATA) from None
+
+    def _filter_of(self, stream_name: str) -> str | None:
         filters = self.config.get("filters") or {}
-        names = list(stream_names)
-        known = {*names, *(self.input_catalog or ())}
-        for pattern in filters:
+        return _all_of([text for glob, text in filters.items() if _matches(glob, stream_name)])
+
+    def _check_filters_match(self, offered: set[str]) -> None:
+        """Tell which glob of the setting `filters` matches no stream, of SAC or of the catalog."""
+        known = {*offered, *(self.input_catalog or ())}
+        for pattern in self.config.get("filters") or {}:
             if not any(_matches(pattern, name) for name in known):
                 msg = (
                     f"The setting filters has {pattern!r}, "
                     f"{_matches_nothing('stream', pattern, sorted(known))}"
                 )
                 raise SACError(msg)
-        return {
-            name: _all_of([text for pattern, text in filters.items() if _matches(pattern, name)])
-            for name in names
-        }
 
-    def _check_catalog_is_met(self, wanted: set[str] | None, offered: set[str]) -> None:
+    def _check_catalog_is_met(self, offered: set[str]) -> None:
         """Tell which selected streams are not there, rather than leave them out in silence."""
+        wanted = self._selected_in_catalog()
         if not wanted or not (missing := sorted(wanted - offered)):
             return
         msg = (
@@ -610,6 +626,10 @@ def _config_error(error: ValidationError) -> str:
     else:
         rule = f"breaks the rule {error.validator}: {expected}"
     return f"The setting {setting} {rule}: correct it in the configuration of tap-sac."
+
+
+def _label(provider: Provider) -> str:
+    return f"{provider.name!r} ({provider.provider_id})"
 
 
 def _matches(pattern: str, *labels: str) -> bool:

@@ -86,7 +86,7 @@ def assert_one_sentence(
         (Response(200, b"<!DOCTYPE html><html>Log in"), r"web page.*setting tenant_url"),
         (
             Response(302, b"", {"Location": "https://login.example/x?token=y"}),
-            r"302.*setting tenant_url.*leads to https://login.example",
+            r"302.*leads to https://login.example.*setting tenant_url",
         ),
         (Response(500, b""), r"500 .*run the tap again later"),
     ],

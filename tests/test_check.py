@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tap_sac.demo.service import Response
-from tests.stand_in import StandIn, error_response, sales, sales_row
+from tests.conftest import discover, select
+from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from tap_sac.demo.service import Request
     from tests.conftest import RunCli, Serve
 
@@ -18,40 +23,115 @@ def test_each_step_tells_what_it_found(run_cli: RunCli) -> None:
     result = run_cli({"demo": True, "default_replication_method": "LOG_BASED"}, "--check")
     assert result.returncode == 0
     steps = [line.split(":")[0] for line in result.stdout.splitlines()]
-    names = ("settings", "token", "models", "$metadata", "rows", "subscriptions")
+    names = ("settings", "token", "namespaces", "providers", "$metadata", "rows", "subscriptions")
     assert steps == [f"ok      {name}" for name in names]
-    assert "7 in SAC, 7 chosen by the settings" in result.stdout
+    assert "namespaces: sac, sac_public_dimensions" in result.stdout
+    assert "7 in SAC, 7 chosen" in result.stdout
+    assert "the first page of financial_planning_fact_data has 1000" in result.stdout
+
+
+HTML = Response(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
 
 
 @pytest.mark.parametrize(
     ("path", "response", "step", "first_cause"),
     [
-        (
+        pytest.param(
+            "/oauth/token",
+            Response(401, b'{"error":"invalid_client"}', JSON),
+            "token",
+            "the secret has expired",
+            id="expired secret",
+        ),
+        pytest.param(
+            "/oauth/token", HTML, "token", "the Token URL is that of another tenant", id="SAML"
+        ),
+        pytest.param(
             "Namespaces",
             error_response(403, "client not allowed [3401]"),
-            "models",
+            "namespaces",
             "the OAuth client may not export data",
+            id="no Data Export Service",
         ),
-        (
+        pytest.param(
+            "Namespaces",
+            error_response(401, "no"),
+            "namespaces",
+            "the OAuth client may not export data",
+            id="token not taken",
+        ),
+        pytest.param(
             "Namespaces",
             Response(302, b"", {"Location": "https://acme.eu10.hcs.cloud.sap/login"}),
-            "models",
+            "namespaces",
             "the host is not that of the tenant",
+            id="login page",
         ),
-        ("$metadata", error_response(412, "live"), "$metadata", "the model is a live connection"),
-        (
+        pytest.param(
+            "Namespaces", HTML, "namespaces", "the host is not that of the tenant", id="web page"
+        ),
+        pytest.param(
+            "/Providers",
+            error_response(500, "oops"),
+            "providers",
+            "SAC, or a gateway before it, is down",
+            id="server fault",
+        ),
+        pytest.param(
+            "$metadata",
+            error_response(412, "live"),
+            "$metadata",
+            "the model is a live connection",
+            id="live model",
+        ),
+        pytest.param(
             "$metadata",
             error_response(404, "[1305]"),
             "$metadata",
             "the model is not shared",
+            id="deleted model",
         ),
-        ("FactData", error_response(403, "no"), "rows", "the OAuth client may not export data"),
-        ("FactData", error_response(503, "busy"), "rows", "the model is not shared"),
-        (
+        pytest.param(
+            "$metadata",
+            error_response(403, "no"),
+            "$metadata",
+            "the model is not shared",
+            id="model not shared",
+        ),
+        pytest.param(
+            "$metadata",
+            Response(200, b"<x>"),
+            "$metadata",
+            "$metadata breaks",
+            id="broken metadata",
+        ),
+        pytest.param(
+            "FactData",
+            error_response(403, "off [3905]"),
+            "rows",
+            "Data Audit is off",
+            id="audit off",
+        ),
+        pytest.param(
+            "FactData",
+            error_response(503, "busy"),
+            "rows",
+            "SAC, or a gateway before it, is down",
+            id="overload",
+        ),
+        pytest.param(
+            "FactData",
+            Response(200, b'{"value":[{"Version":"a","Date":"b","AMOUNT":"many"}]}', JSON),
+            "rows",
+            "a value is not what $metadata says",
+            id="wrong type",
+        ),
+        pytest.param(
             "Subscriptions",
             error_response(403, "no"),
             "subscriptions",
             "the OAuth client may not export data",
+            id="subscriptions",
         ),
     ],
 )
@@ -60,34 +140,71 @@ def test_first_failure_ends_it_with_its_causes(
 ) -> None:
     tenant = StandIn(sales(sales_row(1)))
 
-    def fault(request: Request) -> Response | None:
-        return response if path in request.target else None
+    def application(request: Request) -> Response:
+        return response if request.target.endswith(path) else tenant(request)
 
-    tenant.fault = fault
     settings: dict[str, Any] = {
-        **serve(tenant),
+        **serve(application),
         "backoff_max_tries": 1,
         "default_replication_method": "LOG_BASED",
     }
     result = run_cli(settings, "--check")
     assert result.returncode == 1
-    assert f"FAILED  {step}: SAC" in result.stdout
-    assert f"1. {first_cause}" in result.stdout
+    *_, failed, header, first = result.stdout.split("\n2. ")[0].splitlines()
+    assert failed.startswith(f"FAILED  {step}: ")
+    assert header == "Most likely causes, in this order:"
+    assert first.startswith(f"1. {first_cause}")
     assert "Traceback" not in result.stderr
 
 
-def test_refused_client_is_told_about_its_secret(serve: Serve, run_cli: RunCli) -> None:
-    settings = serve(StandIn())
-    settings["token_url"] = settings["tenant_url"] + "/not-here"
-    result = run_cli(settings, "--check")
+def test_neo_tenant_is_told(run_cli: RunCli) -> None:
+    credentials = {"client_id": "id", "client_secret": "secret"}
+    result = run_cli(
+        {"tenant_url": "https://acme.eu1.sapanalytics.cloud", **credentials}, "--check"
+    )
     assert result.returncode == 1
-    assert "FAILED  token: " in result.stdout
-    assert "1. the secret has expired or is mistyped" in result.stdout
+    assert "FAILED  settings: " in result.stdout
+    assert "1. the tenant is on SAP's Neo platform" in result.stdout
 
 
-def test_unknown_model_is_named(serve: Serve, run_cli: RunCli) -> None:
+def test_unknown_model_is_named_without_other_causes(serve: Serve, run_cli: RunCli) -> None:
     settings = {**serve(StandIn(sales(sales_row(1)))), "models": ["Salse"]}
     result = run_cli(settings, "--check")
     assert result.returncode == 1
-    assert "FAILED  models: The setting models has 'Salse'" in result.stdout
+    assert "FAILED  providers: The setting models has 'Salse'" in result.stdout
     assert "did you mean Sales" in result.stdout
+    assert "causes" not in result.stdout
+
+
+def test_it_asks_for_what_a_sync_asks_for(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+    audit = edmx(
+        FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal", "FTE": "Edm.Decimal"},
+        AuditData={"Audit_Time": "Edm.DateTimeOffset*"},
+    )
+    time = '{"Audit_Time":"2026-11-02T05:12:44.123Z"}'
+    sets: dict[str, Sequence[str]] = {"FactData": ['{"Version":"a"}'], "AuditData": [time]}
+    tenant = StandIn(sales(sales_row(1)), Model("C4A", "A", audit, sets))
+    settings = {
+        **serve(tenant),
+        "filters": {"*_fact_data": "Version eq 'a'"},
+        "page_size": 7,
+        "start_date": "2026-01-01T00:00:00Z",
+    }
+    catalog = discover(settings)
+    fte = next(item for item in catalog["a_fact_data"]["metadata"] if "FTE" in item["breadcrumb"])
+    fte["metadata"]["selected"] = False
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(select(catalog, "a_fact_data", "a_audit_data")))
+    arguments = ("--catalog", str(path))
+    asked = []
+    for argument in (("--check",), ()):
+        tenant.requests.clear()
+        assert run_cli(settings, *arguments, *argument).returncode == 0
+        asked.append({target for target in tenant.targets if "/C4A/" in target})
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == 3
+
+
+def test_a_check_writes_no_message(serve: Serve, run_cli: RunCli) -> None:
+    result = run_cli(serve(StandIn(sales(sales_row(1)))), "--check")
+    assert not [line for line in result.stdout.splitlines() if line.startswith("{")]
