@@ -17,6 +17,7 @@ from singer_sdk.authenticators import OAuthAuthenticator
 
 from tap_sac.errors import (
     NEO_TENANT,
+    PROXY,
     SERVER_FAULT,
     WRONG_SECRET,
     WRONG_TOKEN_URL,
@@ -189,9 +190,10 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            what = "a web page" if looks_like_web_page(response) else "no JSON object"
+            is_web_page = looks_like_web_page(response)
+            what = "a web page" if is_web_page else "no JSON object"
             msg = f"{answered} with {what}, so it is no token endpoint"
-            raise SACError(msg, WRONG_TOKEN_URL)
+            raise SACError(msg, WRONG_TOKEN_URL, *([PROXY] if is_web_page else []))
         if status != HTTPStatus.OK:
             parts = [str(body[key]) for key in ("error", "error_description") if body.get(key)]
             reason = one_line(self._mask(": ".join(parts)))

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 from singer_sdk.singerlib.catalog import REPLICATION_LOG_BASED
 
 from tap_sac.errors import (
-    AUDIT_OFF,
     LIVE_MODEL,
     NEO_TENANT,
-    NO_CONNECTION,
     NO_DATA_EXPORT,
     NOT_SHARED,
     OTHER_REGION,
-    SERVER_FAULT,
-    UNTRUSTED_CERTIFICATE,
     WRONG_HOST,
     WRONG_SECRET,
     WRONG_TOKEN_URL,
@@ -30,30 +26,16 @@ if TYPE_CHECKING:
     from tap_sac.client import Provider, SACClient
     from tap_sac.streams import EntitySetStream
 
-# What is likely at each step, in order: a step that was taken rules out what would have ended it.
+# What a refusal may mean at each step, the likeliest first: a step that was taken rules out most
+# of what would have ended it. What an error tells of itself, such as a timeout, is not here.
 _LIKELY: dict[str, tuple[Cause, ...]] = {
     "settings": (),
-    "token": (
-        WRONG_SECRET,
-        WRONG_TOKEN_URL,
-        NEO_TENANT,
-        UNTRUSTED_CERTIFICATE,
-        NO_CONNECTION,
-        SERVER_FAULT,
-    ),
-    "namespaces": (
-        NO_DATA_EXPORT,
-        WRONG_HOST,
-        OTHER_REGION,
-        NEO_TENANT,
-        UNTRUSTED_CERTIFICATE,
-        NO_CONNECTION,
-        SERVER_FAULT,
-    ),
-    "providers": (NO_DATA_EXPORT, SERVER_FAULT, NO_CONNECTION),
-    "$metadata": (NOT_SHARED, LIVE_MODEL, NO_DATA_EXPORT, SERVER_FAULT, WRONG_HOST),
-    "rows": (NOT_SHARED, AUDIT_OFF, NO_DATA_EXPORT, SERVER_FAULT, WRONG_HOST),
-    "subscriptions": (NO_DATA_EXPORT, NOT_SHARED, SERVER_FAULT, WRONG_HOST),
+    "token": (WRONG_SECRET, WRONG_TOKEN_URL, NEO_TENANT),
+    "namespaces": (NO_DATA_EXPORT, WRONG_HOST, OTHER_REGION, NEO_TENANT),
+    "providers": (NO_DATA_EXPORT, WRONG_HOST),
+    "$metadata": (NOT_SHARED, LIVE_MODEL, NO_DATA_EXPORT, WRONG_HOST),
+    "rows": (NOT_SHARED, NO_DATA_EXPORT, WRONG_HOST),
+    "subscriptions": (NO_DATA_EXPORT, NOT_SHARED, WRONG_HOST),
 }
 
 
@@ -70,9 +52,10 @@ class CheckError(SACError):
         """Find the causes of an error, in the light of the steps before it."""
         super().__init__(str(error))
         self.step = step
-        likely = _LIKELY[step]
-        told = sorted(error.causes, key=lambda it: likely.index(it) if it in likely else -1)
-        self.causes = tuple(dict.fromkeys((*told, *likely))) if told else ()
+        told, likely = error.causes, _LIKELY[step]
+        if told and set(told) <= set(likely):
+            told = tuple(sorted(likely, key=lambda cause: cause not in told))
+        self.causes = told
 
 
 class Check:

@@ -14,6 +14,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from urllib3.exceptions import NameResolutionError, ProxyError
+
 if TYPE_CHECKING:
     import requests
 
@@ -54,8 +56,16 @@ OTHER_REGION = Cause(
     "the token is one of another tenant or region",
     "check that the settings tenant_url and token_url belong to the same tenant and region",
 )
+UNKNOWN_HOST = Cause(
+    "the address is mistyped, or the network is down",
+    "check the settings tenant_url and token_url, and the network",
+)
+PROXY = Cause(
+    "a proxy is in the way",
+    "check the environment variables HTTPS_PROXY and NO_PROXY, or ask who runs the network",
+)
 NO_CONNECTION = Cause(
-    "an address is wrong, or the network or a proxy is in the way",
+    "the network, a firewall or SAC itself cut the connection",
     "check the settings tenant_url and token_url, the network and the proxy",
 )
 SLOW_ANSWER = Cause(
@@ -235,11 +245,17 @@ def connection_error(error: Exception, url: str) -> SACError:
         A `SACError` for a certificate that is not trusted, else a `TransientError`.
     """
     reason = getattr(error.args[0] if error.args else None, "reason", None) or error
+    cause = PROXY if isinstance(reason, ProxyError) else NO_CONNECTION
+    reason = getattr(reason, "original_error", reason)
     parts = urlsplit(url)
     what = f"No answer from {parts.scheme}://{parts.netloc} ({one_line(str(reason))})"
     if "CERTIFICATE_VERIFY_FAILED" in what:
         return SACError(what, UNTRUSTED_CERTIFICATE)
-    return TransientError(what, SLOW_ANSWER if "Read timed out" in what else NO_CONNECTION)
+    if "Read timed out" in what:
+        cause = SLOW_ANSWER
+    if isinstance(reason, NameResolutionError):
+        cause = UNKNOWN_HOST
+    return TransientError(what, cause)
 
 
 def web_page_error(response: requests.Response) -> SACError:
@@ -247,6 +263,7 @@ def web_page_error(response: requests.Response) -> SACError:
     return SACError(
         f"A web page came instead of data as the answer to {_request_line(response)}",
         WRONG_HOST,
+        PROXY,
     )
 
 

@@ -107,7 +107,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         A signal makes `os.write` return early, with the number of bytes that went out.
 
         Raises:
-            SACError: If nobody reads any more.
+            SACError: If nobody reads any more, or there is no room.
         """
         while data:
             try:
@@ -116,6 +116,12 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
                 msg = (
                     "The target has ended before the tap, so the run is not complete: see the log "
                     "of the target."
+                )
+                raise SACError(msg) from None
+            except OSError as error:
+                msg = (
+                    f"The output cannot be written ({error.strerror}): make room where it goes, "
+                    "and run the tap again."
                 )
                 raise SACError(msg) from None
             if self._signal is not None:

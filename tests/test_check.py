@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tap_sac.demo.service import Response
+from tap_sac.tap import TapSAC
 from tests.conftest import discover, select
 from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 
     from tap_sac.demo.service import Request
     from tests.conftest import RunCli, Serve
+
+
+ACME = {
+    "tenant_url": "https://acme.eu10.hcs.cloud.sap",
+    "client_id": "id",
+    "client_secret": "secret",
+}
 
 
 def test_each_step_tells_what_it_found(run_cli: RunCli) -> None:
@@ -158,13 +167,34 @@ def test_first_failure_ends_it_with_its_causes(
 
 
 def test_neo_tenant_is_told(run_cli: RunCli) -> None:
-    credentials = {"client_id": "id", "client_secret": "secret"}
-    result = run_cli(
-        {"tenant_url": "https://acme.eu1.sapanalytics.cloud", **credentials}, "--check"
-    )
+    result = run_cli({**ACME, "tenant_url": "https://acme.eu1.sapanalytics.cloud"}, "--check")
     assert result.returncode == 1
     assert "FAILED  settings: " in result.stdout
     assert "1. the tenant is on SAP's Neo platform" in result.stdout
+
+
+def test_host_that_nobody_knows_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert TapSAC(config={**ACME, "backoff_max_tries": 1}, setup_mapper=False).run_check() == 1
+    output = capsys.readouterr().out
+    assert "FAILED  token: No answer from https://acme.authentication.eu10.hana" in output
+    assert "1. the address is mistyped" in output
+    assert "2. " not in output
+
+
+def test_proxy_that_does_not_answer_is_told(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pa55word@127.0.0.1:9")
+    result = run_cli({**ACME, "backoff_max_tries": 1}, "--check")
+    assert result.returncode == 1
+    assert "1. a proxy is in the way" in result.stdout
+    assert "pa55word" not in result.stdout + result.stderr
 
 
 def test_unknown_model_is_named_without_other_causes(serve: Serve, run_cli: RunCli) -> None:

@@ -8,20 +8,26 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
+import socket
+import socketserver
+import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+from typing_extensions import override
 
-from tap_sac.demo.service import Request, Response
+from tap_sac.demo.service import TOKEN_PATH, Request, Response
 from tests.conftest import Messages, read_messages
 from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.conftest import RunCli, Serve
 
@@ -72,6 +78,53 @@ def test_fault_that_passes_costs_no_row(serve: Serve, run_cli: RunCli, fault: Re
     tenant = StandIn(sales(*ROWS))
     tenant.fault = second_page(times(1, fault))
     result = run_cli({**serve(tenant), "max_parallel_requests": 1})
+    assert result.returncode == 0, result.stderr
+    records = assert_whole_lines(result.stdout).records("sales_fact_data")
+    assert [record["Date"] for record in records] == [f"{number:06}" for number in range(6)]
+    assert "Trying again" in result.stderr
+
+
+class ResettingRelay(socketserver.ThreadingTCPServer):
+    """Passes requests on to a tenant, and resets the connection in the middle of one answer."""
+
+    daemon_threads = True
+
+    def __init__(self, tenant_url: str, reset: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), RelayHandler)
+        parts = urlsplit(tenant_url)
+        self.tenant = (str(parts.hostname), int(parts.port or 0))
+        self.resets = [reset]
+
+
+class RelayHandler(socketserver.StreamRequestHandler):
+    server: ResettingRelay
+
+    @override
+    def handle(self) -> None:
+        head = b"".join(iter(self.rfile.readline, b"\r\n"))
+        length = re.search(rb"Content-Length: (\d+)", head)
+        body = self.rfile.read(int(length[1])) if length else b""
+        with socket.create_connection(self.server.tenant) as tenant:
+            tenant.sendall(head.replace(b"keep-alive", b"close") + b"\r\n" + body)
+            answer = tenant.makefile("rb").read()
+        if not any(reset in head for reset in self.server.resets):
+            self.request.sendall(answer)
+            return
+        self.server.resets.clear()
+        self.request.sendall(answer[:-20])
+        # With nothing to linger for, closing sends RST instead of FIN.
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.request.close()
+
+
+@pytest.mark.parametrize("reset", [b"$skiptoken=2", b"$metadata", b"/oauth/token"])
+def test_connection_that_is_reset_costs_no_row(serve: Serve, run_cli: RunCli, reset: bytes) -> None:
+    settings = serve(StandIn(sales(*ROWS), link_form="root-relative"))
+    with ResettingRelay(settings["tenant_url"], reset) as relay:
+        threading.Thread(target=relay.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{relay.server_address[1]}"
+        result = run_cli({**settings, "tenant_url": url, "token_url": f"{url}{TOKEN_PATH}"})
+        relay.shutdown()
     assert result.returncode == 0, result.stderr
     records = assert_whole_lines(result.stdout).records("sales_fact_data")
     assert [record["Date"] for record in records] == [f"{number:06}" for number in range(6)]
@@ -240,6 +293,18 @@ def test_target_that_dies_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
         _, log = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"The target has ended" in log
+    assert b"Traceback" not in log
+
+
+def test_full_disk_behind_the_output_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
+    config = serve(StandIn(sales(*ROWS)))
+    with (
+        Path("/dev/full").open("wb") as full,
+        tap_process(tmp_path, config, stdout=full, stderr=subprocess.PIPE) as process,
+    ):
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"No space left on device" in log
     assert b"Traceback" not in log
 
 
