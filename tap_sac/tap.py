@@ -14,7 +14,9 @@ import requests
 import singer_sdk.typing as th
 from requests.adapters import HTTPAdapter
 from singer_sdk import Tap
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
+from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigInput
 from singer_sdk.singerlib import Catalog
 from singer_sdk.singerlib.json import serialize_json
@@ -374,6 +376,25 @@ class TapSAC(Tap):
             context_settings=command.context_settings,
             logger=cls.logger,
         )
+
+    @classproperty
+    @override
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805
+        """Read the settings from the environment, one by one, to name the one that is wrong."""
+        cls.append_builtin_config(cls.config_jsonschema)
+        config: dict[str, Any] = {}
+        for name, schema in cls.config_jsonschema["properties"].items():
+            try:
+                config |= parse_environment_config(
+                    {"properties": {name: schema}}, cls._env_var_prefix
+                )
+            except ValueError:  # noqa: PERF203  (its message may show the value)
+                msg = (
+                    f"The environment variable {cls._env_var_prefix}{name.upper()} cannot be "
+                    "read: write a number in digits, and a list or an object as JSON."
+                )
+                raise SACError(msg) from None
+        return config
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

@@ -54,6 +54,25 @@ def test_wrong_settings(
     assert_one_sentence(run_cli({**sample, **changes}), told, changes)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TAP_SAC_PAGE_SIZE", "many"),
+        ("TAP_SAC_FILTERS", "Version eq 'public.Actual'"),
+        ("TAP_SAC_STREAM_MAPS", "{"),
+    ],
+)
+@pytest.mark.parametrize("option", ["", "--discover", "--check"])
+def test_wrong_environment_variables(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, option: str
+) -> None:
+    monkeypatch.setenv("TAP_SAC_DEMO", "true")
+    monkeypatch.setenv(variable, value)
+    command = [sys.executable, "-m", "tap_sac", "--config=ENV", *option.split()]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert_one_sentence(result, f"The environment variable {variable} cannot be read", {})
+
+
 @pytest.mark.parametrize("option", ["--discover", "--test"])
 @pytest.mark.parametrize(("changes", "told"), WRONG_SETTINGS[:3])
 def test_wrong_settings_with_other_commands(
