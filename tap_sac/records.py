@@ -216,8 +216,8 @@ class RecordMaker:
             return ENCODER.encode_lines(rows)
         unusual = read_rows(items, source)
         lines = ENCODER.encode_lines(list(self.records(unusual)))
-        if self._row_reader and any(row.keys() - self._converts.keys() for row in unusual):
-            self._row_reader.tolerate_more_columns()
+        if self._row_reader:
+            self._row_reader.pass_over({name for row in unusual for name in row})
         return lines
 
     def key_record(self, key: Mapping[str, str]) -> Record:
@@ -300,7 +300,8 @@ class _RowReader:
         self._fields = fields
         self._names = names
         self._numbers = numbers
-        self._decoder = self._make_decoder(forbid_unknown_fields=True)
+        self._passed_over: list[str] = []
+        self._decoder = self._make_decoder()
 
     @classmethod
     def for_columns(
@@ -341,20 +342,31 @@ class _RowReader:
             rows: list[Any] = self._decoder.decode(b"[" + b",".join(items) + b"]")
         except (msgspec.DecodeError, RecursionError):
             return None
+        for field in self._passed_over:
+            for row in rows:
+                setattr(row, field, msgspec.UNSET)
         return rows if all(number.conform(rows) for number in self._numbers) else None
 
-    def tolerate_more_columns(self) -> None:
-        """Pass over columns that are not asked for, which has been reported by now."""
-        self._decoder = self._make_decoder(forbid_unknown_fields=False)
+    def pass_over(self, columns: set[str]) -> None:
+        """Leave columns out that are not asked for; others, not seen yet, shall be noticed."""
+        new = sorted(columns - set(self._names.values()))
+        if not new or any(map(_NOT_IN_STRUCTS.search, new)):
+            return
+        for name in new:
+            field = f"column_{len(self._fields)}"
+            self._names[field] = name
+            self._fields.append((field, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET))
+            self._passed_over.append(field)
+        self._decoder = self._make_decoder()
 
-    def _make_decoder(self, *, forbid_unknown_fields: bool) -> msgspec.json.Decoder[Any]:
+    def _make_decoder(self) -> msgspec.json.Decoder[Any]:
         row = msgspec.defstruct(
             "Row",
             self._fields,
             rename=self._names,
             kw_only=True,
             gc=False,
-            forbid_unknown_fields=forbid_unknown_fields,
+            forbid_unknown_fields=True,
         )
         return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 

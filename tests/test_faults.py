@@ -212,27 +212,35 @@ def test_server_that_hangs_is_given_up(serve: Serve, run_cli: RunCli) -> None:
 
 
 def test_column_that_appears_and_disappears_between_pages(serve: Serve, run_cli: RunCli) -> None:
+    def rows(number: int, *members: str) -> str:
+        return f'{{"Version":"public.Actual","Date":"{number:06}"{"".join(members)}}}'
+
+    path = "/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken="
+    pages = {
+        "2": (rows(2, ',"AMOUNT":1.0', ',"NEW":"x"'), rows(3), "4"),
+        "4": (rows(4, ',"NEW":1e400'), rows(5, ',"NEWER":{}', ',"@odata.id":"y"'), "6"),
+        "6": (rows(6, ',"AMOUNT":2.0'), rows(7), ""),
+    }
+
+    def fault(request: Request) -> Response | None:
+        if "$skiptoken=" not in request.target:
+            return None
+        first, second, following = pages[request.target.rpartition("=")[2]]
+        link = f',"@odata.nextLink":"{path}{following}"' if following else ""
+        return page(f'{{"value":[{first},{second}]{link}}}')
+
     tenant = StandIn(sales(*ROWS))
-    rows = (
-        '{"Version":"public.Actual","Date":"000002","AMOUNT":1.0,"NEW":"x"},'
-        '{"Version":"public.Actual","Date":"000003"}'
-    )
-    following = tenant.page(
-        Request(
-            "GET", "", "/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken=2", {}, b""
-        ),
-        ROWS,
-    )
-    next_link = json.loads(following.body)["@odata.nextLink"]
-    settings = serve(tenant)
-    answer = f'{{"value":[{rows}],"@odata.nextLink":"{settings["tenant_url"]}{next_link}"}}'
-    tenant.fault = second_page(lambda _: page(answer))
-    result = run_cli(settings)
+    tenant.fault = fault
+    result = run_cli(serve(tenant))
     assert result.returncode == 0, result.stderr
     records = read_messages(result.stdout).records("sales_fact_data")
-    assert [record["AMOUNT"] for record in records[2:4]] == ["1.0", None]
-    assert len(records) == 6
-    assert result.stderr.count("columns of FactData that $metadata does not have: NEW") == 1
+    assert [record["Date"] for record in records] == [f"{number:06}" for number in range(8)]
+    amounts = ["1.0000000", "1.0000000", "1.0", None, None, None, "2.0", None]
+    assert [record["AMOUNT"] for record in records] == amounts
+    assert all(record.keys() == {"Version", "Date", "AMOUNT"} for record in records)
+    for name in ("NEW", "NEWER"):
+        text = f"columns of FactData that $metadata does not have: {name}\n"
+        assert result.stderr.count(text) == 1
 
 
 DOCUMENT = edmx(FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal"})
