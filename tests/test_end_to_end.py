@@ -69,7 +69,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def meltano(project: Path, *arguments: str, **environment: str) -> str:
-    """Run Meltano as the README does."""
+    """Run Meltano as the README does; returns what it prints."""
     result = subprocess.run(  # noqa: S603
         [find_uv_bin(), "tool", "run", "meltano", *arguments],
         cwd=project,
@@ -80,12 +80,17 @@ def meltano(project: Path, *arguments: str, **environment: str) -> str:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    return result.stderr
+    return result.stdout + result.stderr
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def test_check(project: Path) -> None:
+    output = meltano(project, "invoke", "tap-sac", "--check")
+    assert "ok      rows: the first page of financial_planning_fact_data has 1000" in output
 
 
 @pytest.mark.parametrize("use_singer_decimal", ["false", "true"])
