@@ -17,6 +17,8 @@ from tap_sac.demo.service import TOKEN_PATH
 
 _FAULT_EVERY = 50
 _MODEL = "SOAK"
+_LEAST_FAULTS = FACTS[_MODEL].rows // FACTS[_MODEL].page_size // _FAULT_EVERY
+_MOST_MEGABYTES = 150
 _DIGITS = re.compile(rb'"AMOUNT":(\d+)\.(\d{7}),"QUANTITY":(\d+)\.(\d{7})')
 
 
@@ -31,7 +33,10 @@ def totals(text: bytes) -> tuple[int, int, int]:
 
 
 def main() -> None:
-    """Read all rows, and compare counts and sums with what the tenant has."""
+    """Read all rows, and compare counts and sums with what the tenant has.
+
+    Exits with a sentence if they differ, or if memory grew with the rows.
+    """
     rows = FACTS[_MODEL].rows
     repeats = rows // (PARTS * ROWS_IN_PART)
     expected = [repeats * sum(column) for column in zip(*map(totals, render()), strict=True)]
@@ -71,9 +76,12 @@ def main() -> None:
         retries = log_path.read_text().count("Trying again")
     amount, quantity = (Decimal(total).scaleb(-7) for total in found[1:])
     print(f"{found[0]:,} rows, AMOUNT {amount:,}, QUANTITY {quantity:,}")
-    print(f"{retries} faults, {seconds:.0f} s, {usage.ru_maxrss / 1024:.0f} MB at the most")
+    megabytes = usage.ru_maxrss / 1024
+    print(f"{retries} faults, {seconds:.0f} s, {megabytes:.0f} MB at the most")
     if process.returncode or rest or found != expected:
         sys.exit(f"Expected {expected}, found {found}, exit code {process.returncode}.")
+    if retries < _LEAST_FAULTS or megabytes > _MOST_MEGABYTES:
+        sys.exit(f"Expected {_LEAST_FAULTS} faults, and {_MOST_MEGABYTES} MB at the most.")
 
 
 main()
