@@ -8,6 +8,7 @@ namespaces and prefixes of elements, a missing entity container, labels as child
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
@@ -20,6 +21,11 @@ from tap_sac.errors import SACError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from xml.etree.ElementTree import Element
+
+
+_FACET = re.compile(r"[0-9]{1,9}")
+# Types inside types may describe a column for each path through them, of which there is no end.
+_MOST_COLUMNS = 100_000
 
 
 class CSDLError(SACError):
@@ -81,10 +87,14 @@ def read_csdl(document: bytes) -> list[EntitySet]:
     """
     try:
         root = fromstring(document, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         msg = f"$metadata is not a readable XML document ({error})"
         raise CSDLError(msg) from None
-    return _Document(root).entity_sets()
+    try:
+        return _Document(root).entity_sets()
+    except RecursionError:
+        msg = "$metadata nests its types too deeply"
+        raise CSDLError(msg) from None
 
 
 class _Document:
@@ -96,6 +106,7 @@ class _Document:
         self._labels: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
         self._sets: list[Element] = []
+        self._columns_left = _MOST_COLUMNS
         schemas = [element for element in root.iter() if _local(element.tag) == "Schema"]
         if not schemas:
             msg = "$metadata has no Schema element, so it is not an OData document"
@@ -120,7 +131,10 @@ class _Document:
             if type_name not in self._entity_types:
                 msg = f"$metadata gives the entity set {name!r} the type {type_name!r}, unknown"
                 raise CSDLError(msg)
-            sets[name] = self._entity_set(name, type_name)
+            entity_set = self._entity_set(name, type_name)
+            if sets.setdefault(name, entity_set) != entity_set:
+                msg = f"$metadata declares the entity set {name!r} twice, with other columns"
+                raise CSDLError(msg)
         return list(sets.values())
 
     def _declare(self, schema: Element) -> None:
@@ -185,6 +199,10 @@ class _Document:
         self, type_element: Element, owner: str, outer: tuple[str, ...]
     ) -> Iterator[Property]:
         for element in _children(type_element, "Property"):
+            self._columns_left -= 1
+            if self._columns_left < 0:
+                msg = f"$metadata describes more than {_MOST_COLUMNS} columns"
+                raise CSDLError(msg)
             name = element.get("Name", "")
             type_name = element.get("Type", "Edm.String")
             is_collection = type_name.startswith("Collection(") and type_name.endswith(")")
@@ -250,7 +268,7 @@ def _children(element: Element, name: str) -> Iterator[Element]:
 def _facet(element: Element, name: str) -> int | None:
     """Read a number; ``Scale`` may also be the word ``variable`` or ``floating``."""
     value = element.get(name, "")
-    return int(value) if value.isascii() and value.isdecimal() else None
+    return int(value) if _FACET.fullmatch(value) else None
 
 
 def _label(element: Element) -> str | None:

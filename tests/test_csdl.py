@@ -190,3 +190,40 @@ FILE = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
 def test_document_that_cannot_be_trusted_is_refused_by_name(text: bytes, told: str) -> None:
     with pytest.raises(CSDLError, match=told):
         read_csdl(text)
+
+
+def chain(length: int, *names: str) -> bytes:
+    """Write complex types, each with properties of the next one."""
+    types = "".join(
+        f'<ComplexType Name="C{number}">'
+        + "".join(f'<Property Name="{name}" Type="sac.C{number + 1}"/>' for name in names)
+        + "</ComplexType>"
+        for number in range(length)
+    )
+    return document(f'<EntityType Name="T"><Property Name="A" Type="sac.C0"/></EntityType>{types}')
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (chain(5_000, "A"), "nests its types too deeply"),
+        (chain(60, "A", "B"), "more than 100000 columns"),
+        (
+            document(
+                '<EntityType Name="T"><Property Name="A"/></EntityType><EntityType Name="U"/>'
+                '<EntityContainer><EntitySet Name="S" EntityType="sac.T"/>'
+                '<EntitySet Name="S" EntityType="sac.U"/></EntityContainer>'
+            ),
+            "declares the entity set 'S' twice",
+        ),
+    ],
+    ids=["deep", "wide", "twice"],
+)
+def test_document_without_end_is_refused_by_name(text: bytes, told: str) -> None:
+    with pytest.raises(CSDLError, match=told):
+        read_csdl(text)
+
+
+def test_facets_without_end_are_none() -> None:
+    (column,) = columns(f'<Property Name="A" Type="Edm.Decimal" Precision="{"9" * 5000}"/>')
+    assert column.precision is None
