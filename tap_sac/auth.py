@@ -23,11 +23,13 @@ from tap_sac.errors import (
     WRONG_TOKEN_URL,
     SACError,
     TransientError,
-    connection_error,
+    decimal_digits,
+    is_transient,
     looks_like_web_page,
     one_line,
     retry_after,
 )
+from tap_sac.transport import exchange
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -158,36 +160,34 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
             SACError: If it refuses the client, or is no token endpoint.
         """
         requested_at = datetime.now(timezone.utc)
-        try:
-            response = self._session.post(
-                self.auth_endpoint,
-                data=self.oauth_request_body,
-                headers={"Accept": "application/json"},
-                auth=_no_auth if self._in_body else self._basic,
-                timeout=self._timeout,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            raise connection_error(error, self.auth_endpoint) from None
+        request = requests.Request(
+            "POST",
+            self.auth_endpoint,
+            data=self.oauth_request_body,
+            headers={"Accept": "application/json"},
+            auth=_no_auth if self._in_body else self._basic,
+        )
+        response = exchange(
+            self._session, self._session.prepare_request(request), timeout=self._timeout
+        )
         self.access_token, self.expires_in = self._read_token(response)
         self.last_refreshed = requested_at
 
-    def _mask(self, text: str) -> str:
-        """Hide the secret, in every form in which it was sent."""
+    def _without_secrets(self, text: str) -> str:
+        """Hide the secret in a server's text, in every form in which it was sent."""
         basic = b64encode(f"{self.client_id}:{self._secret}".encode()).decode()
-        for form in (basic, quote_plus(self._secret), quote(self._secret), self._secret):
-            text = text.replace(form, "***")
-        return text
+        secret = self._secret
+        return one_line(text, basic, quote_plus(secret), quote(secret), secret)
 
     def _read_token(self, response: requests.Response) -> tuple[str, int | None]:
         status = response.status_code
         answered = f"The token endpoint {self.auth_endpoint} answered {status}"
-        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            msg = f"{answered} {response.reason or ''}".rstrip()
+        if is_transient(status):
+            msg = f"{answered} {self._without_secrets(response.reason or '')}".rstrip()
             raise TransientError(msg, SERVER_FAULT, retry_after=retry_after(response))
         try:
             body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             is_web_page = looks_like_web_page(response)
@@ -196,14 +196,14 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
             raise SACError(msg, WRONG_TOKEN_URL, *([PROXY] if is_web_page else []))
         if status != HTTPStatus.OK:
             parts = [str(body[key]) for key in ("error", "error_description") if body.get(key)]
-            reason = one_line(self._mask(": ".join(parts)))
+            reason = self._without_secrets(": ".join(parts))
             msg = f"{answered} ({reason}) and gave no token"
             raise SACError(msg, WRONG_SECRET, WRONG_TOKEN_URL)
-        token, seconds = body.get("access_token"), str(body.get("expires_in"))
+        token = body.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
             msg = f"{answered} without a usable access_token"
             raise SACError(msg, WRONG_TOKEN_URL)
-        return token, int(seconds) if seconds.isdecimal() else None
+        return token, decimal_digits(body.get("expires_in"))
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import gzip
 import io
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any
+
+from singer_sdk.helpers._batch import BatchConfig
 
 from tap_sac.errors import SACError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import ModuleType
 
     from pyarrow import DataType
-    from singer_sdk.helpers._batch import BatchConfig
+    from singer_sdk.helpers._batch import StorageTarget
 
     from tap_sac.csdl import Property
 
@@ -32,6 +34,23 @@ FORMATS = {"jsonl", "parquet"}
 _GZIP_LEVEL = 1
 _MOST_DIGITS = 38
 _DIGITS_AFTER_POINT = 10
+
+
+def batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what is wrong with the setting ``batch_config``, which the SDK takes for granted."""
+    try:
+        raw = config.get("batch_config")
+        is_right = not raw or (
+            BatchConfig.from_dict(raw).batch_size >= 1 and bool(raw["encoding"] and raw["storage"])
+        )
+    except (TypeError, KeyError):
+        is_right = False
+    if not is_right:
+        yield (
+            "The setting batch_config needs an encoding (format, compression), a storage (root, "
+            "prefix) and, if any, a batch_size of at least 1: correct it in the configuration of "
+            "tap-sac."
+        )
 
 
 @contextmanager
@@ -59,14 +78,28 @@ def batch_file(
         open_lines = _gzip_lines if is_gzip else _plain_lines
         file_name = f"{storage.prefix or ''}{name}.json" + (".gz" if is_gzip else "")
     try:
-        with storage.open(file_name, "wb") as file, open_lines(file) as write:
-            yield storage.get_url(file_name), write
+        with ExitStack() as stack:
+            file = _opened(stack, storage, file_name)
+            yield storage.get_url(file_name), stack.enter_context(open_lines(file))
     except OSError as error:
         msg = (
             f"The batch file {file_name} cannot be written ({error}): check the storage of the "
             "setting batch_config."
         )
         raise SACError(msg) from None
+
+
+def _opened(stack: ExitStack, storage: StorageTarget, file_name: str) -> IO[bytes]:
+    """Open a file.
+
+    Raises:
+        OSError: If that is not possible, also for want of a package for such a storage.
+    """
+    try:
+        file: IO[bytes] = stack.enter_context(storage.open(file_name, "wb"))
+    except (ValueError, ImportError) as error:
+        raise OSError(str(error)) from None
+    return file
 
 
 @contextmanager

@@ -6,11 +6,14 @@ Service"; paging is that of OData JSON Format 4.0, 4.5.5.
 
 from __future__ import annotations
 
+import codecs
 import ipaddress
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -18,7 +21,6 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 import backoff
 import msgspec
 import requests
-import urllib3
 
 from tap_sac.decimals import read_json
 from tap_sac.errors import (
@@ -29,13 +31,16 @@ from tap_sac.errors import (
     ResponseError,
     SACError,
     TransientError,
-    connection_error,
+    decimal_digits,
     error_reason,
     looks_like_web_page,
+    one_line,
+    origin_of,
     response_error,
     web_page_error,
 )
 from tap_sac.pages import Page, not_a_page_error
+from tap_sac.transport import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -51,6 +56,9 @@ logger = logging.getLogger(__name__)
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_BACKOFF_SECONDS = 60
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)
+_CONTEXT_NAME = re.compile(r"#(?:Collection\()?(?:[\w.]+\.)?(\w+)")
+_HEADER_VALUE = re.compile(r"[!-~]+")
 _MODELS_NAMESPACE = "sac"
 _SAFE_IN_QUERY = "(),':*@$/"
 
@@ -87,31 +95,39 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def tenant_origin(tenant_url: str, setting: str = "tenant_url") -> str:
-    """Reduce what a user pastes to scheme, host and port.
-
-    A path or trailing slash is dropped, a missing scheme is https.
+def checked_url(text: str, setting: str) -> str:
+    """Complete an address that a user pastes: a missing scheme is https.
 
     Args:
-        tenant_url: Such as ``https://acme.eu10.hcs.cloud.sap/``.
+        text: Such as ``acme.eu10.hcs.cloud.sap/``.
         setting: Where it comes from, for the error.
 
     Raises:
         SACError: If there is no host, or credentials would travel in clear text.
     """
-    url = tenant_url.strip()
+    url = text.strip()
     url = url if "://" in url else f"https://{url}"
     scheme, host, _ = _server(url)
-    if not host or scheme not in _DEFAULT_PORTS:
+    if not _HOST.fullmatch(host or "") or scheme not in _DEFAULT_PORTS:
         msg = f"The setting {setting} is no address: write it like https://acme.eu10.hcs.cloud.sap."
         raise SACError(msg)
-    if scheme == "http" and not _is_loopback(host):
+    if scheme == "http" and not _is_loopback(host or ""):
         msg = (
             f"The setting {setting} would send credentials in clear text: write it with https "
             "instead of http."
         )
         raise SACError(msg)
-    return f"{scheme}://{urlsplit(url).netloc}"
+    return url
+
+
+def tenant_origin(tenant_url: str) -> str:
+    """Reduce what a user pastes to scheme, host and port; a path or trailing slash is dropped.
+
+    Raises:
+        SACError: As of `checked_url`.
+    """
+    parts = urlsplit(checked_url(tenant_url, "tenant_url"))
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 class SACClient:
@@ -144,6 +160,8 @@ class SACClient:
         self._authenticator = authenticator
         self._request_timeout = request_timeout
         self._slots = threading.BoundedSemaphore(max_parallel_requests)
+        self._is_stopped = False
+        self._asked_for: set[str] = set()
         self._retry = backoff.on_exception(
             _waits,
             TransientError,
@@ -157,6 +175,10 @@ class SACClient:
     def origin(self) -> str:
         """Scheme, host and port of the tenant."""
         return self._origin
+
+    def stop(self) -> None:
+        """Send no more requests, whatever is still to be done."""
+        self._is_stopped = True
 
     def authenticate(self) -> None:
         """Get a token now, which a request would do by itself.
@@ -209,7 +231,7 @@ class SACClient:
             except ResponseError as error:
                 if namespace == _MODELS_NAMESPACE or not error.is_not_exported:
                     raise
-                logger.warning("Skipping the namespace %s: %s", namespace, error)
+                logger.warning("Skipping the namespace %s: %s", one_line(namespace), error)
 
     def metadata(self, provider: Provider) -> bytes:
         """Read the CSDL document of a model."""
@@ -259,9 +281,10 @@ class SACClient:
     def _csrf_token(self) -> str:
         headers = {"Accept": "application/json", "x-csrf-token": "fetch"}
         response = self._send("GET", f"{self._origin}/api/v1/csrf", headers)
-        if response.status_code != HTTPStatus.OK or "x-csrf-token" not in response.headers:
+        token = response.headers.get("x-csrf-token", "")
+        if response.status_code != HTTPStatus.OK or not _HEADER_VALUE.fullmatch(token):
             raise response_error(response)
-        return response.headers["x-csrf-token"]
+        return token
 
     def entity_set_url(self, provider: Provider, entity_set: str) -> str:
         """Tell where the rows of an entity set are."""
@@ -273,6 +296,7 @@ class SACClient:
         on_response: ResponseObserver | None = None,
         *,
         track_changes: bool = False,
+        before_retry: Callable[[], None] | None = None,
     ) -> Iterator[Page]:
         """Follow an entity set from its first page to its last.
 
@@ -284,6 +308,7 @@ class SACClient:
             on_response: Told of each answer, also of those that are not a success.
             track_changes: Whether SAC shall remember this read, and give a link to what changes
                 after it (OData Protocol 4.0, 8.2.8.6).
+            before_retry: Called before the first page is asked for again; stops that by raising.
 
         Raises:
             SACError: If SAC refuses, a link leads away from the tenant or in a circle, or an
@@ -292,7 +317,9 @@ class SACClient:
         headers = {"Accept": "application/json"}
         if track_changes:
             headers["Prefer"] = "odata.track-changes"
-        seen = set()
+        name = unquote(urlsplit(url).path.rpartition("/")[2])
+        self._asked_for.add(name)
+        seen: set[str] = set()
         next_url: str | None = url
         while next_url:
             if next_url in seen:
@@ -300,8 +327,14 @@ class SACClient:
                     f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
                 )
                 raise SACError(msg, BROKEN_PROTOCOL)
+            page = self._get(
+                next_url,
+                headers,
+                partial(self._read_page, name=name),
+                on_response,
+                before_retry=None if seen else before_retry,
+            )
             seen.add(next_url)
-            page = self._get(next_url, headers, self._read_page, on_response)
             yield page
             next_url = page.next_url
 
@@ -315,10 +348,17 @@ class SACClient:
         headers: Mapping[str, str],
         read: Callable[[requests.Response], _Result],
         on_response: ResponseObserver | None = None,
+        *,
+        before_retry: Callable[[], None] | None = None,
     ) -> _Result:
         """Request and read, both again if either fails for a reason that may pass."""
+        tries = 0
 
         def attempt() -> _Result:
+            nonlocal tries
+            tries += 1
+            if before_retry and tries > 1:
+                before_retry()
             response = self._send("GET", url, headers, on_response)
             if response.status_code != HTTPStatus.OK:
                 raise response_error(response)
@@ -357,24 +397,18 @@ class SACClient:
         )
         # requests would rewrite some of the escapes in a link that is opaque to us.
         request.url = url
-        settings = self._session.merge_environment_settings(url, {}, None, None, None)
-        settings["stream"] = True
-        try:
-            with self._slots:
-                response = self._session.send(
-                    request, timeout=self._request_timeout, allow_redirects=False, **settings
-                )
-                # At once: requests itself would take the body in many small pieces.
-                response._content = response.raw.read(decode_content=True)  # noqa: SLF001
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise connection_error(error, url) from None
+        if self._is_stopped:
+            msg = "The tap was stopped, and asks SAC for nothing more."
+            raise SACError(msg)
+        with self._slots:
+            response = exchange(self._session, request, timeout=self._request_timeout)
         if on_response:
             on_response(response)
         return response
 
-    def _read_page(self, response: requests.Response) -> Page:
+    def _read_page(self, response: requests.Response, *, name: str) -> Page:
         source = _answer_of(response)
-        body = response.content
+        body = response.content.removeprefix(codecs.BOM_UTF8)
         try:
             if not body.isascii():
                 body.decode()
@@ -386,30 +420,42 @@ class SACClient:
             if looks_like_web_page(response):
                 raise web_page_error(response) from None
             raise _damage(body, error, source) from None
-        if answer.error:
+        if answer.error is not None:
             msg = f"{source} breaks off with {error_reason(response)}"
             raise TransientError(msg, SERVER_FAULT)
         if isinstance(answer.items, msgspec.UnsetType):
             raise not_a_page_error(source)
-        announced = str(answer.entities_in_page)
-        if announced.isdecimal() and len(answer.items) < int(announced):
+        announced = decimal_digits(answer.entities_in_page)
+        if announced is not None and len(answer.items) < announced:
             msg = f"{source} has {len(answer.items)} rows of {announced} announced"
             raise TransientError(msg, DAMAGED_ANSWER)
         next_link = answer.next_link or annotation(members, "nextLink")
         context = answer.context or annotation(members, "context")
-        milliseconds = str(answer.milliseconds)
+        if other := self._other_set(context, name):
+            msg = f"{source} is one of {other}, which was asked for before"
+            raise TransientError(msg, DAMAGED_ANSWER)
         return Page(
             answer.items,
             next_url=self._link(next_link, "nextLink", response),
             delta_url=self._link(annotation(members, "deltaLink"), "deltaLink", response),
             context=context if isinstance(context, str) else None,
-            server_milliseconds=int(milliseconds) if milliseconds.isdecimal() else 0,
+            server_milliseconds=decimal_digits(answer.milliseconds) or 0,
             source=source,
         )
 
+    def _other_set(self, context: object, name: str) -> str | None:
+        """Tell if a page is the answer to an earlier request, on a connection out of step.
+
+        What SAC writes into a context is not known well enough to compare it with the name.
+        """
+        found = _CONTEXT_NAME.search(str(context))
+        other = found[1] if found else ""
+        is_other = other in self._asked_for and other not in name and name not in str(context)
+        return other if is_other else None
+
     def _link(self, link: object, name: str, response: requests.Response) -> str | None:
         """Make a link absolute, but keep the token from another server."""
-        if not link:
+        if link is None or link == "":
             return None
         try:
             url = _absolute(link, response.request.url or "")
@@ -418,8 +464,8 @@ class SACClient:
             raise SACError(msg, BROKEN_PROTOCOL) from None
         if not self.serves(url):
             msg = (
-                f"{_answer_of(response)} continues on another server, "
-                f"{urlsplit(url).scheme}://{urlsplit(url).netloc}, which must not see the token"
+                f"{_answer_of(response)} continues on another server, {origin_of(url)}, which "
+                "must not see the token"
             )
             raise SACError(msg, WRONG_HOST)
         return url
@@ -523,7 +569,7 @@ def _annotations(body: bytes) -> dict[str, Any]:
 def _damage(body: bytes, error: Exception, source: str) -> SACError:
     """Tell why a body cannot be read, in the words of Python's JSON reader where it can."""
     try:
-        read_json(body)
+        read_json(body.decode())
     except (ValueError, RecursionError) as found:
         return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
     # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.

@@ -42,7 +42,7 @@ class ExactDecimal(Decimal):
         return self.text
 
 
-def read_json(text: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
+def read_json(text: bytes | str) -> Any:  # noqa: ANN401  (JSON may be anything)
     """Read JSON whose numbers with a point become `ExactDecimal`.
 
     Raises:

@@ -21,6 +21,7 @@ _KEY_VALUE = re.compile(r"\s*(?P<name>[^\s=',()]+)\s*=\s*(?P<value>'(?:[^']|'')*
 _ONLY_VALUE = re.compile(r"\s*(?P<value>'(?:[^']|'')*'|[^',()=\s]+)\s*")
 _UNENCODED = re.compile(r"[^!-~]|%(?![0-9A-Fa-f]{2})")
 _FIRST = "first-"
+_LAST_VERSION = 2**63 - 1
 _STATE_KEYS = ("delta_link", "version", "question", "is_followed")
 
 
@@ -73,7 +74,8 @@ class Bookmark:
         link, version, question, is_followed = map(state.get, _STATE_KEYS)
         if not (
             isinstance(link, str)
-            and isinstance(version, (int, type(None)))
+            and _is_url(link)
+            and (version is None or (isinstance(version, int) and 0 <= version <= _LAST_VERSION))
             and isinstance(question, dict)
         ):
             return None
@@ -95,6 +97,14 @@ class Bookmark:
         """The subscription that the link stands for; ``first-<id>`` is seen for new ones."""
         values = parse_qs(urlsplit(self.delta_link).query).get("deltaid", [])
         return values[0].removeprefix(_FIRST) if values else None
+
+
+def _is_url(text: str) -> bool:
+    try:
+        urlsplit(text)
+    except ValueError:
+        return False
+    return True
 
 
 def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> bool:

@@ -11,13 +11,11 @@ import json
 import re
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import NameResolutionError, ProxyError
-
-if TYPE_CHECKING:
-    import requests
+import requests
+from urllib3.exceptions import LocationParseError, NameResolutionError, ProxyError
 
 APP_INTEGRATION = "System > Administration > App Integration"
 
@@ -143,9 +141,13 @@ _CAUSES_BY_STATUS: dict[int, tuple[Cause, ...]] = {
     HTTPStatus.TOO_MANY_REQUESTS: (TOO_MANY_REQUESTS,),
 }
 
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED}
 
 _NUMBER = re.compile(r"\[(\d{4})\]")
+_OF_CERTIFICATES = ("CERTIFICATE_VERIFY_FAILED", "X509")
+_COUNT = re.compile(r"[0-9]{1,15}")
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 _CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+\S+", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
 _LONGEST_RETRY_AFTER = 900.0
@@ -216,7 +218,7 @@ def response_error(response: requests.Response) -> SACError:
         response: An answer that is not a success.
 
     Returns:
-        A `TransientError` for 429 and 5xx, a `ResponseError` for everything else.
+        A `TransientError` for what `is_transient`, a `ResponseError` for everything else.
     """
     status = response.status_code
     text, reason = _text_and_reason(response)
@@ -224,13 +226,19 @@ def response_error(response: requests.Response) -> SACError:
     found = _NUMBER.search(text)
     number = int(found[1]) if found else None
     causes = _CAUSES_BY_NUMBER.get(number or 0) or _CAUSES_BY_STATUS.get(status, ())
-    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if is_transient(status):
         return TransientError(what, *(causes or (SERVER_FAULT,)), retry_after=retry_after(response))
     if response.is_redirect:
-        what += f", and it leads to {_origin(response.headers['location'])}"
+        location = origin_of(response.headers["location"])
+        what += f", and it leads to {one_line(location, _token_of(response))}"
     return ResponseError(
         what, *(causes or (WRONG_HOST,)), status=status, number=number, reason=reason
     )
+
+
+def is_transient(status: int) -> bool:
+    """Tell whether an answer with this status may be another one when the request is repeated."""
+    return status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def error_reason(response: requests.Response) -> str:
@@ -241,15 +249,24 @@ def error_reason(response: requests.Response) -> str:
 def connection_error(error: Exception, url: str) -> SACError:
     """Tell that no whole answer came, with the reason deep inside.
 
+    Args:
+        error: What `requests` or urllib3 raised.
+        url: What was asked for.
+
     Returns:
-        A `SACError` for a certificate that is not trusted, else a `TransientError`.
+        A `SACError` for what stays as it is, such as a certificate that is not trusted, else a
+        `TransientError`.
     """
+    if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
+        # Its text may hold the password. The addresses of the settings have been checked.
+        return SACError("The address of a proxy is none", PROXY)
+    if type(error) in {ValueError, UnicodeDecodeError}:
+        return SACError(f"{origin_of(url)} redirects to an address that is none", NO_CONNECTION)
     reason = getattr(error.args[0] if error.args else None, "reason", None) or error
     cause = PROXY if isinstance(reason, ProxyError) else NO_CONNECTION
     reason = getattr(reason, "original_error", reason)
-    parts = urlsplit(url)
-    what = f"No answer from {parts.scheme}://{parts.netloc} ({one_line(str(reason))})"
-    if "CERTIFICATE_VERIFY_FAILED" in what:
+    what = f"No answer from {origin_of(url)} ({one_line(str(reason))})"
+    if type(error) is OSError or any(word in what for word in _OF_CERTIFICATES):
         return SACError(what, UNTRUSTED_CERTIFICATE)
     if "Read timed out" in what:
         cause = SLOW_ANSWER
@@ -279,7 +296,7 @@ def retry_after(response: requests.Response) -> float | None:
         return min(float(value), _LONGEST_RETRY_AFTER)
     try:
         date = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)
@@ -287,43 +304,63 @@ def retry_after(response: requests.Response) -> float | None:
     return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
 
 
-def one_line(text: str) -> str:
-    """Make a server's text fit for a log line."""
-    text = _CREDENTIALS.sub(r"\1 ***", " ".join(text.split()))
+def origin_of(url: str) -> str:
+    """Tell scheme, host and port of a URL, without credentials that it may hold."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "no address"
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else "another page"
+
+
+def decimal_digits(text: object) -> int | None:
+    """Read a number that a server writes in digits, with or without quotes."""
+    return int(str(text)) if _COUNT.fullmatch(str(text)) else None
+
+
+def one_line(text: str, *secrets: str) -> str:
+    """Make a server's text fit for a log line, without secrets that it may repeat."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    text = "".join(char if char.isprintable() else " " for char in text)
+    text = _USER_INFO.sub("***@", _CREDENTIALS.sub(r"\1 ***", " ".join(text.split())))
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
 
 
 def _text_and_reason(response: requests.Response) -> tuple[str, str]:
     """Return what the body says, alone and with the status and the correlation id."""
-    text, correlation_id = _error_text(response)
-    reason = f"{response.status_code} {response.reason or ''}".rstrip()
+    text, correlation_id = (
+        one_line(str(part or ""), _token_of(response)) for part in _error_text(response)
+    )
+    reason = f"{response.status_code} {one_line(response.reason or '', _token_of(response))}"
+    reason = reason.rstrip()
     reason += f", {text!r}" if text else ""
     reason += f" (correlation id {correlation_id})" if correlation_id else ""
     return text, reason
 
 
-def _error_text(response: requests.Response) -> tuple[str, str | None]:
+def _token_of(response: requests.Response) -> str:
+    """Return the token of the request, which an answer may repeat."""
+    return response.request.headers.get("Authorization", "").partition(" ")[2]
+
+
+def _error_text(response: requests.Response) -> tuple[object, object]:
     """Return what the body says, and the correlation id, wherever it is."""
     from_header = response.headers.get("x-correlationid")
     try:
         error = json.loads(response.content)["error"]
-    except (ValueError, TypeError, KeyError):
-        text = "" if looks_like_web_page(response) else response.text
-        return one_line(text), from_header
+    except (ValueError, TypeError, KeyError, RecursionError):
+        is_web_page = looks_like_web_page(response)
+        return "" if is_web_page else response.content.decode(errors="replace"), from_header
     if not isinstance(error, dict):
-        return one_line(str(error)), from_header
+        return error, from_header
     message: Any = error.get("message", "")
     if isinstance(message, dict):
         message = message.get("value", "")
-    code = error.get("code")
-    return one_line(str(message)), one_line(str(code)) if code else from_header
+    return message, error.get("code") or from_header
 
 
 def _request_line(response: requests.Response) -> str:
     request = response.request
     return f"{request.method} {urlsplit(request.url or '').path}"
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else "another page"

@@ -5,24 +5,53 @@ What they look like is in the Singer specification; the SDK takes both for grant
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import islice
+from typing import IO, Any
 
+import msgspec
 from singer_sdk.plugin_base import JSONSchemaValidator
 from singer_sdk.singerlib.json import deserialize_json
 
 from tap_sac.errors import SACError
+from tap_sac.messages import ENCODER
 
 _OBJECT = {"type": "object"}
+_TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
 _STATE = {
     "type": "object",
-    "properties": {"bookmarks": {"type": "object", "additionalProperties": _OBJECT}},
+    "properties": {
+        "bookmarks": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "progress_markers": _OBJECT,
+                    "partitions": {"type": "array", "maxItems": 0},
+                },
+            },
+        }
+    },
 }
 _METADATA = {
     "type": "object",
     "required": ["breadcrumb", "metadata"],
     "properties": {
         "breadcrumb": {"type": "array", "items": {"type": "string"}},
-        "metadata": _OBJECT,
+        "metadata": {
+            "type": "object",
+            "properties": {"table-key-properties": _TEXTS, "view-key-properties": _TEXTS},
+        },
+    },
+}
+_COLUMN = {"$ref": "#/$defs/column"}
+_COLUMN_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "type": {"type": ["string", "array"], "items": {"type": "string"}},
+        "format": {"type": ["string", "null"]},
+        "items": _COLUMN,
+        "properties": {"type": ["object", "null"], "additionalProperties": _COLUMN},
+        "anyOf": {"type": "array", "items": _COLUMN},
     },
 }
 _ENTRY = {
@@ -33,9 +62,10 @@ _ENTRY = {
         "schema": {
             "type": "object",
             "required": ["properties"],
-            "properties": {"properties": {"type": "object", "additionalProperties": _OBJECT}},
+            "properties": {"properties": {"type": "object", "additionalProperties": _COLUMN}},
         },
         "metadata": {"type": "array", "items": _METADATA},
+        "key_properties": _TEXTS,
         "replication_key": {"type": ["string", "null"]},
         "replication_method": {"type": ["string", "null"]},
     },
@@ -44,27 +74,28 @@ _CATALOG = {
     "type": "object",
     "required": ["streams"],
     "properties": {"streams": {"type": "array", "items": _ENTRY}},
+    "$defs": {"column": _COLUMN_SCHEMA},
 }
 _NEW_CATALOG = "make a new one with --discover (meltano run --refresh-catalog)"
 _NEW_STATE = "give the last STATE of a run, or run without one to read everything"
 
 
-def read_catalog(text: str) -> dict[str, Any]:
+def read_catalog(file: IO[str]) -> dict[str, Any]:
     """Read the file of ``--catalog``.
 
     Raises:
         SACError: If it is no catalog.
     """
-    return check_catalog(_read(text, "catalog", _NEW_CATALOG))
+    return check_catalog(_read(file, "catalog", _NEW_CATALOG))
 
 
-def read_state(text: str) -> dict[str, Any]:
+def read_state(file: IO[str]) -> dict[str, Any]:
     """Read the file of ``--state``.
 
     Raises:
         SACError: If it is no state.
     """
-    return check_state(_read(text, "state", _NEW_STATE))
+    return check_state(_read(file, "state", _NEW_STATE))
 
 
 def check_catalog(catalog: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be anything)
@@ -85,18 +116,24 @@ def check_state(state: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be any
     return _check(state, _STATE, "state", _NEW_STATE)
 
 
-def _read(text: str, kind: str, next_step: str) -> object:
+def _read(file: IO[str], kind: str, next_step: str) -> object:
     try:
-        return deserialize_json(text)
+        return deserialize_json(file.read())
     except (ValueError, RecursionError, ArithmeticError) as error:
         msg = f"The {kind} is no JSON ({error}): {next_step}."
         raise SACError(msg) from None
 
 
 def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dict[str, Any]:  # noqa: ANN401
-    for error in JSONSchemaValidator(schema).iter_errors(value):
-        place = ".".join(str(part) for part in error.absolute_path) or "the whole of it"
-        msg = f"The {kind} has no valid form at {place} (by its {error.validator}): {next_step}."
+    try:
+        as_json = msgspec.json.decode(ENCODER.encode(value))
+        errors = list(islice(JSONSchemaValidator(schema).iter_errors(as_json), 1))
+    except (ValueError, RecursionError, OverflowError) as error:
+        msg = f"The {kind} cannot be written as JSON ({error}): {next_step}."
+        raise SACError(msg) from None
+    for found in errors:
+        place = ".".join(str(part) for part in found.absolute_path) or "the whole of it"
+        msg = f"The {kind} has no valid form at {place} (by its {found.validator}): {next_step}."
         raise SACError(msg)
     result: dict[str, Any] = value
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,9 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
             sys.exit(_SIGNAL_EXIT_CODE + signal_number)
 
     def _write(self, *parts: bytes | memoryview) -> None:
+        if sys.stdout is None:
+            msg = "There is no standard output: run the tap with a target behind it."
+            raise SACError(msg)
         try:
             file_descriptor = sys.stdout.fileno()
         except OSError:  # Something in this process takes the output.
@@ -118,6 +122,9 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
                     "of the target."
                 )
                 raise SACError(msg) from None
+            except BlockingIOError:  # Whoever reads has made the pipe so.
+                select.select([], [file_descriptor], [])
+                continue
             except OSError as error:
                 msg = (
                     f"The output cannot be written ({error.strerror}): make room where it goes, "

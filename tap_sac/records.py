@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tap_sac.decimals import ExactDecimal
-from tap_sac.errors import BROKEN_PROTOCOL, OLD_CATALOG, WRONG_VALUE, SACError
+from tap_sac.errors import BROKEN_PROTOCOL, OLD_CATALOG, WRONG_VALUE, SACError, one_line
 from tap_sac.messages import ENCODER
 from tap_sac.pages import read_rows
 
@@ -50,7 +50,7 @@ _SCHEMAS: dict[str, dict[str, str]] = {
     "Edm.TimeOfDay": {"type": "string", "format": "time"},
     "Edm.Guid": {"type": "string", "format": "uuid"},
 }
-_NUMBER_TEXT = re.compile(r"\+?(-?)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
+_NUMBER_TEXT = re.compile(r"(\+|-|)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
 _INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _MOST_INTEGER_DIGITS = 20
 _LONGEST_VALUE_SHOWN = 40
@@ -257,7 +257,7 @@ class RecordMaker:
             logger.warning(
                 "Leaving out columns of %s that $metadata does not have: %s",
                 self._entity_set.name,
-                ", ".join(new),
+                one_line(", ".join(new)),
             )
 
 
@@ -459,7 +459,7 @@ def _as_integer(value: object) -> int:
 def _as_number(value: object) -> ExactDecimal | int:
     """Accept a number, or a string that is one; NaN and INF are none."""
     if isinstance(value, str) and (match := _NUMBER_TEXT.fullmatch(value)):
-        return ExactDecimal(match[1] + match[2])
+        return ExactDecimal(match[1].replace("+", "") + match[2])
     if isinstance(value, (ExactDecimal, int)) and not isinstance(value, bool):
         return value
     raise TypeError

@@ -74,9 +74,11 @@ if TYPE_CHECKING:
     from tap_sac.records import Records
 
 PROVIDERS_STREAM_NAME = "providers"
+_PROVIDERS_SET = "Providers"
 
 _UNKNOWN_ENTITY_SET = 3707
 _NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+_SETS_OF_EVERY_MODEL = {"FactData", _PROVIDERS_SET}
 _REDUNDANT_SETS = {"MasterData", "FactDataAggregation", "FactDataDifference", "AuditData"}
 _SETS_THAT_NEED_SELECT = {"FactDataAggregation"}
 _TRACKABLE_SETS = {"FactData", "FactDataAggregation", "FactDataDifference"}
@@ -86,7 +88,7 @@ _BATCHED_AT_ONCE = 10_000
 
 # What SAC's administration service says of each model.
 _PROVIDERS = EntitySet(
-    name="Providers",
+    name=_PROVIDERS_SET,
     properties=tuple(
         Property(name, "Edm.String")
         for name in ("NamespaceID", "ProviderID", "ProviderName", "Description", "ServiceURL")
@@ -427,7 +429,12 @@ class SACStream(Stream, abc.ABC):
             and not self.config.get("page_size")
             and self._entity_set.name.endswith("MasterWithHierarchy")
         )
-        return is_flat or error.number == _UNKNOWN_ENTITY_SET or error.status in _NOT_SERVED
+        is_optional = self._entity_set.name not in _SETS_OF_EVERY_MODEL
+        return (
+            is_flat
+            or error.number == _UNKNOWN_ENTITY_SET
+            or (is_optional and error.status in _NOT_SERVED)
+        )
 
     def _explain(self, error: ResponseError) -> SACError:
         """Tell the cause of a refusal that only the stream can know."""
@@ -646,8 +653,7 @@ class ChangeTrackedStream(EntitySetStream):
         delta_link = None
         is_first = True
         try:
-            link = bookmark.delta_link
-            for page in self._take(lambda: self._client.pages(link, self._measure)):
+            for page in self._take(lambda: self._follow(bookmark)):
                 if (is_first or page.context) and not is_delta(page.context):
                     msg = "SAC answered its delta link with full data instead of changes"
                     raise DeltaLostError(msg)
@@ -655,7 +661,8 @@ class ChangeTrackedStream(EntitySetStream):
                 yield MadeRecords(self._changes(page, maker))
                 delta_link = page.delta_url
         except ResponseError as error:
-            if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            is_refusal = error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+            if is_refusal or error.status < HTTPStatus.BAD_REQUEST:
                 raise
             msg = f"SAC answered {error.reason} to its delta link"
             raise DeltaLostError(msg) from None
@@ -663,6 +670,17 @@ class ChangeTrackedStream(EntitySetStream):
             msg = "SAC gave no new delta link"
             raise DeltaLostError(msg)
         self._keep(Bookmark(delta_link, bookmark.version, question))
+
+    def _follow(self, bookmark: Bookmark) -> Iterator[Page]:
+        """Ask for the changes, and again only if SAC does not count them as read by now."""
+        return self._client.pages(
+            bookmark.delta_link,
+            self._measure,
+            before_retry=lambda: self._check_unread(
+                replace(bookmark, is_followed=True),
+                "these changes were read by a request whose answer was lost",
+            ),
+        )
 
     def _changes(self, page: Page, maker: RecordMaker) -> Iterator[Record]:
         """Make records of new and changed rows as they are, and of deleted ones with a mark."""
@@ -686,13 +704,35 @@ class ChangeTrackedStream(EntitySetStream):
         """
         if difference := bookmark.question.difference(question):
             raise DeltaLostError(difference)
-        path, own_path = (unquote(urlsplit(url).path) for url in (bookmark.delta_link, self._url))
-        if not self._client.serves(bookmark.delta_link) or path != own_path:
+        if not self._is_own(bookmark.delta_link):
             msg = "the delta link is one of another tenant or model"
             raise DeltaLostError(msg)
-        if was_read(bookmark, self._subscriptions()):
-            msg = "an earlier run read these changes, but its bookmark was not stored"
-            raise DeltaLostError(msg)
+        self._check_unread(
+            bookmark, "an earlier run read these changes, but its bookmark was not stored"
+        )
+
+    def _check_unread(self, bookmark: Bookmark, otherwise: str) -> None:
+        """See that SAC does not count the changes as read, which it would not give again.
+
+        Args:
+            bookmark: The link to them.
+            otherwise: What has happened if it does.
+
+        Raises:
+            DeltaLostError: If it does, or if that cannot be told.
+        """
+        try:
+            subscriptions = self._subscriptions()
+        except SACError as error:
+            self.logger.warning("The subscriptions of %s cannot be listed: %s", self.name, error)
+            subscriptions = []
+        if was_read(bookmark, subscriptions):
+            raise DeltaLostError(otherwise)
+
+    def _is_own(self, link: str) -> bool:
+        """Tell whether a link of a state leads to this entity set, and nowhere else."""
+        path, own_path = (unquote(urlsplit(url).path) for url in (link, self._url))
+        return self._client.serves(link) and path == own_path
 
     def _report_lost(self, error: DeltaLostError) -> None:
         """Log why the table is read again, or stop, as the setting on_delta_lost says.
@@ -714,22 +754,27 @@ class ChangeTrackedStream(EntitySetStream):
         )
 
     def _subscriptions(self) -> list[dict[str, Any]]:
-        """List the subscriptions to this entity set; none if SAC does not list them."""
-        try:
-            subscriptions = self._client.subscriptions(self._provider)
-        except SACError as error:
-            self.logger.warning("The subscriptions of %s cannot be listed: %s", self.name, error)
-            return []
+        """List the subscriptions to this entity set.
+
+        Raises:
+            SACError: If SAC does not list them.
+        """
+        subscriptions = self._client.subscriptions(self._provider)
         name = self._entity_set.name
         return [item for item in subscriptions if item.get("EntitySetName") == name]
 
     def _delete_chain(self, bookmark: Bookmark) -> None:
-        """Delete a chain that the tap opened and no longer needs, because it costs the tenant."""
+        """Delete a chain that the tap opened and no longer needs, because it costs the tenant.
+
+        A state may come from anywhere: what has an ExternalID, which somebody gave it, stays.
+        """
         subscription_id = bookmark.subscription_id
-        known = {item.get("SubscriptionID") for item in self._subscriptions()}
-        if subscription_id is None or subscription_id not in known:
+        if subscription_id is None or not self._is_own(bookmark.delta_link):
             return
         try:
+            found = (item for item in self._subscriptions() if not item.get("ExternalID"))
+            if subscription_id not in {item.get("SubscriptionID") for item in found}:
+                return
             self._client.delete_chain(self._provider, subscription_id)
         except SACError as error:
             self.logger.warning(
@@ -765,15 +810,23 @@ class AuditDataStream(EntitySetStream):
         times = [item for item in self._entity_set.properties if item.name == _AUDIT_TIME]
         if times:
             self.replication_key = _AUDIT_TIME
+        self._has_time = bool(times)
         # SAC does not say how it wants times in filters: as OData has it, or as text.
         self._quote = "'" if times and times[0].type == "Edm.String" else ""
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        """Apply the catalog, which may lack the replication key that INCREMENTAL needs."""
+        super().apply_catalog(catalog)
+        if self._has_time and self.forced_replication_method == REPLICATION_INCREMENTAL:
+            self.replication_key = _AUDIT_TIME
 
     @override
     def _write_starting_replication_value(self, context: Context | None) -> None:
         try:
             if (value := self.stream_state.get("replication_key_value")) is not None:
-                _utc_text(value)
-        except (TypeError, ValueError):
+                utc_text(value)
+        except (TypeError, ValueError, OverflowError):
             msg = (
                 f"The state of {self.name} holds no time in replication_key_value: remove the "
                 "state of this stream, to read it from start_date on."
@@ -802,7 +855,7 @@ class AuditDataStream(EntitySetStream):
 
     def _since(self, start: str, query: Mapping[str, str]) -> dict[str, str]:
         parts = [f"({query['$filter']})"] if "$filter" in query else []
-        time = _utc_text(start)
+        time = utc_text(start)
         parts.append(f"{_AUDIT_TIME} ge {self._quote}{time}{self._quote}")
         return {**query, "$filter": " and ".join(parts)}
 
@@ -837,8 +890,13 @@ def _kind(schema: Mapping[str, Any]) -> set[str | None]:
     return {schema.get("format"), *([types] if isinstance(types, str) else types)}
 
 
-def _utc_text(time: str) -> str:
-    """Write a time as SAC does: in UTC, with milliseconds and a Z."""
+def utc_text(time: str) -> str:
+    """Write a time as SAC does: in UTC, with milliseconds and a Z.
+
+    Raises:
+        ValueError: If it is none.
+        OverflowError: If it is out of the range of dates.
+    """
     moment = datetime.fromisoformat(time)
     moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
+import threading
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
-import requests
 import singer_sdk.typing as th
-from requests.adapters import HTTPAdapter
 from singer_sdk import Tap
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
@@ -22,8 +22,9 @@ from singer_sdk.singerlib import Catalog
 from singer_sdk.singerlib.json import serialize_json
 
 from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
+from tap_sac.batches import batch_errors
 from tap_sac.check import Check, CheckError
-from tap_sac.client import SACClient, tenant_origin
+from tap_sac.client import SACClient, checked_url, tenant_origin
 from tap_sac.csdl import CSDLError, read_csdl
 from tap_sac.errors import BROKEN_METADATA, NO_MODELS, ResponseError, SACError
 from tap_sac.inputs import check_catalog, check_state, read_catalog, read_state
@@ -35,7 +36,9 @@ from tap_sac.streams import (
     ProvidersStream,
     SACStream,
     entity_set_stream,
+    utc_text,
 )
+from tap_sac.transport import new_session
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -43,7 +46,7 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import PurePath
     from types import FrameType
 
@@ -176,7 +179,7 @@ class TapSAC(Tap):
         ),
         th.Property(
             "request_timeout",
-            th.IntegerType(minimum=1),
+            th.IntegerType(minimum=1, maximum=86_400),
             default=300,
             title="Request timeout",
             description="Seconds without a byte before a request counts as failed.",
@@ -190,7 +193,7 @@ class TapSAC(Tap):
         ),
         th.Property(
             "max_parallel_requests",
-            th.IntegerType(minimum=1),
+            th.IntegerType(minimum=1, maximum=100),
             default=4,
             title="Max parallel requests",
             description="How many requests are under way at once at most.",
@@ -206,7 +209,7 @@ class TapSAC(Tap):
         ),
         th.Property(
             "user_agent",
-            th.StringType,
+            th.StringType(pattern="^[ -~]*$"),
             title="User agent",
             description="The User-Agent header. tap-sac and its version if not set.",
         ),
@@ -240,7 +243,7 @@ class TapSAC(Tap):
         if isinstance(catalog, dict) and not isinstance(catalog, Catalog):
             check_catalog(catalog)
             entries = cast("list[dict[str, Any]]", catalog.get("streams", []))
-            catalog = {**catalog, "streams": list(map(_with_chosen_method, entries))}
+            catalog = {**catalog, "streams": list(map(_completed, entries))}
         super().__init__(catalog=catalog, **parts)
 
     @override
@@ -297,8 +300,21 @@ class TapSAC(Tap):
         with a complete read, which has written them.
         """
         self.logger.warning("Stopped by signal %d before all was read.", signum)
+        if client := vars(self).get("_client"):
+            client.stop()
         if isinstance(self.message_writer, MessageWriter):
             self.message_writer.stop(signum)
+
+    @override
+    def _setup_signal_handlers(self) -> None:
+        """Also end with a whole line when the terminal is closed, unless that is ignored."""
+        super()._setup_signal_handlers()
+        if (
+            threading.current_thread() is threading.main_thread()
+            and hasattr(signal, "SIGHUP")
+            and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        ):
+            signal.signal(signal.SIGHUP, self._handle_termination)
 
     @classmethod
     @override
@@ -311,8 +327,8 @@ class TapSAC(Tap):
         catalog: IO[str] | None = None,
         **parts: Any,
     ) -> None:
-        state_dict = None if state is None else read_state(state.read())
-        catalog_dict = None if catalog is None else read_catalog(catalog.read())
+        state_dict = None if state is None else read_state(state)
+        catalog_dict = None if catalog is None else read_catalog(catalog)
         if check:
             config = config or _ConfigInput()
             tap = cls(
@@ -337,7 +353,7 @@ class TapSAC(Tap):
     ) -> _ConfigInput:
         try:
             return super().cb_config(ctx, param, value)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
             msg = f"The file that --config names cannot be read ({error}): write it as JSON."
             raise SACError(msg) from None
 
@@ -405,6 +421,7 @@ class TapSAC(Tap):
         self.append_builtin_config(self.config_jsonschema)
         validator = JSONSchemaValidator(self.config_jsonschema)
         errors = [_config_error(error) for error in validator.iter_errors(self._config)]
+        errors = errors or [*_start_date_errors(self._config), *batch_errors(self._config)]
         if not self._config.get("demo"):
             errors += [
                 f"The setting {name} is missing: set it, or set demo to true to read the sample "
@@ -420,21 +437,16 @@ class TapSAC(Tap):
     @cached_property
     def _client(self) -> SACClient:
         settings = dict(self.config)
-        session = requests.Session()
+        session = new_session(settings["max_parallel_requests"])
         if settings["demo"]:
             from tap_sac import demo  # noqa: PLC0415  (only where the setting asks for it)
 
             settings |= demo.sample_tenant().settings
-            session.trust_env = False  # A proxy cannot reach the loopback of this machine.
         session.headers["User-Agent"] = settings.get(
             "user_agent", f"{self.name}/{self.plugin_version}"
         )
-        adapter = HTTPAdapter(pool_maxsize=settings["max_parallel_requests"])
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, adapter)
         origin = tenant_origin(settings["tenant_url"])
-        token_url = settings.get("token_url") or derive_token_url(origin)
-        tenant_origin(token_url, "token_url")
+        token_url = checked_url(settings.get("token_url") or derive_token_url(origin), "token_url")
         return SACClient(
             origin,
             session=session,
@@ -627,11 +639,16 @@ class _OneSentenceCommand(SingerCommand):
         sys.exit(1)
 
 
-def _with_chosen_method(entry: dict[str, Any]) -> dict[str, Any]:
-    """Take the replication method of a catalog entry from its metadata, if it is there."""
+def _completed(entry: dict[str, Any]) -> dict[str, Any]:
+    """Put into a catalog entry what the SDK expects.
+
+    The replication method is taken from its metadata, if it is there. The name of the stream is
+    its id: another one would not be found.
+    """
     roots = (item["metadata"] for item in entry.get("metadata", ()) if not item["breadcrumb"])
     chosen = [root["replication-method"] for root in roots if root.get("replication-method")]
-    return {**entry, "replication_method": chosen[0]} if chosen else entry
+    method = {"replication_method": chosen[0]} if chosen else {}
+    return {**entry, **method, "stream": entry["tap_stream_id"]}
 
 
 def _config_error(error: ValidationError) -> str:
@@ -644,9 +661,18 @@ def _config_error(error: ValidationError) -> str:
         rule = f"must be one of {', '.join(map(str, expected))}"
     elif error.validator == "minimum":
         rule = f"must be at least {expected}"
+    elif error.validator == "maximum":
+        rule = f"must be at most {expected}"
     else:
         rule = f"breaks the rule {error.validator}: {expected}"
     return f"The setting {setting} {rule}: correct it in the configuration of tap-sac."
+
+
+def _start_date_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        utc_text(config.get("start_date") or "1970-01-01")
+    except (ValueError, OverflowError):
+        yield "The setting start_date is no time: write it like 2026-01-31T00:00:00Z."
 
 
 def _label(provider: Provider) -> str:

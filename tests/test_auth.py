@@ -101,7 +101,13 @@ def test_credentials_in_the_body(secret: str) -> None:
         ({"json": {"token": "x"}}, "access_token.*token_url"),
         ({"json": {"access_token": "a\nb"}}, "access_token.*token_url"),
         ({"json": ["x"]}, "no JSON object.*token_url"),
+        ({"text": "[" * 100_000}, "no JSON object.*token_url"),
         ({"status_code": 503}, "answered 503.*later"),
+        ({"status_code": 503, "reason": "s3cret"}, r"answered 503 \*\*\*"),
+        (
+            {"status_code": 302, "headers": {"Location": "http://[::1/x"}},
+            "redirects to an.*token_url",
+        ),
         ({"exc": requests.ConnectTimeout}, "No answer from https://acme.auth.*token_url"),
     ],
 )

@@ -29,6 +29,7 @@ def sample() -> Iterator[dict[str, Any]]:
         yield tenant.settings
 
 
+BATCH = {"encoding": {"format": "jsonl"}, "storage": {"root": "output"}}
 WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"client_secret": "wr0ng-s3cret"}, r"invalid_client: Bad credentials.*client_secret"),
     ({"client_secret": 12345678}, r"setting client_secret must be of the type string"),
@@ -44,6 +45,19 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"token_url": None}, r"Token URL cannot be derived .* token_url"),
     ({"tenant_url": "http://acme.eu10.hcs.cloud.sap"}, r"tenant_url .*https"),
     ({"token_url": "nonsense://x"}, r"setting token_url is no address"),
+    ({"tenant_url": "https://a b"}, r"setting tenant_url is no address"),
+    ({"user_agent": "a\nb"}, r"setting user_agent breaks the rule pattern"),
+    ({"request_timeout": 10**12}, r"setting request_timeout must be at most 86400"),
+    ({"max_parallel_requests": 10**20}, r"setting max_parallel_requests must be at most 100"),
+    ({"start_date": "yesterday"}, r"setting start_date is no time"),
+    ({"start_date": "0001-01-01T00:00:00+01:00"}, r"setting start_date is no time"),
+    ({"batch_config": {"encoding": {}, "storage": {}}}, r"setting batch_config needs"),
+    ({"batch_config": {**BATCH, "batch_size": -1}}, r"setting batch_config needs"),
+    ({"batch_config": {**BATCH, "batch_size": 0}}, r"setting batch_config needs"),
+    (
+        {"batch_config": {**BATCH, "storage": {"root": "nope://x"}}},
+        r"cannot be written .*setting batch_config",
+    ),
 ]
 
 
@@ -131,7 +145,7 @@ def test_several_wrong_settings_are_all_told(run_cli: RunCli) -> None:
         assert f"The setting {setting} " in result.stderr
 
 
-@pytest.mark.parametrize("text", [None, "{", "[1"])
+@pytest.mark.parametrize("text", [None, "{", "[1", "5", "[" * 100_000, "1e9999999999999999999"])
 def test_config_file_that_cannot_be_read(run_cli: RunCli, tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "other.json"
     if text is not None:
@@ -140,11 +154,32 @@ def test_config_file_that_cannot_be_read(run_cli: RunCli, tmp_path: Path, text: 
     assert_one_sentence(result, r"file that --config names cannot be read .*JSON", {})
 
 
-def test_token_that_sac_repeats_is_masked(serve: Serve, run_cli: RunCli) -> None:
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (error_response(403, "no token Bearer token-1 of x"), r"no token Bearer \*\*\* of x"),
+        (error_response(403, "no 'token-1'"), r"no '\*\*\*'"),
+        (Response(403, b"", {"X-CorrelationID": "token-1"}), r"correlation id \*\*\*"),
+        (Response(302, b"", {"Location": "https://x:y@token-1.example/"}), r"to https://\*\*\*.ex"),
+        (
+            Response(200, b'{"value":[],"@odata.nextLink":"https://x:token-1@evil.example/"}'),
+            r"another server, https://evil.example",
+        ),
+    ],
+)
+def test_token_that_sac_repeats_is_masked(
+    serve: Serve, run_cli: RunCli, answer: Response, told: str
+) -> None:
     tenant = StandIn(sales(sales_row(1)))
-    tenant.fault = lambda _: error_response(403, "Invalid token Bearer token-1 of x")
-    result = run_cli(serve(tenant))
-    assert_one_sentence(result, r"Invalid token Bearer \*\*\* of x", {})
+    tenant.fault = lambda _: answer
+    assert_one_sentence(run_cli(serve(tenant)), told, {})
+
+
+def test_text_of_the_tenant_cannot_forge_the_log(serve: Serve, run_cli: RunCli) -> None:
+    row = '{"Version":"a","Date":"b","x\\n2026 | ERROR | forged \\u001b[31m":1}'
+    result = run_cli(serve(StandIn(sales(row))))
+    assert result.returncode == 0
+    assert "x 2026 | ERROR | forged [31m" in result.stderr
 
 
 def test_run_that_is_terminated_has_not_succeeded(serve: Serve, tmp_path: Path) -> None:

@@ -18,7 +18,13 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tap_sac.delta import DeltaLostError, read_key
-from tap_sac.demo.service import SALES_MODEL, Request, Response, SampleService
+from tap_sac.demo.service import (
+    SALES_MODEL,
+    Request,
+    Response,
+    SampleService,
+    _subscription_row,
+)
 from tap_sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
@@ -506,6 +512,8 @@ def test_state_of_a_stranger_cannot_make_the_tap_call_elsewhere(serve: Serve, li
         {"delta_link": "x", "version": "new", "question": {}},
         {"delta_link": "x", "version": None, "question": []},
         {"delta_link": "%", "version": 1, "question": {"key": 1}},
+        {"delta_link": "http://[", "version": 1, "question": {}},
+        {"delta_link": "x", "version": 10**4000, "question": {}},
     ],
 )
 def test_damaged_bookmark_leads_to_a_full_read(serve: Serve, bookmark: dict[str, Any]) -> None:
@@ -759,6 +767,73 @@ def test_delta_run_that_is_killed_between_any_two_messages_loses_nothing(
         pipeline.check()
         facts.put(second)
     pytest.fail("a run with three changes wrote more messages than it can have")
+
+
+@pytest.mark.parametrize("lists_subscriptions", [True, False])
+@pytest.mark.parametrize("answer_again", ["same", "empty", "error"])
+def test_changes_whose_answer_is_lost_on_its_way_are_not_lost(
+    serve: Serve, answer_again: str, *, lists_subscriptions: bool
+) -> None:
+    service = small(VagueService(answer_again, lists_subscriptions=lists_subscriptions))
+    losses: list[Response] = []
+
+    def application(request: Request) -> Response:
+        answer = service(request)
+        if "deltaid" in request.target and not losses:
+            losses.append(answer)
+            return Response(504, b"<html>gateway</html>", {"Retry-After": "0"})
+        return answer
+
+    config = {**serve(application), "models": ["Sales Planning"]}
+    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline.run()
+    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    pipeline.facts.delete(pipeline.facts.key_of(pipeline.row(1)))
+    pipeline.run()
+    assert losses
+    pipeline.check()
+
+
+def test_delta_that_was_not_read_is_asked_for_again(pipeline: Pipeline, serve: Serve) -> None:
+    faults = [Response(503, b"busy", {"Retry-After": "0"})]
+
+    def application(request: Request) -> Response:
+        is_spoiled = "deltaid" in request.target and faults
+        return faults.pop() if is_spoiled else pipeline.service(request)
+
+    pipeline.config |= serve(application)
+    pipeline.run()
+    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    assert len(pipeline.run().records(STREAM)) == 1
+    assert not faults
+    pipeline.check()
+
+
+def test_login_page_is_no_lost_delta(serve: Serve) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    tenant.deltas["A"] = Response(302, b"", {"Location": "https://login.example/"})
+    config = log_based(serve, tenant)
+    state = sync(config).state
+    with pytest.raises(SACError, match=r"leads to https://login\.example"):
+        sync(config, state=state)
+
+
+@pytest.mark.parametrize("link", ["https://evil.example/FactData?deltaid={}", "?deltaid={}", None])
+@pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
+def test_state_of_a_stranger_cannot_delete_a_subscription(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, link: str | None, method: str
+) -> None:
+    pipeline.run()
+    (others,) = pipeline.service.subscriptions
+    if link:
+        pipeline.bookmark()["delta_link"] = link.format(others)
+    else:  # Somebody has opened it under a name, and not the tap.
+        monkeypatch.setattr(
+            "tap_sac.demo.service._subscription_row",
+            lambda item, request: {**_subscription_row(item, request), "ExternalID": "nightly"},
+        )
+    pipeline.run(default_replication_method=method, filters=ALL_PRODUCTS)
+    assert others in pipeline.service.subscriptions
 
 
 @settings(

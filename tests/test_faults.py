@@ -5,6 +5,7 @@ Each fault is met by the tap as a process of its own, over a real socket.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -15,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,6 +30,8 @@ from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sa
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Spoil = Callable[["RelayHandler", bytes], None]
 
     from tests.conftest import RunCli, Serve
 
@@ -69,6 +73,10 @@ PASSING = {
     "gzip that is none": Response(200, WHOLE, {**CLOSE, "Content-Encoding": "gzip"}),
     "nothing at all": Response(200, b"", CLOSE),
     "page of an overloaded gateway": Response(503, b"<html>busy</html>", {"Retry-After": "0"}),
+    "answer to an earlier request": Response(
+        200, b'{"@odata.context":"$metadata#Providers","value":[]}', JSON
+    ),
+    "request that took too long": Response(408, b"", {"Retry-After": "0"}),
     "too many requests": error_response(429, "slow down", **{"Retry-After": "0"}),
 }
 
@@ -84,20 +92,27 @@ def test_fault_that_passes_costs_no_row(serve: Serve, run_cli: RunCli, fault: Re
     assert "Trying again" in result.stderr
 
 
-class ResettingRelay(socketserver.ThreadingTCPServer):
-    """Passes requests on to a tenant, and resets the connection in the middle of one answer."""
+class Relay(socketserver.ThreadingTCPServer):
+    """Passes requests on to a tenant, but treats one answer in another way.
+
+    Attributes:
+        url: Where it is.
+    """
 
     daemon_threads = True
 
-    def __init__(self, tenant_url: str, reset: bytes) -> None:
+    def __init__(self, tenant_url: str, spoiled: bytes, spoil: Spoil) -> None:
         super().__init__(("127.0.0.1", 0), RelayHandler)
         parts = urlsplit(tenant_url)
         self.tenant = (str(parts.hostname), int(parts.port or 0))
-        self.resets = [reset]
+        self.spoiled = [spoiled]
+        self.spoil = spoil
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 class RelayHandler(socketserver.StreamRequestHandler):
-    server: ResettingRelay
+    server: Relay
 
     @override
     def handle(self) -> None:
@@ -107,28 +122,56 @@ class RelayHandler(socketserver.StreamRequestHandler):
         with socket.create_connection(self.server.tenant) as tenant:
             tenant.sendall(head.replace(b"keep-alive", b"close") + b"\r\n" + body)
             answer = tenant.makefile("rb").read()
-        if not any(reset in head for reset in self.server.resets):
+        if any(spoiled in head for spoiled in self.server.spoiled):
+            self.server.spoiled.clear()
+            self.server.spoil(self, answer)
+        else:
             self.request.sendall(answer)
-            return
-        self.server.resets.clear()
-        self.request.sendall(answer[:-20])
-        # With nothing to linger for, closing sends RST instead of FIN.
-        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.request.close()
 
 
-@pytest.mark.parametrize("reset", [b"$skiptoken=2", b"$metadata", b"/oauth/token"])
-def test_connection_that_is_reset_costs_no_row(serve: Serve, run_cli: RunCli, reset: bytes) -> None:
+def reset(handler: RelayHandler, answer: bytes) -> None:
+    handler.request.sendall(answer[:-20])
+    # With nothing to linger for, closing sends RST instead of FIN.
+    handler.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.request.close()
+
+
+def run_behind_relay(
+    serve: Serve, run_cli: RunCli, spoiled: bytes, spoil: Spoil
+) -> subprocess.CompletedProcess[str]:
     settings = serve(StandIn(sales(*ROWS), link_form="root-relative"))
-    with ResettingRelay(settings["tenant_url"], reset) as relay:
-        threading.Thread(target=relay.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{relay.server_address[1]}"
-        result = run_cli({**settings, "tenant_url": url, "token_url": f"{url}{TOKEN_PATH}"})
+    with Relay(settings["tenant_url"], spoiled, spoil) as relay:
+        urls = {"tenant_url": relay.url, "token_url": f"{relay.url}{TOKEN_PATH}"}
+        result = run_cli({**settings, **urls})
         relay.shutdown()
     assert result.returncode == 0, result.stderr
     records = assert_whole_lines(result.stdout).records("sales_fact_data")
     assert [record["Date"] for record in records] == [f"{number:06}" for number in range(6)]
-    assert "Trying again" in result.stderr
+    return result
+
+
+@pytest.mark.parametrize("spoiled", [b"$skiptoken=2", b"$metadata", b"/oauth/token"])
+def test_connection_that_is_reset_costs_no_row(
+    serve: Serve, run_cli: RunCli, spoiled: bytes
+) -> None:
+    assert "Trying again" in run_behind_relay(serve, run_cli, spoiled, reset).stderr
+
+
+@pytest.mark.parametrize("spoiled", [b"$skiptoken=2", b"/oauth/token"])
+def test_connection_with_an_interim_answer_is_not_used_again(
+    serve: Serve, run_cli: RunCli, spoiled: bytes
+) -> None:
+    more_requests = []
+
+    def interim(handler: RelayHandler, answer: bytes) -> None:
+        handler.request.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        # The answer comes late, when the next request may already have been sent.
+        more_requests.append(handler.rfile.readline())
+        with contextlib.suppress(OSError):
+            handler.request.sendall(answer)
+
+    assert "answered 103" in run_behind_relay(serve, run_cli, spoiled, interim).stderr
+    assert more_requests == [b""]
 
 
 def page(text: str) -> Response:
@@ -151,6 +194,32 @@ LASTING = {
     "half a surrogate pair": (
         page('{"value":[{"Version":"\\ud800","Date":"b"}]}'),
         "half of a surrogate pair",
+    ),
+    "error that is empty": (page('{"value":[],"error":[]}'), "breaks off"),
+    "link that is false": (
+        page('{"value":[],"@odata.nextLink":false}'),
+        "nextLink that is no link",
+    ),
+    "UTF-16": (Response(200, '{"value":[]}'.encode("utf-16"), JSON), "damaged"),
+    "endless numbers": (
+        page(f'{{"@des.entitiesInPage":"{"9" * 5000}","value":[{{"Version":"a"}}]}}'),
+        "no value in its key column Date",
+    ),
+    "redirection to no address": (
+        Response(302, b"", {"Location": "http://[::1/x"}),
+        "redirects to an address that is none",
+    ),
+    "error that is nested too deeply": (
+        Response(400, b'{"error":' + b"[" * 100_000, JSON),
+        "SAC answered 400",
+    ),
+    "error in an unknown encoding": (
+        Response(400, b"no", {"Content-Type": "text/plain; charset=idna"}),
+        "SAC answered 400 Bad Request, 'no'",
+    ),
+    "Retry-After out of range": (
+        Response(400, b"", {"Retry-After": "Mon, 01 Jan 99999 00:00:00 GMT"}),
+        "SAC answered 400",
     ),
     "bytes that are no UTF-8": (
         Response(200, b'{"value":[{"Version":"\xff","Date":"b"}]}', JSON),
@@ -191,6 +260,30 @@ def test_fault_that_lasts_ends_the_run_by_name(
     assert [record["Date"] for record in records] == ["000000", "000001"]
     types = {message["type"] for message in messages.of("sales_fact_data")}
     assert types == {"SCHEMA", "RECORD"}
+
+
+def test_byte_order_mark_is_no_damage(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(*ROWS))
+
+    def fault(request: Request) -> Response | None:
+        if "FactData" not in request.target:
+            return None
+        return replace(answer := tenant.page(request, ROWS), body=b"\xef\xbb\xbf" + answer.body)
+
+    tenant.fault = fault
+    result = run_cli(serve(tenant))
+    assert result.returncode == 0, result.stderr
+    assert len(assert_whole_lines(result.stdout).records("sales_fact_data")) == 6
+
+
+def test_facts_that_are_not_there_end_the_run(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(*ROWS))
+    html = Response(404, b"<html>Not found</html>")
+    tenant.fault = lambda request: html if "FactData" in request.target else None
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    assert "404 Not Found to GET /api/v1/dataexport/providers/sac/C4SALES/FactData" in result.stderr
+    assert not assert_whole_lines(result.stdout).records("sales_fact_data")
 
 
 def test_server_that_hangs_is_given_up(serve: Serve, run_cli: RunCli) -> None:
@@ -252,6 +345,7 @@ BAD_METADATA = {
     "a DTD": ("<!DOCTYPE x>" + DOCUMENT, "DTD"),
     "an entity bomb": (BOMB, "DTD"),
     "a truncated end": (DOCUMENT[:-20], "cannot be read"),
+    "an unknown encoding": ("<?xml version='1.0' encoding='bogus'?>" + DOCUMENT, "cannot be read"),
     "nothing": ("", "cannot be read"),
     "text": ("Service is starting", "cannot be read"),
 }
@@ -302,6 +396,36 @@ def test_target_that_dies_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
     assert process.returncode == 1
     assert b"The target has ended" in log
     assert b"Traceback" not in log
+
+
+def test_closed_output_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(serve(StandIn(sales(*ROWS)))))
+    command = f"exec {sys.executable} -m tap_sac --config {path} >&-"
+    result = subprocess.run(  # noqa: S603
+        ["/bin/bash", "-c", command], stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    assert result.returncode == 1
+    assert b"There is no standard output" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_pipe_that_does_not_block_loses_nothing(serve: Serve, tmp_path: Path) -> None:
+    rows = 20_000
+    tenant = StandIn(sales(*(sales_row(number) for number in range(rows))))
+    config = {**serve(tenant), "page_size": 5_000}
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as stderr,
+        tap_process(tmp_path, config, stdout=writing, stderr=stderr) as process,
+    ):
+        os.close(writing)
+        with open(reading, "rb") as pipe:  # noqa: PTH123  (a file descriptor)
+            output = pipe.read().decode()
+    assert process.returncode == 0, log.read_text()
+    assert len(assert_whole_lines(output).records("sales_fact_data")) == rows
 
 
 def test_full_disk_behind_the_output_ends_the_tap(serve: Serve, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +15,7 @@ from tap_sac.delta import Bookmark, DeltaLostError, read_key
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import Response
 from tap_sac.errors import SACError
+from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
 
@@ -53,12 +54,95 @@ def test_file_that_is_none_is_told_in_a_sentence(
     assert not result.stdout
 
 
+@pytest.mark.parametrize("option", ["--state", "--catalog"])
+def test_file_in_another_encoding_is_told_in_a_sentence(
+    run_cli: RunCli, tmp_path: Path, option: str
+) -> None:
+    path = tmp_path / "input.json"
+    path.write_text("{}", encoding="utf-16")
+    result = run_cli({"demo": True}, option, str(path))
+    assert result.returncode == 1
+    assert f"The {option[2:]} is no JSON" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+COLUMN = {"type": "string"}
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"A": COLUMN}}
+    return {"tap_stream_id": "providers", "schema": schema, **changes}
+
+
+def column(**schema: Any) -> dict[str, Any]:
+    return entry(schema={"properties": {"A": schema}})
+
+
+@pytest.mark.parametrize(
+    "catalog_entry",
+    [
+        entry(key_properties=5),
+        entry(key_properties=[1, "x"]),
+        entry(metadata=[{"breadcrumb": [], "metadata": {"table-key-properties": [["a"]]}}]),
+        entry(replication_method=5),
+        column(type=5),
+        column(type=[["x"]]),
+        column(type="string", format=[]),
+        column(type="array", items=5),
+        column(type="object", properties=[1]),
+        column(anyOf=False),
+        column(type="\ud800"),
+    ],
+)
+def test_catalog_of_a_strange_form_is_refused(catalog_entry: dict[str, Any]) -> None:
+    with pytest.raises(SACError, match=r"^The catalog "):
+        TapSAC(config={"demo": True}, catalog={"streams": [catalog_entry]})
+
+
+@pytest.mark.parametrize(
+    "bookmark",
+    [
+        {"progress_markers": "x"},
+        {"progress_markers": None},
+        {"partitions": 5},
+        {"partitions": [{}]},
+        {"delta_link": "\ud800"},
+    ],
+)
+def test_state_of_a_strange_form_is_refused(bookmark: dict[str, Any]) -> None:
+    with pytest.raises(SACError, match=r"^The state "):
+        TapSAC(config={"demo": True}, state={"bookmarks": {"providers": bookmark}})
+
+
+def test_stream_of_another_name_in_the_catalog_is_that_of_its_id(serve: Serve) -> None:
+    config = serve(StandIn(sales(sales_row(1))))
+    catalog = select(discover(config), "sales_fact_data")
+    for item in catalog["streams"]:
+        item["stream"] = f"my_{item['tap_stream_id']}"
+    assert len(sync(config, catalog).records("sales_fact_data")) == 1
+
+
+def test_audit_data_is_incremental_without_a_replication_key_in_the_catalog(
+    serve: Serve,
+) -> None:
+    columns = {"Audit_Time": "Edm.DateTimeOffset*"}
+    row = '{"Audit_Time":"2026-11-02T05:12:44.123Z"}'
+    config = serve(StandIn(Model("C4A", "A", edmx(AuditData=columns), {"AuditData": [row]})))
+    catalog = select(discover(config), "a_audit_data")
+    for item in catalog["streams"]:
+        item.pop("replication_key", None)
+        for part in item["metadata"]:
+            part["metadata"].pop("replication-key", None)
+    messages = sync(config, catalog)
+    assert messages.state["bookmarks"]["a_audit_data"]["replication_key"] == "Audit_Time"
+
+
 def test_audit_data_with_a_state_that_is_no_time(serve: Serve) -> None:
     columns = {"Audit_Time": "Edm.DateTimeOffset*"}
     row = '{"Audit_Time":"2026-11-02T05:12:44.123Z"}'
     config = serve(StandIn(Model("C4A", "A", edmx(AuditData=columns), {"AuditData": [row]})))
     catalog = select(discover(config), "a_audit_data")
-    for value in ("yesterday", 5):
+    for value in ("yesterday", 5, "0001-01-01T00:00:00+01:00"):
         state = {"bookmarks": {"a_audit_data": {"replication_key_value": value}}}
         with pytest.raises(SACError, match="a_audit_data holds no time"):
             sync(config, catalog, state)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import socketserver
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 import trustme
+from typing_extensions import override
 
 from tap_sac.demo.server import SampleTenant
-from tap_sac.demo.service import Request, Response
+from tap_sac.demo.service import Response
 from tests.conftest import read_messages
 from tests.stand_in import StandIn, sales, sales_row
 
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import RunCli, Serve
+
+
+HOST = "sac.example"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +43,7 @@ def stand_in() -> StandIn:
 def https_settings(authority: trustme.CA, stand_in: StandIn) -> Iterator[dict[str, Any]]:
     """Serve a tenant over TLS, with a certificate of the company's own authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority.issue_cert("localhost", HOST).configure_cert(context)
     with SampleTenant(stand_in) as tenant:
         server = tenant._server  # noqa: SLF001
         server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -90,30 +98,124 @@ def test_ca_bundle_of_the_company_is_used(
     assert len(read_messages(result.stdout).records("sales_fact_data")) == 3
 
 
+class Proxy(socketserver.ThreadingTCPServer):
+    """Opens tunnels to one server, whatever host they are asked for, and notes which."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), ProxyHandler)
+        self.port = port
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class ProxyHandler(socketserver.StreamRequestHandler):
+    server: Proxy
+
+    @override
+    def handle(self) -> None:
+        self.server.asked.append(self.rfile.readline().decode().strip())
+        while self.rfile.readline().strip():
+            pass
+        with socket.create_connection(("127.0.0.1", self.server.port)) as server:
+            self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            upward = threading.Thread(target=pump, args=(self.request, server), daemon=True)
+            upward.start()
+            pump(server, self.request)
+            upward.join()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.usefixtures("without_proxy")
 def test_proxy_of_the_environment_is_used(
-    serve: Serve, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+    https_settings: dict[str, Any],
+    stand_in: StandIn,
+    authority: trustme.CA,
+    run_cli: RunCli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tenant = StandIn(sales(sales_row(1)))
-    targets = []
-
-    def proxy(request: Request) -> Response:
-        targets.append(request.target)
-        parts = urlsplit(request.target)
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
-        base_url = f"{parts.scheme}://{parts.netloc}"
-        return tenant(Request(request.method, base_url, path, request.headers, request.body))
-
-    settings = serve(proxy)
-    for variable in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("http_proxy", settings["tenant_url"])
-    # Nothing listens there: only the proxy can answer.
-    elsewhere = "http://localhost:9"
-    settings |= {"tenant_url": elsewhere, "token_url": f"{elsewhere}/oauth/token"}
-    result = run_cli(settings)
+    stand_in.link_form = "root-relative"
+    bundle = tmp_path / "company.pem"
+    authority.cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    port = urlsplit(https_settings["tenant_url"]).port
+    # Nobody knows this host: only the proxy can reach it.
+    elsewhere = f"https://{HOST}"
+    settings = {**https_settings, "tenant_url": elsewhere, "token_url": f"{elsewhere}/oauth/token"}
+    with Proxy(int(port or 0)) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        result = run_cli(settings)
+        proxy.shutdown()
     assert result.returncode == 0, result.stderr
-    assert len(read_messages(result.stdout).records("sales_fact_data")) == 1
-    assert all(target.startswith(elsewhere) for target in targets)
+    assert len(read_messages(result.stdout).records("sales_fact_data")) == 3
+    assert {line.rpartition(" ")[0] for line in proxy.asked} == {f"CONNECT {HOST}:443"}
+
+
+@pytest.mark.usefixtures("without_proxy")
+def test_no_proxy_sees_what_is_in_clear_text(
+    serve: Serve, stand_in: StandIn, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(9) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        for name in ("http_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        result = run_cli(serve(stand_in))
+        proxy.shutdown()
+    assert result.returncode == 0, result.stderr
+    assert not proxy.asked
+
+
+@pytest.mark.usefixtures("without_proxy")
+@pytest.mark.parametrize(
+    "proxy", ["http://user:pa55#w@127.0.0.1:1", "http://user:pa55w@127.0.0.1:99999"]
+)
+def test_password_of_a_proxy_is_not_told(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    settings = {"tenant_url": f"https://{HOST}", "token_url": f"https://{HOST}"}
+    result = run_cli({**settings, "client_id": "id", "client_secret": "secret"})
+    assert result.returncode == 1
+    assert "pa55" not in result.stdout + result.stderr
+    assert "HTTPS_PROXY" in result.stderr
+    assert "Trying again" not in result.stderr
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_ca_bundle_that_is_none_ends_the_run(
+    https_settings: dict[str, Any],
+    run_cli: RunCli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str | None,
+) -> None:
+    bundle = tmp_path / "company.pem"
+    if content:
+        bundle.write_text(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    result = run_cli({**https_settings, "backoff_max_tries": 1})
+    assert result.returncode == 1
+    assert "name your company's CA bundle" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_neither_secret_nor_token_is_in_any_output(

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -185,7 +187,34 @@ def test_failure_does_not_wait_for_other_requests(serve: Serve, run_cli: RunCli)
     assert read_messages(result.stdout).streams == ["m_d00_master"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_asked_for_after_a_signal(serve: Serve, tmp_path: Path) -> None:
+    rows = [sales_row(count) for count in range(20_000)]
+    tenant = StandIn(sales(*rows))
+
+    def fault(request: Request) -> Response | None:
+        if "/FactData" not in request.target:
+            return None
+        page = tenant.page(request, rows)
+        link = f'"@odata.deltaLink":"{request.base_url}{urlsplit(request.target).path}?deltaid=A"'
+        return replace(page, body=page.body[:-1] + f",{link}}}".encode())
+
+    tenant.fault = fault
+    path = tmp_path / "config.json"
+    config = {**serve(tenant), "default_replication_method": "LOG_BASED", "page_size": len(rows)}
+    path.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "tap_sac", "--config", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout
+        while '"RECORD","stream":"sales_fact_data"' not in process.stdout.readline():
+            pass
+        process.terminate()
+        output = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert output.endswith("\n")
+    assert not any("/Subscriptions" in target for target in tenant.targets)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("stream_maps", [{}, {"sales_fact_data": {"__filter__": "1 == 1"}}])
 def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
     serve: Serve, tmp_path: Path, number: signal.Signals, stream_maps: dict[str, Any]
