@@ -91,6 +91,12 @@ class _Server(ThreadingHTTPServer):
         self.application = application
         self.url = f"http://127.0.0.1:{self.server_port}"
 
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Write no stack trace about clients that go away."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
