@@ -59,6 +59,7 @@ _LONGEST_BACKOFF_SECONDS = 60
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)
 _CONTEXT_NAME = re.compile(r"#(?:Collection\()?(?:[\w.]+\.)?(\w+)")
 _HEADER_VALUE = re.compile(r"[!-~]+")
+_MOST_EMPTY_PAGES = 10_000
 _MODELS_NAMESPACE = "sac"
 _SAFE_IN_QUERY = "(),':*@$/"
 
@@ -311,8 +312,8 @@ class SACClient:
             before_retry: Called before the first page is asked for again; stops that by raising.
 
         Raises:
-            SACError: If SAC refuses, a link leads away from the tenant or in a circle, or an
-                answer is no page.
+            SACError: If SAC refuses, a link leads away from the tenant, in a circle or to ever more
+                empty pages, or an answer is no page.
         """
         headers = {"Accept": "application/json"}
         if track_changes:
@@ -320,6 +321,7 @@ class SACClient:
         name = unquote(urlsplit(url).path.rpartition("/")[2])
         self._asked_for.add(name)
         seen: set[str] = set()
+        empty_pages = 0
         next_url: str | None = url
         while next_url:
             if next_url in seen:
@@ -335,6 +337,10 @@ class SACClient:
                 before_retry=None if seen else before_retry,
             )
             seen.add(next_url)
+            empty_pages = 0 if page.items else empty_pages + 1
+            if empty_pages > _MOST_EMPTY_PAGES:
+                msg = f"SAC's pages of {urlsplit(url).path} go on without rows, with ever new links"
+                raise SACError(msg, BROKEN_PROTOCOL)
             yield page
             next_url = page.next_url
 

@@ -106,6 +106,23 @@ def test_token_never_goes_to_another_server(serve: Serve, link: str) -> None:
         sync(config)
 
 
+def test_empty_pages_without_end_are_an_error(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_sac.client._MOST_EMPTY_PAGES", 20)
+    tenant = StandIn(sales())
+    numbers = itertools.count()
+
+    def fault(request: Request) -> Response | None:
+        link = f"FactData?$skiptoken={next(numbers)}"
+        body = json.dumps({"value": [], "@odata.nextLink": link}).encode()
+        return Response(200, body, JSON) if "FactData" in request.target else None
+
+    tenant.fault = fault
+    with pytest.raises(SACError, match="go on without rows"):
+        sync(serve(tenant))
+
+
 def test_link_that_repeats_is_an_error(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = fault_at(
