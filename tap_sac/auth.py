@@ -119,7 +119,11 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
         """
         with self._lock:
             if not self.is_token_valid():
-                self.update_access_token()
+                try:
+                    self.update_access_token()
+                except TransientError as error:
+                    error.is_refusal = True  # The request that needs the token was not sent.
+                    raise
             request.headers["Authorization"] = f"Bearer {self.access_token}"
         return request
 

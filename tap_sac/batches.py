@@ -33,6 +33,7 @@ FORMATS = {"jsonl", "parquet"}
 # zlib's default levels are slower than the rest of the tap, for files of a similar size.
 _GZIP_LEVEL = 1
 _MOST_DIGITS = 38
+_MOST_DIGITS_OF_ALL = 76
 _DIGITS_AFTER_POINT = 10
 
 
@@ -167,7 +168,7 @@ def _arrow_type(pa: ModuleType, column: Property) -> DataType | None:
     if column.is_collection or column.type.startswith(("Edm.Geo", "Edm.ComplexType")):
         return None
     if column.type == "Edm.Decimal":
-        precision = column.precision or _MOST_DIGITS
+        precision = min(column.precision or _MOST_DIGITS, _MOST_DIGITS_OF_ALL)
         scale = _DIGITS_AFTER_POINT if column.scale is None else column.scale
         decimal = pa.decimal128 if precision <= _MOST_DIGITS else pa.decimal256
         return decimal(precision, scale)

@@ -12,8 +12,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -57,7 +56,6 @@ logger = logging.getLogger(__name__)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_BACKOFF_SECONDS = 60
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)
-_CONTEXT_NAME = re.compile(r"#(?:Collection\()?(?:[\w.]+\.)?(\w+)")
 _HEADER_VALUE = re.compile(r"[!-~]+")
 _MOST_EMPTY_PAGES = 10_000
 _MODELS_NAMESPACE = "sac"
@@ -162,7 +160,6 @@ class SACClient:
         self._request_timeout = request_timeout
         self._slots = threading.BoundedSemaphore(max_parallel_requests)
         self._is_stopped = False
-        self._asked_for: set[str] = set()
         self._retry = backoff.on_exception(
             _waits,
             TransientError,
@@ -309,7 +306,8 @@ class SACClient:
             on_response: Told of each answer, also of those that are not a success.
             track_changes: Whether SAC shall remember this read, and give a link to what changes
                 after it (OData Protocol 4.0, 8.2.8.6).
-            before_retry: Called before the first page is asked for again; stops that by raising.
+            before_retry: Called before the first page is asked for again although SAC may have
+                given it already; stops that by raising.
 
         Raises:
             SACError: If SAC refuses, a link leads away from the tenant, in a circle or to ever more
@@ -318,8 +316,6 @@ class SACClient:
         headers = {"Accept": "application/json"}
         if track_changes:
             headers["Prefer"] = "odata.track-changes"
-        name = unquote(urlsplit(url).path.rpartition("/")[2])
-        self._asked_for.add(name)
         seen: set[str] = set()
         empty_pages = 0
         next_url: str | None = url
@@ -329,13 +325,7 @@ class SACClient:
                     f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
                 )
                 raise SACError(msg, BROKEN_PROTOCOL)
-            page = self._get(
-                next_url,
-                headers,
-                partial(self._read_page, name=name),
-                on_response,
-                before_retry=None if seen else before_retry,
-            )
+            page = self._page(next_url, headers, on_response, None if seen else before_retry)
             seen.add(next_url)
             empty_pages = 0 if page.items else empty_pages + 1
             if empty_pages > _MOST_EMPTY_PAGES:
@@ -343,6 +333,24 @@ class SACClient:
                 raise SACError(msg, BROKEN_PROTOCOL)
             yield page
             next_url = page.next_url
+
+    def _page(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        on_response: ResponseObserver | None,
+        before_retry: Callable[[], None] | None,
+    ) -> Page:
+        unanswered = []
+
+        def on_retry(error: TransientError) -> None:
+            if not error.is_refusal:
+                unanswered.append(error)
+                if before_retry:
+                    before_retry()
+
+        page = self._get(url, headers, self._read_page, on_response, on_retry)
+        return replace(page, is_repeated=bool(unanswered))
 
     def _provider_root(self, provider: Provider) -> str:
         namespace, model = _path_segment(provider.namespace_id), _path_segment(provider.provider_id)
@@ -354,21 +362,22 @@ class SACClient:
         headers: Mapping[str, str],
         read: Callable[[requests.Response], _Result],
         on_response: ResponseObserver | None = None,
-        *,
-        before_retry: Callable[[], None] | None = None,
+        on_retry: Callable[[TransientError], None] = lambda _: None,
     ) -> _Result:
         """Request and read, both again if either fails for a reason that may pass."""
-        tries = 0
+        failures: list[TransientError] = []
 
         def attempt() -> _Result:
-            nonlocal tries
-            tries += 1
-            if before_retry and tries > 1:
-                before_retry()
-            response = self._send("GET", url, headers, on_response)
-            if response.status_code != HTTPStatus.OK:
-                raise response_error(response)
-            return read(response)
+            if failures:
+                on_retry(failures[-1])
+            try:
+                response = self._send("GET", url, headers, on_response)
+                if response.status_code != HTTPStatus.OK:
+                    raise response_error(response)
+                return read(response)
+            except TransientError as error:
+                failures.append(error)
+                raise
 
         return self._retry(attempt)()
 
@@ -412,7 +421,7 @@ class SACClient:
             on_response(response)
         return response
 
-    def _read_page(self, response: requests.Response, *, name: str) -> Page:
+    def _read_page(self, response: requests.Response) -> Page:
         source = _answer_of(response)
         body = response.content.removeprefix(codecs.BOM_UTF8)
         try:
@@ -435,11 +444,10 @@ class SACClient:
         if announced is not None and len(answer.items) < announced:
             msg = f"{source} has {len(answer.items)} rows of {announced} announced"
             raise TransientError(msg, DAMAGED_ANSWER)
-        next_link = answer.next_link or annotation(members, "nextLink")
+        next_link = answer.next_link
+        if next_link is None:
+            next_link = annotation(members, "nextLink")
         context = answer.context or annotation(members, "context")
-        if other := self._other_set(context, name):
-            msg = f"{source} is one of {other}, which was asked for before"
-            raise TransientError(msg, DAMAGED_ANSWER)
         return Page(
             answer.items,
             next_url=self._link(next_link, "nextLink", response),
@@ -448,16 +456,6 @@ class SACClient:
             server_milliseconds=decimal_digits(answer.milliseconds) or 0,
             source=source,
         )
-
-    def _other_set(self, context: object, name: str) -> str | None:
-        """Tell if a page is the answer to an earlier request, on a connection out of step.
-
-        What SAC writes into a context is not known well enough to compare it with the name.
-        """
-        found = _CONTEXT_NAME.search(str(context))
-        other = found[1] if found else ""
-        is_other = other in self._asked_for and other not in name and name not in str(context)
-        return other if is_other else None
 
     def _link(self, link: object, name: str, response: requests.Response) -> str | None:
         """Make a link absolute, but keep the token from another server."""
@@ -561,7 +559,7 @@ def _answer_of(response: requests.Response) -> str:
 
 def _may_lack_members(answer: _Answer) -> bool:
     """Tell whether members may be there in another spelling, or a delta link."""
-    return answer.next_link is None or answer.context is None
+    return answer.next_link in (None, "") or answer.context is None
 
 
 def _annotations(body: bytes) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> 
     """Tell whether the changes behind a link have been read, or may have been.
 
     They have if SAC lists its subscription as ended, with another one following it in the chain.
-    If SAC does not list it, they may have been if a run began to follow the link.
+    If SAC does not list either, they may have been if a run began to follow the link.
 
     Args:
         bookmark: The link.
@@ -122,7 +122,7 @@ def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> 
     if not own:
         return bookmark.is_followed
     followers = {item.get("PreviousSubscriptionID") for item in subscriptions}
-    return bool(own[0].get("EndTime")) and own_id in followers
+    return bool(own[0].get("EndTime")) and (bookmark.is_followed or own_id in followers)
 
 
 def is_delta(context: str | None) -> bool:

@@ -15,7 +15,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import LocationParseError, NameResolutionError, ProxyError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+)
 
 APP_INTEGRATION = "System > Administration > App Integration"
 
@@ -141,7 +147,8 @@ _CAUSES_BY_STATUS: dict[int, tuple[Cause, ...]] = {
     HTTPStatus.TOO_MANY_REQUESTS: (TOO_MANY_REQUESTS,),
 }
 
-_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+# The request was not carried out, and may be when it is repeated.
+_REFUSALS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED}
 
 _NUMBER = re.compile(r"\[(\d{4})\]")
@@ -171,12 +178,20 @@ class TransientError(SACError):
     """May pass when the request is sent again.
 
     Attributes:
+        is_refusal: Whether SAC has certainly not done what was asked for.
         retry_after: Seconds to wait, when the server named them.
     """
 
-    def __init__(self, what: str, *causes: Cause, retry_after: float | None = None) -> None:
-        """Keep the wait that the server asked for."""
+    def __init__(
+        self,
+        what: str,
+        *causes: Cause,
+        is_refusal: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        """Keep what decides whether and when to ask again."""
         super().__init__(what, *causes)
+        self.is_refusal = is_refusal
         self.retry_after = retry_after
 
 
@@ -197,6 +212,12 @@ class ResponseError(SACError):
         self.status = status
         self.number = number
         self.reason = reason
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the client was not let in, so that the thing asked for may be fine."""
+        is_client = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        return is_client or self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def is_not_exported(self) -> bool:
@@ -227,7 +248,12 @@ def response_error(response: requests.Response) -> SACError:
     number = int(found[1]) if found else None
     causes = _CAUSES_BY_NUMBER.get(number or 0) or _CAUSES_BY_STATUS.get(status, ())
     if is_transient(status):
-        return TransientError(what, *(causes or (SERVER_FAULT,)), retry_after=retry_after(response))
+        return TransientError(
+            what,
+            *(causes or (SERVER_FAULT,)),
+            is_refusal=status in _REFUSALS,
+            retry_after=retry_after(response),
+        )
     if response.is_redirect:
         location = origin_of(response.headers["location"])
         what += f", and it leads to {one_line(location, _token_of(response))}"
@@ -238,7 +264,7 @@ def response_error(response: requests.Response) -> SACError:
 
 def is_transient(status: int) -> bool:
     """Tell whether an answer with this status may be another one when the request is repeated."""
-    return status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return status in _REFUSALS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def error_reason(response: requests.Response) -> str:
@@ -272,7 +298,8 @@ def connection_error(error: Exception, url: str) -> SACError:
         cause = SLOW_ANSWER
     if isinstance(reason, NameResolutionError):
         cause = UNKNOWN_HOST
-    return TransientError(what, cause)
+    is_refusal = isinstance(reason, (NewConnectionError, ConnectTimeoutError))
+    return TransientError(what, cause, is_refusal=is_refusal)
 
 
 def web_page_error(response: requests.Response) -> SACError:

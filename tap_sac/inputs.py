@@ -15,6 +15,7 @@ from singer_sdk.singerlib.json import deserialize_json
 from tap_sac.errors import SACError
 from tap_sac.messages import ENCODER
 
+_DEEPEST = 100
 _OBJECT = {"type": "object"}
 _TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
 _STATE = {
@@ -36,7 +37,7 @@ _METADATA = {
     "type": "object",
     "required": ["breadcrumb", "metadata"],
     "properties": {
-        "breadcrumb": {"type": "array", "items": {"type": "string"}},
+        "breadcrumb": {"type": "array", "items": {"type": "string"}, "maxItems": _DEEPEST},
         "metadata": {
             "type": "object",
             "properties": {"table-key-properties": _TEXTS, "view-key-properties": _TEXTS},
@@ -59,11 +60,7 @@ _ENTRY = {
     "required": ["tap_stream_id", "schema"],
     "properties": {
         "tap_stream_id": {"type": "string"},
-        "schema": {
-            "type": "object",
-            "required": ["properties"],
-            "properties": {"properties": {"type": "object", "additionalProperties": _COLUMN}},
-        },
+        "schema": {"allOf": [_COLUMN, {"required": ["properties"]}]},
         "metadata": {"type": "array", "items": _METADATA},
         "key_properties": _TEXTS,
         "replication_key": {"type": ["string", "null"]},
@@ -131,9 +128,17 @@ def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dic
     except (ValueError, RecursionError, OverflowError) as error:
         msg = f"The {kind} cannot be written as JSON ({error}): {next_step}."
         raise SACError(msg) from None
+    if _is_deeper(as_json, _DEEPEST):
+        msg = f"The {kind} is nested too deeply: {next_step}."
+        raise SACError(msg)
     for found in errors:
         place = ".".join(str(part) for part in found.absolute_path) or "the whole of it"
         msg = f"The {kind} has no valid form at {place} (by its {found.validator}): {next_step}."
         raise SACError(msg)
     result: dict[str, Any] = value
     return result
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(item, levels - 1) for item in inner)

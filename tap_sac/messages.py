@@ -55,6 +55,10 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     def write_message(self, message: Message) -> None:
         self._write(self.format_message(message) + b"\n")
 
+    def write_text(self, text: str) -> None:
+        """Write what is no message, such as a catalog."""
+        self._write(text.encode())
+
     def write_records(
         self, stream: str, lines: bytes, *, version: int | None, time_extracted: datetime
     ) -> None:

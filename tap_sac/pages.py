@@ -23,6 +23,7 @@ class Page:
         context: What the rows are, such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
         server_milliseconds: How long SAC says that it needed; 0 if it does not.
         source: What the page is, for messages.
+        is_repeated: Whether SAC may have given it before, in an answer that did not arrive.
     """
 
     items: list[msgspec.Raw]
@@ -31,6 +32,7 @@ class Page:
     context: str | None
     server_milliseconds: int
     source: str
+    is_repeated: bool = False
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ from tap_sac.errors import (
     BROKEN_PROTOCOL,
     ResponseError,
     SACError,
+    TransientError,
     UnknownEntitySetError,
 )
 from tap_sac.messages import MessageWriter
@@ -554,6 +555,7 @@ class ChangeTrackedStream(EntitySetStream):
             parts: As of `EntitySetStream`.
         """
         super().__init__(tap, **parts)
+        self._is_answer_lost = False
         self.forced_replication_method = tap.config["default_replication_method"]
 
     @property
@@ -646,6 +648,7 @@ class ChangeTrackedStream(EntitySetStream):
             DeltaLostError: If the changes cannot be had, or are not those of the question.
         """
         self._check_bookmark(bookmark, question)
+        self._is_answer_lost = False
         self._keep(replace(bookmark, is_followed=True))
         self._write_state_message()
         self._stream_version = bookmark.version if self._activates_version else None
@@ -657,12 +660,19 @@ class ChangeTrackedStream(EntitySetStream):
                 if (is_first or page.context) and not is_delta(page.context):
                     msg = "SAC answered its delta link with full data instead of changes"
                     raise DeltaLostError(msg)
+                if not page.items and (page.is_repeated or (is_first and bookmark.is_followed)):
+                    msg = "SAC gave no changes, and may have given them in an answer that was lost"
+                    raise DeltaLostError(msg)
                 is_first = False
                 yield MadeRecords(self._changes(page, maker))
                 delta_link = page.delta_url
-        except ResponseError as error:
-            is_refusal = error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-            if is_refusal or error.status < HTTPStatus.BAD_REQUEST:
+        except (ResponseError, TransientError) as error:
+            if error.is_refusal:
+                if is_first and not self._is_answer_lost:  # Nothing has happened to the link.
+                    self._keep(bookmark)
+                    self._write_state_message()
+                raise
+            if isinstance(error, TransientError):
                 raise
             msg = f"SAC answered {error.reason} to its delta link"
             raise DeltaLostError(msg) from None
@@ -676,11 +686,12 @@ class ChangeTrackedStream(EntitySetStream):
         return self._client.pages(
             bookmark.delta_link,
             self._measure,
-            before_retry=lambda: self._check_unread(
-                replace(bookmark, is_followed=True),
-                "these changes were read by a request whose answer was lost",
-            ),
+            before_retry=lambda: self._note_lost_answer(bookmark),
         )
+
+    def _note_lost_answer(self, bookmark: Bookmark) -> None:
+        self._is_answer_lost = True
+        self._check_unread(bookmark, "these changes were read by a request whose answer was lost")
 
     def _changes(self, page: Page, maker: RecordMaker) -> Iterator[Record]:
         """Make records of new and changed rows as they are, and of deleted ones with a mark."""

@@ -28,7 +28,7 @@ from tap_sac.client import SACClient, checked_url, tenant_origin
 from tap_sac.csdl import CSDLError, read_csdl
 from tap_sac.errors import BROKEN_METADATA, NO_MODELS, ResponseError, SACError
 from tap_sac.inputs import check_catalog, check_state, read_catalog, read_state
-from tap_sac.messages import MessageWriter
+from tap_sac.messages import ENCODER, MessageWriter
 from tap_sac.naming import model_of, model_prefixes, stream_names
 from tap_sac.read_ahead import ReadAhead
 from tap_sac.streams import (
@@ -269,6 +269,13 @@ class TapSAC(Tap):
         return [providers_stream, *streams]
 
     @override
+    def run_discovery(self) -> str:
+        text: str = self.catalog_json_text
+        if isinstance(self.message_writer, MessageWriter):
+            self.message_writer.write_text(f"{text}\n")
+        return text
+
+    @override
     def setup_mapper(self) -> None:
         """Prepare the stream maps, also of discovered streams that are not selected.
 
@@ -404,7 +411,7 @@ class TapSAC(Tap):
                 config |= parse_environment_config(
                     {"properties": {name: schema}}, cls._env_var_prefix
                 )
-            except ValueError:  # noqa: PERF203  (its message may show the value)
+            except (ValueError, RecursionError):  # noqa: PERF203  (its message may show the value)
                 msg = (
                     f"The environment variable {cls._env_var_prefix}{name.upper()} cannot be "
                     "read: write a number in digits, and a list or an object as JSON."
@@ -421,7 +428,11 @@ class TapSAC(Tap):
         self.append_builtin_config(self.config_jsonschema)
         validator = JSONSchemaValidator(self.config_jsonschema)
         errors = [_config_error(error) for error in validator.iter_errors(self._config)]
-        errors = errors or [*_start_date_errors(self._config), *batch_errors(self._config)]
+        errors = errors or [
+            *_text_errors(self._config),
+            *_start_date_errors(self._config),
+            *batch_errors(self._config),
+        ]
         if not self._config.get("demo"):
             errors += [
                 f"The setting {name} is missing: set it, or set demo to true to read the sample "
@@ -642,13 +653,17 @@ class _OneSentenceCommand(SingerCommand):
 def _completed(entry: dict[str, Any]) -> dict[str, Any]:
     """Put into a catalog entry what the SDK expects.
 
-    The replication method is taken from its metadata, if it is there. The name of the stream is
-    its id: another one would not be found.
+    The replication method is taken from its metadata, if it is there. A stream about which the
+    metadata says nothing is selected. The name of the stream is its id: another one would not be
+    found.
     """
-    roots = (item["metadata"] for item in entry.get("metadata", ()) if not item["breadcrumb"])
+    metadata = entry.get("metadata") or []
+    roots = [item["metadata"] for item in metadata if not item["breadcrumb"]]
+    if not roots:
+        metadata = [*metadata, {"breadcrumb": [], "metadata": {"selected": True}}]
     chosen = [root["replication-method"] for root in roots if root.get("replication-method")]
     method = {"replication_method": chosen[0]} if chosen else {}
-    return {**entry, **method, "stream": entry["tap_stream_id"]}
+    return {**entry, **method, "metadata": metadata, "stream": entry["tap_stream_id"]}
 
 
 def _config_error(error: ValidationError) -> str:
@@ -666,6 +681,14 @@ def _config_error(error: ValidationError) -> str:
     else:
         rule = f"breaks the rule {error.validator}: {expected}"
     return f"The setting {setting} {rule}: correct it in the configuration of tap-sac."
+
+
+def _text_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in config.items():
+        try:
+            ENCODER.encode(value)
+        except UnicodeEncodeError:  # noqa: PERF203  (a handful of settings)
+            yield f"The setting {name} has text that is not Unicode: correct it."
 
 
 def _start_date_errors(config: Mapping[str, Any]) -> Iterator[str]:

@@ -46,6 +46,7 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"tenant_url": "http://acme.eu10.hcs.cloud.sap"}, r"tenant_url .*https"),
     ({"token_url": "nonsense://x"}, r"setting token_url is no address"),
     ({"tenant_url": "https://a b"}, r"setting tenant_url is no address"),
+    ({"filters": {"*": "\ud800"}}, r"setting filters has text that is not Unicode"),
     ({"user_agent": "a\nb"}, r"setting user_agent breaks the rule pattern"),
     ({"request_timeout": 10**12}, r"setting request_timeout must be at most 86400"),
     ({"max_parallel_requests": 10**20}, r"setting max_parallel_requests must be at most 100"),
@@ -74,6 +75,7 @@ def test_wrong_settings(
         ("TAP_SAC_PAGE_SIZE", "many"),
         ("TAP_SAC_FILTERS", "Version eq 'public.Actual'"),
         ("TAP_SAC_STREAM_MAPS", "{"),
+        ("TAP_SAC_FILTERS", "[" * 10_000),
     ],
 )
 @pytest.mark.parametrize("option", ["", "--discover", "--check"])

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 STREAM = "sales_planning_fact_data"
 MOST_MESSAGES = 12
+ALL_MESSAGES = sys.maxsize
 KEY = ("Version", "Date", "Product", "XX_REGION", "Currency")
 MEASURES = ("QUANTITY", "REVENUE", "LOYALTY_POINTS")
 
@@ -732,10 +733,13 @@ class DyingOutput(io.StringIO):
 
 
 def killed_sync(
-    config: dict[str, Any], catalog: dict[str, Any], state: dict[str, Any], killed_after: int
+    config: dict[str, Any],
+    catalog: dict[str, Any] | None,
+    state: dict[str, Any],
+    killed_after: int,
 ) -> Messages:
     output = DyingOutput(killed_after)
-    with contextlib.suppress(Killed), contextlib.redirect_stdout(output):
+    with contextlib.suppress(Killed, SACError), contextlib.redirect_stdout(output):
         TapSAC(config=dict(config), catalog=catalog, state=copy.deepcopy(state)).sync_all()
     return read_messages(output.getvalue())
 
@@ -769,33 +773,69 @@ def test_delta_run_that_is_killed_between_any_two_messages_loses_nothing(
     pytest.fail("a run with three changes wrote more messages than it can have")
 
 
+@pytest.mark.parametrize("tries", [1, 8])
+@pytest.mark.parametrize("is_late", [True, False])
 @pytest.mark.parametrize("lists_subscriptions", [True, False])
 @pytest.mark.parametrize("answer_again", ["same", "empty", "error"])
 def test_changes_whose_answer_is_lost_on_its_way_are_not_lost(
-    serve: Serve, answer_again: str, *, lists_subscriptions: bool
+    serve: Serve, answer_again: str, *, lists_subscriptions: bool, is_late: bool, tries: int
 ) -> None:
     service = small(VagueService(answer_again, lists_subscriptions=lists_subscriptions))
-    losses: list[Response] = []
+    lost: list[Request] = []
+    unfinished: list[Request] = []
 
     def application(request: Request) -> Response:
-        answer = service(request)
-        if "deltaid" in request.target and not losses:
-            losses.append(answer)
-            return Response(504, b"<html>gateway</html>", {"Retry-After": "0"})
-        return answer
+        if "deltaid" not in request.target:
+            return service(request)
+        if lost:
+            for earlier in unfinished:  # SAC was still at it when the request was repeated.
+                service(earlier)
+            unfinished.clear()
+            return service(request)
+        lost.append(request)
+        if is_late:
+            unfinished.append(request)
+        else:
+            service(request)
+        return Response(504, b"<html>gateway</html>", {"Retry-After": "0"})
+
+    config = {**serve(application), "models": ["Sales Planning"], "backoff_max_tries": tries}
+    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline.run()
+    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    pipeline.facts.delete(pipeline.facts.key_of(pipeline.row(1)))
+    if tries == 1:
+        messages = killed_sync(pipeline.config, None, pipeline.table.state, ALL_MESSAGES)
+        pipeline.table.load(messages)
+    pipeline.run()
+    assert lost
+    pipeline.check()
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_link_that_was_refused_is_followed_by_the_next_run(serve: Serve, status: int) -> None:
+    service = small(VagueService("error", lists_subscriptions=False))
+    is_refused = False
+
+    def application(request: Request) -> Response:
+        if is_refused and "deltaid" in request.target:
+            return error_response(status, "no", **{"Retry-After": "0"})
+        return service(request)
 
     config = {**serve(application), "models": ["Sales Planning"]}
     pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
     pipeline.run()
     pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
-    pipeline.facts.delete(pipeline.facts.key_of(pipeline.row(1)))
-    pipeline.run()
-    assert losses
+    is_refused = True
+    messages = killed_sync(pipeline.config, None, pipeline.table.state, ALL_MESSAGES)
+    pipeline.table.load(messages)
+    is_refused = False
+    assert len(pipeline.run().records(STREAM)) == 1
     pipeline.check()
 
 
 def test_delta_that_was_not_read_is_asked_for_again(pipeline: Pipeline, serve: Serve) -> None:
-    faults = [Response(503, b"busy", {"Retry-After": "0"})]
+    faults = [error_response(429, "slow down", **{"Retry-After": "0"})]
 
     def application(request: Request) -> Response:
         is_spoiled = "deltaid" in request.target and faults

@@ -73,9 +73,6 @@ PASSING = {
     "gzip that is none": Response(200, WHOLE, {**CLOSE, "Content-Encoding": "gzip"}),
     "nothing at all": Response(200, b"", CLOSE),
     "page of an overloaded gateway": Response(503, b"<html>busy</html>", {"Retry-After": "0"}),
-    "answer to an earlier request": Response(
-        200, b'{"@odata.context":"$metadata#Providers","value":[]}', JSON
-    ),
     "request that took too long": Response(408, b"", {"Retry-After": "0"}),
     "too many requests": error_response(429, "slow down", **{"Retry-After": "0"}),
 }
@@ -198,6 +195,10 @@ LASTING = {
     "error that is empty": (page('{"value":[],"error":[]}'), "breaks off"),
     "link that is false": (
         page('{"value":[],"@odata.nextLink":false}'),
+        "nextLink that is no link",
+    ),
+    "link that is false, after a context": (
+        page('{"@odata.context":"$metadata#FactData","value":[],"@odata.nextLink":false}'),
         "nextLink that is no link",
     ),
     "UTF-16": (Response(200, '{"value":[]}'.encode("utf-16"), JSON), "damaged"),
@@ -387,10 +388,12 @@ def test_types_that_are_unknown_are_text(serve: Serve, run_cli: RunCli) -> None:
     assert record == {"Version": "a", "X": '{"y":1.50}'}
 
 
-def tap_process(tmp_path: Path, config: dict[str, Any], **streams: Any) -> subprocess.Popen[bytes]:
+def tap_process(
+    tmp_path: Path, config: dict[str, Any], *options: str, **streams: Any
+) -> subprocess.Popen[bytes]:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "tap_sac", "--config", str(path)]
+    command = [sys.executable, "-m", "tap_sac", "--config", str(path), *options]
     return subprocess.Popen(command, **streams)  # noqa: S603
 
 
@@ -438,11 +441,14 @@ def test_pipe_that_does_not_block_loses_nothing(serve: Serve, tmp_path: Path) ->
     assert len(assert_whole_lines(output).records("sales_fact_data")) == rows
 
 
-def test_full_disk_behind_the_output_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [[], ["--discover"]])
+def test_full_disk_behind_the_output_ends_the_tap(
+    serve: Serve, tmp_path: Path, option: list[str]
+) -> None:
     config = serve(StandIn(sales(*ROWS)))
     with (
         Path("/dev/full").open("wb") as full,
-        tap_process(tmp_path, config, stdout=full, stderr=subprocess.PIPE) as process,
+        tap_process(tmp_path, config, *option, stdout=full, stderr=subprocess.PIPE) as process,
     ):
         _, log = process.communicate(timeout=60)
     assert process.returncode == 1

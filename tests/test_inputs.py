@@ -92,6 +92,8 @@ def column(**schema: Any) -> dict[str, Any]:
         column(type="object", properties=[1]),
         column(anyOf=False),
         column(type="\ud800"),
+        entry(schema={"properties": {}, "items": 5}),
+        entry(metadata=[{"breadcrumb": ["properties"] * 3000, "metadata": {}}]),
     ],
 )
 def test_catalog_of_a_strange_form_is_refused(catalog_entry: dict[str, Any]) -> None:
@@ -107,11 +109,29 @@ def test_catalog_of_a_strange_form_is_refused(catalog_entry: dict[str, Any]) -> 
         {"partitions": 5},
         {"partitions": [{}]},
         {"delta_link": "\ud800"},
+        {"nested": json.loads("[" * 500 + "]" * 500)},
     ],
 )
 def test_state_of_a_strange_form_is_refused(bookmark: dict[str, Any]) -> None:
     with pytest.raises(SACError, match=r"^The state "):
         TapSAC(config={"demo": True}, state={"bookmarks": {"providers": bookmark}})
+
+
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+@pytest.mark.parametrize("keeps", [None, "columns", "nothing"])
+def test_streams_about_which_the_metadata_says_nothing_are_selected(
+    serve: Serve, keeps: str | None, method: str
+) -> None:
+    config = {**serve(StandIn(sales(sales_row(1)))), "default_replication_method": method}
+    catalog = select(discover(config), "sales_fact_data")
+    for item in catalog["streams"]:
+        item["metadata"] = [part for part in item["metadata"] if part["breadcrumb"] and keeps]
+        if keeps is None:
+            del item["metadata"]
+        elif keeps == "nothing":
+            item["metadata"] = []
+    (record,) = sync(config, catalog).records("sales_fact_data")
+    assert record["AMOUNT"] == "1.0000000"
 
 
 def test_stream_of_another_name_in_the_catalog_is_that_of_its_id(serve: Serve) -> None:
