@@ -341,16 +341,17 @@ class SACClient:
         on_response: ResponseObserver | None,
         before_retry: Callable[[], None] | None,
     ) -> Page:
-        unanswered = []
+        is_repeated = False
 
-        def on_retry(error: TransientError) -> None:
-            if not error.is_refusal:
-                unanswered.append(error)
+        def on_retry(*, is_refusal: bool) -> None:
+            nonlocal is_repeated
+            if not is_refusal:
+                is_repeated = True
                 if before_retry:
                     before_retry()
 
         page = self._get(url, headers, self._read_page, on_response, on_retry)
-        return replace(page, is_repeated=bool(unanswered))
+        return replace(page, is_repeated=is_repeated)
 
     def _provider_root(self, provider: Provider) -> str:
         namespace, model = _path_segment(provider.namespace_id), _path_segment(provider.provider_id)
@@ -362,21 +363,22 @@ class SACClient:
         headers: Mapping[str, str],
         read: Callable[[requests.Response], _Result],
         on_response: ResponseObserver | None = None,
-        on_retry: Callable[[TransientError], None] = lambda _: None,
+        on_retry: Callable[..., None] = lambda **_: None,
     ) -> _Result:
         """Request and read, both again if either fails for a reason that may pass."""
-        failures: list[TransientError] = []
+        # Not the errors themselves, which would keep their answers in memory for longer.
+        refusals: list[bool] = []
 
         def attempt() -> _Result:
-            if failures:
-                on_retry(failures[-1])
+            if refusals:
+                on_retry(is_refusal=refusals[-1])
             try:
                 response = self._send("GET", url, headers, on_response)
                 if response.status_code != HTTPStatus.OK:
                     raise response_error(response)
                 return read(response)
             except TransientError as error:
-                failures.append(error)
+                refusals.append(error.is_refusal)
                 raise
 
         return self._retry(attempt)()
