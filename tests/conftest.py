@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,9 +98,18 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Wait for nothing between tries, and tell how long it would have been."""
+    """Wait for nothing between tries, and tell how long it would have been.
+
+    Readers that an earlier test left behind do not count.
+    """
     waited: list[float] = []
-    monkeypatch.setattr("time.sleep", waited.append)
+    left_behind = set(threading.enumerate()) - {threading.main_thread()}
+
+    def sleep(seconds: float) -> None:
+        if threading.current_thread() not in left_behind:
+            waited.append(seconds)
+
+    monkeypatch.setattr("time.sleep", sleep)
     return waited
 
 
