@@ -271,9 +271,12 @@ class TapSAC(Tap):
     @override
     def run_discovery(self) -> str:
         text: str = self.catalog_json_text
-        if isinstance(self.message_writer, MessageWriter):
-            self.message_writer.write_text(f"{text}\n")
+        self._print(text)
         return text
+
+    def _print(self, text: str) -> None:
+        """Write what is no message, with the sentences of messages if that fails."""
+        cast("MessageWriter", self.message_writer).write_text(f"{text}\n")
 
     @override
     def setup_mapper(self) -> None:
@@ -372,13 +375,13 @@ class TapSAC(Tap):
         """
         try:
             for step, found in Check(lambda: self._client, self._choose, self._selected).steps():
-                click.echo(f"ok      {step}: {found}")
+                self._print(f"ok      {step}: {found}")
         except CheckError as error:
-            click.echo(f"FAILED  {error.step}: {error}")
+            self._print(f"FAILED  {error.step}: {error}")
             if error.causes:
-                click.echo("Most likely causes, in this order:")
+                self._print("Most likely causes, in this order:")
             for number, cause in enumerate(error.causes, 1):
-                click.echo(f"{number}. {cause.what}: {cause.next_step}.")
+                self._print(f"{number}. {cause.what}: {cause.next_step}.")
             return 1
         return 0
 

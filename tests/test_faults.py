@@ -441,7 +441,7 @@ def test_pipe_that_does_not_block_loses_nothing(serve: Serve, tmp_path: Path) ->
     assert len(assert_whole_lines(output).records("sales_fact_data")) == rows
 
 
-@pytest.mark.parametrize("option", [[], ["--discover"]])
+@pytest.mark.parametrize("option", [[], ["--discover"], ["--check"]])
 def test_full_disk_behind_the_output_ends_the_tap(
     serve: Serve, tmp_path: Path, option: list[str]
 ) -> None:
