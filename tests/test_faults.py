@@ -219,8 +219,8 @@ LASTING = {
         "SAC answered 400 Bad Request, 'no'",
     ),
     "Retry-After out of range": (
-        Response(400, b"", {"Retry-After": "Mon, 01 Jan 99999 00:00:00 GMT"}),
-        "SAC answered 400",
+        Response(503, b"", {"Retry-After": "Mon, 01 Jan 2026 00:00:00 +9999999999999"}),
+        "SAC answered 503",
     ),
     "bytes that are no UTF-8": (
         Response(200, b'{"value":[{"Version":"\xff","Date":"b"}]}', JSON),
