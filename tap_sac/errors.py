@@ -215,9 +215,9 @@ class ResponseError(SACError):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the client was not let in, so that the thing asked for may be fine."""
+        """Whether the client was not let in, or sent elsewhere, so that nothing was done."""
         is_client = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-        return is_client or self.status < HTTPStatus.BAD_REQUEST
+        return is_client or HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def is_not_exported(self) -> bool:

@@ -439,12 +439,13 @@ def test_links_are_opaque_and_spelled_in_any_way(
         delta(ROWS[0], link=None),
         delta(deleted("FactData(Day='1')")),
         delta(deleted("nonsense")),
+        Response(204, b""),
         error_response(400, "unknown"),
         error_response(404, "gone"),
         error_response(410, "gone"),
         error_response(422, "gone"),
     ],
-    ids=["full", "no-context", "no-link", "other-key", "no-key", "400", "404", "410", "422"],
+    ids=["full", "no-context", "no-link", "other-key", "no-key", "204", "400", "404", "410", "422"],
 )
 def test_answer_that_is_no_delta_leads_to_a_full_read(serve: Serve, answer: Response) -> None:
     tenant = TrackingStandIn(*ROWS)
