@@ -29,7 +29,7 @@ from tap_sac.errors import (
     one_line,
     retry_after,
 )
-from tap_sac.transport import exchange
+from tap_sac.transport import HEADER_VALUE, exchange
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -204,7 +204,7 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
             msg = f"{answered} ({reason}) and gave no token"
             raise SACError(msg, WRONG_SECRET, WRONG_TOKEN_URL)
         token = body.get("access_token")
-        if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
+        if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
             msg = f"{answered} without a usable access_token"
             raise SACError(msg, WRONG_TOKEN_URL)
         return token, decimal_digits(body.get("expires_in"))

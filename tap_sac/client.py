@@ -39,7 +39,7 @@ from tap_sac.errors import (
     web_page_error,
 )
 from tap_sac.pages import Page, not_a_page_error
-from tap_sac.transport import exchange
+from tap_sac.transport import HEADER_VALUE, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -56,7 +56,6 @@ logger = logging.getLogger(__name__)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_BACKOFF_SECONDS = 60
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)
-_HEADER_VALUE = re.compile(r"[!-~]+")
 _MOST_EMPTY_PAGES = 10_000
 _MODELS_NAMESPACE = "sac"
 _SAFE_IN_QUERY = "(),':*@$/"
@@ -280,7 +279,7 @@ class SACClient:
         headers = {"Accept": "application/json", "x-csrf-token": "fetch"}
         response = self._send("GET", f"{self._origin}/api/v1/csrf", headers)
         token = response.headers.get("x-csrf-token", "")
-        if response.status_code != HTTPStatus.OK or not _HEADER_VALUE.fullmatch(token):
+        if response.status_code != HTTPStatus.OK or not HEADER_VALUE.fullmatch(token):
             raise response_error(response)
         return token
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,10 @@ else:
 # What requests and urllib3 raise. OSError is that of a CA bundle that is not there, ValueError
 # that of a redirection to what is no URL, and OverflowError that of an endless Content-Length.
 _CONNECTION_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError, OverflowError)
+
+
+# What a token may be made of, to be sent in a header.
+HEADER_VALUE = re.compile(r"[!-~]+")
 
 
 class DirectAdapter(HTTPAdapter):
