@@ -67,7 +67,8 @@ def test_next_link_is_used_exactly_as_given(serve: Serve) -> None:
         else None
     )
     sync(serve(tenant))
-    assert tenant.targets[-1] == f"/providers/sac/C4SALES/FactData{query}"
+    facts = [target for target in tenant.targets if "/FactData" in target]
+    assert facts[1:] == [f"/providers/sac/C4SALES/FactData{query}"]
 
 
 def test_empty_page_with_next_link_goes_on(serve: Serve) -> None:
