@@ -103,7 +103,10 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         self._is_writing = True
         try:
             for part in parts:
-                self._write_all(file_descriptor, memoryview(part))
+                data = memoryview(part)
+                # After a signal in the part before, which began a line.
+                rest = data if self._signal is None else data[: _end_of_line(data)]
+                self._write_all(file_descriptor, rest)
         finally:
             self._is_writing = False
         if self._signal is not None:
@@ -122,8 +125,8 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
                 written = os.write(file_descriptor, data)
             except BrokenPipeError:
                 msg = (
-                    "The target has ended before the tap, so the run is not complete: see the log "
-                    "of the target."
+                    "Whoever reads the output has ended before the tap, so the run is not "
+                    "complete: see the log of the target."
                 )
                 raise SACError(msg) from None
             except BlockingIOError:  # Whoever reads has made the pipe so.
@@ -136,6 +139,11 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
                 )
                 raise SACError(msg) from None
             if self._signal is not None:
-                end_of_line = bytes(data[max(0, written - 1) :]).find(b"\n")
-                data = data[: max(0, written - 1) + end_of_line + 1]
+                data = data[: _end_of_line(data, max(0, written - 1))]
             data = data[written:]
+
+
+def _end_of_line(data: memoryview, start: int = 0) -> int:
+    """Tell where the line ends that goes on at a place; at the end of all if not before."""
+    newline = bytes(data[start:]).find(b"\n")
+    return len(data) if newline < 0 else start + newline + 1

@@ -407,7 +407,7 @@ def test_target_that_dies_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
         os.close(reading)
         _, log = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert b"The target has ended" in log
+    assert b"reads the output has ended" in log
     assert b"Traceback" not in log
 
 

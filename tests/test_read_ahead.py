@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,6 +19,7 @@ import pytest
 import requests
 from typing_extensions import override
 
+from tap_sac.messages import MessageWriter
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
 from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
@@ -212,6 +215,31 @@ def test_nothing_is_asked_for_after_a_signal(serve: Serve, tmp_path: Path) -> No
     assert process.returncode == 128 + signal.SIGTERM
     assert output.endswith("\n")
     assert not any("/Subscriptions" in target for target in tenant.targets)
+
+
+def test_signal_at_the_beginning_of_a_line_leaves_a_whole_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    writer = MessageWriter()
+    path = tmp_path / "output"
+    signals = [signal.SIGTERM]
+    write = os.write
+
+    def write_a_little(file_descriptor: int, data: memoryview) -> int:
+        if signals:
+            writer.stop(signals.pop())
+            return write(file_descriptor, data[:5])
+        return write(file_descriptor, data)
+
+    with path.open("w") as output, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", output)
+        patch.setattr("os.write", write_a_little)
+        with pytest.raises(SystemExit):
+            writer.write_records(
+                "s", b'{"A":1}\n{"A":2}\n', version=1, time_extracted=datetime.now(timezone.utc)
+            )
+    (message,) = read_messages(path.read_text())
+    assert message["record"] == {"A": 1}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
