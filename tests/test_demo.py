@@ -149,6 +149,26 @@ def test_it_can_be_changed_and_can_forget_from_the_command_line(settings: dict[s
     assert len(sync(config, state=messages.state).records("sales_planning_fact_data")) > 3
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--port", "99999"),
+        ("--change", "http://127.0.0.1:9"),
+        ("--expire", "nonsense"),
+    ],
+)
+def test_wrong_options_are_told_in_a_sentence(arguments: tuple[str, str]) -> None:
+    result = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "tap_sac.demo", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "check the port" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def command(*arguments: str) -> str:
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", "tap_sac.demo", *arguments],

@@ -23,12 +23,15 @@ def main() -> None:
         "--expire", metavar="URL", help="let the tenant of this URL forget all delta links"
     )
     arguments = parser.parse_args()
-    if arguments.change:
-        print(_post(arguments.change + CHANGE_PATH))  # noqa: T201
-    elif arguments.expire:
-        print(_post(arguments.expire + EXPIRE_PATH))  # noqa: T201
-    else:
-        _serve(arguments.port)
+    try:
+        if arguments.change:
+            print(_post(arguments.change + CHANGE_PATH))  # noqa: T201
+        elif arguments.expire:
+            print(_post(arguments.expire + EXPIRE_PATH))  # noqa: T201
+        else:
+            _serve(arguments.port)
+    except (OSError, ValueError, OverflowError) as error:
+        parser.error(f"{error}: check the port, and whether the tenant is there.")
 
 
 def _serve(port: int) -> None:
