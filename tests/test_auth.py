@@ -169,7 +169,7 @@ def test_one_token_serves_the_whole_run(serve: Serve) -> None:
         (3599, 3500, False),
         (3599, 3550, True),
         ("3600", 3550, True),
-        (10, 8, False),
+        (10, 1, False),
         (10, 9.5, True),
     ],
 )
