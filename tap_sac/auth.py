@@ -19,6 +19,7 @@ from tap_sac.errors import (
     NEO_TENANT,
     PROXY,
     SERVER_FAULT,
+    WRONG_HOST,
     WRONG_SECRET,
     WRONG_TOKEN_URL,
     SACError,
@@ -69,7 +70,7 @@ def derive_token_url(tenant_url: str) -> str:
         )
         raise SACError(msg, NEO_TENANT, WRONG_TOKEN_URL)
     msg = f"The Token URL cannot be derived from the host {host}"
-    raise SACError(msg, WRONG_TOKEN_URL)
+    raise SACError(msg, WRONG_HOST, WRONG_TOKEN_URL)
 
 
 class ClientCredentialsAuthenticator(OAuthAuthenticator):
@@ -199,7 +200,10 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
             msg = f"{answered} with {what}, so it is no token endpoint"
             raise SACError(msg, WRONG_TOKEN_URL, *([PROXY] if is_web_page else []))
         if status != HTTPStatus.OK:
-            parts = [str(body[key]) for key in ("error", "error_description") if body.get(key)]
+            error = body.get("error")
+            if isinstance(error, dict):  # SAC's own form, at a wrong path of its host.
+                error = error.get("message")
+            parts = [str(part) for part in (error, body.get("error_description")) if part]
             reason = self._without_secrets(": ".join(parts))
             msg = f"{answered} ({reason}) and gave no token"
             raise SACError(msg, WRONG_SECRET, WRONG_TOKEN_URL)

@@ -55,7 +55,8 @@ logger = logging.getLogger(__name__)
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_BACKOFF_SECONDS = 60
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.IGNORECASE)
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
 _MOST_EMPTY_PAGES = 10_000
 _MODELS_NAMESPACE = "sac"
 _SAFE_IN_QUERY = "(),':*@$/"
@@ -187,7 +188,11 @@ class SACClient:
         self._retry(self._authenticator)(self._session.prepare_request(request))
 
     def providers(self) -> list[Provider]:
-        """List the models, and the like, of every namespace."""
+        """List the models, and the like, of every namespace.
+
+        Raises:
+            SACError: As of `provider_pages`.
+        """
         providers = (
             Provider(
                 namespace_id=str(row["NamespaceID"]),
@@ -201,7 +206,11 @@ class SACClient:
         return list(dict.fromkeys(providers))
 
     def namespaces(self, on_response: ResponseObserver | None = None) -> list[str]:
-        """List what providers are grouped by: ``sac`` for models."""
+        """List what providers are grouped by: ``sac`` for models.
+
+        Raises:
+            SACError: If SAC refuses.
+        """
         return [
             str(row["NamespaceID"])
             for page in self.pages(f"{self._administration}/Namespaces", on_response)
@@ -218,7 +227,7 @@ class SACClient:
         (public dimensions, currencies, units) answer 404 on some tenants.
 
         Raises:
-            SACError: If the models' own namespace cannot be read.
+            SACError: If SAC refuses the models' own namespace or the token, or may answer later.
         """
         for namespace in self.namespaces(on_response):
             predicate = f"NamespaceID={_string_literal(namespace)}"
@@ -226,12 +235,17 @@ class SACClient:
             try:
                 yield from self.pages(with_query(url, query or {}), on_response)
             except ResponseError as error:
-                if namespace == _MODELS_NAMESPACE or not error.is_not_exported:
+                if namespace == _MODELS_NAMESPACE or error.status == HTTPStatus.UNAUTHORIZED:
                     raise
                 logger.warning("Skipping the namespace %s: %s", one_line(namespace), error)
 
     def metadata(self, provider: Provider) -> bytes:
-        """Read the CSDL document of a model."""
+        """Read the CSDL document of a model.
+
+        Raises:
+            ResponseError: If SAC refuses.
+            SACError: If a web page comes instead, or no answer.
+        """
         return self._get(
             f"{self._provider_root(provider)}/$metadata",
             {"Accept": "application/xml"},
@@ -246,6 +260,9 @@ class SACClient:
         """List the change-tracking subscriptions of a model, of this client and of others.
 
         SAC writes missing values as null, or as the string ``null``: both are left out.
+
+        Raises:
+            SACError: If SAC does not list them.
         """
         url = f"{self._administration}/Providers({_provider_key(provider)})/Subscriptions"
         return [
@@ -279,8 +296,11 @@ class SACClient:
         headers = {"Accept": "application/json", "x-csrf-token": "fetch"}
         response = self._send("GET", f"{self._origin}/api/v1/csrf", headers)
         token = response.headers.get("x-csrf-token", "")
-        if response.status_code != HTTPStatus.OK or not HEADER_VALUE.fullmatch(token):
+        if response.status_code != HTTPStatus.OK:
             raise response_error(response)
+        if not HEADER_VALUE.fullmatch(token):
+            msg = "SAC gave no CSRF token, without which it lets nobody write"
+            raise SACError(msg, BROKEN_PROTOCOL)
         return token
 
     def entity_set_url(self, provider: Provider, entity_set: str) -> str:

@@ -82,11 +82,11 @@ UNTRUSTED_CERTIFICATE = Cause(
 )
 NOT_SHARED = Cause(
     "the model is not shared with the OAuth client, or was deleted",
-    "share the model with the OAuth client, or leave it out of the setting models",
+    "share the model with the OAuth client, or name only others in the setting models",
 )
 LIVE_MODEL = Cause(
     "the model is a live connection, whose rows are not in SAC",
-    "leave the model out of the setting models, because SAC does not export live-connection models",
+    "name only others in the setting models, because SAC does not export live-connection models",
 )
 AUDIT_OFF = Cause(
     "Data Audit is off",
@@ -123,7 +123,7 @@ WRONG_VALUE = Cause(
 )
 BROKEN_METADATA = Cause(
     "$metadata breaks the OData protocol",
-    "leave the model out of the setting models, and report it to SAP support",
+    "name only others in the setting models, and report it to SAP support",
 )
 BROKEN_PROTOCOL = Cause(
     "the answer breaks the OData protocol",
@@ -286,12 +286,13 @@ def connection_error(error: Exception, url: str) -> SACError:
     if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
         # Its text may hold the password. The addresses of the settings have been checked.
         return SACError("The address of a proxy is none", PROXY)
-    if type(error) in {ValueError, UnicodeDecodeError}:
+    if type(error) in {ValueError, UnicodeDecodeError}:  # requests derives its own from these.
         return SACError(f"{origin_of(url)} redirects to an address that is none", NO_CONNECTION)
     reason = getattr(error.args[0] if error.args else None, "reason", None) or error
     cause = PROXY if isinstance(reason, ProxyError) else NO_CONNECTION
     reason = getattr(reason, "original_error", reason)
     what = f"No answer from {origin_of(url)} ({one_line(str(reason))})"
+    # requests derives its own from OSError too; itself it is that of a bundle that is not there.
     if type(error) is OSError or any(word in what for word in _OF_CERTIFICATES):
         return SACError(what, UNTRUSTED_CERTIFICATE)
     if "Read timed out" in what:

@@ -222,14 +222,15 @@ def test_page_size_is_asked_for(serve: Serve) -> None:
     assert len(reads) == 4
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
 def test_namespace_that_is_listed_but_not_served_is_left_out(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     public = sales(*ROWS, model_id="PUBLIC", name="Public")
     public.namespace = "sac_public_dimensions"
     tenant = StandIn(sales(*ROWS), public)
     tenant.fault = lambda request: (
-        error_response(404, "no") if "'sac_public_dimensions'" in request.target else None
+        error_response(status, "no") if "'sac_public_dimensions'" in request.target else None
     )
     assert list(discover(serve(tenant))) == ["providers", "sales_fact_data"]
     assert "Skipping the namespace sac_public_dimensions" in caplog.text
