@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
-
-from singer_sdk.singerlib.catalog import REPLICATION_LOG_BASED
 
 from tap_sac.errors import (
     LIVE_MODEL,
@@ -16,15 +15,19 @@ from tap_sac.errors import (
     WRONG_SECRET,
     WRONG_TOKEN_URL,
     Cause,
-    ResponseError,
     SACError,
+    UnknownEntitySetError,
+    one_line,
 )
+from tap_sac.streams import ChangeTrackedStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from tap_sac.client import Provider, SACClient
     from tap_sac.streams import EntitySetStream
+
+logger = logging.getLogger(__name__)
 
 # What a refusal may mean at each step, the likeliest first: a step that was taken rules out most
 # of what would have ended it. What an error tells of itself, such as a timeout, is not here.
@@ -65,18 +68,18 @@ class Check:
         self,
         client: Callable[[], SACClient],
         choose: Callable[[Sequence[Provider]], list[Provider]],
-        streams: Callable[[Sequence[Provider], Provider], list[EntitySetStream]],
+        discover: Callable[[Sequence[Provider], Sequence[Provider]], list[EntitySetStream]],
     ) -> None:
         """Keep what a sync would use.
 
         Args:
             client: Makes the client, from the settings.
             choose: Picks the models that the settings and the catalog name.
-            streams: Makes the selected streams of one of the tenant's models.
+            discover: Finds the streams of those, given all of the tenant's models and the chosen.
         """
         self._make_client = client
         self._choose = choose
-        self._streams_of = streams
+        self._discover = discover
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Take the steps; gives the name of each, and what it found.
@@ -92,44 +95,37 @@ class Check:
             client.authenticate()
             yield step, "the OAuth client gets one"
             step = "namespaces"
-            yield step, ", ".join(client.namespaces())
+            yield step, ", ".join(map(one_line, client.namespaces()))
             step = "providers"
             providers = client.providers()
             chosen = self._choose(providers)
             yield step, f"{len(providers)} in SAC, {len(chosen)} chosen"
             step = "$metadata"
-            provider, streams = self._first_exported(providers, chosen)
-            label = f"{provider.name} ({provider.provider_id})"
-            yield step, f"{label} has {len(streams)} selected streams"
+            streams = self._discover(providers, chosen)
+            selected = [stream for stream in streams if stream.selected]
+            yield step, f"{len(streams)} streams of models, {len(selected)} of them selected"
             step = "rows"
-            for stream in _worth_a_page(streams):
-                yield step, f"the first page of {stream.name} has {stream.read_first_page()}"
-            if any(stream.replication_method == REPLICATION_LOG_BASED for stream in streams):
+            yield step, _first_page(selected, {"FactData"})
+            # They need more than the rest: an administrator, and Data Audit.
+            if audit_data := [item for item in selected if item.entity_set_name == "AuditData"]:
+                yield step, _first_page(audit_data)
+            tracked = [
+                stream
+                for stream in selected
+                if isinstance(stream, ChangeTrackedStream) and stream.is_log_based
+            ]
+            if tracked:
                 step = "subscriptions"
-                yield step, f"{len(client.subscriptions(provider))} of the model"
+                yield step, f"{len(tracked[0].subscriptions())} to the changes of {tracked[0].name}"
         except SACError as error:
             raise CheckError(step, error) from None
 
-    def _first_exported(
-        self, providers: Sequence[Provider], chosen: Sequence[Provider]
-    ) -> tuple[Provider, list[EntitySetStream]]:
-        """Find a model that SAC exports, as a sync skips those that it does not."""
-        reason = SACError("No chosen model has a stream that is selected: select one.")
-        for provider in chosen:
-            try:
-                streams = self._streams_of(providers, provider)
-            except ResponseError as error:  # noqa: PERF203  (one request each)
-                if not error.is_not_exported:
-                    raise
-                reason = error
-            else:
-                if streams:
-                    return provider, streams
-        raise reason
 
-
-def _worth_a_page(streams: Sequence[EntitySetStream]) -> list[EntitySetStream]:
-    """Pick the facts, or what comes first, and the audit data, which need more than the rest."""
-    by_set = {stream.entity_set_name: stream for stream in streams}
-    facts = by_set.get("FactData", streams[0])
-    return [facts, *(stream for name, stream in by_set.items() if name == "AuditData")]
+def _first_page(streams: Sequence[EntitySetStream], preferred: Container[str] = ()) -> str:
+    """Read the first page of a stream that SAC serves, as a sync skips those that it does not."""
+    for stream in sorted(streams, key=lambda stream: stream.entity_set_name not in preferred):
+        try:
+            return f"the first page of {stream.name} has {stream.read_first_page()}"
+        except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
+            logger.warning("A sync will skip the stream %s: %s", stream.name, error)
+    return "SAC serves none of the selected streams but the list of models"

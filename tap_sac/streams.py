@@ -79,10 +79,11 @@ _PROVIDERS_SET = "Providers"
 
 _UNKNOWN_ENTITY_SET = 3707
 _NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+_DIFFERENCES = "FactDataDifference"
 _SETS_OF_EVERY_MODEL = {"FactData", _PROVIDERS_SET}
-_REDUNDANT_SETS = {"MasterData", "FactDataAggregation", "FactDataDifference", "AuditData"}
+_REDUNDANT_SETS = {"MasterData", "FactDataAggregation", _DIFFERENCES, "AuditData"}
 _SETS_THAT_NEED_SELECT = {"FactDataAggregation"}
-_TRACKABLE_SETS = {"FactData", "FactDataAggregation", "FactDataDifference"}
+_TRACKABLE_SETS = {"FactData", "FactDataAggregation", _DIFFERENCES}
 _AUDIT_TIME = "Audit_Time"
 _WRITTEN_AT_ONCE = 1000  # so that they stay in the caches of a processor
 _BATCHED_AT_ONCE = 10_000
@@ -296,9 +297,7 @@ class SACStream(Stream, abc.ABC):
                 self._delta_link = page.delta_url
                 yield PageRecords(page, maker)
         except ResponseError as error:
-            if is_first and self._is_not_served(error):
-                raise UnknownEntitySetError(str(error)) from None
-            raise self._explain(error) from None
+            raise (self._refusal(error, query) if is_first else error) from None
         if activates_version:
             self._write_activate_version_message(version)
 
@@ -418,27 +417,10 @@ class SACStream(Stream, abc.ABC):
             options["pagesize"] = str(page_size)
         return options
 
-    def _is_not_served(self, error: ResponseError) -> bool:
-        """Tell an entity set that is described but not served from other refusals.
-
-        SAC describes a ``MasterWithHierarchy`` also for dimensions without a hierarchy.
-        """
-        is_flat = (
-            error.status == HTTPStatus.BAD_REQUEST
-            and error.number is None
-            and not self._filter
-            and not self.config.get("page_size")
-            and self._entity_set.name.endswith("MasterWithHierarchy")
-        )
-        is_optional = self._entity_set.name not in _SETS_OF_EVERY_MODEL
-        return (
-            is_flat
-            or error.number == _UNKNOWN_ENTITY_SET
-            or (is_optional and error.status in _NOT_SERVED)
-        )
-
-    def _explain(self, error: ResponseError) -> SACError:
-        """Tell the cause of a refusal that only the stream can know."""
+    def _refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
+        """Tell what the refusal of the first page means, which only the stream can know."""
+        if self._is_not_served(error, query):
+            return UnknownEntitySetError(str(error))
         if error.status == HTTPStatus.BAD_REQUEST and self._filter:
             msg = (
                 f"SAC answered {error.reason} to the filter {self._filter!r} of the stream "
@@ -446,6 +428,25 @@ class SACStream(Stream, abc.ABC):
             )
             return SACError(msg)
         return error
+
+    def _is_not_served(self, error: ResponseError, query: Mapping[str, str]) -> bool:
+        """Tell an entity set that is described but not served from other refusals."""
+        if error.number == _UNKNOWN_ENTITY_SET:
+            return True
+        if self._entity_set.name.endswith("MasterWithHierarchy") and (
+            error.status == HTTPStatus.BAD_REQUEST and error.number is None
+        ):
+            return not query or self._is_refused_altogether()
+        is_optional = self._entity_set.name not in _SETS_OF_EVERY_MODEL
+        return is_optional and error.status in _NOT_SERVED
+
+    def _is_refused_altogether(self) -> bool:
+        """Tell a dimension without a hierarchy, for which SAC has a plain 400, from a bad query."""
+        try:
+            next(self._pages({}, track_changes=False))
+        except ResponseError as error:
+            return error.status == HTTPStatus.BAD_REQUEST
+        return False
 
     def _measure(self, response: requests.Response) -> None:
         """Write the metrics that streams on the SDK's RESTStream write."""
@@ -517,14 +518,16 @@ class EntitySetStream(SACStream):
         """Ask for what a sync would ask for first, and count the records; nothing is written.
 
         Raises:
+            UnknownEntitySetError: If SAC does not serve the entity set.
             SACError: As of `get_records`.
         """
         columns = self._columns
         self._write_starting_replication_value(None)
+        query = self._query(columns)
         try:
-            page = next(self._pages(self._query(columns), track_changes=False))
+            page = next(self._pages(query, track_changes=False))
         except ResponseError as error:
-            raise self._explain(error) from None
+            raise self._refusal(error, query) from None
         return sum(1 for _ in PageRecords(page, self._record_maker(columns)))
 
     @property
@@ -562,7 +565,7 @@ class ChangeTrackedStream(EntitySetStream):
     @override
     def schema(self) -> dict[str, Any]:
         schema = super().schema
-        return with_deleted_at(schema) if self._is_log_based else schema
+        return with_deleted_at(schema) if self.is_log_based else schema
 
     @property
     @override
@@ -570,30 +573,46 @@ class ChangeTrackedStream(EntitySetStream):
         """The catalog's metadata: the user chooses the method, but cannot deselect the mark."""
         metadata = super().metadata
         metadata.root.forced_replication_method = None
-        if self._is_log_based:
+        if self.is_log_based:
             metadata["properties", DELETED_AT].inclusion = Metadata.InclusionType.AUTOMATIC
         return metadata
 
     @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        """Apply the catalog; without a key, targets could not tell which row has changed.
+
+        Differences are other than values: they add up, so that no row replaces another.
+        """
+        super().apply_catalog(catalog)
+        adds_up = self._entity_set.name == _DIFFERENCES
+        if self.is_log_based and not self.primary_keys and not adds_up:
+            self.logger.warning(
+                "The catalog has no key for %s, so it is read in whole instead of LOG_BASED.",
+                self.name,
+            )
+            self.forced_replication_method = REPLICATION_FULL_TABLE
+
+    @override
     def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:
         for message in super()._generate_schema_messages():
-            if self._is_log_based:  # The catalog may be of a time when it was not.
+            if self.is_log_based:  # The catalog may be of a time when it was not.
                 message.schema = with_deleted_at(message.schema)
             yield message
 
     @property
-    def _is_log_based(self) -> bool:
+    def is_log_based(self) -> bool:
+        """Whether only changes are read, after the first time."""
         return self.replication_method == REPLICATION_LOG_BASED
 
     @override
     def _record_maker(self, columns: list[str]) -> RecordMaker:
-        marks = [DELETED_AT] if self._is_log_based else []
+        marks = [DELETED_AT] if self.is_log_based else []
         return RecordMaker(self._entity_set, self.effective_schema, columns, null_columns=marks)
 
     @override
     def _read(self, columns: list[str]) -> Iterator[Records]:
         bookmark = Bookmark.from_state(self.stream_state)
-        if not self._is_log_based:
+        if not self.is_log_based:
             if bookmark:
                 self._delete_chain(bookmark)
                 self._keep(None)
@@ -733,9 +752,10 @@ class ChangeTrackedStream(EntitySetStream):
             DeltaLostError: If it does, or if that cannot be told.
         """
         try:
-            subscriptions = self._subscriptions()
+            subscriptions = self.subscriptions()
         except SACError as error:
-            self.logger.warning("The subscriptions of %s cannot be listed: %s", self.name, error)
+            reason = error.reason if isinstance(error, ResponseError) else error
+            self.logger.warning("SAC does not list the subscriptions of %s: %s", self.name, reason)
             subscriptions = []
         if was_read(bookmark, subscriptions):
             raise DeltaLostError(otherwise)
@@ -759,12 +779,15 @@ class ChangeTrackedStream(EntitySetStream):
             )
             raise SACError(msg)
         self.logger.warning(
-            "Reading the whole table of %s again under a new version, because %s.",
+            "Reading the whole table of %s again%s, because %s.",
             self.name,
+            " under a new version"
+            if self._activates_version
+            else ", which cannot remove what was deleted in SAC since the last run",
             error,
         )
 
-    def _subscriptions(self) -> list[dict[str, Any]]:
+    def subscriptions(self) -> list[dict[str, Any]]:
         """List the subscriptions to this entity set.
 
         Raises:
@@ -783,7 +806,7 @@ class ChangeTrackedStream(EntitySetStream):
         if subscription_id is None or not self._is_own(bookmark.delta_link):
             return
         try:
-            found = (item for item in self._subscriptions() if not item.get("ExternalID"))
+            found = (item for item in self.subscriptions() if not item.get("ExternalID"))
             if subscription_id not in {item.get("SubscriptionID") for item in found}:
                 return
             self._client.delete_chain(self._provider, subscription_id)
@@ -833,16 +856,43 @@ class AuditDataStream(EntitySetStream):
             self.replication_key = _AUDIT_TIME
 
     @override
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        """Read the rows, and refuse times that the bookmark could not go on from.
+
+        Raises:
+            SACError: As of `SACStream.get_records`, or if a row has no time.
+        """
+        is_incremental = self.replication_method == REPLICATION_INCREMENTAL
+        for record in super().get_records(context):
+            if is_incremental and not _is_time(record.get(_AUDIT_TIME)):
+                msg = (
+                    f"A row of {self.name} has no time in {_AUDIT_TIME}, after which the next run "
+                    "could go on: replicate the stream FULL_TABLE."
+                )
+                raise SACError(msg)
+            yield record
+
+    @override
+    def _refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
+        is_plain = not self._filter and not self.config.get("page_size")
+        is_incremental = self.replication_method == REPLICATION_INCREMENTAL
+        if is_plain and is_incremental and error.status == HTTPStatus.BAD_REQUEST:
+            msg = (
+                f"SAC answered {error.reason} to each form of a filter on {_AUDIT_TIME} of "
+                f"{self.name}: replicate the stream FULL_TABLE."
+            )
+            return SACError(msg)
+        return super()._refusal(error, query)
+
+    @override
     def _write_starting_replication_value(self, context: Context | None) -> None:
-        try:
-            if (value := self.stream_state.get("replication_key_value")) is not None:
-                utc_text(value)
-        except (TypeError, ValueError, OverflowError):
+        value = self.stream_state.get("replication_key_value")
+        if value is not None and not _is_time(value):
             msg = (
                 f"The state of {self.name} holds no time in replication_key_value: remove the "
                 "state of this stream, to read it from start_date on."
             )
-            raise SACError(msg) from None
+            raise SACError(msg)
         super()._write_starting_replication_value(context)
 
     @override
@@ -911,6 +961,14 @@ def utc_text(time: str) -> str:
     moment = datetime.fromisoformat(time)
     moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _is_time(value: Any) -> bool:  # noqa: ANN401  (of a state or a row)
+    try:
+        utc_text(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _is_selected_by_default(entity_set: str) -> bool:

@@ -6,37 +6,34 @@ import io
 import signal
 import sys
 import threading
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
-import singer_sdk.typing as th
 from singer_sdk import Tap
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty
-from singer_sdk.plugin_base import JSONSchemaValidator, SingerCommand, _ConfigInput
+from singer_sdk.plugin_base import SingerCommand, _ConfigInput
 from singer_sdk.singerlib import Catalog
 from singer_sdk.singerlib.json import serialize_json
 
 from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
-from tap_sac.batches import batch_errors
 from tap_sac.check import Check, CheckError
 from tap_sac.client import SACClient, checked_url, tenant_origin
 from tap_sac.csdl import CSDLError, read_csdl
-from tap_sac.errors import BROKEN_METADATA, NO_MODELS, ResponseError, SACError
+from tap_sac.errors import BROKEN_METADATA, NO_MODELS, ResponseError, SACError, one_line
 from tap_sac.inputs import check_catalog, check_state, read_catalog, read_state
-from tap_sac.messages import ENCODER, MessageWriter
+from tap_sac.messages import MessageWriter
 from tap_sac.naming import model_of, model_prefixes, stream_names
 from tap_sac.read_ahead import ReadAhead
+from tap_sac.settings import SETTINGS, did_you_mean, settings_errors, unknown_settings
 from tap_sac.streams import (
     PROVIDERS_STREAM_NAME,
     ProvidersStream,
     SACStream,
     entity_set_stream,
-    utc_text,
 )
 from tap_sac.transport import new_session
 
@@ -46,18 +43,17 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import PurePath
     from types import FrameType
-
-    from jsonschema import ValidationError
 
     from tap_sac.client import Provider
     from tap_sac.csdl import EntitySet
     from tap_sac.pages import Page
     from tap_sac.streams import EntitySetStream
 
-_MOST_NEAR_MISSES = 3
+_MOST_LABELS = 10
+_MOST_TRIES_OF_A_CHECK = 2
 
 
 class TapSAC(Tap):
@@ -67,163 +63,7 @@ class TapSAC(Tap):
     dynamic_catalog = True
     message_writer_class = MessageWriter
 
-    config_jsonschema = th.PropertiesList(
-        th.Property(
-            "tenant_url",
-            th.StringType,
-            title="Tenant URL",
-            description="Address of the SAC tenant, such as https://acme.eu10.hcs.cloud.sap.",
-        ),
-        th.Property(
-            "token_url",
-            th.StringType,
-            title="Token URL",
-            description=(
-                "The Token URL that SAC shows under System > Administration > App Integration. "
-                "Derived from tenant_url for hosts like <tenant>.<dc>.hcs.cloud.sap and "
-                "<tenant>.<dc>.sapanalytics.cloud."
-            ),
-        ),
-        th.Property(
-            "client_id",
-            th.StringType,
-            secret=True,
-            title="Client ID",
-            description="Id of an OAuth client with the access 'Data Export Service'.",
-        ),
-        th.Property(
-            "client_secret",
-            th.StringType,
-            secret=True,
-            title="Client secret",
-            description="Secret of the OAuth client.",
-        ),
-        th.Property(
-            "token_endpoint_auth_method",
-            th.StringType,
-            allowed_values=["client_secret_basic", "client_secret_post"],
-            default="client_secret_basic",
-            title="Token endpoint auth method",
-            description=(
-                "How the OAuth client names itself: in the Basic header or in the body of the "
-                "token request."
-            ),
-        ),
-        th.Property(
-            "models",
-            th.ArrayType(th.StringType),
-            title="Models",
-            description="Ids, names or globs (* and ?) of the models to read. All if not set.",
-        ),
-        th.Property(
-            "filters",
-            th.ObjectType(additional_properties=th.StringType),
-            title="Filters",
-            description=(
-                "OData filters that SAC applies, by stream name or glob: "
-                '{"*_fact_data": "Version eq \'public.Actual\'"}. Several that fit one stream '
-                "must all hold."
-            ),
-        ),
-        th.Property(
-            "page_size",
-            th.IntegerType(minimum=1),
-            title="Page size",
-            description="Rows per page. SAC chooses if not set.",
-        ),
-        th.Property(
-            "stream_naming",
-            th.StringType,
-            allowed_values=["name", "id"],
-            default="name",
-            title="Stream naming",
-            description="What the streams of a model are called after: its name or its id.",
-        ),
-        th.Property(
-            "default_replication_method",
-            th.StringType,
-            allowed_values=["FULL_TABLE", "LOG_BASED"],
-            default="FULL_TABLE",
-            title="Default replication method",
-            description=(
-                "How the entity sets that SAC can track are replicated, unless the catalog says "
-                "otherwise: in whole, or by what changed since the last run."
-            ),
-        ),
-        th.Property(
-            "on_delta_lost",
-            th.StringType,
-            allowed_values=["full_refresh", "fail"],
-            default="full_refresh",
-            title="On delta lost",
-            description=(
-                "What to do when SAC cannot give the changes since the last run: read the whole "
-                "table again, or stop."
-            ),
-        ),
-        th.Property(
-            "start_date",
-            th.DateTimeType,
-            title="Start date",
-            description="From when on to read audit data, at the first run.",
-        ),
-        th.Property(
-            "use_singer_decimal",
-            th.BooleanType,
-            default=False,
-            title="Use Singer decimal",
-            description=(
-                "Write decimals as strings with the format x-singer.decimal, precision and "
-                "scale, for targets that would turn numbers into floats."
-            ),
-        ),
-        th.Property(
-            "request_timeout",
-            th.IntegerType(minimum=1, maximum=86_400),
-            default=300,
-            title="Request timeout",
-            description="Seconds without a byte before a request counts as failed.",
-        ),
-        th.Property(
-            "backoff_max_tries",
-            th.IntegerType(minimum=1),
-            default=8,
-            title="Backoff max tries",
-            description="How often a request is sent at most.",
-        ),
-        th.Property(
-            "max_parallel_requests",
-            th.IntegerType(minimum=1, maximum=100),
-            default=4,
-            title="Max parallel requests",
-            description="How many requests are under way at once at most.",
-        ),
-        th.Property(
-            "demo",
-            th.BooleanType,
-            default=False,
-            title="Demo",
-            description=(
-                "Read the built-in sample tenant instead of SAC. No other setting is needed."
-            ),
-        ),
-        th.Property(
-            "user_agent",
-            th.StringType(pattern="^[ -~]*$"),
-            title="User agent",
-            description="The User-Agent header. tap-sac and its version if not set.",
-        ),
-        th.Property(
-            "emit_activate_version_messages",
-            th.BooleanType,
-            default=True,
-            title="Emit ACTIVATE_VERSION messages",
-            description=(
-                "Let targets remove rows that are no longer in SAC: after the last row of a "
-                "complete read, never before."
-            ),
-        ),
-    ).to_dict()
+    config_jsonschema = SETTINGS
 
     def __init__(
         self, *, catalog: PurePath | str | dict[str, Any] | Catalog | None = None, **parts: Any
@@ -256,10 +96,7 @@ class TapSAC(Tap):
             SACError: If SAC refuses, a setting matches nothing, or nothing at all can be read.
         """
         providers = self._client.providers()
-        streams = self._streams_of(providers, self._read_entity_sets(self._choose(providers)))
-        names = {PROVIDERS_STREAM_NAME, *(stream.name for stream in streams)}
-        self._check_filters_match(names)
-        self._check_catalog_is_met(names)
+        streams = self._find_streams(providers, self._choose(providers))
         providers_stream = ProvidersStream(
             self,
             client=self._client,
@@ -341,13 +178,18 @@ class TapSAC(Tap):
         catalog_dict = None if catalog is None else read_catalog(catalog)
         if check:
             config = config or _ConfigInput()
-            tap = cls(
-                config=config.config,
-                state=state_dict,
-                catalog=catalog_dict,
-                parse_env_config=config.parse_env,
-                setup_mapper=False,
-            )
+            try:
+                tap = cls(
+                    config=config.config,
+                    state=state_dict,
+                    catalog=catalog_dict,
+                    parse_env_config=config.parse_env,
+                    setup_mapper=False,
+                )
+            except ConfigValidationError as error:
+                failures = (f"FAILED  settings: {message}\n" for message in error.errors)
+                MessageWriter().write_text("".join(failures))
+                sys.exit(1)
             sys.exit(tap.run_check())
         super().invoke(
             config=config,
@@ -363,8 +205,11 @@ class TapSAC(Tap):
     ) -> _ConfigInput:
         try:
             return super().cb_config(ctx, param, value)
-        except (OSError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-            msg = f"The file that --config names cannot be read ({error}): write it as JSON."
+        except OSError as error:
+            msg = f"A file that --config names cannot be read ({error}): check its path."
+            raise SACError(msg) from None
+        except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+            msg = f"A file that --config names cannot be read ({error}): write it as a JSON object."
             raise SACError(msg) from None
 
     def run_check(self) -> int:
@@ -373,8 +218,12 @@ class TapSAC(Tap):
         Returns:
             The exit code: 1 if a step failed, else 0.
         """
+        # Someone waits for it, and the first failure tells as much as the last one.
+        self._config["backoff_max_tries"] = min(
+            _MOST_TRIES_OF_A_CHECK, self.config["backoff_max_tries"]
+        )
         try:
-            for step, found in Check(lambda: self._client, self._choose, self._selected).steps():
+            for step, found in Check(lambda: self._client, self._choose, self._offered).steps():
                 self._print(f"ok      {step}: {found}")
         except CheckError as error:
             self._print(f"FAILED  {error.step}: {error}")
@@ -429,23 +278,12 @@ class TapSAC(Tap):
         for name in unset:
             del self._config[name]
         self.append_builtin_config(self.config_jsonschema)
-        validator = JSONSchemaValidator(self.config_jsonschema)
-        errors = [_config_error(error) for error in validator.iter_errors(self._config)]
-        errors = errors or [
-            *_text_errors(self._config),
-            *_start_date_errors(self._config),
-            *batch_errors(self._config),
-        ]
-        if not self._config.get("demo"):
-            errors += [
-                f"The setting {name} is missing: set it, or set demo to true to read the sample "
-                "tenant."
-                for name in ("tenant_url", "client_id", "client_secret")
-                if name not in self._config
-            ]
+        errors = settings_errors(self._config, self.config_jsonschema)
         if errors and raise_errors:
             msg = "Config validation failed"
             raise ConfigValidationError(msg, errors=errors, schema=self.config_jsonschema)
+        for name in unknown_settings(self._config, self.config_jsonschema["properties"]):
+            self.logger.warning("Ignoring the setting %s, which tap-sac has not.", one_line(name))
         return errors
 
     @cached_property
@@ -527,27 +365,35 @@ class TapSAC(Tap):
             if entry.metadata.resolve_selection().get((), True)
         }
 
-    def _selected(self, providers: Sequence[Provider], provider: Provider) -> list[EntitySetStream]:
-        """Make the selected streams of one model."""
-        entity_sets = [(provider, entity_set) for entity_set in self._entity_sets(provider)]
-        streams = self._streams_of(providers, entity_sets)
+    def _offered(
+        self, providers: Sequence[Provider], chosen: Sequence[Provider]
+    ) -> list[EntitySetStream]:
+        """Find the streams of models, as the catalog has them."""
+        streams = self._find_streams(providers, chosen)
         if self.input_catalog is not None:
             for stream in streams:
                 stream.apply_catalog(self.input_catalog)
-        return [stream for stream in streams if stream.selected]
+        return streams
 
-    def _streams_of(
-        self, providers: Sequence[Provider], entity_sets: Sequence[tuple[Provider, EntitySet]]
+    def _find_streams(
+        self, providers: Sequence[Provider], chosen: Sequence[Provider]
     ) -> list[EntitySetStream]:
-        """Make the streams of entity sets.
+        """Read the metadata of models, and make the streams of their entity sets.
 
         Args:
             providers: All models of the tenant, which share the names.
-            entity_sets: Each with its model; all sets of a model, or none.
+            chosen: Those to read.
+
+        Raises:
+            SACError: If a setting or the catalog names what is not there, or nothing can be read.
         """
+        entity_sets = self._read_entity_sets(chosen)
         names = stream_names(
             self._prefixes(providers), [(provider, item.name) for provider, item in entity_sets]
         )
+        offered = {PROVIDERS_STREAM_NAME, *names.values()}
+        self._check_filters_match(offered)
+        self._check_catalog_is_met(offered)
         return [
             entity_set_stream(
                 self,
@@ -575,8 +421,8 @@ class TapSAC(Tap):
             read_ahead.close()
         reasons = [result for _, result in found if isinstance(result, ResponseError)]
         if providers and len(reasons) == len(providers):
-            msg = f"None of the {len(providers)} models can be read. {reasons[0]}"
-            raise SACError(msg)
+            msg = f"None of the {len(providers)} models can be read, SAC says {reasons[0].reason}"
+            raise SACError(msg, *reasons[0].causes)
         return [
             (provider, entity_set)
             for provider, result in found
@@ -656,49 +502,23 @@ class _OneSentenceCommand(SingerCommand):
 def _completed(entry: dict[str, Any]) -> dict[str, Any]:
     """Put into a catalog entry what the SDK expects.
 
-    The replication method is taken from its metadata, if it is there. A stream about which the
-    metadata says nothing is selected. The name of the stream is its id: another one would not be
-    found.
+    The replication method is taken from its metadata, if it is there. A key that is empty, there
+    or in the entry, is no key, whatever the other place says. A stream about which the metadata
+    says nothing is selected. The name of the stream is its id: another one would not be found.
     """
-    metadata = entry.get("metadata") or []
+    metadata = [{**item, "metadata": {**item["metadata"]}} for item in entry.get("metadata") or []]
     roots = [item["metadata"] for item in metadata if not item["breadcrumb"]]
     if not roots:
-        metadata = [*metadata, {"breadcrumb": [], "metadata": {"selected": True}}]
-    chosen = [root["replication-method"] for root in roots if root.get("replication-method")]
-    method = {"replication_method": chosen[0]} if chosen else {}
-    return {**entry, **method, "metadata": metadata, "stream": entry["tap_stream_id"]}
-
-
-def _config_error(error: ValidationError) -> str:
-    setting = ".".join(str(part) for part in error.absolute_path)
-    expected: Any = error.validator_value
-    if error.validator == "type":
-        types = [name for name in expected if name != "null"]
-        rule = f"must be of the type {' or '.join(types)}"
-    elif error.validator == "enum":
-        rule = f"must be one of {', '.join(map(str, expected))}"
-    elif error.validator == "minimum":
-        rule = f"must be at least {expected}"
-    elif error.validator == "maximum":
-        rule = f"must be at most {expected}"
-    else:
-        rule = f"breaks the rule {error.validator}: {expected}"
-    return f"The setting {setting} {rule}: correct it in the configuration of tap-sac."
-
-
-def _text_errors(config: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in config.items():
-        try:
-            ENCODER.encode(value)
-        except UnicodeEncodeError:  # noqa: PERF203  (a handful of settings)
-            yield f"The setting {name} has text that is not Unicode: correct it."
-
-
-def _start_date_errors(config: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        utc_text(config.get("start_date") or "1970-01-01")
-    except (ValueError, OverflowError):
-        yield "The setting start_date is no time: write it like 2026-01-31T00:00:00Z."
+        metadata.append({"breadcrumb": [], "metadata": {"selected": True}})
+    completed = {**entry, "metadata": metadata, "stream": entry["tap_stream_id"]}
+    if chosen := [root["replication-method"] for root in roots if root.get("replication-method")]:
+        completed["replication_method"] = chosen[0]
+    keys = [entry.get("key_properties"), *(root.get("table-key-properties") for root in roots)]
+    if [] in keys:
+        completed["key_properties"] = []
+        for root in roots:
+            root.pop("table-key-properties", None)
+    return completed
 
 
 def _label(provider: Provider) -> str:
@@ -712,9 +532,11 @@ def _matches(pattern: str, *labels: str) -> bool:
 
 
 def _matches_nothing(kind: str, pattern: str, labels: list[str]) -> str:
-    near = get_close_matches(pattern, labels, n=_MOST_NEAR_MISSES, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(labels[:10])}."
-    return f"which matches no {kind}: {hint}" if labels else f"but there is no {kind} at all."
+    if not labels:
+        return f"but there is no {kind} at all."
+    there_are = ", ".join(map(one_line, labels[:_MOST_LABELS]))
+    hint = did_you_mean(pattern, labels, cutoff=0.5) or f"there are {there_are}."
+    return f"which matches no {kind}: {hint}"
 
 
 def _all_of(filters: list[str]) -> str | None:

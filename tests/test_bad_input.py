@@ -40,14 +40,25 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"filters": {"*_fact_data": 1}}, r"setting filters.\*_fact_data must be of the type string"),
     ({"filters": {"budget_*": "Version = 'x'"}}, r"filter \"Version = 'x'\".*setting filters"),
     ({"stream_naming": "number"}, r"setting stream_naming must be one of name, id"),
-    ({"tenant_url": None}, r"setting tenant_url is missing"),
+    ({"models": []}, r"setting models is an empty list"),
+    ({"filter": {"*": "x"}}, r"setting filter is not one of tap-sac: did you mean filters\?"),
+    ({"page_sise\n": 5}, r"setting page_sise is not one of tap-sac: did you mean page_size\?"),
+    ({"tenant_url": None}, r"setting tenant_url is missing: .* TAP_SAC_TENANT_URL with"),
     ({"client_id": ""}, r"setting client_id is missing"),
     ({"token_url": None}, r"Token URL cannot be derived .* token_url"),
     ({"tenant_url": "http://acme.eu10.hcs.cloud.sap"}, r"tenant_url .*https"),
     ({"token_url": "nonsense://x"}, r"setting token_url is no address"),
+    ({"token_url": None, "tenant_url": "acme"}, r"from the host acme: .* tenant_url is the"),
     ({"tenant_url": "https://a b"}, r"setting tenant_url is no address"),
+    ({"tenant_url": "https://.sap"}, r"setting tenant_url is no address"),
+    ({"token_url": "https://acme..sap"}, r"setting token_url is no address"),
+    ({"tenant_url": f"https://{64 * 'a'}.sap"}, r"setting tenant_url is no address"),
+    ({"tenant_url": f"https://{'a.' * 127}sap"}, r"setting tenant_url is no address"),
     ({"filters": {"*": "\ud800"}}, r"setting filters has text that is not Unicode"),
     ({"user_agent": "a\nb"}, r"setting user_agent breaks the rule pattern"),
+    ({"user_agent": "a\n"}, r"setting user_agent breaks the rule pattern"),
+    ({"user_agent": " a"}, r"setting user_agent breaks the rule pattern"),
+    ({"stream_maps": {"x": 5}}, r"setting stream_maps.x has none of the forms that tap-sac --abo"),
     ({"request_timeout": 10**12}, r"setting request_timeout must be at most 86400"),
     ({"max_parallel_requests": 10**20}, r"setting max_parallel_requests must be at most 100"),
     ({"start_date": "yesterday"}, r"setting start_date is no time"),
@@ -141,6 +152,18 @@ def test_wrong_host(sample: dict[str, Any], run_cli: RunCli) -> None:
     assert "Trying again" in result.stderr
 
 
+def test_setting_that_the_tap_does_not_have_is_told(run_cli: RunCli) -> None:
+    result = run_cli({"demo": True, "models": ["Budget"], "threads\x1b": 5}, "--discover")
+    assert result.returncode == 0
+    assert result.stderr.count("Ignoring the setting threads, which tap-sac has not.") == 1
+
+
+def test_other_page_of_sac_as_token_url_is_told(serve: Serve, run_cli: RunCli) -> None:
+    refusal = error_response(401, "Unauthorized [1305]")
+    result = run_cli(serve(lambda _: refusal))
+    assert_one_sentence(result, r"answered 401 \(Unauthorized \[1305\]\) and gave no token", {})
+
+
 def test_several_wrong_settings_are_all_told(run_cli: RunCli) -> None:
     result = run_cli({"page_size": "x"})
     for setting in ("page_size", "tenant_url", "client_id", "client_secret"):
@@ -153,7 +176,8 @@ def test_config_file_that_cannot_be_read(run_cli: RunCli, tmp_path: Path, text: 
     if text is not None:
         path.write_text(text)
     result = run_cli({"demo": True}, "--config", str(path))
-    assert_one_sentence(result, r"file that --config names cannot be read .*JSON", {})
+    next_step = "check its path" if text is None else "write it as a JSON object"
+    assert_one_sentence(result, rf"file that --config names cannot be read .*: {next_step}", {})
 
 
 @pytest.mark.parametrize(
@@ -175,6 +199,12 @@ def test_token_that_sac_repeats_is_masked(
     tenant = StandIn(sales(sales_row(1)))
     tenant.fault = lambda _: answer
     assert_one_sentence(run_cli(serve(tenant)), told, {})
+
+
+def test_name_of_a_model_cannot_forge_the_log(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(sales_row(1), name="Salse\n2026 | ERROR | forged \x1b[31m"))
+    result = run_cli({**serve(tenant), "models": ["Salse 2026 | ERROR | forgd"]})
+    assert_one_sentence(result, r"did you mean Salse 2026 \| ERROR \| forged \[31m\?", {})
 
 
 def test_text_of_the_tenant_cannot_forge_the_log(serve: Serve, run_cli: RunCli) -> None:

@@ -206,6 +206,72 @@ def test_unknown_model_is_named_without_other_causes(serve: Serve, run_cli: RunC
     assert "causes" not in result.stdout
 
 
+def test_wrong_settings_are_a_step_too(run_cli: RunCli) -> None:
+    result = run_cli({"demo": True, "page_size": 0, "modles": []}, "--check")
+    assert result.returncode == 1
+    misspelt, too_small = result.stdout.splitlines()
+    assert misspelt.startswith("FAILED  settings: The setting modles is not one of tap-sac")
+    assert too_small.startswith("FAILED  settings: The setting page_size must be at least 1")
+
+
+def test_filter_that_fits_no_stream_of_any_model_is_told(run_cli: RunCli) -> None:
+    settings = {"demo": True, "filters": {"sales_planning_fact_dta": "x"}}
+    result = run_cli(settings, "--check")
+    assert result.returncode == 1
+    assert "FAILED  $metadata: The setting filters has 'sales_planning_fact_dta'" in result.stdout
+    assert "did you mean sales_planning_fact_data" in result.stdout
+
+
+def test_stream_that_is_not_served_is_skipped_as_in_a_sync(serve: Serve, run_cli: RunCli) -> None:
+    columns = {"ID": "Edm.String*"}
+    document = edmx(FlatMasterWithHierarchy=columns, PlainMaster=columns)
+    tenant = StandIn(Model("C4A", "A", document, {"PlainMaster": ['{"ID":"1"}']}))
+    tenant.fault = lambda request: (
+        error_response(400, "no hierarchy") if "/Flat" in request.target else None
+    )
+    result = run_cli({**serve(tenant), "page_size": 7}, "--check")
+    assert result.returncode == 0
+    assert "rows: the first page of a_plain_master has 1" in result.stdout
+    assert "A sync will skip the stream a_flat_master_with_hierarchy" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("stream", "code", "told"),
+    [
+        ("providers", 0, "ok      rows: SAC serves none of the selected streams but the list"),
+        ("sales_fact_dta", 1, "FAILED  $metadata: The catalog selects streams that SAC, or the"),
+    ],
+)
+def test_catalog_without_a_stream_of_a_model(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, stream: str, code: int, told: str
+) -> None:
+    settings = serve(StandIn(sales(sales_row(1))))
+    catalog = discover(settings)
+    catalog["sales_fact_dta"] = catalog.pop("sales_fact_data")
+    catalog["sales_fact_dta"]["tap_stream_id"] = "sales_fact_dta"
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(select(catalog, stream)))
+    result = run_cli(settings, "--check", "--catalog", str(path))
+    assert result.returncode == code
+    assert told in result.stdout
+
+
+def test_what_sac_calls_things_cannot_forge_a_step(serve: Serve, run_cli: RunCli) -> None:
+    model = sales(sales_row(1), name="A\nok      rows: all is well\x1b[31m")
+    model.namespace = "sac\nok      rows: all is well"
+    result = run_cli(serve(StandIn(model)), "--check")
+    steps = [line.split(":")[0] for line in result.stdout.splitlines() if line.startswith("ok ")]
+    assert steps.count("ok      rows") <= 1
+    assert "\x1b" not in result.stdout
+
+
+def test_nobody_waits_for_many_tries(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    tenant.fault = lambda _: error_response(503, "busy", **{"Retry-After": "0"})
+    assert run_cli(serve(tenant), "--check").returncode == 1
+    assert len(tenant.requests) == 2
+
+
 def test_it_asks_for_what_a_sync_asks_for(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
     audit = edmx(
         FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal", "FTE": "Edm.Decimal"},

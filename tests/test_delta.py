@@ -28,7 +28,7 @@ from tap_sac.demo.service import (
 from tap_sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
-from tests.stand_in import JSON, StandIn, error_response, sales, sales_row
+from tests.stand_in import JSON, Model, StandIn, error_response, sales, sales_row
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -344,6 +344,40 @@ def test_mark_of_deletion_cannot_be_deselected(pipeline: Pipeline) -> None:
     assert entry["replication_method"] == "LOG_BASED"
 
 
+def test_stream_whose_catalog_has_no_key_is_read_in_whole(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = log_based(serve, TrackingStandIn(*ROWS))
+    catalog = discover(config)
+    catalog["sales_fact_data"]["key_properties"] = []
+    messages = sync(config, select(catalog, "sales_fact_data"))
+    assert messages.of("sales_fact_data")[-1]["type"] == "ACTIVATE_VERSION"
+    assert messages.state["bookmarks"]["sales_fact_data"] == {}
+    assert "no key for sales_fact_data, so it is read in whole" in caplog.text
+
+
+def test_full_read_without_versions_says_what_it_cannot_do(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.run(emit_activate_version_messages=False)
+    pipeline.service.expire()
+    pipeline.run(emit_activate_version_messages=False)
+    assert "again, which cannot remove what was deleted in SAC since the last run" in caplog.text
+    assert "under a new version" not in caplog.text
+
+
+def test_tenant_that_lists_no_subscriptions_needs_no_other_settings(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = small(VagueService("same", lists_subscriptions=False))
+    config = {**serve(service), "models": ["Sales Planning"]}
+    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline.run()
+    pipeline.run()
+    assert f"SAC does not list the subscriptions of {STREAM}: 404 Not Found" in caplog.text
+    assert "tenant_url" not in caplog.text
+
+
 def test_no_version_is_written_where_activate_version_is_off(pipeline: Pipeline) -> None:
     pipeline.run(emit_activate_version_messages=False)
     pipeline.facts.put(pipeline.row(0, REVENUE="1.0000000"))
@@ -551,6 +585,15 @@ def test_csrf_token_is_fetched_again_when_sac_asks_for_it(
     assert not pipeline.service.subscriptions
 
 
+def test_tenant_that_gives_no_csrf_token_is_told(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.run()
+    monkeypatch.setattr(pipeline.service, "_csrf", lambda: Response(200, b""))
+    pipeline.run(default_replication_method="FULL_TABLE")
+    assert "could not be deleted: SAC gave no CSRF token" in caplog.text
+
+
 AUDIT = "workforce_planning_audit_data"
 
 
@@ -580,17 +623,18 @@ def test_audit_data_begins_at_start_date(serve: Serve, start_date: str) -> None:
     assert len(times) < 300
 
 
+AUDIT_EDMX = (
+    '<E><Schema Namespace="sac"><EntityType Name="AuditData">'
+    '<Property Name="Audit_Time" Type="Edm.DateTimeOffset"/></EntityType></Schema></E>'
+)
+
+
 @pytest.mark.parametrize("is_quoted", [False, True])
 def test_time_in_the_filter_is_written_as_the_tenant_wants_it(
     serve: Serve, *, is_quoted: bool
 ) -> None:
-    model = sales('{"Audit_Time":"2026-11-02T05:12:44.123Z"}')
-    model.edmx = (
-        '<E><Schema Namespace="sac"><EntityType Name="AuditData">'
-        '<Property Name="Audit_Time" Type="Edm.DateTimeOffset"/></EntityType></Schema></E>'
-    )
-    model.sets = {"AuditData": model.sets["FactData"]}
-    tenant = StandIn(model)
+    rows = ['{"Audit_Time":"2026-11-02T05:12:44.123Z"}']
+    tenant = StandIn(Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": rows}))
     tenant.fault = lambda request: (
         error_response(400, "literal")
         if "AuditData" in request.target and ("'" in request.target) != is_quoted
@@ -603,6 +647,24 @@ def test_time_in_the_filter_is_written_as_the_tenant_wants_it(
     literal = f"'{time}'" if is_quoted else time
     wanted = quote(f"(1 eq 1) and Audit_Time ge {literal}", safe="'():")
     assert tenant.targets[-1].endswith(f"AuditData?$filter={wanted}")
+
+
+@pytest.mark.parametrize("time", ['"nonsense"', "null", '""'])
+def test_audit_time_that_is_none_is_no_bookmark(serve: Serve, time: str) -> None:
+    model = Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": [f'{{"Audit_Time":{time}}}']})
+    config = serve(StandIn(model))
+    with pytest.raises(SACError, match=r"no time in Audit_Time.*FULL_TABLE"):
+        sync(config, select(discover(config), "sales_audit_data"))
+
+
+def test_tenant_that_filters_no_times_is_told(serve: Serve) -> None:
+    tenant = StandIn(Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": []}))
+    tenant.fault = lambda request: (
+        error_response(400, "literal") if "$filter" in request.target else None
+    )
+    config = {**serve(tenant), "start_date": "2026-11-01"}
+    with pytest.raises(SACError, match=r"literal.*each form of a filter on Audit_Time.*FULL_TABLE"):
+        sync(config, select(discover(config), "sales_audit_data"))
 
 
 NAMES = st.lists(
@@ -810,6 +872,26 @@ def test_changes_whose_answer_is_lost_on_its_way_are_not_lost(
         pipeline.table.load(messages)
     pipeline.run()
     assert lost
+    pipeline.check()
+
+
+def test_overload_after_which_sac_lists_no_changes_as_read_goes_on_from_the_same_link(
+    pipeline: Pipeline, serve: Serve
+) -> None:
+    faults = [error_response(503, "overload", **{"Retry-After": "0"})]
+
+    def application(request: Request) -> Response:
+        is_spoiled = "deltaid" in request.target and faults
+        return faults.pop() if is_spoiled else pipeline.service(request)
+
+    pipeline.config |= serve(application)
+    pipeline.run()
+    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    state = pipeline.table.state
+    messages = killed_sync(pipeline.config | {"backoff_max_tries": 1}, None, state, ALL_MESSAGES)
+    pipeline.table.load(messages)
+    assert not faults
+    assert len(pipeline.run().records(STREAM)) == 1
     pipeline.check()
 
 

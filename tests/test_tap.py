@@ -252,6 +252,27 @@ def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(
     assert activated == {"sales_fact_data", "providers"}
 
 
+@pytest.mark.parametrize("changes", [{"page_size": 5}, {"filters": {"*_hierarchy": "ID eq '1'"}}])
+def test_dimension_without_hierarchy_is_told_from_a_query_that_sac_refuses(
+    serve: Serve, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
+) -> None:
+    model = sales(*ROWS)
+    model.edmx = edmx(FlatMasterWithHierarchy={"ID": "Edm.String*"})
+    tenant = StandIn(model)
+    tenant.fault = lambda request: (
+        error_response(400, "no") if "Hierarchy" in request.target else None
+    )
+    config = {**serve(tenant), **changes}
+    assert sync(config).records("sales_flat_master_with_hierarchy") == []
+    assert "Skipping the stream sales_flat_master_with_hierarchy" in caplog.text
+    model.sets = {"FlatMasterWithHierarchy": []}
+    tenant.fault = lambda request: (
+        error_response(400, "no") if "Hierarchy?" in request.target else None
+    )
+    with pytest.raises(SACError, match=r"page_size|setting filters"):
+        sync(config)
+
+
 def test_page_that_is_gone_is_no_entity_set_that_is_not_served(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = lambda request: (
@@ -346,6 +367,20 @@ def test_key_of_the_catalog_that_is_not_sacs_stops_the_run(serve: Serve) -> None
         entry["key_properties"] = ["Version"]
     with pytest.raises(SACError, match=r"not that of the catalog \(Date\)"):
         sync(config, catalog)
+
+
+@pytest.mark.parametrize("place", ["entry", "metadata"])
+def test_key_that_the_catalog_empties_is_no_key(serve: Serve, place: str) -> None:
+    config = serve(StandIn(sales(ROWS[0], ROWS[0])))
+    catalog = discover(config)
+    entry = catalog["sales_fact_data"]
+    if place == "entry":
+        entry["key_properties"] = []
+    else:
+        metadata_of(entry)["table-key-properties"] = []
+    messages = sync(config, select(catalog, "sales_fact_data"))
+    assert messages.schema("sales_fact_data")["key_properties"] == []
+    assert len(messages.records("sales_fact_data")) == 2
 
 
 def test_hierarchy_that_is_refused_for_another_reason_is_not_skipped(serve: Serve) -> None:
