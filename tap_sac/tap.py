@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 from singer_sdk import Tap
+from singer_sdk.cli import plugin_cli
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty
@@ -233,6 +234,18 @@ class TapSAC(Tap):
                 self._print(f"{number}. {cause.what}: {cause.next_step}.")
             return 1
         return 0
+
+    @plugin_cli
+    @override
+    def cli(cls) -> click.Command:  # noqa: N805
+        """The command line; without a stack trace where the log cannot be set up."""
+        try:
+            return super().cli
+        except Exception as error:  # noqa: BLE001  (of whatever reads its configuration)
+            sys.exit(
+                f"The log cannot be set up ({one_line(str(error))}): correct the environment "
+                "variables TAP_SAC_LOGLEVEL, LOGLEVEL and SINGER_SDK_LOG_CONFIG, or unset them."
+            )
 
     @classmethod
     @override

@@ -100,6 +100,29 @@ def test_wrong_environment_variables(
     assert_one_sentence(result, f"The environment variable {variable} cannot be read", {})
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TAP_SAC_LOGLEVEL", "loud"),
+        ("SINGER_SDK_LOG_CONFIG", "/"),
+        ("SINGER_SDK_LOG_CONFIG", "broken.yml"),
+    ],
+)
+def test_log_that_cannot_be_set_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, value: str
+) -> None:
+    (tmp_path / "broken.yml").write_text("version: 1\nhandlers: {x: [}")
+    monkeypatch.setenv(variable, value)
+    result = subprocess.run(
+        [sys.executable, "-m", "tap_sac", "--about"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert_one_sentence(result, f"The log cannot be set up .* {variable}", {})
+
+
 @pytest.mark.parametrize("option", ["--discover", "--test"])
 @pytest.mark.parametrize(("changes", "told"), WRONG_SETTINGS[:3])
 def test_wrong_settings_with_other_commands(
