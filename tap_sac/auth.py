@@ -16,6 +16,7 @@ from requests.auth import HTTPBasicAuth
 from singer_sdk.authenticators import OAuthAuthenticator
 
 from tap_sac.errors import (
+    DAMAGED_ANSWER,
     NEO_TENANT,
     PROXY,
     SERVER_FAULT,
@@ -193,6 +194,9 @@ class ClientCredentialsAuthenticator(OAuthAuthenticator):
         try:
             body = response.json()
         except (ValueError, RecursionError):
+            if response.content.startswith(b"{"):
+                msg = f"{answered} with JSON that was damaged or cut short"
+                raise TransientError(msg, DAMAGED_ANSWER) from None
             body = None
         if not isinstance(body, dict):
             is_web_page = looks_like_web_page(response)

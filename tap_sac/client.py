@@ -571,6 +571,9 @@ def _metadata_document(response: requests.Response) -> bytes:
     start = response.content[:1000].lower()
     if b"<html" in start or b"<!doctype html" in start:
         raise web_page_error(response)
+    if b"<" in start and not response.content.rstrip(b"\0 \t\r\n").endswith(b">"):
+        msg = f"{_answer_of(response)} was cut short"
+        raise TransientError(msg, DAMAGED_ANSWER)
     return response.content
 
 

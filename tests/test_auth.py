@@ -6,7 +6,7 @@ import base64
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, quote_plus
 
 import pytest
 import requests
@@ -67,6 +67,15 @@ def test_credentials_in_the_basic_header(secret: str) -> None:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
+def test_secret_that_is_repeated_as_it_was_sent_is_hidden(secret: str) -> None:
+    for sent in (secret, quote(secret), quote_plus(secret)):
+        with requests_mock.Mocker() as mock:
+            token_endpoint(mock, status_code=401, json={"error": f"no <{sent}>"})
+            with pytest.raises(SACError, match=r"no <\*\*\*>"):
+                authorize(make_authenticator(secret))
+
+
+@pytest.mark.parametrize("secret", SECRETS)
 def test_credentials_in_the_body(secret: str) -> None:
     with requests_mock.Mocker() as mock:
         token_endpoint(mock)
@@ -91,6 +100,14 @@ def test_credentials_in_the_body(secret: str) -> None:
             },
             r"answered 401 \(invalid_client: Bad \*\*\*\).*client_id and client_secret",
         ),
+        (
+            {
+                "status_code": 401,
+                "json": {"error": base64.b64encode(f"{CLIENT_ID}:s3cret".encode()).decode()},
+            },
+            r"answered 401 \(\*\*\*\)",
+        ),
+        ({"text": '{"access_tok'}, "damaged or cut short.*later"),
         (
             {"status_code": 401, "json": {"error": "x" * 280 + " s3cret s3cret"}},
             "answered 401.*client_secret",
