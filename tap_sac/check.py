@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tap_sac.errors import (
@@ -15,6 +16,7 @@ from tap_sac.errors import (
     WRONG_SECRET,
     WRONG_TOKEN_URL,
     Cause,
+    ResponseError,
     SACError,
     UnknownEntitySetError,
     one_line,
@@ -116,7 +118,7 @@ class Check:
             ]
             if tracked:
                 step = "subscriptions"
-                yield step, f"{len(tracked[0].subscriptions())} to the changes of {tracked[0].name}"
+                yield step, _count_subscriptions(tracked[0])
         except SACError as error:
             raise CheckError(step, error) from None
 
@@ -129,3 +131,13 @@ def _first_page(streams: Sequence[EntitySetStream], preferred: Container[str] = 
         except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
             logger.warning("A sync will skip the stream %s: %s", stream.name, error)
     return "SAC serves none of the selected streams but the list of models"
+
+
+def _count_subscriptions(stream: ChangeTrackedStream) -> str:
+    """Count them where SAC lists them: a sync does without, where it does not."""
+    try:
+        return f"{len(stream.subscriptions())} to the changes of {stream.name}"
+    except ResponseError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return "SAC does not list them here, so that a sync will not delete any"

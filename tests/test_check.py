@@ -136,7 +136,7 @@ HTML = Response(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
             id="wrong type",
         ),
         pytest.param(
-            "Subscriptions",
+            "/Subscriptions",
             error_response(403, "no"),
             "subscriptions",
             "the OAuth client may not export data",
@@ -204,6 +204,36 @@ def test_unknown_model_is_named_without_other_causes(serve: Serve, run_cli: RunC
     assert "FAILED  providers: The setting models has 'Salse'" in result.stdout
     assert "did you mean Sales" in result.stdout
     assert "causes" not in result.stdout
+
+
+def test_all_causes_of_a_refused_client_are_told_in_order(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    tenant.fault = lambda _: error_response(403, "client not allowed [3401]")
+    lines = run_cli(serve(tenant), "--check").stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines if line[0].isdecimal()] == [
+        "1. the OAuth client may not export data",
+        "2. the host is not that of the tenant, or of the wrong family",
+        "3. the token is one of another tenant or region",
+        "4. the tenant is on SAP's Neo platform, whose regions have one digit (eu1)",
+    ]
+
+
+def test_tenant_that_lists_no_subscriptions_can_be_read(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    settings = {**serve(tenant), "default_replication_method": "LOG_BASED"}
+    result = run_cli(settings, "--check")
+    assert result.returncode == 0
+    assert "ok      subscriptions: SAC does not list them here" in result.stdout
+
+
+def test_fault_of_one_model_ends_it_as_it_ends_a_sync(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(sales(sales_row(1)), sales(sales_row(1), model_id="C4B", name="B"))
+    tenant.fault = lambda request: (
+        error_response(500, "oops") if "C4SALES/$metadata" in request.target else None
+    )
+    result = run_cli({**serve(tenant), "backoff_max_tries": 1}, "--check")
+    assert result.returncode == 1
+    assert "FAILED  $metadata: SAC answered 500" in result.stdout
 
 
 def test_wrong_settings_are_a_step_too(run_cli: RunCli) -> None:
