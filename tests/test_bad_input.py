@@ -47,6 +47,9 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"client_id": ""}, r"setting client_id is missing"),
     ({"token_url": None}, r"Token URL cannot be derived .* token_url"),
     ({"tenant_url": "http://acme.eu10.hcs.cloud.sap"}, r"tenant_url .*https"),
+    ({"token_url": "http://acme.authentication.eu10.hana.example"}, r"token_url .*https"),
+    ({"tenant_url": "http://localhost.evil.example"}, r"tenant_url .*https"),
+    ({"tenant_url": "http://127.0.0.1.evil.example"}, r"tenant_url .*https"),
     ({"token_url": "nonsense://x"}, r"setting token_url is no address"),
     ({"token_url": None, "tenant_url": "acme"}, r"from the host acme: .* tenant_url is the"),
     ({"tenant_url": "https://a b"}, r"setting tenant_url is no address"),
@@ -208,6 +211,8 @@ def test_config_file_that_cannot_be_read(run_cli: RunCli, tmp_path: Path, text: 
     [
         (error_response(403, "no token Bearer token-1 of x"), r"no token Bearer \*\*\* of x"),
         (error_response(403, "no 'token-1'"), r"no '\*\*\*'"),
+        (error_response(403, "no Bearer eyJx.y of x"), r"no Bearer \*\*\* of x"),
+        (error_response(403, "no basic Zm9v"), r"no basic \*\*\*"),
         (Response(403, b"", {"X-CorrelationID": "token-1"}), r"correlation id \*\*\*"),
         (Response(302, b"", {"Location": "https://x:y@token-1.example/"}), r"to https://\*\*\*.ex"),
         (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import io
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,11 @@ from urllib.request import url2pathname
 
 import pytest
 from pyarrow import parquet
+from typing_extensions import override
 
 from tap_sac.errors import SACError
-from tests.conftest import discover, select, sync
+from tap_sac.tap import TapSAC
+from tests.conftest import discover, read_messages, select, sync
 from tests.stand_in import Model, StandIn, edmx, sales, sales_row
 
 if TYPE_CHECKING:
@@ -59,6 +63,27 @@ def test_jsonl_files_have_every_digit(
     assert lines == ROWS
     types = [item["type"] for item in messages.of("sales_fact_data")]
     assert types == ["SCHEMA", *["BATCH"] * len(paths)]
+
+
+@pytest.mark.parametrize("size", [2, 100])
+def test_file_is_whole_when_its_message_comes(serve: Serve, tmp_path: Path, size: int) -> None:
+    rows = []
+
+    class Target(io.StringIO):
+        @override
+        def write(self, text: str) -> int:
+            for path in files(read_messages(text), "sales_fact_data"):
+                with gzip.open(path, "rt") as file:
+                    rows.extend(file.read().splitlines())
+            return super().write(text)
+
+    config = {
+        **serve(StandIn(sales(*ROWS))),
+        **batch_config(tmp_path, "jsonl", "gzip", size),
+    }
+    with contextlib.redirect_stdout(Target()):
+        TapSAC(config=config).sync_all()
+    assert rows == ROWS
 
 
 @pytest.mark.parametrize("compression", ["gzip", None])

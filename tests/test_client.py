@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from tests.conftest import discover, select, sync
 from tests.stand_in import JSON, LinkForm, StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.conftest import Serve
 
@@ -92,6 +93,7 @@ def test_empty_page_with_next_link_goes_on(serve: Serve) -> None:
         "https://127.0.0.1{port}/FactData",
         "http://127.0.0.1:1/FactData",
         "http://127.0.0.1{port}@elsewhere.example/FactData",
+        "http://elsewhere.example\\@127.0.0.1{port}/FactData",
         "ftp://127.0.0.1{port}/FactData",
     ],
 )
@@ -124,6 +126,38 @@ def test_empty_pages_without_end_are_an_error(
         sync(serve(tenant))
 
 
+def test_empty_pages_between_others_are_no_error(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_sac.client._MOST_EMPTY_PAGES", 1)
+    tenant = StandIn(sales(*ROWS))
+    path = "/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken="
+    tenant.fault = lambda request: (
+        Response(200, f'{{"value":[],"@odata.nextLink":"{path}{number}"}}'.encode(), JSON)
+        if (number := request.target.partition("$skiptoken=0")[2])
+        else None
+    )
+    answer = tenant.page
+
+    def page(request: Request, rows: Sequence[str]) -> Response:
+        response = answer(request, rows)
+        return replace(response, body=response.body.replace(b"skiptoken=", b"skiptoken=0"))
+
+    monkeypatch.setattr(tenant, "page", page)
+    assert dates(serve(tenant)) == EVERY_DATE
+
+
+def test_namespace_of_the_models_that_is_refused_stops_the_run(serve: Serve) -> None:
+    public = sales(*ROWS, model_id="PUBLIC", name="Public")
+    public.namespace = "sac_public_dimensions"
+    tenant = StandIn(sales(*ROWS), public)
+    tenant.fault = lambda request: (
+        error_response(403, "no [3401]") if "'sac'" in request.target else None
+    )
+    with pytest.raises(SACError, match="3401"):
+        sync(serve(tenant))
+
+
 def test_link_that_repeats_is_an_error(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = fault_at(
@@ -138,7 +172,7 @@ def test_link_that_repeats_is_an_error(serve: Serve) -> None:
 
 CUT = Response(200, b'{"value":[{"Version":"pub', {"Content-Length": "900", "Connection": "close"})
 CUT_UNNOTICED = Response(200, b'{"value":[{"Version":"pub', JSON)
-TOO_FEW = Response(200, b'{"@des.entitiesInPage":"2","value":[]}', JSON)
+TOO_FEW = Response(200, b'{"@des.entitiesInPage":"2","value":[{"Version":"a","Date":"b"}]}', JSON)
 BUSY = error_response(503, "busy")
 BUSY_HTML = Response(502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"})
 LIMITED = error_response(429, "slow down")

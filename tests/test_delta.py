@@ -8,7 +8,7 @@ import io
 import json
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tap_sac.delta import DeltaLostError, read_key
+from tap_sac.delta import Bookmark, DeltaLostError, Question, read_key, was_read
 from tap_sac.demo.service import (
     SALES_MODEL,
     Request,
@@ -26,8 +26,10 @@ from tap_sac.demo.service import (
     _subscription_row,
 )
 from tap_sac.errors import SACError
+from tap_sac.streams import SACStream
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
+from tests.relay import Relay, cut, reset
 from tests.stand_in import JSON, Model, StandIn, error_response, sales, sales_row
 
 if sys.version_info >= (3, 12):
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from tap_sac.demo.company import Row
     from tap_sac.demo.tracking import Key, TrackedRows
     from tests.conftest import Messages, Serve
+    from tests.relay import Spoil
 
 STREAM = "sales_planning_fact_data"
 MOST_MESSAGES = 12
@@ -494,6 +497,84 @@ def test_answer_that_is_no_delta_leads_to_a_full_read(serve: Serve, answer: Resp
     assert [item["record"]["Date"] for item in reloaded] == ["000000", "000001", "000002"]
 
 
+def test_full_data_on_the_second_page_of_changes_is_no_delta(serve: Serve) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    next_link = f'"@odata.nextLink":"{LINK}A2"'.encode()
+    first = delta(changed(ROWS[0]), link=None)
+    tenant.deltas["A"] = replace(first, body=first.body[:-1] + b"," + next_link + b"}")
+    tenant.deltas["A2"] = delta(ROWS[1], context="$metadata#FactData")
+    config = log_based(serve, tenant)
+    messages = sync(config, state=sync(config).state).of("sales_fact_data")
+    assert messages[-1]["type"] == "ACTIVATE_VERSION"
+
+
+@pytest.mark.parametrize("name", ["@odata.context", "@context"])
+def test_changes_on_many_pages_are_read_whatever_the_context_is_called(
+    serve: Serve, name: str
+) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    next_link = f'"@odata.nextLink":"{LINK}A2"'.encode()
+    first = delta(changed(ROWS[0]), link=None)
+    tenant.deltas["A"] = replace(first, body=first.body[:-1] + b"," + next_link + b"}")
+    tenant.deltas["A2"] = delta(changed(ROWS[1]))
+    for key, response in tenant.deltas.items():
+        body = response.body.replace(b"@odata.context", name.encode(), 1)
+        tenant.deltas[key] = replace(response, body=body)
+    config = log_based(serve, tenant)
+    messages = sync(config, state=sync(config).state)
+    assert [record["Date"] for record in messages.records("sales_fact_data")] == [
+        "000000",
+        "000001",
+    ]
+
+
+@pytest.mark.parametrize("before", [[], [error_response(504, "gateway", **{"Retry-After": "0"})]])
+def test_link_of_which_an_answer_was_taken_is_not_followed_again_after_a_refusal(
+    serve: Serve, before: list[Response]
+) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    next_link = f'"@odata.nextLink":"{LINK}A2"'.encode()
+    first = delta(changed(ROWS[0]), link=None)
+    refusal = error_response(403, "no [3401]")
+    tenant.deltas["A"] = replace(first, body=first.body[:-1] + b"," + next_link + b"}")
+    tenant.deltas["A2"] = refusal
+    answers = [*before, refusal] if before else []
+    tenant.fault = lambda request: (
+        answers.pop(0) if answers and request.target.endswith("deltaid=A") else None
+    )
+    config = log_based(serve, tenant)
+    state = sync(config).state
+    messages = killed_sync(config, None, state, ALL_MESSAGES)
+    assert messages.state["bookmarks"]["sales_fact_data"]["is_followed"] is True
+
+
+SUBSCRIPTION = {"SubscriptionID": "A", "EndTime": "2026-11-02T05:12:44.123Z"}
+FOLLOWER = {"SubscriptionID": "B", "PreviousSubscriptionID": "A"}
+
+
+@pytest.mark.parametrize(
+    ("is_followed", "subscriptions", "expected"),
+    [
+        (False, [], False),
+        (True, [], True),
+        (True, [FOLLOWER], True),
+        (False, [FOLLOWER], False),
+        (False, [{"SubscriptionID": "A"}], False),
+        (True, [{"SubscriptionID": "A"}], False),
+        (True, [{"SubscriptionID": "A"}, FOLLOWER], False),
+        (False, [SUBSCRIPTION], False),
+        (True, [SUBSCRIPTION], True),
+        (False, [SUBSCRIPTION, FOLLOWER], True),
+    ],
+)
+def test_link_counts_as_read_only_by_what_sac_lists_or_the_tap_did(
+    subscriptions: list[dict[str, str]], *, is_followed: bool, expected: bool
+) -> None:
+    question = Question([], [], None)
+    bookmark = Bookmark(f"https://x{LINK}first-A", None, question, is_followed)
+    assert was_read(bookmark, subscriptions) == expected
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_client_is_no_lost_delta(serve: Serve, status: int) -> None:
     tenant = TrackingStandIn(*ROWS)
@@ -502,6 +583,39 @@ def test_refused_client_is_no_lost_delta(serve: Serve, status: int) -> None:
     state = sync(config).state
     with pytest.raises(SACError, match=r"\[3401\]"):
         sync(config, state=state)
+
+
+def test_second_page_that_is_a_delta_is_refused(serve: Serve) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    tenant.fault = lambda request: delta(ROWS[0]) if "$skiptoken=2" in request.target else None
+    with pytest.raises(SACError, match="changes only"):
+        sync(log_based(serve, tenant))
+
+
+def test_delta_link_to_another_host_is_refused(serve: Serve) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    page = b'{"value":[],"@odata.deltaLink":"https://elsewhere.example/x"}'
+    tenant.fault = lambda request: Response(200, page) if "/FactData" in request.target else None
+    with pytest.raises(SACError, match=r"another server, https://elsewhere\.example"):
+        sync(log_based(serve, tenant))
+
+
+@pytest.mark.parametrize("spoil", [reset, cut])
+def test_changes_whose_answer_breaks_off_are_not_lost(
+    serve: Serve, waits: list[float], spoil: Spoil
+) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    tenant.link_form = "root-relative"
+    answers = [delta(changed(ROWS[0])), delta()]
+    tenant.fault = lambda request: answers.pop(0) if "deltaid=A" in request.target else None
+    config = log_based(serve, tenant)
+    with Relay(config["tenant_url"], b"deltaid=A", spoil) as relay:
+        config |= {"tenant_url": relay.url}
+        messages = sync(config, state=sync(config).state).of("sales_fact_data")
+        relay.shutdown()
+    assert waits
+    assert not answers
+    assert messages[-1]["type"] == "ACTIVATE_VERSION"
 
 
 def test_first_answer_that_is_a_delta_is_refused(serve: Serve) -> None:
@@ -595,6 +709,10 @@ def test_tenant_that_gives_no_csrf_token_is_told(
 
 
 AUDIT = "workforce_planning_audit_data"
+AUDIT_EDMX = (
+    '<E><Schema Namespace="sac"><EntityType Name="AuditData">'
+    '<Property Name="Audit_Time" Type="Edm.DateTimeOffset"/></EntityType></Schema></E>'
+)
 
 
 def audit_run(config: dict[str, Any], state: dict[str, Any] | None = None) -> Messages:
@@ -615,18 +733,30 @@ def test_audit_data_is_read_from_the_bookmark_on(serve: Serve) -> None:
     assert {item["Audit_Time"] for item in again} == {bookmark["replication_key_value"]}
 
 
+def test_audit_bookmark_is_not_ahead_of_rows_that_are_still_to_come(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SACStream, "STATE_MSG_FREQUENCY", 1)
+    rows = [f'{{"Audit_Time":"2026-11-0{day}T00:00:00.000Z"}}' for day in (3, 1, 2)]
+    config = serve(StandIn(Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": rows})))
+    messages = sync(config, select(discover(config), "sales_audit_data"))
+    types = [item["type"] for item in messages]
+    last_row = len(types) - 1 - types[::-1].index("RECORD")
+    assert "STATE" in types[:last_row]
+    for message in messages[:last_row]:
+        if message["type"] == "STATE":
+            bookmark = message["value"]["bookmarks"].get("sales_audit_data", {})
+            assert "replication_key_value" not in bookmark
+    bookmark = messages.state["bookmarks"]["sales_audit_data"]
+    assert bookmark["replication_key_value"] == "2026-11-03T00:00:00.000Z"
+
+
 @pytest.mark.parametrize("start_date", ["2026-11-10", "2026-11-10T01:00:00+01:00"])
 def test_audit_data_begins_at_start_date(serve: Serve, start_date: str) -> None:
     config = {**serve(SampleService()), "start_date": start_date}
     times = {item["Audit_Time"] for item in audit_run(config).records(AUDIT)}
     assert min(times) >= "2026-11-10T00:00:00"
     assert len(times) < 300
-
-
-AUDIT_EDMX = (
-    '<E><Schema Namespace="sac"><EntityType Name="AuditData">'
-    '<Property Name="Audit_Time" Type="Edm.DateTimeOffset"/></EntityType></Schema></E>'
-)
 
 
 @pytest.mark.parametrize("is_quoted", [False, True])
@@ -720,6 +850,8 @@ def test_id_with_a_single_key_may_leave_out_its_name() -> None:
 @example("FactData(A='x',A='y')")
 @example("FactData(A='x'")
 @example("FactData(A='x',)")
+@example("FactData(A='x',B='y',A='z')")
+@example("FactData(A='x',B='y',C='z')")
 def test_id_that_is_no_key_is_a_lost_delta(entity_id: str) -> None:
     with pytest.raises(DeltaLostError):
         read_key(entity_id, ("A", "B"))
@@ -753,10 +885,13 @@ class VagueService(SampleService):
     @override
     def _changes_since(self, request: Request, table: Any, options: dict[str, str]) -> Response:
         subscription = self.subscriptions.get(options["deltaid"])
-        was_read = subscription is not None and subscription.next is not None
-        if was_read and self.answer_again != "same" and "$skiptoken" not in options:
+        following = subscription.next if subscription else None
+        if following and self.answer_again != "same" and "$skiptoken" not in options:
             if self.answer_again == "error":
                 return error_response(400, "read before")
+            if self.answer_again == "newer":
+                options = {**options, "deltaid": following.id}
+                return super()._changes_since(request, table, options)
             return delta(link="none")
         return super()._changes_since(request, table, options)
 
@@ -807,13 +942,21 @@ def killed_sync(
     return read_messages(output.getvalue())
 
 
+@pytest.mark.parametrize(("state_frequency", "page_size"), [(1, 100), (10_000, 3)])
 @pytest.mark.parametrize("lists_subscriptions", [True, False])
-@pytest.mark.parametrize("answer_again", ["same", "empty", "error"])
+@pytest.mark.parametrize("answer_again", ["same", "empty", "error", "newer"])
 def test_delta_run_that_is_killed_between_any_two_messages_loses_nothing(
-    serve: Serve, answer_again: str, *, lists_subscriptions: bool
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    answer_again: str,
+    state_frequency: int,
+    page_size: int,
+    *,
+    lists_subscriptions: bool,
 ) -> None:
+    monkeypatch.setattr(SACStream, "STATE_MSG_FREQUENCY", state_frequency)
     service = small(VagueService(answer_again, lists_subscriptions=lists_subscriptions))
-    config = {**serve(service), "models": ["Sales Planning"], "page_size": 3}
+    config = {**serve(service), "models": ["Sales Planning"], "page_size": page_size}
     pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
     catalog = select(discover(pipeline.config), STREAM)
     facts = pipeline.facts
@@ -830,6 +973,7 @@ def test_delta_run_that_is_killed_between_any_two_messages_loses_nothing(
         pipeline.table.load(messages)
         if len(messages) < killed_after:
             return
+        facts.put({**first, "Date": f"20{50 + killed_after}01"})
         pipeline.run(catalog=catalog)
         pipeline.check()
         facts.put(second)

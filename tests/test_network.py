@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 import socketserver
@@ -224,10 +225,12 @@ def test_neither_secret_nor_token_is_in_any_output(
     monkeypatch.setenv("TAP_SAC_LOGLEVEL", "DEBUG")
     tenant = StandIn(sales(sales_row(1)))
     settings = {**serve(tenant), "client_secret": "s3cr3t$=-_"}
+    basic = base64.b64encode(f"{settings['client_id']}:s3cr3t$=-_".encode()).decode()
     for fault in (None, Response(500, b""), Response(200, b'{"value":5}')):
         tenant.fault = lambda request, fault=fault: fault if "FactData" in request.target else None  # type: ignore[misc]
         for argument in ([], ["--check"], ["--discover"], ["--about"]):
             result = run_cli({**settings, "backoff_max_tries": 1}, *argument)
             output = result.stdout + result.stderr
             assert "s3cr3t" not in output
+            assert basic not in output
             assert not any(f"token-{number}" in output for number in range(1, 20))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -217,6 +220,32 @@ def test_nothing_is_asked_for_after_a_signal(serve: Serve, tmp_path: Path) -> No
     assert not any("/Subscriptions" in target for target in tenant.targets)
 
 
+def waiting(pipe: IO[str]) -> int:
+    """Tell how many bytes nobody has read yet."""
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return int(count)
+
+
+def test_second_signal_does_not_wait_for_a_reader(serve: Serve, tmp_path: Path) -> None:
+    rows = [sales_row(count) for count in range(20_000)]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**serve(StandIn(sales(*rows))), "page_size": 5_000}))
+    command = [sys.executable, "-m", "tap_sac", "--config", str(path)]
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        while waiting(process.stdout) < fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ) - 8192:
+            assert process.poll() is None
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            log = iter(process.stderr.readline, "")
+            assert any("Stopped by signal" in line for line in log)
+        process.wait(PATIENCE)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_signal_at_the_beginning_of_a_line_leaves_a_whole_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -242,7 +271,17 @@ def test_signal_at_the_beginning_of_a_line_leaves_a_whole_one(
     assert message["record"] == {"A": 1}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+IS_HANGUP_IGNORED = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        signal.SIGINT,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.skipif(IS_HANGUP_IGNORED, reason="nohup")),
+    ],
+)
 @pytest.mark.parametrize("stream_maps", [{}, {"sales_fact_data": {"__filter__": "1 == 1"}}])
 def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
     serve: Serve, tmp_path: Path, number: signal.Signals, stream_maps: dict[str, Any]

@@ -119,6 +119,8 @@ def test_values_of_each_type(
         ("Edm.Double", '"INF"'),
         ("Edm.Int32", "2.5"),
         ("Edm.Int64", "1e400"),
+        ("Edm.Int64", "true"),
+        ("Edm.Decimal", "false"),
         ("Edm.Boolean", "1"),
         ("Edm.String", "true"),
         ("Edm.String", "{}"),
