@@ -24,7 +24,7 @@ from tap_sac.errors import (
 from tap_sac.streams import ChangeTrackedStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tap_sac.client import Provider, SACClient
     from tap_sac.streams import EntitySetStream
@@ -107,10 +107,13 @@ class Check:
             selected = [stream for stream in streams if stream.selected]
             yield step, f"{len(streams)} streams of models, {len(selected)} of them selected"
             step = "rows"
-            yield step, _first_page(selected, {"FactData"})
-            # They need more than the rest: an administrator, and Data Audit.
-            if audit_data := [item for item in selected if item.entity_set_name == "AuditData"]:
-                yield step, _first_page(audit_data)
+            # Audit data needs more than the rest: an administrator, and Data Audit.
+            audit_data = [item for item in selected if item.entity_set_name == "AuditData"]
+            others = [stream for stream in selected if stream not in audit_data]
+            for streams in filter(None, (others, audit_data)):
+                yield step, _first_page(streams)
+            if not selected:
+                yield step, "no stream of a model is selected"
             tracked = [
                 stream
                 for stream in selected
@@ -123,14 +126,14 @@ class Check:
             raise CheckError(step, error) from None
 
 
-def _first_page(streams: Sequence[EntitySetStream], preferred: Container[str] = ()) -> str:
-    """Read the first page of a stream that SAC serves, as a sync skips those that it does not."""
-    for stream in sorted(streams, key=lambda stream: stream.entity_set_name not in preferred):
+def _first_page(streams: Sequence[EntitySetStream]) -> str:
+    """Read a page of facts, or of what SAC serves: a sync skips streams that it does not serve."""
+    for stream in sorted(streams, key=lambda stream: stream.entity_set_name != "FactData"):
         try:
-            return f"the first page of {stream.name} has {stream.read_first_page()}"
+            return f"the first page of {stream.name} has {stream.read_first_page()} rows"
         except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
             logger.warning("A sync will skip the stream %s: %s", stream.name, error)
-    return "SAC serves none of the selected streams but the list of models"
+    return f"SAC serves none of {', '.join(stream.name for stream in streams)}"
 
 
 def _count_subscriptions(stream: ChangeTrackedStream) -> str:

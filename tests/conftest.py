@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
 
+_PATIENCE = 240  # of a run that hangs, so that it does not block all tests
+
+
 class Messages(list[dict[str, Any]]):
     """What a tap wrote; numbers with a point are strings of exactly the written digits."""
 
@@ -125,6 +128,7 @@ def run_cli(tmp_path: Path) -> RunCli:
             capture_output=True,
             text=True,
             check=False,
+            timeout=_PATIENCE,
             env={**os.environ, "TAP_SAC_LOGLEVEL": "DEBUG"},
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_sac.demo.service import Response
+from tap_sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select
 from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
@@ -36,7 +37,7 @@ def test_each_step_tells_what_it_found(run_cli: RunCli) -> None:
     assert steps == [f"ok      {name}" for name in names]
     assert "namespaces: sac, sac_public_dimensions" in result.stdout
     assert "7 in SAC, 7 chosen" in result.stdout
-    assert "the first page of financial_planning_fact_data has 1000" in result.stdout
+    assert "the first page of financial_planning_fact_data has 1000 rows" in result.stdout
 
 
 HTML = Response(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
@@ -180,7 +181,10 @@ def test_host_that_nobody_knows_is_told(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert TapSAC(config={**ACME, "backoff_max_tries": 1}, setup_mapper=False).run_check() == 1
+    config = {**ACME, "backoff_max_tries": 1}
+    with pytest.raises(SACError, match=r"No answer from https://acme\.auth.* token_url, and the n"):
+        TapSAC(config=config).sync_all()
+    assert TapSAC(config=config, setup_mapper=False).run_check() == 1
     output = capsys.readouterr().out
     assert "FAILED  token: No answer from https://acme.authentication.eu10.hana" in output
     assert "1. the address is mistyped" in output
@@ -268,7 +272,7 @@ def test_stream_that_is_not_served_is_skipped_as_in_a_sync(serve: Serve, run_cli
 @pytest.mark.parametrize(
     ("stream", "code", "told"),
     [
-        ("providers", 0, "ok      rows: SAC serves none of the selected streams but the list"),
+        ("providers", 0, "ok      rows: no stream of a model is selected"),
         ("sales_fact_dta", 1, "FAILED  $metadata: The catalog selects streams that SAC, or the"),
     ],
 )
@@ -293,6 +297,16 @@ def test_what_sac_calls_things_cannot_forge_a_step(serve: Serve, run_cli: RunCli
     steps = [line.split(":")[0] for line in result.stdout.splitlines() if line.startswith("ok ")]
     assert steps.count("ok      rows") <= 1
     assert "\x1b" not in result.stdout
+
+
+def test_streams_that_sac_does_not_serve_are_no_failure(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(Model("C4A", "A", edmx(PlainMaster={"ID": "Edm.String*"})))
+    tenant.fault = lambda request: (
+        error_response(404, "gone [3707]") if "/Plain" in request.target else None
+    )
+    result = run_cli(serve(tenant), "--check")
+    assert result.returncode == 0
+    assert "ok      rows: SAC serves none of a_plain_master" in result.stdout
 
 
 def test_nobody_waits_for_many_tries(serve: Serve, run_cli: RunCli) -> None:
