@@ -169,14 +169,18 @@ def test_audit_data_with_a_state_that_is_no_time(serve: Serve) -> None:
             sync(config, catalog, state)
 
 
+LINK = "/api/v1/dataexport/providers/sac/C4SALES/FactData?deltaid=A"
+QUESTION = {"key": ["Version", "Date"], "columns": ["Version", "Date", "AMOUNT"], "filter": None}
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     bookmark=st.fixed_dictionaries(
         {},
         optional={
-            "delta_link": anything | st.just("https://evil.example/FactData?deltaid=1"),
-            "version": anything,
-            "question": anything,
+            "delta_link": anything | st.sampled_from([f"https://evil.example{LINK}", LINK]),
+            "version": anything | st.integers(0, 9),
+            "question": anything | st.just(QUESTION),
             "is_followed": anything,
         },
     )
@@ -186,16 +190,19 @@ def test_state_from_a_stranger_gives_rows_or_a_sentence(bookmark: object) -> Non
     tenant = StandIn(sales(sales_row(1)))
     with SampleTenant(tenant) as server:
         config = {**server.settings, "default_replication_method": "LOG_BASED"}
+        if isinstance(bookmark, dict) and bookmark.get("delta_link") == LINK:
+            bookmark = {**bookmark, "delta_link": f"{server.url}{LINK}"}
         state = {"bookmarks": {"sales_fact_data": bookmark}}
         with contextlib.suppress(SACError):
             assert len(sync(config, state=state).records("sales_fact_data")) == 1
     assert all(request.headers["host"] in server.url for request in tenant.requests)
 
 
-@given(anything)
-def test_any_state_is_a_bookmark_or_none(state: object) -> None:
-    if isinstance(state, dict):
-        Bookmark.from_state(state)
+@given(state=st.dictionaries(st.text(max_size=5), anything), has_link=st.booleans())
+def test_any_state_is_a_bookmark_or_none(state: dict[str, object], *, has_link: bool) -> None:
+    state |= {"delta_link": f"https://x{LINK}", "question": QUESTION} if has_link else {}
+    bookmark = Bookmark.from_state(state)
+    assert (bookmark.subscription_id if bookmark else None) == ("A" if has_link else None)
 
 
 @given(st.text() | st.from_regex(r"FactData\([AB]='[^']*'(,[ABC]='[^']*'){0,2}\)?", fullmatch=True))

@@ -71,6 +71,23 @@ def test_link_from_https_to_http_is_not_followed(
     assert "continues on another server, http://localhost" in result.stderr
 
 
+def test_check_tells_of_a_certificate_that_is_not_trusted(
+    https_settings: dict[str, Any], run_cli: RunCli
+) -> None:
+    result = run_cli(https_settings, "--check")
+    assert result.returncode == 1
+    assert "FAILED  token: No answer from https://localhost" in result.stdout
+    assert "\n1. the certificate is not trusted: name your company's CA bundle" in result.stdout
+
+
+def test_stack_trace_of_a_bug_has_no_secret(serve: Serve, run_cli: RunCli) -> None:
+    settings = {**serve(StandIn(sales(sales_row(1)))), "client_secret": "s3cr3t$=-_"}
+    result = run_cli({**settings, "stream_maps": {"sales_fact_data": {"X": "1/0"}}})
+    assert "Traceback" in result.stderr
+    assert "s3cr3t" not in result.stderr
+    assert "token-" not in result.stderr
+
+
 def test_certificate_that_is_not_trusted_ends_the_run(
     https_settings: dict[str, Any], run_cli: RunCli
 ) -> None:
