@@ -30,7 +30,7 @@ from tap_sac.streams import SACStream
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
 from tests.relay import Relay, cut, reset
-from tests.stand_in import JSON, Model, StandIn, error_response, sales, sales_row
+from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -424,10 +424,13 @@ def with_link(body: bytes, spelling: str, delta_id: str) -> Response:
 
 
 def delta(
-    *rows: str, link: str | None = "B", context: str = "$metadata#FactData/$delta"
+    *rows: str,
+    link: str | None = "B",
+    spelling: str = "@odata.deltalink",
+    context: str = "$metadata#FactData/$delta",
 ) -> Response:
     body = f'{{"@odata.context":"{context}","value":[{",".join(rows)}]}}'.encode()
-    return with_link(body, "@odata.deltalink", link) if link else Response(200, body, JSON)
+    return with_link(body, spelling, link) if link else Response(200, body, JSON)
 
 
 def changed(row: str) -> str:
@@ -499,9 +502,7 @@ def test_answer_that_is_no_delta_leads_to_a_full_read(serve: Serve, answer: Resp
 
 def test_full_data_on_the_second_page_of_changes_is_no_delta(serve: Serve) -> None:
     tenant = TrackingStandIn(*ROWS)
-    next_link = f'"@odata.nextLink":"{LINK}A2"'.encode()
-    first = delta(changed(ROWS[0]), link=None)
-    tenant.deltas["A"] = replace(first, body=first.body[:-1] + b"," + next_link + b"}")
+    tenant.deltas["A"] = delta(changed(ROWS[0]), link="A2", spelling="@odata.nextLink")
     tenant.deltas["A2"] = delta(ROWS[1], context="$metadata#FactData")
     config = log_based(serve, tenant)
     messages = sync(config, state=sync(config).state).of("sales_fact_data")
@@ -513,9 +514,7 @@ def test_changes_on_many_pages_are_read_whatever_the_context_is_called(
     serve: Serve, name: str
 ) -> None:
     tenant = TrackingStandIn(*ROWS)
-    next_link = f'"@odata.nextLink":"{LINK}A2"'.encode()
-    first = delta(changed(ROWS[0]), link=None)
-    tenant.deltas["A"] = replace(first, body=first.body[:-1] + b"," + next_link + b"}")
+    tenant.deltas["A"] = delta(changed(ROWS[0]), link="A2", spelling="@odata.nextLink")
     tenant.deltas["A2"] = delta(changed(ROWS[1]))
     for key, response in tenant.deltas.items():
         body = response.body.replace(b"@odata.context", name.encode(), 1)
@@ -533,10 +532,8 @@ def test_link_of_which_an_answer_was_taken_is_not_followed_again_after_a_refusal
     serve: Serve, before: list[Response]
 ) -> None:
     tenant = TrackingStandIn(*ROWS)
-    next_link = f'"@odata.nextLink":"{LINK}A2"'.encode()
-    first = delta(changed(ROWS[0]), link=None)
     refusal = error_response(403, "no [3401]")
-    tenant.deltas["A"] = replace(first, body=first.body[:-1] + b"," + next_link + b"}")
+    tenant.deltas["A"] = delta(changed(ROWS[0]), link="A2", spelling="@odata.nextLink")
     tenant.deltas["A2"] = refusal
     answers = [*before, refusal] if before else []
     tenant.fault = lambda request: (
@@ -709,10 +706,7 @@ def test_tenant_that_gives_no_csrf_token_is_told(
 
 
 AUDIT = "workforce_planning_audit_data"
-AUDIT_EDMX = (
-    '<E><Schema Namespace="sac"><EntityType Name="AuditData">'
-    '<Property Name="Audit_Time" Type="Edm.DateTimeOffset"/></EntityType></Schema></E>'
-)
+AUDIT_EDMX = edmx(AuditData={"Audit_Time": "Edm.DateTimeOffset"})
 
 
 def audit_run(config: dict[str, Any], state: dict[str, Any] | None = None) -> Messages:
@@ -1019,10 +1013,8 @@ def test_changes_whose_answer_is_lost_on_its_way_are_not_lost(
     pipeline.check()
 
 
-def test_overload_after_which_sac_lists_no_changes_as_read_goes_on_from_the_same_link(
-    pipeline: Pipeline, serve: Serve
-) -> None:
-    faults = [error_response(503, "overload", **{"Retry-After": "0"})]
+def change_behind(faults: list[Response], pipeline: Pipeline, serve: Serve) -> None:
+    """Read the table, change a fact, and have these answers ready for its delta link."""
 
     def application(request: Request) -> Response:
         is_spoiled = "deltaid" in request.target and faults
@@ -1031,6 +1023,13 @@ def test_overload_after_which_sac_lists_no_changes_as_read_goes_on_from_the_same
     pipeline.config |= serve(application)
     pipeline.run()
     pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+
+
+def test_overload_after_which_sac_lists_no_changes_as_read_goes_on_from_the_same_link(
+    pipeline: Pipeline, serve: Serve
+) -> None:
+    faults = [error_response(503, "overload", **{"Retry-After": "0"})]
+    change_behind(faults, pipeline, serve)
     state = pipeline.table.state
     messages = killed_sync(pipeline.config | {"backoff_max_tries": 1}, None, state, ALL_MESSAGES)
     pipeline.table.load(messages)
@@ -1063,14 +1062,7 @@ def test_link_that_was_refused_is_followed_by_the_next_run(serve: Serve, status:
 
 def test_delta_that_was_not_read_is_asked_for_again(pipeline: Pipeline, serve: Serve) -> None:
     faults = [error_response(429, "slow down", **{"Retry-After": "0"})]
-
-    def application(request: Request) -> Response:
-        is_spoiled = "deltaid" in request.target and faults
-        return faults.pop() if is_spoiled else pipeline.service(request)
-
-    pipeline.config |= serve(application)
-    pipeline.run()
-    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    change_behind(faults, pipeline, serve)
     assert len(pipeline.run().records(STREAM)) == 1
     assert not faults
     pipeline.check()
