@@ -348,7 +348,7 @@ class TapSAC(Tap):
         if not providers:
             msg = "SAC lists no model at all for the OAuth client of the setting client_id"
             raise SACError(msg, NO_MODELS)
-        entries = self.config.get("models") or ["*"]
+        entries = self.config.get("models", ["*"])
         chosen: set[Provider | None] = set()
         for entry in entries:
             matching = [item for item in providers if _matches(entry, item.provider_id, item.name)]
