@@ -38,6 +38,7 @@ from tap_sac.delta import (
 )
 from tap_sac.errors import (
     BROKEN_PROTOCOL,
+    REFUSED_QUERY,
     ResponseError,
     SACError,
     TransientError,
@@ -421,7 +422,7 @@ class SACStream(Stream, abc.ABC):
         """Tell what the refusal of the first page means, which only the stream can know."""
         if self._is_not_served(error, query):
             return UnknownEntitySetError(str(error))
-        if error.status == HTTPStatus.BAD_REQUEST and self._filter:
+        if REFUSED_QUERY in error.causes and self._filter:
             msg = (
                 f"SAC answered {error.reason} to the filter {self._filter!r} of the stream "
                 f"{self.name}: correct it in the setting filters."
@@ -876,7 +877,7 @@ class AuditDataStream(EntitySetStream):
     def _refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
         is_plain = not self._filter and not self.config.get("page_size")
         is_incremental = self.replication_method == REPLICATION_INCREMENTAL
-        if is_plain and is_incremental and error.status == HTTPStatus.BAD_REQUEST:
+        if is_plain and is_incremental and REFUSED_QUERY in error.causes:
             msg = (
                 f"SAC answered {error.reason} to each form of a filter on {_AUDIT_TIME} of "
                 f"{self.name}: replicate the stream FULL_TABLE."

@@ -791,6 +791,18 @@ def test_tenant_that_filters_no_times_is_told(serve: Serve) -> None:
         sync(config, select(discover(config), "sales_audit_data"))
 
 
+@pytest.mark.parametrize("filters", [{}, {"*": "1 eq 1"}])
+@pytest.mark.parametrize("status", [400, 403])
+def test_data_audit_that_is_off_is_told(serve: Serve, status: int, filters: dict[str, str]) -> None:
+    tenant = StandIn(Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": []}))
+    tenant.fault = lambda request: (
+        error_response(status, "off [3905]") if "AuditData" in request.target else None
+    )
+    config = {**serve(tenant), "start_date": "2026-11-01", "filters": filters}
+    with pytest.raises(SACError, match=r"\[3905\].*switch on Data Audit"):
+        sync(config, select(discover(config), "sales_audit_data"))
+
+
 NAMES = st.lists(
     st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8),
     unique=True,
