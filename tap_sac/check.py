@@ -6,7 +6,7 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from tap_sac.errors import (
+from tap_sac.sac.errors import (
     LIVE_MODEL,
     NEO_TENANT,
     NO_DATA_EXPORT,
@@ -26,7 +26,7 @@ from tap_sac.streams import ChangeTrackedStream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tap_sac.client import Provider, SACClient
+    from tap_sac.sac.client import Provider, SACClient
     from tap_sac.streams import EntitySetStream
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from tap_sac.client import Provider
+    from tap_sac.sac.client import Provider
 
 _Named = TypeVar("_Named")
 

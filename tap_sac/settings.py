@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import singer_sdk.typing as th
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_sac.batches import batch_errors
-from tap_sac.errors import one_line
-from tap_sac.messages import ENCODER
+from tap_sac.sac.errors import one_line
+from tap_sac.singer.batches import batch_errors
+from tap_sac.singer.messages import ENCODER
 from tap_sac.streams import utc_text
 
 if TYPE_CHECKING:

@@ -20,23 +20,23 @@ from singer_sdk.plugin_base import SingerCommand, _ConfigInput
 from singer_sdk.singerlib import Catalog
 from singer_sdk.singerlib.json import serialize_json
 
-from tap_sac.auth import ClientCredentialsAuthenticator, derive_token_url
+from tap_sac.catalog import check_catalog, check_state, read_catalog, read_state
 from tap_sac.check import Check, CheckError
-from tap_sac.client import SACClient, checked_url, tenant_origin
-from tap_sac.csdl import CSDLError, read_csdl
-from tap_sac.errors import BROKEN_METADATA, NO_MODELS, ResponseError, SACError, one_line
-from tap_sac.inputs import check_catalog, check_state, read_catalog, read_state
-from tap_sac.messages import MessageWriter
 from tap_sac.naming import model_of, model_prefixes, stream_names
-from tap_sac.read_ahead import ReadAhead
+from tap_sac.sac.auth import ClientCredentialsAuthenticator, derive_token_url
+from tap_sac.sac.client import SACClient, checked_url, tenant_origin
+from tap_sac.sac.csdl import CSDLError, read_csdl
+from tap_sac.sac.errors import BROKEN_METADATA, NO_MODELS, ResponseError, SACError, one_line
+from tap_sac.sac.read_ahead import ReadAhead
+from tap_sac.sac.transport import new_session
 from tap_sac.settings import SETTINGS, did_you_mean, settings_errors, unknown_settings
+from tap_sac.singer.messages import MessageWriter
 from tap_sac.streams import (
     PROVIDERS_STREAM_NAME,
     ProvidersStream,
     SACStream,
     entity_set_stream,
 )
-from tap_sac.transport import new_session
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from pathlib import PurePath
     from types import FrameType
 
-    from tap_sac.client import Provider
-    from tap_sac.csdl import EntitySet
-    from tap_sac.pages import Page
+    from tap_sac.sac.client import Provider
+    from tap_sac.sac.csdl import EntitySet
+    from tap_sac.sac.pages import Page
     from tap_sac.streams import EntitySetStream
 
 _MOST_LABELS = 10

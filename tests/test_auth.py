@@ -12,9 +12,9 @@ import pytest
 import requests
 import requests_mock
 
-from tap_sac.auth import AuthMethod, ClientCredentialsAuthenticator, derive_token_url
-from tap_sac.client import tenant_origin
-from tap_sac.errors import SACError
+from tap_sac.sac.auth import AuthMethod, ClientCredentialsAuthenticator, derive_token_url
+from tap_sac.sac.client import tenant_origin
+from tap_sac.sac.errors import SACError
 from tests.conftest import sync
 from tests.stand_in import StandIn, error_response, sales, sales_row
 

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 from typing_extensions import override
 
-from tap_sac.errors import SACError
+from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
 from tests.stand_in import Model, StandIn, edmx, sales, sales_row

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_sac.demo.service import Response
-from tap_sac.errors import SACError
+from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select
 from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_sac.demo.service import Request, Response
-from tap_sac.errors import SACError
+from tap_sac.sac.errors import SACError
 from tests.conftest import discover, select, sync
 from tests.stand_in import JSON, LinkForm, StandIn, error_response, sales, sales_row
 
@@ -112,7 +112,7 @@ def test_token_never_goes_to_another_server(serve: Serve, link: str) -> None:
 def test_empty_pages_without_end_are_an_error(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_sac.client._MOST_EMPTY_PAGES", 20)
+    monkeypatch.setattr("tap_sac.sac.client._MOST_EMPTY_PAGES", 20)
     tenant = StandIn(sales())
     numbers = itertools.count()
 
@@ -129,7 +129,7 @@ def test_empty_pages_without_end_are_an_error(
 def test_empty_pages_between_others_are_no_error(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_sac.client._MOST_EMPTY_PAGES", 1)
+    monkeypatch.setattr("tap_sac.sac.client._MOST_EMPTY_PAGES", 1)
     tenant = StandIn(sales(*ROWS))
     path = "/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken="
     tenant.fault = lambda request: (
@@ -373,7 +373,7 @@ def test_long_reads_tell_how_far_they_are(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count(0, 2)
-    monkeypatch.setattr("tap_sac.progress.monotonic", lambda: next(clock))
+    monkeypatch.setattr("tap_sac.streams.progress.monotonic", lambda: next(clock))
     tenant = StandIn(sales(*(sales_row(number) for number in range(12))))
     settings = serve(tenant)
 

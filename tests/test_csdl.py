@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tap_sac.csdl import CSDLError, EntitySet, Property, read_csdl
+from tap_sac.sac.csdl import CSDLError, EntitySet, Property, read_csdl
 
 FACTS = """
   <EntityType Name="FactData">

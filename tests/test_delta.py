@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tap_sac.delta import Bookmark, DeltaLostError, Question, read_key, was_read
 from tap_sac.demo.service import (
     SALES_MODEL,
     Request,
@@ -25,7 +24,8 @@ from tap_sac.demo.service import (
     SampleService,
     _subscription_row,
 )
-from tap_sac.errors import SACError
+from tap_sac.sac.delta import Bookmark, DeltaLostError, Question, read_key, was_read
+from tap_sac.sac.errors import SACError
 from tap_sac.streams import SACStream
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync

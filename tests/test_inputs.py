@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tap_sac.csdl import CSDLError, read_csdl
-from tap_sac.delta import Bookmark, DeltaLostError, read_key
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import Response
-from tap_sac.errors import SACError
+from tap_sac.sac.csdl import CSDLError, read_csdl
+from tap_sac.sac.delta import Bookmark, DeltaLostError, read_key
+from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import JSON, Model, StandIn, edmx, sales, sales_row

@@ -22,7 +22,7 @@ import pytest
 import requests
 from typing_extensions import override
 
-from tap_sac.messages import MessageWriter
+from tap_sac.singer.messages import MessageWriter
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
 from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_sac.csdl import EntitySet, Property
-from tap_sac.decimals import ExactDecimal
 from tap_sac.demo import SampleTenant
-from tap_sac.errors import SACError
-from tap_sac.records import RecordMaker, json_schema
+from tap_sac.sac.csdl import EntitySet, Property
+from tap_sac.sac.decimals import ExactDecimal
+from tap_sac.sac.errors import SACError
+from tap_sac.singer.records import RecordMaker, json_schema
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import Model, StandIn, edmx, sales, sales_row

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_sac.errors import SACError
+from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row

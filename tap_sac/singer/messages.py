@@ -11,8 +11,8 @@ import msgspec
 from singer_sdk.singerlib.encoding import GenericSingerWriter
 from singer_sdk.singerlib.encoding.simple import Message
 
-from tap_sac.decimals import ExactDecimal
-from tap_sac.errors import SACError
+from tap_sac.sac.decimals import ExactDecimal
+from tap_sac.sac.errors import SACError
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -24,10 +24,9 @@ from singer_sdk.singerlib.catalog import (
     Metadata,
 )
 
-from tap_sac.batches import FORMATS, batch_file
-from tap_sac.client import with_query
-from tap_sac.csdl import EntitySet, Property
-from tap_sac.delta import (
+from tap_sac.sac.client import with_query
+from tap_sac.sac.csdl import EntitySet, Property
+from tap_sac.sac.delta import (
     Bookmark,
     DeltaLostError,
     Question,
@@ -36,7 +35,7 @@ from tap_sac.delta import (
     read_key,
     was_read,
 )
-from tap_sac.errors import (
+from tap_sac.sac.errors import (
     BROKEN_PROTOCOL,
     REFUSED_QUERY,
     ResponseError,
@@ -44,9 +43,9 @@ from tap_sac.errors import (
     TransientError,
     UnknownEntitySetError,
 )
-from tap_sac.messages import MessageWriter
-from tap_sac.progress import Progress
-from tap_sac.records import (
+from tap_sac.singer.batches import FORMATS, batch_file
+from tap_sac.singer.messages import MessageWriter
+from tap_sac.singer.records import (
     DELETED_AT,
     MadeRecords,
     PageRecords,
@@ -55,6 +54,7 @@ from tap_sac.records import (
     json_schema,
     with_deleted_at,
 )
+from tap_sac.streams.progress import Progress
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -70,10 +70,10 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog, MetadataMapping, SchemaMessage
 
-    from tap_sac.client import Provider, SACClient
-    from tap_sac.pages import Page
-    from tap_sac.read_ahead import ReadAhead
-    from tap_sac.records import Records
+    from tap_sac.sac.client import Provider, SACClient
+    from tap_sac.sac.pages import Page
+    from tap_sac.sac.read_ahead import ReadAhead
+    from tap_sac.singer.records import Records
 
 PROVIDERS_STREAM_NAME = "providers"
 _PROVIDERS_SET = "Providers"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tap_sac.errors import SACError
+from tap_sac.sac.errors import SACError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from singer_sdk.helpers._batch import BatchConfig
 
-from tap_sac.errors import SACError
+from tap_sac.sac.errors import SACError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyarrow import DataType
     from singer_sdk.helpers._batch import StorageTarget
 
-    from tap_sac.csdl import Property
+    from tap_sac.sac.csdl import Property
 
     WriteLines = Callable[[bytes], Any]
     OpenLines = Callable[[IO[bytes]], AbstractContextManager[WriteLines]]

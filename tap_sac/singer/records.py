@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from tap_sac.decimals import ExactDecimal
-from tap_sac.errors import BROKEN_PROTOCOL, OLD_CATALOG, WRONG_VALUE, SACError, one_line
-from tap_sac.messages import ENCODER
-from tap_sac.pages import read_rows
+from tap_sac.sac.decimals import ExactDecimal
+from tap_sac.sac.errors import BROKEN_PROTOCOL, OLD_CATALOG, WRONG_VALUE, SACError, one_line
+from tap_sac.sac.pages import read_rows
+from tap_sac.singer.messages import ENCODER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from tap_sac.csdl import EntitySet, Property
-    from tap_sac.pages import Page
+    from tap_sac.sac.csdl import EntitySet, Property
+    from tap_sac.sac.pages import Page
 
     Convert = Callable[[Any], Any]
     Row = Mapping[str, Any]

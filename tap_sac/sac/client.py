@@ -21,8 +21,8 @@ import backoff
 import msgspec
 import requests
 
-from tap_sac.decimals import read_json
-from tap_sac.errors import (
+from tap_sac.sac.decimals import read_json
+from tap_sac.sac.errors import (
     BROKEN_PROTOCOL,
     DAMAGED_ANSWER,
     SERVER_FAULT,
@@ -38,15 +38,15 @@ from tap_sac.errors import (
     response_error,
     web_page_error,
 )
-from tap_sac.pages import Page, not_a_page_error
-from tap_sac.transport import HEADER_VALUE, exchange
+from tap_sac.sac.pages import Page, not_a_page_error
+from tap_sac.sac.transport import HEADER_VALUE, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
     from backoff.types import Details
 
-    from tap_sac.auth import ClientCredentialsAuthenticator
+    from tap_sac.sac.auth import ClientCredentialsAuthenticator
 
 _Result = TypeVar("_Result")
 ResponseObserver = Callable[[requests.Response], None]

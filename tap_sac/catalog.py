@@ -12,8 +12,8 @@ import msgspec
 from singer_sdk.plugin_base import JSONSchemaValidator
 from singer_sdk.singerlib.json import deserialize_json
 
-from tap_sac.errors import SACError
-from tap_sac.messages import ENCODER
+from tap_sac.sac.errors import SACError
+from tap_sac.singer.messages import ENCODER
 
 _DEEPEST = 100
 _OBJECT = {"type": "object"}

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from tap_sac.errors import SACError
+from tap_sac.sac.errors import SACError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ import requests
 from requests.auth import HTTPBasicAuth
 from singer_sdk.authenticators import OAuthAuthenticator
 
-from tap_sac.errors import (
+from tap_sac.sac.errors import (
     DAMAGED_ANSWER,
     NEO_TENANT,
     PROXY,
@@ -31,7 +31,7 @@ from tap_sac.errors import (
     one_line,
     retry_after,
 )
-from tap_sac.transport import HEADER_VALUE, exchange
+from tap_sac.sac.transport import HEADER_VALUE, exchange
 
 if sys.version_info >= (3, 12):
     from typing import override

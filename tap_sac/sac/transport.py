@@ -11,7 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
-from tap_sac.errors import DAMAGED_ANSWER, TransientError, connection_error, origin_of
+from tap_sac.sac.errors import DAMAGED_ANSWER, TransientError, connection_error, origin_of
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.decimals import read_json
-from tap_sac.errors import BROKEN_PROTOCOL, SACError
+from tap_sac.sac.decimals import read_json
+from tap_sac.sac.errors import BROKEN_PROTOCOL, SACError
 
 if TYPE_CHECKING:
     import msgspec

@@ -1,0 +1,1 @@
+"""SAC's Data Export Service, spoken exactly; nothing here knows of Singer."""

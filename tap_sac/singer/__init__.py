@@ -1,0 +1,1 @@
+"""Singer, spoken fast; nothing here knows of HTTP."""
