@@ -1,4 +1,4 @@
-"""The catalog and the state that somebody hands to the tap: refused by name if they are none.
+"""The catalog and the state that somebody hands to the tap: checked, and completed.
 
 What they look like is in the Singer specification; the SDK takes both for granted.
 """
@@ -9,11 +9,10 @@ from itertools import islice
 from typing import IO, Any
 
 import msgspec
-from singer_sdk.plugin_base import JSONSchemaValidator
-from singer_sdk.singerlib.json import deserialize_json
+import singer_sdk.typing as th
 
+from tap_sac.sac.decimals import ENCODER, read_json
 from tap_sac.sac.errors import SACError
-from tap_sac.singer.messages import ENCODER
 
 _DEEPEST = 100
 _OBJECT = {"type": "object"}
@@ -81,7 +80,7 @@ def read_catalog(file: IO[str]) -> dict[str, Any]:
     """Read the file of ``--catalog``.
 
     Raises:
-        SACError: If it is no catalog.
+        SACError: If it is not a catalog.
     """
     return check_catalog(_read(file, "catalog", _NEW_CATALOG))
 
@@ -90,41 +89,69 @@ def read_state(file: IO[str]) -> dict[str, Any]:
     """Read the file of ``--state``.
 
     Raises:
-        SACError: If it is no state.
+        SACError: If it is not a state.
     """
     return check_state(_read(file, "state", _NEW_STATE))
 
 
 def check_catalog(catalog: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be anything)
-    """Return what is a catalog.
+    """Return a catalog as it is.
 
     Raises:
-        SACError: If it is none.
+        SACError: If it is not one.
     """
     return _check(catalog, _CATALOG, "catalog", _NEW_CATALOG)
 
 
 def check_state(state: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be anything)
-    """Return what is a state.
+    """Return a state as it is.
 
     Raises:
-        SACError: If it is none.
+        SACError: If it is not one.
     """
     return _check(state, _STATE, "state", _NEW_STATE)
 
 
+def completed(catalog: dict[str, Any]) -> dict[str, Any]:
+    """Put into a catalog what the SDK expects of it.
+
+    The replication method of a stream is taken from its metadata, if it is there: the Singer
+    specification has it there for the user's choice, and the SDK overlooks it. A key that is
+    empty, there or in the entry, is no key, whatever the other place says. A stream about which
+    the metadata says nothing is selected. The name of the stream is its id: another one would not
+    be found.
+    """
+    return {**catalog, "streams": [_completed_entry(item) for item in catalog.get("streams", [])]}
+
+
+def _completed_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    metadata = [{**item, "metadata": {**item["metadata"]}} for item in entry.get("metadata") or []]
+    roots = [item["metadata"] for item in metadata if not item["breadcrumb"]]
+    if not roots:
+        metadata.append({"breadcrumb": [], "metadata": {"selected": True}})
+    result = {**entry, "metadata": metadata, "stream": entry["tap_stream_id"]}
+    if chosen := [root["replication-method"] for root in roots if root.get("replication-method")]:
+        result["replication_method"] = chosen[0]
+    keys = [entry.get("key_properties"), *(root.get("table-key-properties") for root in roots)]
+    if [] in keys:
+        result["key_properties"] = []
+        for root in roots:
+            root.pop("table-key-properties", None)
+    return result
+
+
 def _read(file: IO[str], kind: str, next_step: str) -> object:
     try:
-        return deserialize_json(file.read())
+        return read_json(file.read())
     except (ValueError, RecursionError, ArithmeticError) as error:
-        msg = f"The {kind} is no JSON ({error}): {next_step}."
+        msg = f"The {kind} is not valid JSON ({error}): {next_step}."
         raise SACError(msg) from None
 
 
 def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dict[str, Any]:  # noqa: ANN401
     try:
         as_json = msgspec.json.decode(ENCODER.encode(value))
-        errors = list(islice(JSONSchemaValidator(schema).iter_errors(as_json), 1))
+        errors = list(islice(th.DEFAULT_JSONSCHEMA_VALIDATOR(schema).iter_errors(as_json), 1))
     except (ValueError, RecursionError, OverflowError) as error:
         msg = f"The {kind} cannot be written as JSON ({error}): {next_step}."
         raise SACError(msg) from None
@@ -132,8 +159,8 @@ def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dic
         msg = f"The {kind} is nested too deeply: {next_step}."
         raise SACError(msg)
     for found in errors:
-        place = ".".join(str(part) for part in found.absolute_path) or "the whole of it"
-        msg = f"The {kind} has no valid form at {place} (by its {found.validator}): {next_step}."
+        place = ".".join(str(part) for part in found.absolute_path) or "its top level"
+        msg = f"The {kind} is malformed at {place} (by its {found.validator}): {next_step}."
         raise SACError(msg)
     result: dict[str, Any] = value
     return result

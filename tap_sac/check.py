@@ -1,4 +1,4 @@
-"""``--check``: the way that a sync goes, step by step, and why it ends where it ends."""
+"""``--check``: the way of a sync, step by step, and why it ends where it ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.errors import (
+from tap_sac.sac.causes import (
     LIVE_MODEL,
     NEO_TENANT,
     NO_DATA_EXPORT,
@@ -16,18 +16,19 @@ from tap_sac.sac.errors import (
     WRONG_SECRET,
     WRONG_TOKEN_URL,
     Cause,
-    ResponseError,
-    SACError,
-    UnknownEntitySetError,
-    one_line,
 )
-from tap_sac.streams import ChangeTrackedStream
+from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
+from tap_sac.sac.kinds import FACTS
+from tap_sac.sac.text import log_safe
+from tap_sac.streams.tracked import ChangeTrackedStream
+from tap_sac.streams.whole import EntitySetStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tap_sac.sac.client import Provider, SACClient
-    from tap_sac.streams import EntitySetStream
+    from singer_sdk import Stream
+
+    from tap_sac.discovery import Discovery
 
 logger = logging.getLogger(__name__)
 
@@ -66,22 +67,33 @@ class CheckError(SACError):
 class Check:
     """Walks the way of a sync, as far as the first rows of one model."""
 
-    def __init__(
-        self,
-        client: Callable[[], SACClient],
-        choose: Callable[[Sequence[Provider]], list[Provider]],
-        discover: Callable[[Sequence[Provider], Sequence[Provider]], list[EntitySetStream]],
-    ) -> None:
+    def __init__(self, discovery: Discovery, streams: Callable[[], Mapping[str, Stream]]) -> None:
         """Keep what a sync would use.
 
         Args:
-            client: Makes the client, from the settings.
-            choose: Picks the models that the settings and the catalog name.
-            discover: Finds the streams of those, given all of the tenant's models and the chosen.
+            discovery: What the tenant offers.
+            streams: Makes the streams of that, as the catalog has them.
         """
-        self._make_client = client
-        self._choose = choose
-        self._discover = discover
+        self._discovery = discovery
+        self._streams = streams
+
+    def run(self, print_line: Callable[[str], None]) -> int:
+        """Take the steps, and print what each found, or the causes of the failure.
+
+        Returns:
+            The exit code: 1 if a step failed, else 0.
+        """
+        try:
+            for step, found in self.steps():
+                print_line(f"ok      {step}: {found}")
+        except CheckError as error:
+            print_line(f"FAILED  {error.step}: {error}")
+            if error.causes:
+                print_line("Most likely causes, in this order:")
+            for number, cause in enumerate(error.causes, 1):
+                print_line(f"{number}. {cause.what}: {cause.next_step}.")
+            return 1
+        return 0
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Take the steps; gives the name of each, and what it found.
@@ -89,28 +101,27 @@ class Check:
         Raises:
             CheckError: If a step fails.
         """
+        discovery = self._discovery
         step = "settings"
         try:
-            client = self._make_client()
+            client = discovery.client
             yield step, f"the tenant is {client.origin}"
             step = "token"
             client.authenticate()
             yield step, "the OAuth client gets one"
             step = "namespaces"
-            yield step, ", ".join(map(one_line, client.namespaces()))
+            yield step, ", ".join(map(log_safe, client.namespaces()))
             step = "providers"
-            providers = client.providers()
-            chosen = self._choose(providers)
-            yield step, f"{len(providers)} in SAC, {len(chosen)} chosen"
+            yield step, f"{len(discovery.providers)} in SAC, {len(discovery.chosen)} chosen"
             step = "$metadata"
-            streams = self._discover(providers, chosen)
+            streams = self._streams_of_models()
             selected = [stream for stream in streams if stream.selected]
             yield step, f"{len(streams)} streams of models, {len(selected)} of them selected"
             step = "rows"
             # Audit data needs more than the rest: an administrator, and Data Audit.
-            audit_data = [item for item in selected if item.entity_set_name == "AuditData"]
-            others = [stream for stream in selected if stream not in audit_data]
-            for streams in filter(None, (others, audit_data)):
+            demanding = [stream for stream in selected if stream.kind.needs_administrator]
+            others = [stream for stream in selected if stream not in demanding]
+            for streams in filter(None, (others, demanding)):
                 yield step, _first_page(streams)
             if not selected:
                 yield step, "no stream of a model is selected"
@@ -125,10 +136,15 @@ class Check:
         except SACError as error:
             raise CheckError(step, error) from None
 
+    def _streams_of_models(self) -> list[EntitySetStream]:
+        streams = self._streams()
+        found = (streams[offered.name] for offered in self._discovery.offered)
+        return [stream for stream in found if isinstance(stream, EntitySetStream)]
+
 
 def _first_page(streams: Sequence[EntitySetStream]) -> str:
     """Read a page of facts, or of what SAC serves: a sync skips streams that it does not serve."""
-    for stream in sorted(streams, key=lambda stream: stream.entity_set_name != "FactData"):
+    for stream in sorted(streams, key=lambda stream: stream.entity_set.name != FACTS):
         try:
             return f"the first page of {stream.name} has {stream.read_first_page()} rows"
         except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
@@ -139,8 +155,8 @@ def _first_page(streams: Sequence[EntitySetStream]) -> str:
 def _count_subscriptions(stream: ChangeTrackedStream) -> str:
     """Count them where SAC lists them: a sync does without, where it does not."""
     try:
-        return f"{len(stream.subscriptions())} to the changes of {stream.name}"
+        return f"{len(stream.subscriptions.list())} to the changes of {stream.name}"
     except ResponseError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-        return "SAC does not list them here, so that a sync will not delete any"
+        return "SAC does not list them here, so a sync will not delete any"

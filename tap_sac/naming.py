@@ -11,20 +11,32 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from tap_sac.sac.client import Provider
+    from tap_sac.sac.model import Provider
+
+PROVIDERS_STREAM_NAME = "providers"
 
 _Named = TypeVar("_Named")
+_HASH_DIGITS = 6
+
+# Letters that Unicode does not take apart into an ASCII letter and a mark.
+_LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
+    | {"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH"}
+)
+# Where a word begins: behind a lower-case letter and its digits, and where capitals end.
+_WORD = re.compile(r"(?<=[a-z])([0-9]*)(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
 
 
 def snake_case(text: str) -> str:
     """Write a name in lower-case ASCII letters, digits and single underscores.
 
     ``CostCenterMaster`` -> ``cost_center_master``, ``XX_COSTCENTERMaster`` ->
-    ``xx_costcenter_master``, ``Größe (EUR)`` -> ``grosse_eur``. May be empty.
+    ``xx_costcenter_master``, ``SHORT10K`` -> ``short10k``, ``Größe (EUR)`` -> ``grosse_eur``. May
+    be empty.
     """
-    text = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
     text = text.encode("ascii", "ignore").decode()
-    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
+    text = _WORD.sub(lambda digits: f"{digits[1] or ''}_", text)
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
@@ -54,7 +66,8 @@ def stream_names(
     """Name the streams: ``{model}_{entity_set}``.
 
     The model of a stream is the one with the longest prefix that fits (`model_of`). A name that
-    would seem to be another model's gets the id of its own model.
+    would seem to be another model's gets the id of its own model; entity sets of one model whose
+    names become the same all get a hash of their names appended.
 
     Args:
         prefixes: All models of the tenant (`model_prefixes`).
@@ -69,6 +82,7 @@ def stream_names(
         options[provider, set_name] = [
             f"{prefix}_{suffix}",
             f"{prefix}_{_snake_id(provider.provider_id)}_{suffix}",
+            f"{prefix}_{suffix}_{digest[:_HASH_DIGITS]}",
             f"{prefix}_{digest}",
         ]
     return _unique(options, lambda entity_set, name: model_of(models, name) == entity_set[0])

@@ -1,24 +1,19 @@
-"""The settings: what each is for, and what is wrong with those that a user gives."""
+"""The settings: what each is for, what is wrong with those of a user, and their defaults."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import json
 from typing import TYPE_CHECKING, Any
 
 import singer_sdk.typing as th
-from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_sac.sac.errors import one_line
-from tap_sac.singer.batches import batch_errors
-from tap_sac.singer.messages import ENCODER
-from tap_sac.streams import utc_text
+from tap_sac.sac.text import did_you_mean, log_safe, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from jsonschema import ValidationError
 
-_MOST_NEAR_MISSES = 3
 _NEARNESS_OF_SETTINGS = 0.75
 
 SETTINGS: dict[str, Any] = th.PropertiesList(
@@ -59,8 +54,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         default="client_secret_basic",
         title="Token endpoint auth method",
         description=(
-            "How the OAuth client names itself: in the Basic header or in the body of the "
-            "token request."
+            "How the OAuth client identifies itself: in the Basic header or in the body of "
+            "the token request."
         ),
     ),
     th.Property(
@@ -101,7 +96,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         title="Default replication method",
         description=(
             "How the entity sets that SAC can track are replicated, unless the catalog says "
-            "otherwise: in whole, or by what changed since the last run."
+            "otherwise: the whole table in each run, or only what changed since the last run."
         ),
     ),
     th.Property(
@@ -119,7 +114,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "start_date",
         th.DateTimeType,
         title="Start date",
-        description="From when on to read audit data, at the first run.",
+        description="The time from which the first run reads audit data.",
     ),
     th.Property(
         "use_singer_decimal",
@@ -157,7 +152,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.BooleanType,
         default=False,
         title="Demo",
-        description=("Read the built-in sample tenant instead of SAC. No other setting is needed."),
+        description="Read the built-in sample tenant instead of SAC. No other setting is needed.",
     ),
     th.Property(
         "user_agent",
@@ -178,14 +173,37 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
 ).to_dict()
 
 
+# What the SDK takes for granted of its setting batch_config.
+_BATCH_CONFIG = {
+    "type": "object",
+    "required": ["encoding", "storage"],
+    "additionalProperties": False,
+    "properties": {
+        "encoding": {
+            "type": "object",
+            "required": ["format"],
+            "additionalProperties": False,
+            "properties": {"format": {}, "compression": {}},
+        },
+        "storage": {
+            "type": "object",
+            "required": ["root"],
+            "additionalProperties": False,
+            "properties": {"root": {}, "prefix": {}, "params": {}},
+        },
+        "batch_size": {"type": ["integer", "null"], "minimum": 1},
+    },
+}
+
+
 def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
-    """Tell what is wrong with the settings, a sentence each, and never show a value.
+    """Say what is wrong with the settings, a sentence each, and never show a value.
 
     Args:
         config: The settings of a user; what is not set is not there.
         schema: `SETTINGS`, with what the SDK adds.
     """
-    validator = JSONSchemaValidator(schema)
+    validator = th.DEFAULT_JSONSCHEMA_VALIDATOR(schema)
     errors = [
         *_misspelt(config, schema["properties"]),
         *(_schema_error(error) for error in validator.iter_errors(config)),
@@ -193,7 +211,7 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
     errors = errors or [
         *_text_errors(config),
         *_start_date_errors(config),
-        *batch_errors(config),
+        *_batch_errors(config),
     ]
     if config.get("models") == []:
         errors.append(
@@ -211,28 +229,26 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
     return errors
 
 
+def with_defaults(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings, with the default of each that is not set and has one."""
+    defaults = {
+        name: setting["default"]
+        for name, setting in schema["properties"].items()
+        if "default" in setting
+    }
+    return {**defaults, **config}
+
+
 def unknown_settings(config: Mapping[str, Any], known: Iterable[str]) -> list[str]:
     """Name the settings that the tap does not have."""
     return sorted(config.keys() - set(known))
-
-
-def did_you_mean(text: str, labels: Iterable[str], *, cutoff: float) -> str | None:
-    """Ask for what is written nearly like a text; None if there is nothing.
-
-    Args:
-        text: What somebody wrote.
-        labels: What there is.
-        cutoff: From 0 for everything to 1 for the text itself.
-    """
-    near = get_close_matches(text, labels, n=_MOST_NEAR_MISSES, cutoff=cutoff)
-    return f"did you mean {', '.join(map(one_line, near))}?" if near else None
 
 
 def _misspelt(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
     """Find settings that would be ignored, such as ``filter``, which then filters nothing."""
     for name in unknown_settings(config, known):
         if hint := did_you_mean(name, known, cutoff=_NEARNESS_OF_SETTINGS):
-            yield f"The setting {one_line(name)} is not one of tap-sac: {hint}"
+            yield f"The setting {log_safe(name)} is unknown to tap-sac: {hint}"
 
 
 def _schema_error(error: ValidationError) -> str:
@@ -257,13 +273,23 @@ def _schema_error(error: ValidationError) -> str:
 def _text_errors(config: Mapping[str, Any]) -> Iterator[str]:
     for name, value in config.items():
         try:
-            ENCODER.encode(value)
+            json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:  # noqa: PERF203  (a handful of settings)
-            yield f"The setting {name} has text that is not Unicode: correct it."
+            yield f"The setting {name} contains invalid Unicode: correct it."
 
 
 def _start_date_errors(config: Mapping[str, Any]) -> Iterator[str]:
     try:
         utc_text(config.get("start_date") or "1970-01-01")
     except (ValueError, OverflowError):
-        yield "The setting start_date is no time: write it like 2026-01-31T00:00:00Z."
+        yield "The setting start_date is not a valid time: write it like 2026-01-31T00:00:00Z."
+
+
+def _batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    raw = config.get("batch_config")
+    if raw and not th.DEFAULT_JSONSCHEMA_VALIDATOR(_BATCH_CONFIG).is_valid(raw):
+        yield (
+            "The setting batch_config needs an encoding (format, compression), a storage (root, "
+            "prefix) and, if any, a batch_size of at least 1: correct it in the configuration of "
+            "tap-sac."
+        )

@@ -12,9 +12,9 @@ import pytest
 import requests
 import requests_mock
 
-from tap_sac.sac.auth import AuthMethod, ClientCredentialsAuthenticator, derive_token_url
-from tap_sac.sac.client import tenant_origin
+from tap_sac.sac.auth import AuthMethod, ClientCredentialsAuthenticator
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.urls import derive_token_url, tenant_origin
 from tests.conftest import sync
 from tests.stand_in import StandIn, error_response, sales, sales_row
 
@@ -117,8 +117,8 @@ def test_credentials_in_the_body(secret: str) -> None:
         ({"status_code": 302, "headers": {"Location": "https://x"}}, "302.*token_url"),
         ({"json": {"token": "x"}}, "access_token.*token_url"),
         ({"json": {"access_token": "a\nb"}}, "access_token.*token_url"),
-        ({"json": ["x"]}, "no JSON object.*token_url"),
-        ({"text": "[" * 100_000}, "no JSON object.*token_url"),
+        ({"json": ["x"]}, "something other than a JSON object.*token_url"),
+        ({"text": "[" * 100_000}, "something other than a JSON object.*token_url"),
         ({"status_code": 503}, "answered 503.*later"),
         ({"status_code": 503, "reason": "s3cret"}, r"answered 503 \*\*\*"),
         (

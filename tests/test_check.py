@@ -54,7 +54,7 @@ HTML = Response(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
             id="expired secret",
         ),
         pytest.param(
-            "/oauth/token", HTML, "token", "the Token URL is that of another tenant", id="SAML"
+            "/oauth/token", HTML, "token", "the Token URL belongs to another tenant", id="SAML"
         ),
         pytest.param(
             "Namespaces",
@@ -84,7 +84,7 @@ HTML = Response(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
             "/Providers",
             error_response(500, "oops"),
             "providers",
-            "SAC, or a gateway before it, is down",
+            "SAC, or a gateway in front of it, is down",
             id="server fault",
         ),
         pytest.param(
@@ -126,14 +126,14 @@ HTML = Response(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
             "FactData",
             error_response(503, "busy"),
             "rows",
-            "SAC, or a gateway before it, is down",
+            "SAC, or a gateway in front of it, is down",
             id="overload",
         ),
         pytest.param(
             "FactData",
             Response(200, b'{"value":[{"Version":"a","Date":"b","AMOUNT":"many"}]}', JSON),
             "rows",
-            "a value is not what $metadata says",
+            "a value does not match what $metadata says",
             id="wrong type",
         ),
         pytest.param(
@@ -216,8 +216,8 @@ def test_all_causes_of_a_refused_client_are_told_in_order(serve: Serve, run_cli:
     lines = run_cli(serve(tenant), "--check").stdout.splitlines()
     assert [line.partition(": ")[0] for line in lines if line[0].isdecimal()] == [
         "1. the OAuth client may not export data",
-        "2. the host is not that of the tenant, or of the wrong family",
-        "3. the token is one of another tenant or region",
+        "2. the host is not that of the tenant, or belongs to the wrong family",
+        "3. the token belongs to another tenant or region",
         "4. the tenant is on SAP's Neo platform, whose regions have one digit (eu1)",
     ]
 

@@ -112,7 +112,7 @@ def test_token_never_goes_to_another_server(serve: Serve, link: str) -> None:
 def test_empty_pages_without_end_are_an_error(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_sac.sac.client._MOST_EMPTY_PAGES", 20)
+    monkeypatch.setattr("tap_sac.sac.pages._MOST_EMPTY_PAGES", 20)
     tenant = StandIn(sales())
     numbers = itertools.count()
 
@@ -129,7 +129,7 @@ def test_empty_pages_without_end_are_an_error(
 def test_empty_pages_between_others_are_no_error(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_sac.sac.client._MOST_EMPTY_PAGES", 1)
+    monkeypatch.setattr("tap_sac.sac.pages._MOST_EMPTY_PAGES", 1)
     tenant = StandIn(sales(*ROWS))
     path = "/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken="
     tenant.fault = lambda request: (
@@ -292,7 +292,7 @@ def test_link_that_is_no_link_is_not_the_end(serve: Serve, link: str) -> None:
     tenant = StandIn(sales(*ROWS))
     page = f'{{"value":[],"@odata.nextLink":{link}}}'.encode()
     tenant.fault = fault_at(page=3, times=1, make=lambda: Response(200, page, JSON))
-    with pytest.raises(SACError, match="nextLink that is no link"):
+    with pytest.raises(SACError, match="nextLink that is not a link"):
         sync(serve(tenant))
 
 
@@ -328,7 +328,7 @@ def test_links_of_providers_may_be_relative_to_the_service_or_the_page(
         )
 
     tenant.fault = fault
-    assert list(discover(serve(tenant))) == ["c4_b_fact_data", "c4_sales_fact_data", "providers"]
+    assert list(discover(serve(tenant))) == ["c4b_fact_data", "c4sales_fact_data", "providers"]
 
 
 def test_longest_wait_that_a_server_can_ask_for(serve: Serve, waits: list[float]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tap_sac.sac.csdl import CSDLError, EntitySet, Property, read_csdl
+from tap_sac.sac.csdl import read_csdl
+from tap_sac.sac.errors import CSDLError
+from tap_sac.sac.model import EntitySet, Property
 
 FACTS = """
   <EntityType Name="FactData">
@@ -183,7 +185,7 @@ FILE = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
         (document('<EntityType Name="T" BaseType="sac.T"/>'), "derives 'sac.T'"),
         (
             document('<EntityContainer><EntitySet Name="X" EntityType="sac.X"/></EntityContainer>'),
-            "'X' the type 'sac.X', unknown",
+            "'X' the unknown type 'sac.X'",
         ),
     ],
 )

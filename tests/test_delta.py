@@ -24,9 +24,9 @@ from tap_sac.demo.service import (
     SampleService,
     _subscription_row,
 )
-from tap_sac.sac.delta import Bookmark, DeltaLostError, Question, read_key, was_read
-from tap_sac.sac.errors import SACError
-from tap_sac.streams import SACStream
+from tap_sac.sac.delta import Bookmark, DeltaQuery, read_key, was_read
+from tap_sac.sac.errors import DeltaLostError, SACError
+from tap_sac.streams.base import SACStream
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
 from tests.relay import Relay, cut, reset
@@ -356,7 +356,7 @@ def test_stream_whose_catalog_has_no_key_is_read_in_whole(
     messages = sync(config, select(catalog, "sales_fact_data"))
     assert messages.of("sales_fact_data")[-1]["type"] == "ACTIVATE_VERSION"
     assert messages.state["bookmarks"]["sales_fact_data"] == {}
-    assert "no key for sales_fact_data, so it is read in whole" in caplog.text
+    assert "no key for sales_fact_data, so the whole table is read" in caplog.text
 
 
 def test_full_read_without_versions_says_what_it_cannot_do(
@@ -567,8 +567,8 @@ FOLLOWER = {"SubscriptionID": "B", "PreviousSubscriptionID": "A"}
 def test_link_counts_as_read_only_by_what_sac_lists_or_the_tap_did(
     subscriptions: list[dict[str, str]], *, is_followed: bool, expected: bool
 ) -> None:
-    question = Question([], [], None)
-    bookmark = Bookmark(f"https://x{LINK}first-A", None, question, is_followed)
+    query = DeltaQuery([], [], None)
+    bookmark = Bookmark(f"https://x{LINK}first-A", None, query, is_followed)
     assert was_read(bookmark, subscriptions) == expected
 
 

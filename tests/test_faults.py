@@ -144,7 +144,7 @@ LASTING = {
         page('{"value":[{"Version":"a","Date":"b","AMOUNT":"many"}]}'),
         "The column AMOUNT of FactData holds 'many'",
     ),
-    "NaN": (page('{"value":[{"Version":"a","Date":"b","AMOUNT":NaN}]}'), "NaN is no JSON"),
+    "NaN": (page('{"value":[{"Version":"a","Date":"b","AMOUNT":NaN}]}'), "NaN is not valid JSON"),
     "half a surrogate pair": (
         page('{"value":[{"Version":"\\ud800","Date":"b"}]}'),
         "half of a surrogate pair",
@@ -152,11 +152,11 @@ LASTING = {
     "error that is empty": (page('{"value":[],"error":[]}'), "breaks off"),
     "link that is false": (
         page('{"value":[],"@odata.nextLink":false}'),
-        "nextLink that is no link",
+        "nextLink that is not a link",
     ),
     "link that is false, after a context": (
         page('{"@odata.context":"$metadata#FactData","value":[],"@odata.nextLink":false}'),
-        "nextLink that is no link",
+        "nextLink that is not a link",
     ),
     "UTF-16": (Response(200, '{"value":[]}'.encode("utf-16"), JSON), "damaged"),
     "endless numbers": (
@@ -165,7 +165,7 @@ LASTING = {
     ),
     "redirection to no address": (
         Response(302, b"", {"Location": "http://[::1/x"}),
-        "redirects to an address that is none",
+        "redirects to an invalid address",
     ),
     "error that is nested too deeply": (
         Response(400, b'{"error":' + b"[" * 100_000, JSON),
@@ -372,7 +372,7 @@ def test_target_that_dies_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
         os.close(reading)
         _, log = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert b"reads the output has ended" in log
+    assert b"program reading the output exited before the tap finished" in log
     assert b"Traceback" not in log
 
 
@@ -384,7 +384,7 @@ def test_closed_output_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
         ["/bin/bash", "-c", command], stderr=subprocess.PIPE, check=False, timeout=60
     )
     assert result.returncode == 1
-    assert b"There is no standard output" in result.stderr
+    assert b"Standard output is closed" in result.stderr
     assert b"Traceback" not in result.stderr
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import Response
-from tap_sac.sac.csdl import CSDLError, read_csdl
-from tap_sac.sac.delta import Bookmark, DeltaLostError, read_key
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.csdl import read_csdl
+from tap_sac.sac.delta import Bookmark, read_key
+from tap_sac.sac.errors import CSDLError, DeltaLostError, SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
@@ -63,7 +63,7 @@ def test_file_in_another_encoding_is_told_in_a_sentence(
     path.write_text("{}", encoding="utf-16")
     result = run_cli({"demo": True}, option, str(path))
     assert result.returncode == 1
-    assert f"The {option[2:]} is no JSON" in result.stderr
+    assert f"The {option[2:]} is not valid JSON" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -165,7 +165,7 @@ def test_audit_data_with_a_state_that_is_no_time(serve: Serve) -> None:
     catalog = select(discover(config), "a_audit_data")
     for value in ("yesterday", 5, "0001-01-01T00:00:00+01:00"):
         state = {"bookmarks": {"a_audit_data": {"replication_key_value": value}}}
-        with pytest.raises(SACError, match="a_audit_data holds no time"):
+        with pytest.raises(SACError, match="a_audit_data does not hold a time"):
             sync(config, catalog, state)
 
 

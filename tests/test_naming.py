@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tap_sac.naming import model_of, model_prefixes, snake_case, stream_names
-from tap_sac.sac.client import Provider
+from tap_sac.sac.model import Provider
 
 if TYPE_CHECKING:
     from random import Random

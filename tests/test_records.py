@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_sac.demo import SampleTenant
-from tap_sac.sac.csdl import EntitySet, Property
 from tap_sac.sac.decimals import ExactDecimal
 from tap_sac.sac.errors import SACError
-from tap_sac.singer.records import RecordMaker, json_schema
+from tap_sac.sac.model import EntitySet, Property
+from tap_sac.singer.records import RecordMaker
+from tap_sac.singer.schema import json_schema
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import Model, StandIn, edmx, sales, sales_row
@@ -139,7 +140,7 @@ def test_value_of_another_type_stops_the_run_by_name(
 def test_numbers_that_json_does_not_have_stop_the_run(
     serve: Serve, waits: list[float], literal: str
 ) -> None:
-    with pytest.raises(SACError, match=f"{literal} is no JSON"):
+    with pytest.raises(SACError, match=f"{literal} is not valid JSON"):
         sync({**serve(one_column("Edm.Decimal", literal)), "backoff_max_tries": 2})
     assert waits
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.errors import CSDLError
+from tap_sac.sac.model import EntitySet, Property
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,50 +26,6 @@ if TYPE_CHECKING:
 _FACET = re.compile(r"[0-9]{1,9}")
 # Types inside types may describe a column for each path through them, of which there is no end.
 _MOST_COLUMNS = 100_000
-
-
-class CSDLError(SACError):
-    """A ``$metadata`` document that cannot be read."""
-
-
-@dataclass(frozen=True)
-class Property:
-    """A column.
-
-    Attributes:
-        name: The name, as rows have it.
-        type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; a type that the
-            document does not explain is ``Edm.Untyped``.
-        precision: Digits in all, of a decimal.
-        scale: Digits behind the point; None if they vary.
-        label: The name for people.
-        is_collection: Whether values are lists of `type`.
-        properties: The parts of a complex type, whose `type` is ``Edm.ComplexType``; none if
-            rows may have any.
-    """
-
-    name: str
-    type: str
-    precision: int | None = None
-    scale: int | None = None
-    label: str | None = None
-    is_collection: bool = False
-    properties: tuple[Property, ...] = ()
-
-
-@dataclass(frozen=True)
-class EntitySet:
-    """A table: what one URL serves.
-
-    Attributes:
-        name: The name, which is also the last part of its URL.
-        properties: The columns, in the document's order.
-        key: Names of the columns that identify a row; empty if the document names none.
-    """
-
-    name: str
-    properties: tuple[Property, ...]
-    key: tuple[str, ...]
 
 
 def read_csdl(document: bytes) -> list[EntitySet]:
@@ -129,7 +85,7 @@ class _Document:
             name = element.get("Name", "")
             type_name = self._qualified(element.get("EntityType", ""))
             if type_name not in self._entity_types:
-                msg = f"$metadata gives the entity set {name!r} the type {type_name!r}, unknown"
+                msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
                 raise CSDLError(msg)
             entity_set = self._entity_set(name, type_name)
             if sets.setdefault(name, entity_set) != entity_set:
@@ -180,7 +136,7 @@ class _Document:
             key = ()
         for column in key:
             if column not in properties:
-                msg = f"$metadata names {column!r} in the key of {name!r}, which is no column"
+                msg = f"$metadata names {column!r} in the key of {name!r}, which is not a column"
                 raise CSDLError(msg)
         return EntitySet(name, tuple(properties.values()), key)
 
@@ -190,7 +146,7 @@ class _Document:
         while base := types[names[-1]].get("BaseType"):
             base = self._qualified(base)
             if base not in types or base in names:
-                msg = f"$metadata derives {names[-1]!r} from {base!r}, unknown or of itself"
+                msg = f"$metadata derives {names[-1]!r} from {base!r}, which is unknown or itself"
                 raise CSDLError(msg)
             names.append(base)
         return names

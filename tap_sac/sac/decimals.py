@@ -1,4 +1,4 @@
-"""Numbers that keep every digit and every trailing zero."""
+"""Numbers that keep every digit and every trailing zero, from JSON and to JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import sys
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -42,6 +44,16 @@ class ExactDecimal(Decimal):
         return self.text
 
 
+def _encode_decimal(value: object) -> object:
+    """Give the digits of an `ExactDecimal` as they are."""
+    if isinstance(value, ExactDecimal):
+        return msgspec.Raw(value.text.encode())
+    return str(value)
+
+
+ENCODER = msgspec.json.Encoder(enc_hook=_encode_decimal, decimal_format="number")
+
+
 def read_json(text: bytes | str) -> Any:  # noqa: ANN401  (JSON may be anything)
     """Read JSON whose numbers with a point become `ExactDecimal`.
 
@@ -61,5 +73,5 @@ def _exact_decimal(text: str) -> ExactDecimal:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    msg = f"{name} is no JSON"
+    msg = f"{name} is not valid JSON"
     raise ValueError(msg)

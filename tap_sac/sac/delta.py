@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.errors import DeltaLostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,16 +22,13 @@ _ONLY_VALUE = re.compile(r"\s*(?P<value>'(?:[^']|'')*'|[^',()=\s]+)\s*")
 _UNENCODED = re.compile(r"[^!-~]|%(?![0-9A-Fa-f]{2})")
 _FIRST = "first-"
 _LAST_VERSION = 2**63 - 1
+# Names in states that older runs have written: they stay as they are.
 _STATE_KEYS = ("delta_link", "version", "question", "is_followed")
 
 
-class DeltaLostError(SACError):
-    """The changes since the last run cannot be had; the whole table can."""
-
-
 @dataclass(frozen=True)
-class Question:
-    """What a chain of changes is about: with another question, another chain is needed.
+class DeltaQuery:
+    """What a chain of changes is about: another query needs another chain.
 
     Attributes:
         key: The key columns.
@@ -43,8 +40,8 @@ class Question:
     columns: list[str]
     filter: str | None
 
-    def difference(self, other: Question) -> str | None:
-        """Tell what another question asks differently, if anything."""
+    def difference(self, other: DeltaQuery) -> str | None:
+        """Say what another query asks differently; None if nothing."""
         for name, label in (("key", "key"), ("columns", "selected columns"), ("filter", "filter")):
             before, after = getattr(self, name), getattr(other, name)
             if before != after:
@@ -59,32 +56,33 @@ class Bookmark:
     Attributes:
         delta_link: Where the changes since the last read are: opaque.
         version: The version that the records in the target have; None without ACTIVATE_VERSION.
-        question: What the last full read asked for.
-        is_followed: Whether a run has begun to follow the link.
+        query: What the last full read asked for.
+        may_be_spent: Whether a run has begun to follow the link, so that SAC may count it as read.
     """
 
     delta_link: str
     version: int | None
-    question: Question
-    is_followed: bool = False
+    query: DeltaQuery
+    may_be_spent: bool = False
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Bookmark | None:
         """Read a stream's state; None if it has no delta link, or was tampered with."""
-        link, version, question, is_followed = map(state.get, _STATE_KEYS)
+        link, version, query, may_be_spent = map(state.get, _STATE_KEYS)
         if not (
             isinstance(link, str)
             and _is_url(link)
             and (version is None or (isinstance(version, int) and 0 <= version <= _LAST_VERSION))
-            and isinstance(question, dict)
+            and isinstance(query, dict)
         ):
             return None
-        asked: dict[str, Any] = {field.name: question.get(field.name) for field in fields(Question)}
-        return cls(link, version, Question(**asked), is_followed is True)
+        asked: dict[str, Any] = {field.name: query.get(field.name) for field in fields(DeltaQuery)}
+        return cls(link, version, DeltaQuery(**asked), may_be_spent is True)
 
     def to_state(self) -> dict[str, Any]:
         """Return what the state of the stream gets."""
-        return asdict(self)
+        values = (self.delta_link, self.version, asdict(self.query), self.may_be_spent)
+        return dict(zip(_STATE_KEYS, values, strict=True))
 
     @staticmethod
     def remove_from(state: dict[str, Any]) -> None:
@@ -108,7 +106,7 @@ def _is_url(text: str) -> bool:
 
 
 def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether the changes behind a link have been read, or may have been.
+    """Return whether the changes behind a link have been read, or may have been.
 
     They have if SAC lists its subscription as ended, with another one following it in the chain.
     If SAC does not list either, they may have been if a run began to follow the link.
@@ -120,13 +118,13 @@ def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> 
     own_id = bookmark.subscription_id
     own = [item for item in subscriptions if item.get("SubscriptionID") == own_id]
     if not own:
-        return bookmark.is_followed
+        return bookmark.may_be_spent
     followers = {item.get("PreviousSubscriptionID") for item in subscriptions}
-    return bool(own[0].get("EndTime")) and (bookmark.is_followed or own_id in followers)
+    return bool(own[0].get("EndTime")) and (bookmark.may_be_spent or own_id in followers)
 
 
 def is_delta(context: str | None) -> bool:
-    """Tell changes from full data by the context of a page."""
+    """Return whether a page with this context has changes, not full data."""
     return context is not None and context.endswith("$delta")
 
 
@@ -146,8 +144,8 @@ def read_key(entity_id: str, key: tuple[str, ...]) -> dict[str, str]:
     """Take the key columns out of an id such as ``FactData(Version='a',Date='202401')``.
 
     Quotes inside a literal are doubled; commas, parentheses and anything else stand for
-    themselves. The whole may be percent-encoded, or not, which nobody documents: it counts as
-    encoded if it reads as such.
+    themselves. Whether the whole is percent-encoded is not documented: it counts as encoded if it
+    reads as such.
 
     Args:
         entity_id: The id, with or without a URL before it.

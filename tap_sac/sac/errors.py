@@ -1,7 +1,14 @@
-"""What can go wrong between the tap and SAC, each told in one sentence.
+"""What can go wrong between the tap and SAC, each said in one sentence.
 
-Every message names the cause and the next step. None ever holds a secret, a token or a
-request body.
+Every message names the cause and the next step. None ever holds a secret, a token or a request
+body. ::
+
+    SACError                    ends the run, or the stream
+    ├── TransientError          may pass when the request is sent again
+    ├── ResponseError           SAC refused a request
+    ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
+    ├── CSDLError               $metadata cannot be read
+    └── DeltaLostError          the changes since the last run cannot be had
 """
 
 from __future__ import annotations
@@ -9,9 +16,10 @@ from __future__ import annotations
 import email.utils
 import json
 import re
+import ssl
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -21,150 +29,46 @@ from urllib3.exceptions import (
     NameResolutionError,
     NewConnectionError,
     ProxyError,
+    ReadTimeoutError,
 )
 
-APP_INTEGRATION = "System > Administration > App Integration"
+from tap_sac.sac.causes import (
+    NO_CONNECTION,
+    PROXY,
+    SERVER_FAULT,
+    SLOW_ANSWER,
+    UNKNOWN_HOST,
+    UNTRUSTED_CERTIFICATE,
+    WRONG_HOST,
+    Cause,
+    likely_causes,
+)
+from tap_sac.sac.text import log_safe, origin_of
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-class Cause(NamedTuple):
-    """Why something may fail, and what to click or change then: what every message draws on."""
-
-    what: str
-    next_step: str
-
-
-NO_DATA_EXPORT = Cause(
-    "the OAuth client may not export data",
-    f"in SAC, under {APP_INTEGRATION}, give the OAuth client of the setting client_id the access "
-    "'Data Export Service'",
-)
-WRONG_HOST = Cause(
-    "the host is not that of the tenant, or of the wrong family",
-    "check that the setting tenant_url is the address of your SAC tenant "
-    "(some tenants answer on only one of *.hcs.cloud.sap and *.sapanalytics.cloud)",
-)
-NEO_TENANT = Cause(
-    "the tenant is on SAP's Neo platform, whose regions have one digit (eu1)",
-    "ask SAP about a tenant on Cloud Foundry, because Neo has no Data Export Service",
-)
-WRONG_SECRET = Cause(
-    "the secret has expired or is mistyped",
-    "check the settings client_id and client_secret (a secret may have expired)",
-)
-WRONG_TOKEN_URL = Cause(
-    "the Token URL is that of another tenant, or of SAML",
-    f"copy the Token URL (not the OAuth2SAML Token URL) that SAC shows under {APP_INTEGRATION} "
-    "into the setting token_url",
-)
-OTHER_REGION = Cause(
-    "the token is one of another tenant or region",
-    "check that the settings tenant_url and token_url belong to the same tenant and region",
-)
-UNKNOWN_HOST = Cause(
-    "the address is mistyped, or the network is down",
-    "check the settings tenant_url and token_url, and the network",
-)
-PROXY = Cause(
-    "a proxy is in the way",
-    "check the environment variables HTTPS_PROXY and NO_PROXY, or ask who runs the network",
-)
-NO_CONNECTION = Cause(
-    "the network, a firewall or SAC itself cut the connection",
-    "check the settings tenant_url and token_url, the network and the proxy",
-)
-SLOW_ANSWER = Cause(
-    "SAC needs longer than the tap waits",
-    "raise the setting request_timeout, or lower page_size",
-)
-UNTRUSTED_CERTIFICATE = Cause(
-    "the certificate is not trusted",
-    "name your company's CA bundle in the environment variable REQUESTS_CA_BUNDLE",
-)
-NOT_SHARED = Cause(
-    "the model is not shared with the OAuth client, or was deleted",
-    "share the model with the OAuth client, or name only others in the setting models",
-)
-LIVE_MODEL = Cause(
-    "the model is a live connection, whose rows are not in SAC",
-    "name only others in the setting models, because SAC does not export live-connection models",
-)
-AUDIT_OFF = Cause(
-    "Data Audit is off",
-    "switch on Data Audit in the model preferences under Access and Privacy, or deselect "
-    "the stream",
-)
-NO_MODELS = Cause(
-    "the tenant is another one, or has no models",
-    "check that tenant_url is the right tenant, and that it has models",
-)
-REFUSED_QUERY = Cause(
-    "a filter or the page size is none that SAC understands",
-    "check the settings filters and page_size",
-)
-OLD_CATALOG = Cause(
-    "the model has changed since the catalog was made",
-    "run the discovery again (meltano run --refresh-catalog)",
-)
-TOO_MANY_REQUESTS = Cause(
-    "the tenant has more requests than it takes",
-    "lower the setting max_parallel_requests, or run at another time",
-)
-SERVER_FAULT = Cause(
-    "SAC, or a gateway before it, is down or overloaded",
-    "run the tap again later, and give SAP the correlation id if it stays",
-)
-DAMAGED_ANSWER = Cause(
-    "the answer was damaged on its way",
-    "run the tap again later",
-)
-WRONG_VALUE = Cause(
-    "a value is not what $metadata says of its column",
-    "run the discovery again, and deselect the column if it stays",
-)
-BROKEN_METADATA = Cause(
-    "$metadata breaks the OData protocol",
-    "name only others in the setting models, and report it to SAP support",
-)
-BROKEN_PROTOCOL = Cause(
-    "the answer breaks the OData protocol",
-    "report it to SAP support, because the answer breaks the OData protocol",
-)
-
-# SAC's stable error numbers, sent in square brackets at the end of `message`.
-_CAUSES_BY_NUMBER = {
-    1305: (WRONG_HOST, NOT_SHARED),
-    1402: (OLD_CATALOG,),
-    3401: (NO_DATA_EXPORT,),
-    3707: (OLD_CATALOG,),
-    3905: (AUDIT_OFF,),
-}
-_CAUSES_BY_STATUS: dict[int, tuple[Cause, ...]] = {
-    HTTPStatus.BAD_REQUEST: (REFUSED_QUERY, OLD_CATALOG),
-    HTTPStatus.UNAUTHORIZED: (OTHER_REGION, NO_DATA_EXPORT),
-    HTTPStatus.FORBIDDEN: (NO_DATA_EXPORT, NOT_SHARED),
-    HTTPStatus.NOT_FOUND: (WRONG_HOST, NOT_SHARED),
-    HTTPStatus.PRECONDITION_FAILED: (LIVE_MODEL,),
-    HTTPStatus.TOO_MANY_REQUESTS: (TOO_MANY_REQUESTS,),
-}
+    from typing_extensions import Self
 
 # The request was not carried out, and may be when it is repeated.
-_REFUSALS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_NOT_CARRIED_OUT = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
 _NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED}
-
 _NUMBER = re.compile(r"\[(\d{4})\]")
-_OF_CERTIFICATES = ("CERTIFICATE_VERIFY_FAILED", "X509")
-_COUNT = re.compile(r"[0-9]{1,15}")
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
-_CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+\S+", re.IGNORECASE)
-_LONGEST_MESSAGE = 300
 _LONGEST_RETRY_AFTER = 900.0
+# OpenSSL's libraries for certificates and their files.
+_CERTIFICATE_LIBRARIES = {"X509", "PEM"}
 
 
 class SACError(Exception):
     """Stops a run: the message says what happened and what to do next.
 
     Attributes:
-        causes: What may have caused it, the likeliest first; none if it says so itself.
+        causes: What may have caused it, the likeliest first; none if the message says so itself.
+        may_have_run: Whether SAC may have carried out the request that failed so.
     """
 
     def __init__(self, what: str, *causes: Cause) -> None:
@@ -172,27 +76,32 @@ class SACError(Exception):
         next_steps = ", or ".join(cause.next_step for cause in causes)
         super().__init__(f"{what}: {next_steps}." if causes else what)
         self.causes = causes
+        self.may_have_run = True
 
 
 class TransientError(SACError):
     """May pass when the request is sent again.
 
     Attributes:
-        is_refusal: Whether SAC has certainly not done what was asked for.
-        retry_after: Seconds to wait, when the server named them.
+        retry_after: Seconds to wait, if the server named them.
     """
 
     def __init__(
         self,
         what: str,
         *causes: Cause,
-        is_refusal: bool = False,
+        may_have_run: bool = True,
         retry_after: float | None = None,
     ) -> None:
         """Keep what decides whether and when to ask again."""
         super().__init__(what, *causes)
-        self.is_refusal = is_refusal
+        self.may_have_run = may_have_run
         self.retry_after = retry_after
+
+    def before_the_request(self) -> Self:
+        """Return this error as that of a request which was therefore never sent."""
+        self.may_have_run = False
+        return self
 
 
 class ResponseError(SACError):
@@ -200,7 +109,7 @@ class ResponseError(SACError):
 
     Attributes:
         status: The HTTP status code.
-        number: SAC's four-digit error number, when the body has one.
+        number: SAC's four-digit error number, if the body has one.
         reason: What SAC said, without the next step.
     """
 
@@ -212,10 +121,11 @@ class ResponseError(SACError):
         self.status = status
         self.number = number
         self.reason = reason
+        self.may_have_run = not self.is_denied
 
     @property
-    def is_refusal(self) -> bool:
-        """Whether the client was not let in, or sent elsewhere, so that nothing was done."""
+    def is_denied(self) -> bool:
+        """Whether the client was not let in, or was sent elsewhere, so that nothing was done."""
         is_client = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
         return is_client or HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
 
@@ -229,8 +139,16 @@ class UnknownEntitySetError(SACError):
     """An entity set is in ``$metadata``, but SAC does not serve it."""
 
 
+class CSDLError(SACError):
+    """A ``$metadata`` document cannot be read."""
+
+
+class DeltaLostError(SACError):
+    """The changes since the last run cannot be had; the whole table can."""
+
+
 def response_error(response: requests.Response) -> SACError:
-    """Tell a refusal of SAC from its status and body.
+    """Read a refusal of SAC from its status and body.
 
     The body is ``{"error": {"code": <correlation id>, "message": "... [3707]"}}``, where the
     message may also be ``{"lang": ..., "value": ...}``; a gateway may send HTML or nothing.
@@ -239,41 +157,41 @@ def response_error(response: requests.Response) -> SACError:
         response: An answer that is not a success.
 
     Returns:
-        A `TransientError` for what `is_transient`, a `ResponseError` for everything else.
+        A `TransientError` where `is_transient` holds, else a `ResponseError`.
     """
     status = response.status_code
     text, reason = _text_and_reason(response)
     what = f"SAC answered {reason} to {_request_line(response)}"
     found = _NUMBER.search(text)
     number = int(found[1]) if found else None
-    causes = _CAUSES_BY_NUMBER.get(number or 0) or _CAUSES_BY_STATUS.get(status, ())
+    causes = likely_causes(status, number)
     if is_transient(status):
         return TransientError(
             what,
             *(causes or (SERVER_FAULT,)),
-            is_refusal=status in _REFUSALS,
+            may_have_run=status not in _NOT_CARRIED_OUT,
             retry_after=retry_after(response),
         )
     if response.is_redirect:
         location = origin_of(response.headers["location"])
-        what += f", and it leads to {one_line(location, _token_of(response))}"
+        what += f", and it leads to {log_safe(location, _token_of(response))}"
     return ResponseError(
         what, *(causes or (WRONG_HOST,)), status=status, number=number, reason=reason
     )
 
 
 def is_transient(status: int) -> bool:
-    """Tell whether an answer with this status may be another one when the request is repeated."""
-    return status in _REFUSALS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    """Return whether the same request may get another answer than this status later."""
+    return status in _NOT_CARRIED_OUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def error_reason(response: requests.Response) -> str:
-    """Tell the status and what the body says, without the next step."""
+    """Return the status and what the body says, without the next step."""
     return _text_and_reason(response)[1]
 
 
 def connection_error(error: Exception, url: str) -> SACError:
-    """Tell that no whole answer came, with the reason deep inside.
+    """Say why no whole answer came; the reason lies deep inside.
 
     Args:
         error: What `requests` or urllib3 raised.
@@ -285,26 +203,45 @@ def connection_error(error: Exception, url: str) -> SACError:
     """
     if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
         # Its text may hold the password. The addresses of the settings have been checked.
-        return SACError("The address of a proxy is none", PROXY)
-    if type(error) in {ValueError, UnicodeDecodeError}:  # requests derives its own from these.
-        return SACError(f"{origin_of(url)} redirects to an address that is none", NO_CONNECTION)
+        return SACError("The proxy address is not a valid URL", PROXY)
+    # requests derives its own errors from ValueError and OSError, so these two go by exact type.
+    if type(error) in {ValueError, UnicodeDecodeError}:
+        return SACError(f"{origin_of(url)} redirects to an invalid address", NO_CONNECTION)
     reason = getattr(error.args[0] if error.args else None, "reason", None) or error
-    cause = PROXY if isinstance(reason, ProxyError) else NO_CONNECTION
     reason = getattr(reason, "original_error", reason)
-    what = f"No answer from {origin_of(url)} ({one_line(str(reason))})"
-    # requests derives its own from OSError too; itself it is that of a bundle that is not there.
-    if type(error) is OSError or any(word in what for word in _OF_CERTIFICATES):
+    what = f"No answer from {origin_of(url)} ({log_safe(str(reason))})"
+    errors = list(_nested(error))
+    if type(error) is OSError or any(map(_is_of_certificates, errors)):
         return SACError(what, UNTRUSTED_CERTIFICATE)
-    if "Read timed out" in what:
-        cause = SLOW_ANSWER
-    if isinstance(reason, NameResolutionError):
-        cause = UNKNOWN_HOST
-    is_refusal = isinstance(reason, (NewConnectionError, ConnectTimeoutError))
-    return TransientError(what, cause, is_refusal=is_refusal)
+    found = (cause for types, cause in _CAUSES if any(isinstance(item, types) for item in errors))
+    is_unsent = isinstance(reason, (NewConnectionError, ConnectTimeoutError))
+    return TransientError(what, next(found, NO_CONNECTION), may_have_run=not is_unsent)
+
+
+# The more telling first: a proxy wraps the errors of others.
+_CAUSES: tuple[tuple[tuple[type[Exception], ...], Cause], ...] = (
+    ((NameResolutionError,), UNKNOWN_HOST),
+    ((requests.ReadTimeout, ReadTimeoutError), SLOW_ANSWER),
+    ((ProxyError,), PROXY),
+)
+
+
+def _nested(error: BaseException) -> Iterator[BaseException]:
+    """Return an error, and whatever errors requests and urllib3 have put inside it."""
+    yield error
+    for item in (*error.args, getattr(error, "reason", None)):
+        if isinstance(item, BaseException):
+            yield from _nested(item)
+
+
+def _is_of_certificates(error: BaseException) -> bool:
+    return isinstance(error, ssl.SSLCertVerificationError) or (
+        isinstance(error, ssl.SSLError) and error.library in _CERTIFICATE_LIBRARIES
+    )
 
 
 def web_page_error(response: requests.Response) -> SACError:
-    """Tell that a page for people came where data was expected, such as a login page."""
+    """Say that a page for people came where data was expected, such as a login page."""
     return SACError(
         f"A web page came instead of data as the answer to {_request_line(response)}",
         WRONG_HOST,
@@ -313,7 +250,7 @@ def web_page_error(response: requests.Response) -> SACError:
 
 
 def looks_like_web_page(response: requests.Response) -> bool:
-    """Tell HTML from JSON by what the body starts with."""
+    """Return whether a body starts as HTML does, and JSON never."""
     return response.content.lstrip()[:1] == b"<"
 
 
@@ -332,37 +269,11 @@ def retry_after(response: requests.Response) -> float | None:
     return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
 
 
-def origin_of(url: str) -> str:
-    """Tell scheme, host and port of a URL, without credentials that it may hold."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "no address"
-    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else "another page"
-
-
-def decimal_digits(text: object) -> int | None:
-    """Read a number that a server writes in digits, with or without quotes."""
-    return int(str(text)) if _COUNT.fullmatch(str(text)) else None
-
-
-def one_line(text: str, *secrets: str) -> str:
-    """Make a server's text fit for a log line, without secrets that it may repeat."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
-    text = "".join(char if char.isprintable() else " " for char in text)
-    text = _USER_INFO.sub("***@", _CREDENTIALS.sub(r"\1 ***", " ".join(text.split())))
-    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
-
-
 def _text_and_reason(response: requests.Response) -> tuple[str, str]:
     """Return what the body says, alone and with the status and the correlation id."""
-    text, correlation_id = (
-        one_line(str(part or ""), _token_of(response)) for part in _error_text(response)
-    )
-    reason = f"{response.status_code} {one_line(response.reason or '', _token_of(response))}"
-    reason = reason.rstrip()
+    token = _token_of(response)
+    text, correlation_id = (log_safe(str(part or ""), token) for part in _error_text(response))
+    reason = f"{response.status_code} {log_safe(response.reason or '', token)}".rstrip()
     reason += f", {text!r}" if text else ""
     reason += f" (correlation id {correlation_id})" if correlation_id else ""
     return text, reason

@@ -1,15 +1,35 @@
-"""A page of an entity set, as it came: its rows as JSON text, and where it goes on."""
+"""A page of an entity set: how it is decoded, and how one leads to the next.
+
+The envelope is that of OData JSON Format 4.0, 4.5; ``@des.*`` is SAC's own.
+"""
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import msgspec
+
+from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER, SERVER_FAULT, WRONG_HOST
 from tap_sac.sac.decimals import read_json
-from tap_sac.sac.errors import BROKEN_PROTOCOL, SACError
+from tap_sac.sac.errors import (
+    SACError,
+    TransientError,
+    error_reason,
+    looks_like_web_page,
+    web_page_error,
+)
+from tap_sac.sac.text import decimal_digits, origin_of
+from tap_sac.sac.urls import absolute_link, is_same_server
 
 if TYPE_CHECKING:
-    import msgspec
+    from collections.abc import Callable, Iterator, Mapping
+
+    import requests
+
+_MOST_EMPTY_PAGES = 10_000
 
 
 @dataclass(frozen=True)
@@ -21,9 +41,8 @@ class Page:
         next_url: Where the next page is; None at the end.
         delta_url: Where the changes after this read will be; on the last page, if SAC tracks them.
         context: What the rows are, such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
-        server_milliseconds: How long SAC says that it needed; 0 if it does not.
+        server_milliseconds: How long SAC says that it took; 0 if it does not.
         source: What the page is, for messages.
-        is_repeated: Whether SAC may have given it before, in an answer that did not arrive.
     """
 
     items: list[msgspec.Raw]
@@ -32,16 +51,87 @@ class Page:
     context: str | None
     server_milliseconds: int
     source: str
-    is_repeated: bool = False
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows as JSON objects; numbers with a point are `ExactDecimal`.
 
         Raises:
-            SACError: If they are none.
+            SACError: If they are not objects.
         """
         return read_rows(self.items, self.source)
+
+
+def read_page(response: requests.Response) -> Page:
+    """Decode a page, but not its rows.
+
+    Raises:
+        TransientError: If it is damaged, cut short, or breaks off with an error.
+        SACError: If it is not a page, or a link leads away from the tenant.
+    """
+    source = source_of(response)
+    body = response.content.removeprefix(codecs.BOM_UTF8)
+    try:
+        if not body.isascii():
+            body.decode()
+        envelope = _ENVELOPE.decode(body)
+        members = _annotations(body) if _may_lack_members(envelope) else {}
+    except msgspec.ValidationError:
+        raise _not_a_page_error(source) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if looks_like_web_page(response):
+            raise web_page_error(response) from None
+        raise _damage(body, error, source) from None
+    if envelope.error is not None:
+        msg = f"{source} breaks off with {error_reason(response)}"
+        raise TransientError(msg, SERVER_FAULT)
+    if isinstance(envelope.items, msgspec.UnsetType):
+        raise _not_a_page_error(source)
+    announced = decimal_digits(envelope.entities_in_page)
+    if announced is not None and len(envelope.items) < announced:
+        msg = f"{source} has {len(envelope.items)} rows of {announced} announced"
+        raise TransientError(msg, DAMAGED_ANSWER)
+    next_link = envelope.next_link
+    if next_link is None:
+        next_link = _annotation(members, "nextLink")
+    context = envelope.context or _annotation(members, "context")
+    return Page(
+        envelope.items,
+        next_url=_link(next_link, "nextLink", response),
+        delta_url=_link(_annotation(members, "deltaLink"), "deltaLink", response),
+        context=context if isinstance(context, str) else None,
+        server_milliseconds=decimal_digits(envelope.milliseconds) or 0,
+        source=source,
+    )
+
+
+def follow(url: str, read: Callable[[str], Page]) -> Iterator[Page]:
+    """Follow a table from its first page to its last.
+
+    Each page is read when the one before it has been consumed, at exactly the URL that SAC gave.
+
+    Args:
+        url: The first page.
+        read: Reads one.
+
+    Raises:
+        SACError: If links lead in a circle, or to ever more empty pages.
+    """
+    seen: set[str] = set()
+    empty_pages = 0
+    next_url: str | None = url
+    while next_url:
+        if next_url in seen:
+            msg = f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
+            raise SACError(msg, BROKEN_PROTOCOL)
+        seen.add(next_url)
+        page = read(next_url)
+        empty_pages = 0 if page.items else empty_pages + 1
+        if empty_pages > _MOST_EMPTY_PAGES:
+            msg = f"SAC's pages of {urlsplit(url).path} go on without rows, with ever new links"
+            raise SACError(msg, BROKEN_PROTOCOL)
+        yield page
+        next_url = page.next_url
 
 
 def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
@@ -52,7 +142,7 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
         source: What they are of, for the error.
 
     Raises:
-        SACError: If they are none.
+        SACError: If they are not objects.
     """
     try:
         rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]")
@@ -60,10 +150,87 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
         msg = f"{source} is damaged ({error})"
         raise SACError(msg, BROKEN_PROTOCOL) from None
     if not all(isinstance(row, dict) for row in rows):
-        raise not_a_page_error(source)
+        raise _not_a_page_error(source)
     return rows
 
 
-def not_a_page_error(source: str) -> SACError:
-    """Tell that JSON came, but no rows."""
+def source_of(response: requests.Response) -> str:
+    """Name an answer in a message."""
+    return f"SAC's answer to GET {urlsplit(response.request.url or '').path}"
+
+
+class _Envelope(msgspec.Struct):
+    """The members of a page, by their most frequent spellings."""
+
+    items: list[msgspec.Raw] | msgspec.UnsetType = msgspec.field(
+        name="value", default=msgspec.UNSET
+    )
+    error: Any = None
+    next_link: Any = msgspec.field(name="@odata.nextLink", default=None)
+    context: Any = msgspec.field(name="@odata.context", default=None)
+    entities_in_page: Any = msgspec.field(name="@des.entitiesInPage", default=None)
+    milliseconds: Any = msgspec.field(name="@des.processingTimeInMilliseconds", default=None)
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _may_lack_members(envelope: _Envelope) -> bool:
+    """Return whether members may be there in another spelling, or a delta link."""
+    return envelope.next_link in (None, "") or envelope.context is None
+
+
+def _annotations(body: bytes) -> dict[str, Any]:
+    return {
+        name: msgspec.json.decode(value)
+        for name, value in _MEMBERS.decode(body).items()
+        if name.startswith("@")
+    }
+
+
+def _annotation(body: Mapping[str, Any], name: str) -> object:
+    """Find a control information by name, with or without ``odata.``, in any case.
+
+    SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``).
+    """
+    spellings = {f"@odata.{name}".lower(), f"@{name}".lower()}
+    return next((value for key, value in body.items() if key.lower() in spellings), None)
+
+
+def _link(link: object, name: str, response: requests.Response) -> str | None:
+    """Make a link absolute, but keep the token from another server."""
+    if link is None or link == "":
+        return None
+    page_url = response.request.url or ""
+    try:
+        url = absolute_link(link, page_url)
+    except (TypeError, ValueError):
+        msg = f"{source_of(response)} has a {name} that is not a link"
+        raise SACError(msg, BROKEN_PROTOCOL) from None
+    if not is_same_server(url, page_url):
+        msg = (
+            f"{source_of(response)} continues on another server, {origin_of(url)}, which must not "
+            "see the token"
+        )
+        raise SACError(msg, WRONG_HOST)
+    return url
+
+
+def _not_a_page_error(source: str) -> SACError:
+    """Say that JSON came, but no rows."""
     return SACError(f"{source} is not a page of rows", BROKEN_PROTOCOL)
+
+
+def _damage(body: bytes, error: Exception, source: str) -> SACError:
+    """Say why a body cannot be read, in the words of Python's JSON reader where it can."""
+    try:
+        read_json(body.decode())
+    except (ValueError, RecursionError) as found:
+        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
+    # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.
+    msg = (
+        f"{source} contains invalid Unicode (half of a surrogate pair; {error}): correct it in "
+        "SAC, or deselect its column."
+    )
+    return SACError(msg)

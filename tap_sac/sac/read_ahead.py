@@ -1,4 +1,4 @@
-"""Reading ahead of the one who writes: the next page, and the tables behind it."""
+"""Reading ahead of the writer: the next page, and the tables behind it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ReadAhead(Generic[_Item]):
 
     A table has a thread of its own while it is read, which is never more than two items ahead of
     its consumer: so memory does not grow with the tables. The threads are daemons, because an
-    answer may take minutes, and a process that has failed shall not wait for it.
+    answer may take minutes, and a process that has failed must not wait for it.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class ReadAhead(Generic[_Item]):
 
         Args:
             parallel: How many tables are read at once, with the one whose turn it is.
-            plan: Tells then which tables there are, in the order in which they will be asked for,
+            plan: Says then which tables there are, in the order in which they will be asked for,
                 and how to begin to read each; what gives None is not read before its turn.
         """
         self._parallel = parallel

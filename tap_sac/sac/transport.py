@@ -1,26 +1,44 @@
-"""One request, one whole answer: what the client and the authenticator share."""
+"""Requests to one tenant: one session, one whole answer at a time, tries, slots and a stop."""
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
+import threading
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 from urllib3.exceptions import HTTPError
 
-from tap_sac.sac.errors import DAMAGED_ANSWER, TransientError, connection_error, origin_of
+from tap_sac.sac.causes import DAMAGED_ANSWER
+from tap_sac.sac.errors import SACError, TransientError, connection_error
+from tap_sac.sac.text import origin_of
 
 if sys.version_info >= (3, 12):
     from typing import override
 else:
     from typing_extensions import override
 
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+logger = logging.getLogger(__name__)
+
 # What requests and urllib3 raise. OSError is that of a CA bundle that is not there, ValueError
-# that of a redirection to what is no URL, and OverflowError that of an endless Content-Length.
+# that of a redirection to what is not a URL, and OverflowError that of an endless Content-Length.
 _CONNECTION_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError, OverflowError)
+_LONGEST_BACKOFF_SECONDS = 60
+_BACKOFF = wait_exponential(max=_LONGEST_BACKOFF_SECONDS) + wait_random(0, 1)
 
 
 # What a token may be made of, to be sent in a header.
@@ -75,3 +93,79 @@ def exchange(
     except _CONNECTION_ERRORS as error:
         raise connection_error(error, url) from None
     return response
+
+
+class Transport:
+    """Sends requests from any number of threads, but only so many at once."""
+
+    def __init__(
+        self,
+        session: requests.Session,
+        *,
+        request_timeout: float,
+        max_tries: int,
+        max_parallel_requests: int,
+    ) -> None:
+        """Keep the limits; nothing is sent yet.
+
+        Args:
+            session: Sends the requests, and holds the User-Agent.
+            request_timeout: Seconds without a byte before a request counts as failed.
+            max_tries: How often a request is sent at most.
+            max_parallel_requests: How many requests are under way at once at most.
+        """
+        self.session = session
+        self.request_timeout = request_timeout
+        self._max_tries = max_tries
+        self._slots = threading.BoundedSemaphore(max_parallel_requests)
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Send no more requests, whatever is still to be done."""
+        self._is_stopped = True
+
+    def tries(self) -> Retrying:
+        """Return what an action is tried with: ``for attempt in ...: with attempt: ...``.
+
+        Only a `TransientError` leads to another try, after a wait that grows, or that the server
+        asked for. The last error is raised as it is.
+        """
+        return Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(self._max_tries),
+            wait=_wait,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+
+    def send(self, request: requests.PreparedRequest) -> requests.Response:
+        """Send a request once, as soon as fewer are under way than may be.
+
+        Raises:
+            SACError: As `exchange` does, or if the tap was stopped.
+        """
+        if self._is_stopped:
+            msg = "The tap was stopped, and asks SAC for nothing more."
+            raise SACError(msg)
+        with self._slots:
+            return exchange(self.session, request, timeout=self.request_timeout)
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _wait(state: RetryCallState) -> float:
+    """Wait longer each time, or as long as the server asks for."""
+    error = _error_of(state)
+    asked_for = error.retry_after if isinstance(error, TransientError) else None
+    return _BACKOFF(state) if asked_for is None else asked_for
+
+
+def _log_retry(state: RetryCallState) -> None:
+    logger.warning(
+        "%s Trying again in %.1f seconds (%d tries so far).",
+        _error_of(state),
+        state.upcoming_sleep,
+        state.attempt_number,
+    )

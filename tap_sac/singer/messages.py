@@ -7,11 +7,10 @@ import select
 import sys
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+from singer_sdk.singerlib import Message
 from singer_sdk.singerlib.encoding import GenericSingerWriter
-from singer_sdk.singerlib.encoding.simple import Message
 
-from tap_sac.sac.decimals import ExactDecimal
+from tap_sac.sac.decimals import ENCODER
 from tap_sac.sac.errors import SACError
 
 if sys.version_info >= (3, 12):
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _SIGNAL_EXIT_CODE = 128
-
-
-def _encode_decimal(value: object) -> object:
-    """Give the digits of an `ExactDecimal` as they are."""
-    if isinstance(value, ExactDecimal):
-        return msgspec.Raw(value.text.encode())
-    return str(value)
-
-
-ENCODER = msgspec.json.Encoder(enc_hook=_encode_decimal, decimal_format="number")
 
 
 class MessageWriter(GenericSingerWriter[bytes, Message]):
@@ -56,7 +45,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         self._write(self.format_message(message) + b"\n")
 
     def write_text(self, text: str) -> None:
-        """Write what is no message, such as a catalog."""
+        """Write what is not a message, such as a catalog."""
         self._write(text.encode())
 
     def write_records(
@@ -68,7 +57,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
             stream: Their stream.
             lines: The records as JSON, each with a newline at its end.
             version: Their version, if they have one.
-            time_extracted: When they came, in UTC.
+            time_extracted: When they arrived, in UTC.
         """
         begin = b'{"type":"RECORD","stream":%b,"record":' % ENCODER.encode(stream)
         end = b',"version":%d' % version if version is not None else b""
@@ -80,8 +69,8 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     def stop(self, signal_number: int) -> None:
         """End the process, but not in the middle of a line.
 
-        Called in a signal handler. A second signal does not wait for the line, which may take
-        for ever if nobody reads it.
+        Called in a signal handler. A second signal does not wait for the line, which nobody may
+        ever read.
 
         Raises:
             SystemExit: At once, if nothing is being written.
@@ -93,11 +82,11 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
     def _write(self, *parts: bytes | memoryview) -> None:
         if sys.stdout is None:
-            msg = "There is no standard output: run the tap with a target behind it."
+            msg = "Standard output is closed: pipe the tap into a target."
             raise SACError(msg)
         try:
             file_descriptor = sys.stdout.fileno()
-        except OSError:  # Something in this process takes the output.
+        except OSError:  # Something in this process captures the output.
             sys.stdout.write(b"".join(parts).decode())
             return
         self._is_writing = True
@@ -125,17 +114,17 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
                 written = os.write(file_descriptor, data)
             except BrokenPipeError:
                 msg = (
-                    "Whoever reads the output has ended before the tap, so the run is not "
-                    "complete: see the log of the target."
+                    "The program reading the output exited before the tap finished, so the run is "
+                    "not complete: see the log of the target."
                 )
                 raise SACError(msg) from None
-            except BlockingIOError:  # Whoever reads has made the pipe so.
+            except BlockingIOError:  # The reader has set the pipe so.
                 select.select([], [file_descriptor], [])
                 continue
             except OSError as error:
                 msg = (
-                    f"The output cannot be written ({error.strerror}): make room where it goes, "
-                    "and run the tap again."
+                    f"The output cannot be written ({error.strerror}): make room for it, and run "
+                    "the tap again."
                 )
                 raise SACError(msg) from None
             if self._signal is not None:
@@ -144,6 +133,6 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
 
 def _end_of_line(data: memoryview, start: int = 0) -> int:
-    """Tell where the line ends that goes on at a place; at the end of all if not before."""
+    """Return where the line that goes on at a place ends; the end of all if not before."""
     newline = bytes(data[start:]).find(b"\n")
     return len(data) if newline < 0 else start + newline + 1

@@ -1,0 +1,223 @@
+"""The command line of the tap: files, environment, signals, and one sentence for each failure.
+
+This is one of the two modules that use private names of the SDK (the other is
+`singer.page_stream`); tests/test_sdk.py lists them.
+"""
+
+from __future__ import annotations
+
+import abc
+import signal
+import sys
+import threading
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import click
+from singer_sdk import Tap
+from singer_sdk.cli import plugin_cli
+from singer_sdk.configuration._dict_config import parse_environment_config
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
+from singer_sdk.helpers._classproperty import classproperty
+from singer_sdk.plugin_base import SingerCommand, _ConfigInput
+
+from tap_sac.catalog import read_catalog, read_state
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.text import log_safe
+from tap_sac.settings import settings_errors, unknown_settings, with_defaults
+from tap_sac.singer.messages import MessageWriter
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from typing_extensions import Self
+
+
+class CommandLineTap(Tap, abc.ABC):
+    """A tap with a command line for people."""
+
+    message_writer_class = MessageWriter
+
+    @abc.abstractmethod
+    def run_check(self) -> int:
+        """Walk the way of a sync, and print what each step found.
+
+        Returns:
+            The exit code: 1 if a step failed, else 0.
+        """
+
+    @abc.abstractmethod
+    def stop_requests(self) -> None:
+        """Ask for nothing more, because the tap is about to end."""
+
+    def print_line(self, text: str) -> None:
+        """Write what is not a message, with the sentences of messages if that fails."""
+        cast("MessageWriter", self.message_writer).write_text(f"{text}\n")
+
+    @override
+    def run_discovery(self) -> str:
+        text: str = self.catalog_json_text
+        self.print_line(text)
+        return text
+
+    @classmethod
+    @override
+    def invoke(
+        cls,
+        *,
+        about: bool = False,
+        about_format: str | None = None,
+        check: bool = False,
+        config: _ConfigInput | None = None,
+        state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
+        **_: Any,
+    ) -> None:
+        if about:
+            cls.print_about(about_format)
+            return
+        config = config or _ConfigInput()
+        parts: dict[str, Any] = {
+            "config": config.config,
+            "parse_env_config": config.parse_env,
+            "state": None if state is None else read_state(state),
+            "catalog": None if catalog is None else read_catalog(catalog),
+        }
+        if check:
+            sys.exit(cls._check(parts))
+        cls.print_version(print_fn=cls.logger.info)
+        cls(**parts).sync_all()
+
+    @classmethod
+    def _check(cls, parts: dict[str, Any]) -> int:
+        try:
+            tap = cls(**parts, setup_mapper=False)
+        except ConfigValidationError as error:
+            failures = (f"FAILED  settings: {message}\n" for message in error.errors)
+            MessageWriter().write_text("".join(failures))
+            return 1
+        return tap.run_check()
+
+    @classmethod
+    @override
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> _ConfigInput:
+        try:
+            return super().cb_config(ctx, param, value)
+        except OSError as error:
+            msg = f"A file that --config names cannot be read ({error}): check its path."
+            raise SACError(msg) from None
+        except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+            msg = f"A file that --config names cannot be read ({error}): write it as a JSON object."
+            raise SACError(msg) from None
+
+    @plugin_cli
+    @override
+    def cli(cls) -> click.Command:  # noqa: N805
+        """The command line; without a stack trace where the log cannot be set up."""
+        try:
+            return super().cli
+        except Exception as error:  # noqa: BLE001  (of whatever reads its configuration)
+            sys.exit(
+                f"The log cannot be set up ({log_safe(str(error))}): correct the environment "
+                "variables TAP_SAC_LOGLEVEL, LOGLEVEL and SINGER_SDK_LOG_CONFIG, or unset them."
+            )
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        command = _OneSentenceCommand.like(super().get_singer_command())
+        command.params.append(
+            click.Option(
+                ["--check"],
+                is_flag=True,
+                help="Walk the way of a sync as far as one page, and say why it ends there.",
+            )
+        )
+        return command
+
+    @classproperty
+    @override
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805
+        """Read the settings from the environment, one by one, to name the one that is wrong."""
+        cls.append_builtin_config(cls.config_jsonschema)
+        config: dict[str, Any] = {}
+        for name, schema in cls.config_jsonschema["properties"].items():
+            try:
+                config |= parse_environment_config(
+                    {"properties": {name: schema}}, cls._env_var_prefix
+                )
+            except (ValueError, RecursionError):  # noqa: PERF203  (its message may show the value)
+                msg = (
+                    f"The environment variable {cls._env_var_prefix}{name.upper()} cannot be "
+                    "read: write a number in digits, and a list or an object as JSON."
+                )
+                raise SACError(msg) from None
+        return config
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Check the settings, with messages that never show a value, which may be a secret."""
+        given = {
+            name: value for name, value in self._config.items() if value is not None and value != ""
+        }
+        schema = self.config_jsonschema
+        self.append_builtin_config(schema)
+        errors = settings_errors(given, schema)
+        if errors and raise_errors:
+            msg = "Config validation failed"
+            raise ConfigValidationError(msg, errors=errors, schema=schema)
+        for name in unknown_settings(given, schema["properties"]):
+            self.logger.warning("Ignoring unknown setting %s.", log_safe(name))
+        self._config = with_defaults(given, schema)
+        return errors
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """End with the exit code of a signal: the SDK's 0 would count as a complete run.
+
+        No state is written here, in the middle of whatever is being written: bookmarks move only
+        with a complete read, which has written them.
+        """
+        self.logger.warning("Stopped by signal %d before the read was complete.", signum)
+        self.stop_requests()
+        if isinstance(self.message_writer, MessageWriter):
+            self.message_writer.stop(signum)
+
+    @override
+    def _setup_signal_handlers(self) -> None:
+        """Also end with a whole line when the terminal is closed, unless that is ignored."""
+        super()._setup_signal_handlers()
+        if (
+            threading.current_thread() is threading.main_thread()
+            and hasattr(signal, "SIGHUP")
+            and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        ):
+            signal.signal(signal.SIGHUP, self._handle_termination)
+
+
+class _OneSentenceCommand(SingerCommand):
+    """Ends with one sentence for what is not a bug of the tap."""
+
+    @classmethod
+    def like(cls, command: click.Command) -> Self:
+        """Make a command with all that another one has, whatever the SDK gives it."""
+        new = cls.__new__(cls)
+        vars(new).update(vars(command))
+        return new
+
+    @override
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except ConfigValidationError as error:
+            for message in error.errors:
+                self.logger.error("%s", message)  # noqa: TRY400  (no stack trace)
+        except (SACError, SingerSDKError) as error:
+            self.logger.error("%s", error)  # noqa: TRY400  (no stack trace)
+        sys.exit(1)

@@ -1,0 +1,252 @@
+"""What a tenant offers and what of it is wanted: models, stream names, filters, a catalog."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from tap_sac.naming import PROVIDERS_STREAM_NAME, model_of, model_prefixes, stream_names
+from tap_sac.sac.causes import BROKEN_METADATA, NO_MODELS
+from tap_sac.sac.csdl import read_csdl
+from tap_sac.sac.errors import CSDLError, ResponseError, SACError
+from tap_sac.sac.read_ahead import ReadAhead
+from tap_sac.sac.text import did_you_mean, log_safe
+from tap_sac.tenant import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tap_sac.sac.client import SACClient
+    from tap_sac.sac.model import EntitySet, Provider
+
+logger = logging.getLogger(__name__)
+
+_MOST_LABELS = 10
+_NEARNESS_OF_NAMES = 0.5
+
+
+@dataclass(frozen=True)
+class OfferedStream:
+    """A stream that can be read.
+
+    Attributes:
+        name: The stream name.
+        provider: The model.
+        entity_set: Its columns and key.
+        odata_filter: The ``$filter`` that the settings ask for.
+    """
+
+    name: str
+    provider: Provider
+    entity_set: EntitySet
+    odata_filter: str | None
+
+
+class Discovery:
+    """Finds the streams of a tenant; each thing is asked for once, and when it is needed."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        catalog: Mapping[str, bool] | None = None,
+        user_agent: str = "tap-sac",
+    ) -> None:
+        """Keep what decides; nothing is requested yet.
+
+        Args:
+            config: The settings, with their defaults.
+            catalog: Whether each stream of the catalog is selected; None without a catalog.
+            user_agent: The User-Agent header, if no setting says otherwise.
+        """
+        self._config = config
+        self._catalog = catalog
+        self._user_agent = user_agent
+        self._client: SACClient | None = None
+
+    @property
+    def client(self) -> SACClient:
+        """The client of the tenant.
+
+        Raises:
+            SACError: As `connect` does.
+        """
+        if self._client is None:
+            self._client = connect(self._config, user_agent=self._user_agent)
+        return self._client
+
+    def stop(self) -> None:
+        """Ask SAC for nothing more."""
+        if self._client:
+            self._client.stop()
+
+    @cached_property
+    def providers(self) -> list[Provider]:
+        """All models of the tenant, and the like.
+
+        Raises:
+            SACError: If SAC does not list them.
+        """
+        return self.client.providers()
+
+    @cached_property
+    def chosen(self) -> list[Provider]:
+        """The models that the setting `models` names and the catalog has selected streams of.
+
+        Raises:
+            SACError: If there are none at all, or an entry of the setting matches none.
+        """
+        providers = self.providers
+        if not providers:
+            msg = "SAC lists no model at all for the OAuth client of the setting client_id"
+            raise SACError(msg, NO_MODELS)
+        chosen: set[Provider | None] = set()
+        for entry in self._config.get("models", ["*"]):
+            matching = [item for item in providers if _matches(entry, item.provider_id, item.name)]
+            if not matching:
+                labels = [label for item in providers for label in (item.name, item.provider_id)]
+                msg = f"The setting models has {entry!r}, {_no_match('model', entry, labels)}"
+                raise SACError(msg)
+            chosen.update(matching)
+        if self._selected is not None:
+            models = {prefix: model for model, prefix in self._prefixes.items()}
+            wanted = self._selected - {PROVIDERS_STREAM_NAME}
+            chosen &= {model_of(models, name) for name in wanted}
+        return [provider for provider in providers if provider in chosen]
+
+    @cached_property
+    def offered(self) -> list[OfferedStream]:
+        """The entity sets of the chosen models, as streams, in SAC's order.
+
+        Raises:
+            SACError: If a setting or the catalog names what is not there, or nothing can be read.
+        """
+        entity_sets = self._read_entity_sets()
+        names = stream_names(
+            self._prefixes, [(provider, item.name) for provider, item in entity_sets]
+        )
+        offered = {PROVIDERS_STREAM_NAME, *names.values()}
+        self._check_filters_match(offered)
+        self._check_catalog_is_met(offered)
+        return [
+            OfferedStream(
+                name=(name := names[provider, entity_set.name]),
+                provider=provider,
+                entity_set=entity_set,
+                odata_filter=self.filter_of(name),
+            )
+            for provider, entity_set in entity_sets
+        ]
+
+    def filter_of(self, stream_name: str) -> str | None:
+        """Return the ``$filter`` for a stream: all that the setting `filters` has for it."""
+        filters = self._config.get("filters") or {}
+        texts = [text for glob, text in filters.items() if _matches(glob, stream_name)]
+        if len(texts) > 1:
+            return " and ".join(f"({text})" for text in texts)
+        return texts[0] if texts else None
+
+    @cached_property
+    def _prefixes(self) -> dict[Provider, str]:
+        return model_prefixes(self.providers, by_id=self._config["stream_naming"] == "id")
+
+    @property
+    def _selected(self) -> set[str] | None:
+        """The streams that the catalog selects; None without a catalog."""
+        if self._catalog is None:
+            return None
+        return {name for name, is_selected in self._catalog.items() if is_selected}
+
+    def _read_entity_sets(self) -> list[tuple[Provider, EntitySet]]:
+        """Read the metadata of several models at a time; skip those that SAC does not export."""
+        providers = self.chosen
+        reads = {provider: partial(self._entity_sets_or_reason, provider) for provider in providers}
+        read_ahead = ReadAhead(self._config["max_parallel_requests"], lambda: reads)
+        try:
+            found = [
+                (provider, result)
+                for provider, read in reads.items()
+                for result in read_ahead.read(provider, read)
+            ]
+        finally:
+            read_ahead.close()
+        reasons = [result for _, result in found if isinstance(result, ResponseError)]
+        if providers and len(reasons) == len(providers):
+            msg = f"None of the {len(providers)} models can be read, SAC says {reasons[0].reason}"
+            raise SACError(msg, *reasons[0].causes)
+        return [
+            (provider, entity_set)
+            for provider, result in found
+            if not isinstance(result, ResponseError)
+            for entity_set in result
+        ]
+
+    def _entity_sets_or_reason(
+        self, provider: Provider
+    ) -> Iterator[list[EntitySet] | ResponseError]:
+        try:
+            yield self._entity_sets(provider)
+        except ResponseError as error:
+            if not error.is_not_exported:
+                raise
+            logger.warning("Skipping the model %s: %s", _label(provider), error)
+            yield error
+
+    def _entity_sets(self, provider: Provider) -> list[EntitySet]:
+        """Read the metadata of a model.
+
+        Raises:
+            ResponseError: If SAC refuses.
+            SACError: If it cannot be understood.
+        """
+        try:
+            return read_csdl(self.client.metadata(provider))
+        except CSDLError as error:
+            msg = f"The model {_label(provider)} cannot be read, because {error}"
+            raise SACError(msg, BROKEN_METADATA) from None
+
+    def _check_filters_match(self, offered: set[str]) -> None:
+        """Name a glob of the setting `filters` that matches no stream of SAC or of the catalog."""
+        known = {*offered, *(self._catalog or ())}
+        for pattern in self._config.get("filters") or {}:
+            if not any(_matches(pattern, name) for name in known):
+                msg = (
+                    f"The setting filters has {pattern!r}, "
+                    f"{_no_match('stream', pattern, sorted(known))}"
+                )
+                raise SACError(msg)
+
+    def _check_catalog_is_met(self, offered: set[str]) -> None:
+        """Name selected streams that are not there, rather than leave them out in silence."""
+        wanted = self._selected
+        if not wanted or not (missing := sorted(wanted - offered)):
+            return
+        msg = (
+            f"The catalog selects streams that SAC, or the setting models, does not offer: "
+            f"{', '.join(missing)}. Run the discovery again (meltano run --refresh-catalog), or "
+            "deselect them."
+        )
+        if wanted.isdisjoint(offered):
+            raise SACError(msg)
+        logger.warning(msg)
+
+
+def _label(provider: Provider) -> str:
+    return f"{provider.name!r} ({provider.provider_id})"
+
+
+def _matches(pattern: str, *labels: str) -> bool:
+    """Compare with globs of ``*`` and ``?`` alone; brackets stand for themselves."""
+    glob = pattern.replace("[", "[[]")
+    return any(label == pattern or fnmatchcase(label, glob) for label in labels)
+
+
+def _no_match(kind: str, pattern: str, labels: list[str]) -> str:
+    if not labels:
+        return f"but there is no {kind} at all."
+    there_are = ", ".join(map(log_safe, labels[:_MOST_LABELS]))
+    hint = did_you_mean(pattern, labels, cutoff=_NEARNESS_OF_NAMES) or f"there are {there_are}."
+    return f"which matches no {kind}: {hint}"

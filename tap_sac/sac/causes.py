@@ -1,0 +1,140 @@
+"""Why something fails, and what to do then: the one table that every message draws on."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import NamedTuple
+
+APP_INTEGRATION = "System > Administration > App Integration"
+
+
+class Cause(NamedTuple):
+    """Why something may fail, and what to click or change then."""
+
+    what: str
+    next_step: str
+
+
+NO_DATA_EXPORT = Cause(
+    "the OAuth client may not export data",
+    f"in SAC, under {APP_INTEGRATION}, give the OAuth client of the setting client_id the access "
+    "'Data Export Service'",
+)
+WRONG_HOST = Cause(
+    "the host is not that of the tenant, or belongs to the wrong family",
+    "check that the setting tenant_url is the address of your SAC tenant "
+    "(some tenants answer on only one of *.hcs.cloud.sap and *.sapanalytics.cloud)",
+)
+NEO_TENANT = Cause(
+    "the tenant is on SAP's Neo platform, whose regions have one digit (eu1)",
+    "ask SAP about a tenant on Cloud Foundry, because Neo has no Data Export Service",
+)
+WRONG_SECRET = Cause(
+    "the secret has expired or is mistyped",
+    "check the settings client_id and client_secret (a secret may have expired)",
+)
+WRONG_TOKEN_URL = Cause(
+    "the Token URL belongs to another tenant, or to SAML",
+    f"copy the Token URL (not the OAuth2SAML Token URL) that SAC shows under {APP_INTEGRATION} "
+    "into the setting token_url",
+)
+OTHER_REGION = Cause(
+    "the token belongs to another tenant or region",
+    "check that the settings tenant_url and token_url belong to the same tenant and region",
+)
+UNKNOWN_HOST = Cause(
+    "the address is mistyped, or the network is down",
+    "check the settings tenant_url and token_url, and the network",
+)
+PROXY = Cause(
+    "a proxy is in the way",
+    "check the environment variables HTTPS_PROXY and NO_PROXY, or ask your network team",
+)
+NO_CONNECTION = Cause(
+    "the network, a firewall or SAC itself cut the connection",
+    "check the settings tenant_url and token_url, the network and the proxy",
+)
+SLOW_ANSWER = Cause(
+    "SAC takes longer than the tap waits",
+    "raise the setting request_timeout, or lower page_size",
+)
+UNTRUSTED_CERTIFICATE = Cause(
+    "the certificate is not trusted",
+    "name your company's CA bundle in the environment variable REQUESTS_CA_BUNDLE",
+)
+NOT_SHARED = Cause(
+    "the model is not shared with the OAuth client, or was deleted",
+    "share the model with the OAuth client, or leave it out of the setting models",
+)
+LIVE_MODEL = Cause(
+    "the model is a live connection, whose rows are not in SAC",
+    "leave it out of the setting models, because SAC does not export live-connection models",
+)
+AUDIT_OFF = Cause(
+    "Data Audit is off",
+    "switch on Data Audit in the model preferences under Access and Privacy, or deselect "
+    "the stream",
+)
+NO_MODELS = Cause(
+    "this is another tenant, or it has no models",
+    "check that tenant_url is the right tenant, and that it has models",
+)
+REFUSED_QUERY = Cause(
+    "SAC does not understand a filter or the page size",
+    "check the settings filters and page_size",
+)
+OLD_CATALOG = Cause(
+    "the model has changed since the catalog was made",
+    "run the discovery again (meltano run --refresh-catalog)",
+)
+TOO_MANY_REQUESTS = Cause(
+    "the tenant gets more requests than it takes",
+    "lower the setting max_parallel_requests, or run at another time",
+)
+SERVER_FAULT = Cause(
+    "SAC, or a gateway in front of it, is down or overloaded",
+    "run the tap again later, and give SAP the correlation id if it persists",
+)
+DAMAGED_ANSWER = Cause(
+    "the answer was damaged on its way",
+    "run the tap again later",
+)
+WRONG_VALUE = Cause(
+    "a value does not match what $metadata says of its column",
+    "run the discovery again, and deselect the column if it persists",
+)
+BROKEN_METADATA = Cause(
+    "$metadata breaks the OData protocol",
+    "leave the model out of the setting models, and report it to SAP support",
+)
+BROKEN_PROTOCOL = Cause(
+    "the answer breaks the OData protocol",
+    "report it to SAP support, because the answer breaks the OData protocol",
+)
+
+# SAC's stable error numbers, sent in square brackets at the end of `message`.
+_BY_NUMBER = {
+    1305: (WRONG_HOST, NOT_SHARED),
+    1402: (OLD_CATALOG,),
+    3401: (NO_DATA_EXPORT,),
+    3707: (OLD_CATALOG,),
+    3905: (AUDIT_OFF,),
+}
+_BY_STATUS: dict[int, tuple[Cause, ...]] = {
+    HTTPStatus.BAD_REQUEST: (REFUSED_QUERY, OLD_CATALOG),
+    HTTPStatus.UNAUTHORIZED: (OTHER_REGION, NO_DATA_EXPORT),
+    HTTPStatus.FORBIDDEN: (NO_DATA_EXPORT, NOT_SHARED),
+    HTTPStatus.NOT_FOUND: (WRONG_HOST, NOT_SHARED),
+    HTTPStatus.PRECONDITION_FAILED: (LIVE_MODEL,),
+    HTTPStatus.TOO_MANY_REQUESTS: (TOO_MANY_REQUESTS,),
+}
+
+
+def likely_causes(status: int, number: int | None) -> tuple[Cause, ...]:
+    """Find what a refusal most likely means; nothing if neither code is known.
+
+    Args:
+        status: The HTTP status code.
+        number: SAC's four-digit error number, which says more than the status.
+    """
+    return _BY_NUMBER.get(number or 0) or _BY_STATUS.get(status, ())

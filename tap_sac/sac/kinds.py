@@ -1,0 +1,61 @@
+"""What is known of each kind of entity set: one row a kind.
+
+SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export Service", and what was seen of live
+tenants; rows say where they guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+FACTS = "FactData"
+PROVIDERS = "Providers"
+AUDIT_TIME = "Audit_Time"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of entity set.
+
+    Attributes:
+        pattern: The name, or a glob of ``*``, that its sets have.
+        is_selected: Whether it is read unless somebody says otherwise; not so for sets that
+            repeat others or that only few need.
+        is_optional: Whether SAC may describe such a set without serving it.
+        is_trackable: Whether SAC can track its changes.
+        is_additive: Whether rows of one key add up instead of replacing each other.
+        needs_select: Whether SAC insists on ``$select``.
+        is_hierarchy: Whether SAC answers a plain 400 for a dimension that has no hierarchy.
+        replication_key: The column that tells newer rows from older ones.
+        needs_administrator: Whether it takes an administrator's client, and Data Audit.
+    """
+
+    pattern: str
+    is_selected: bool = True
+    is_optional: bool = True
+    is_trackable: bool = False
+    is_additive: bool = False
+    needs_select: bool = False
+    is_hierarchy: bool = False
+    replication_key: str | None = None
+    needs_administrator: bool = False
+
+
+# The first that fits counts.
+KINDS = (
+    Kind(FACTS, is_optional=False, is_trackable=True),
+    Kind("FactDataAggregation", is_selected=False, is_trackable=True, needs_select=True),
+    Kind("FactDataDifference", is_selected=False, is_trackable=True, is_additive=True),
+    Kind("MasterData", is_selected=False),
+    Kind("AuditData", is_selected=False, replication_key=AUDIT_TIME, needs_administrator=True),
+    Kind(PROVIDERS, is_optional=False),
+    Kind("*___Distinct", is_selected=False),
+    Kind("*MasterWithHierarchy", is_hierarchy=True),
+    Kind("*"),
+)
+
+
+def kind_of(entity_set: str) -> Kind:
+    """Find the kind of an entity set by its name."""
+    return next(kind for kind in KINDS if fnmatchcase(entity_set, kind.pattern))

@@ -1,0 +1,63 @@
+"""What SAC has: providers, their entity sets, and the columns of those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A model, or another thing that SAC exports, such as a public dimension.
+
+    Attributes:
+        namespace_id: ``sac`` for models.
+        provider_id: Its id: opaque, and case-sensitive.
+        name: Its name, which others may share.
+    """
+
+    namespace_id: str
+    provider_id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Property:
+    """A column.
+
+    Attributes:
+        name: The name, as rows have it.
+        type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; a type that the
+            document does not explain is ``Edm.Untyped``.
+        precision: Digits in all, of a decimal.
+        scale: Digits behind the point; None if they vary.
+        label: The name for people.
+        is_collection: Whether values are lists of `type`.
+        properties: The parts of a complex type, whose `type` is ``Edm.ComplexType``; empty if
+            rows may have any.
+    """
+
+    name: str
+    type: str
+    precision: int | None = None
+    scale: int | None = None
+    label: str | None = None
+    is_collection: bool = False
+    properties: tuple[Property, ...] = ()
+
+
+@dataclass(frozen=True)
+class EntitySet:
+    """A table: what one URL serves, and what the tap adds to its rows.
+
+    Attributes:
+        name: The name, which is also the last part of its URL.
+        properties: SAC's columns, in the document's order.
+        key: Names of the columns that identify a row; empty if the document names none.
+        own_columns: Columns that SAC does not have: they are never asked for, are null unless
+            the tap knows better, and cannot be deselected.
+    """
+
+    name: str
+    properties: tuple[Property, ...]
+    key: tuple[str, ...]
+    own_columns: tuple[Property, ...] = ()

@@ -1,0 +1,95 @@
+"""The subscriptions behind delta links: which there are, which are spent, and how ours go away."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from tap_sac.sac.delta import was_read
+from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
+from tap_sac.sac.urls import is_same_server
+
+if TYPE_CHECKING:
+    from tap_sac.sac.client import SACClient
+    from tap_sac.sac.delta import Bookmark
+    from tap_sac.sac.model import Provider
+
+logger = logging.getLogger(__name__)
+
+
+class Subscriptions:
+    """SAC's subscriptions to the changes of one entity set, of this client and of others."""
+
+    def __init__(
+        self, client: SACClient, provider: Provider, entity_set: str, *, stream: str
+    ) -> None:
+        """Keep what they are of; nothing is asked for yet.
+
+        Args:
+            client: Asks SAC.
+            provider: The model.
+            entity_set: The name of its entity set.
+            stream: What messages call it.
+        """
+        self._client = client
+        self._provider = provider
+        self._entity_set = entity_set
+        self._stream = stream
+
+    def list(self) -> list[dict[str, Any]]:
+        """List them as SAC does.
+
+        Raises:
+            SACError: If SAC does not list them.
+        """
+        subscriptions = self._client.subscriptions(self._provider)
+        return [item for item in subscriptions if item.get("EntitySetName") == self._entity_set]
+
+    def is_own_link(self, link: str) -> bool:
+        """Return whether a link of a state leads to this entity set, and nowhere else."""
+        url = self._client.entity_set_url(self._provider, self._entity_set)
+        path, own_path = (unquote(urlsplit(item).path) for item in (link, url))
+        return is_same_server(link, url) and path == own_path
+
+    def check_unread(self, bookmark: Bookmark, otherwise: str) -> None:
+        """See that SAC does not count the changes as read, which it would not give again.
+
+        Args:
+            bookmark: The link to them.
+            otherwise: What has happened if it does.
+
+        Raises:
+            DeltaLostError: If it does, or if nobody can know.
+        """
+        try:
+            subscriptions = self.list()
+        except SACError as error:
+            reason = error.reason if isinstance(error, ResponseError) else error
+            logger.warning("SAC does not list the subscriptions of %s: %s", self._stream, reason)
+            subscriptions = []
+        if was_read(bookmark, subscriptions):
+            raise DeltaLostError(otherwise)
+
+    def delete_chain(self, bookmark: Bookmark) -> None:
+        """Delete a chain that the tap opened and no longer needs, because it costs the tenant.
+
+        A state may come from anywhere: what has an ExternalID, which somebody gave it, stays.
+        """
+        subscription_id = bookmark.subscription_id
+        if subscription_id is None or not self.is_own_link(bookmark.delta_link):
+            return
+        try:
+            found = (item for item in self.list() if not item.get("ExternalID"))
+            if subscription_id not in {item.get("SubscriptionID") for item in found}:
+                return
+            self._client.delete_chain(self._provider, subscription_id)
+        except SACError as error:
+            logger.warning(
+                "The subscription %s of %s is no longer needed, but could not be deleted: %s",
+                subscription_id,
+                self._stream,
+                error,
+            )
+        else:
+            logger.info("Deleted the subscription %s of %s.", subscription_id, self._stream)

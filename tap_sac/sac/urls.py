@@ -1,0 +1,167 @@
+"""URLs: of the tenant and its token endpoint, of queries and keys, and of the links SAC gives.
+
+Query options and key predicates are those of OData URL Conventions 4.0; links that continue a
+page are relative to it, as OData JSON Format 4.0, 4.5.5 has it, or to what SAC takes for its root.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from tap_sac.sac.causes import NEO_TENANT, WRONG_HOST, WRONG_TOKEN_URL
+from tap_sac.sac.errors import SACError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tap_sac.sac.model import Provider
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
+_SAFE_IN_QUERY = "(),':*@$/"
+_CLOUD_FOUNDRY_TENANT = re.compile(
+    r"(?P<tenant>[^.]+)\.(?P<region>[a-z]{2,}\d{2}(-\d+)?)\.(hcs\.cloud\.sap|sapanalytics\.cloud)",
+)
+_NEO_TENANT = re.compile(r"[^.]+\.[a-z]{2,}\d\.(hcs\.cloud\.sap|sapanalytics\.cloud)")
+
+
+def checked_url(text: str, setting: str) -> str:
+    """Complete an address that a user pastes: a missing scheme is https.
+
+    Args:
+        text: Such as ``acme.eu10.hcs.cloud.sap/``.
+        setting: Where it comes from, for the error.
+
+    Raises:
+        SACError: If there is no host, or credentials would travel in clear text.
+    """
+    url = text.strip()
+    url = url if "://" in url else f"https://{url}"
+    scheme, host, _ = _server(url)
+    if not _HOST.fullmatch(host or "") or scheme not in _DEFAULT_PORTS:
+        msg = (
+            f"The setting {setting} is not a valid URL: write it like "
+            "https://acme.eu10.hcs.cloud.sap."
+        )
+        raise SACError(msg)
+    if scheme == "http" and not _is_loopback(host or ""):
+        msg = (
+            f"The setting {setting} would send credentials in clear text: write it with https "
+            "instead of http."
+        )
+        raise SACError(msg)
+    return url
+
+
+def tenant_origin(tenant_url: str) -> str:
+    """Reduce what a user pastes to scheme, host and port; a path or trailing slash is dropped.
+
+    Raises:
+        SACError: As `checked_url` does.
+    """
+    parts = urlsplit(checked_url(tenant_url, "tenant_url"))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def derive_token_url(tenant_url: str) -> str:
+    """Build the Token URL that SAC's App Integration page shows.
+
+    ``https://<tenant>.<dc>.hcs.cloud.sap`` (or ``.sapanalytics.cloud``) has its tokens at
+    ``https://<tenant>.authentication.<dc>.hana.ondemand.com/oauth/token`` (SAP Help, "Manage
+    OAuth Clients").
+
+    Args:
+        tenant_url: The tenant, with a scheme.
+
+    Raises:
+        SACError: If the host has another form.
+    """
+    host = urlsplit(tenant_url).hostname or ""
+    if match := _CLOUD_FOUNDRY_TENANT.fullmatch(host):
+        tenant, region = match["tenant"], match["region"]
+        return f"https://{tenant}.authentication.{region}.hana.ondemand.com/oauth/token"
+    if _NEO_TENANT.fullmatch(host):
+        msg = (
+            f"The tenant {host} seems to be on SAP's Neo platform (its region has one digit), "
+            "where SAC has no Data Export Service"
+        )
+        raise SACError(msg, NEO_TENANT, WRONG_TOKEN_URL)
+    msg = f"The Token URL cannot be derived from the host {host}"
+    raise SACError(msg, WRONG_HOST, WRONG_TOKEN_URL)
+
+
+def is_same_server(url: str, other: str) -> bool:
+    """Return whether two URLs lead to the same scheme, host and port."""
+    return _server(url) == _server(other)
+
+
+def with_query(url: str, options: Mapping[str, str]) -> str:
+    """Add query options: blanks as ``%20``, never ``+``; ``$`` in names as it is."""
+    if not options:
+        return url
+    pairs = (f"{name}={quote(value, safe=_SAFE_IN_QUERY)}" for name, value in options.items())
+    return f"{url}?{'&'.join(pairs)}"
+
+
+def absolute_link(link: object, page_url: str) -> str:
+    """Resolve a link against its page, or, if it begins as the page's path ends, in its place.
+
+    The latter is a link relative to the service root, of a set with more than one path segment.
+
+    Args:
+        link: What the page has there.
+        page_url: Where the page was.
+
+    Raises:
+        TypeError: If it is not a text.
+        ValueError: If it is not a URL.
+    """
+    if not isinstance(link, str):
+        raise TypeError
+    if urlsplit(link).scheme:
+        return link
+    page_path, link_path = unquote(urlsplit(page_url).path), unquote(urlsplit(link).path)
+    if not link.startswith("/") and page_path.endswith(f"/{link_path}"):
+        depth = link_path.count("/")
+        return urljoin(page_url, "../" * depth + link)
+    return urljoin(page_url, link)
+
+
+def path_segment(text: str) -> str:
+    """Write a name as one segment of a path."""
+    return quote(text, safe="")
+
+
+def string_literal(text: str) -> str:
+    """Write a string in a key predicate of a URL."""
+    return "'" + path_segment(text.replace("'", "''")) + "'"
+
+
+def provider_key(provider: Provider) -> str:
+    """Write the part of a key predicate that names a provider."""
+    namespace, model = map(string_literal, (provider.namespace_id, provider.provider_id))
+    return f"NamespaceID={namespace},ProviderID={model}"
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", None, None
+    if "@" in parts.netloc or "\\" in parts.netloc:  # Parsers do not agree on such hosts.
+        return parts.scheme, None, None
+    try:
+        return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return parts.scheme, None, None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

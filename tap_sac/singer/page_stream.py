@@ -1,0 +1,323 @@
+"""A stream of pages on the Singer SDK: records one by one, many at a time, or into files.
+
+This is one of the two modules that use private names of the SDK (the other is `command_line`);
+tests/test_sdk.py lists them.
+"""
+
+from __future__ import annotations
+
+import abc
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from uuid import uuid4
+
+from singer_sdk import Stream
+from singer_sdk.helpers._util import utc_now
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
+
+from tap_sac.singer.batches import FORMATS, batch_file
+from tap_sac.singer.messages import MessageWriter
+from tap_sac.singer.schema import add_decimal_facets, json_schema, with_own_columns
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from datetime import datetime
+
+    from singer_sdk import Tap, metrics
+    from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
+    from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.singerlib import MetadataMapping, SchemaMessage
+
+    from tap_sac.sac.model import EntitySet, Property
+    from tap_sac.singer.records import Records
+
+_WRITTEN_AT_ONCE = 1000  # so that they stay in the caches of a processor
+_BATCHED_AT_ONCE = 10_000
+
+
+class _Portion(NamedTuple):
+    """Some of the records that came together.
+
+    Attributes:
+        records: Those that came.
+        start: The first of the portion.
+        stop: The one behind its last.
+        time_extracted: When they came.
+        number: How many periods were full before it.
+        ends_period: Whether its last record fills a period.
+    """
+
+    records: Records
+    start: int
+    stop: int
+    time_extracted: datetime
+    number: int
+    ends_period: bool
+
+    def lines(self) -> bytes:
+        """Write its records as JSON, each with a newline at its end."""
+        return self.records.lines(self.start, self.stop)
+
+
+class PageStream(Stream, abc.ABC):
+    """A stream that comes in pages.
+
+    Attributes:
+        entity_set: The columns and the key, with the columns of our own.
+    """
+
+    # The records already fit the schema, without the SDK's detour over float.
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    # Whether the user chooses among several replication methods.
+    offers_methods = False
+
+    def __init__(self, tap: Tap, *, name: str, entity_set: EntitySet) -> None:
+        """Make a stream of an entity set.
+
+        Args:
+            tap: The tap that it belongs to.
+            name: The stream name.
+            entity_set: Its columns and key.
+        """
+        self.entity_set = entity_set
+        super().__init__(tap, schema=self._json_schema(tap.config), name=name)
+        self.primary_keys = entity_set.key
+
+    @abc.abstractmethod
+    def read(self) -> Iterator[Records]:
+        """Read the records, some at a time.
+
+        Raises:
+            SACError: If they cannot be had.
+        """
+
+    # What subclasses use instead of private names of the SDK.
+
+    @property
+    def version(self) -> int | None:
+        """The version that records carry from now on; None where there are no versions."""
+        return self._stream_version
+
+    @version.setter
+    def version(self, value: int | None) -> None:
+        self._stream_version = value
+
+    @property
+    def started_at(self) -> int:
+        """When the tap started, in milliseconds since 1970."""
+        return self._tap.initialized_at
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether the SDK reads a record only to see that it can (``--test``)."""
+        return self.ABORT_AT_RECORD_COUNT is not None
+
+    @property
+    def selected_columns(self) -> list[Property]:
+        """SAC's columns that the catalog has and selects, in their order."""
+        known = self.effective_schema["properties"]
+        return [
+            column
+            for column in self.entity_set.properties
+            if column.name in known and self.mask["properties", column.name]
+        ]
+
+    def own(self, *columns: Property) -> None:
+        """Add columns that SAC does not have, in place of those added before."""
+        self.entity_set = replace(self.entity_set, own_columns=columns)
+        self._schema = self._json_schema(self.config)
+
+    def activate(self, version: int) -> None:
+        """Let targets drop the rows of older versions."""
+        self._write_activate_version_message(version)
+
+    def mark_state_changed(self) -> None:
+        """Have the state written with the next STATE, although no record was."""
+        self.state_manager.is_flushed = False
+
+    def write_state(self) -> None:
+        """Write a STATE now, if anything has changed since the last one."""
+        self._write_state_message()
+
+    def begin_incremental(self) -> None:
+        """Find the bookmark to start from, as the SDK does before it reads records."""
+        self._write_starting_replication_value(None)
+
+    def check_bookmark(self) -> None:
+        """See that the state is one to go on from, before `begin_incremental` relies on it.
+
+        Raises:
+            SACError: If it is not.
+        """
+
+    def log_metric(self, point: metrics.Point[Any]) -> None:
+        """Log a measurement."""
+        self._log_metric(point)
+
+    def complete_schema(self, schema: dict[str, Any]) -> None:
+        """Put back what a schema of this stream lost in the SDK's schema objects."""
+        add_decimal_facets(schema, self.entity_set.properties)
+
+    # What the SDK calls.
+
+    @property
+    @override
+    def emit_activate_version_messages(self) -> bool:
+        """False for the SDK, which would write ACTIVATE_VERSION before the first row.
+
+        A run that dies half-way would then have emptied the table. `activate` writes it.
+        """
+        return False
+
+    @property
+    @override
+    def metadata(self) -> MetadataMapping:
+        """The catalog's metadata; the columns of our own cannot be deselected."""
+        is_new = self._metadata is None
+        metadata = super().metadata
+        if is_new:
+            for column in self.entity_set.own_columns:
+                automatic = Metadata.InclusionType.AUTOMATIC
+                metadata["properties", column.name].inclusion = automatic
+            if self.offers_methods:
+                metadata.root.forced_replication_method = None
+        return metadata
+
+    @override
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        """Read the records one by one.
+
+        Raises:
+            SACError: As `read` does.
+        """
+        for records in self.read():
+            yield from records
+
+    @override
+    def get_batches(
+        self, batch_config: BatchConfig, context: Context | None = None
+    ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
+        """Write many records at a time to the files that BATCH messages name.
+
+        Raises:
+            SACError: As `read` does, or if the format needs a package that is not installed.
+        """
+        encoding = batch_config.encoding
+        needs_single_records = self.replication_method == REPLICATION_INCREMENTAL
+        if needs_single_records or encoding.format not in FORMATS:
+            yield from super().get_batches(batch_config, context)
+            return
+        name = f"{self.tap_name}--{self.name}-{uuid4()}"
+        columns = [*self.selected_columns, *self.entity_set.own_columns]
+        url = ""
+        portions = self._portions(batch_config.batch_size, at_once=_BATCHED_AT_ONCE)
+        with ExitStack() as open_file, closing(portions):
+            for portion in portions:
+                if not url:
+                    url, write = open_file.enter_context(
+                        batch_file(
+                            batch_config.storage,
+                            f"{name}-{portion.number + 1}",
+                            columns,
+                            is_parquet=encoding.format == "parquet",
+                            is_gzip=encoding.compression == "gzip",
+                        )
+                    )
+                write(portion.lines())
+                if portion.ends_period:
+                    open_file.close()
+                    yield encoding, [url]
+                    url = ""
+            if url:
+                open_file.close()
+                yield encoding, [url]
+        self._finalize_state(self.stream_state)
+
+    @override
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[Record, Any, Any]:
+        """Write many records at a time, unless something needs to see each of them."""
+        if write_messages and self._passes_records_on:
+            self._sync_pages()
+        else:
+            yield from super()._sync_records(context, write_messages=write_messages)
+
+    @override
+    def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:
+        """Complete the schemas; the catalog may be older than the columns of our own."""
+        for message in super()._generate_schema_messages():
+            self.complete_schema(message.schema)
+            message.schema = with_own_columns(message.schema, self.entity_set.own_columns)
+            yield message
+
+    @override
+    def _write_starting_replication_value(self, context: Context | None) -> None:
+        self.check_bookmark()
+        super()._write_starting_replication_value(context)
+
+    @property
+    def _passes_records_on(self) -> bool:
+        """Whether the SDK would write the records as they are."""
+        stream_map = self.stream_maps[0]
+        return (
+            isinstance(self._tap.message_writer, MessageWriter)
+            and len(self.stream_maps) == 1
+            and type(stream_map) is SameRecordTransform
+            and not stream_map.flattening_enabled
+            and self.replication_method != REPLICATION_INCREMENTAL
+            and not self.is_dry_run
+        )
+
+    def _sync_pages(self) -> None:
+        """Write the messages that the SDK would write for the records, in the same order."""
+        writer = cast("MessageWriter", self._tap.message_writer)
+        alias = self.stream_maps[0].stream_alias
+        portions = self._portions(self.STATE_MSG_FREQUENCY, at_once=_WRITTEN_AT_ONCE)
+        with closing(portions):
+            for portion in portions:
+                writer.write_records(
+                    alias,
+                    portion.lines(),
+                    version=self.version,
+                    time_extracted=portion.time_extracted,
+                )
+                if portion.ends_period:
+                    self._write_state_message()
+        self._finalize_state(self.stream_state)
+        self._write_state_message()
+
+    def _portions(self, period: int, *, at_once: int) -> Generator[_Portion, None, None]:
+        """Read and count the records; divide them, also at each end of a period.
+
+        Args:
+            period: How many records make a period.
+            at_once: How many a portion has at most.
+        """
+        count = 0
+        with self.get_record_counter() as counter, self.get_sync_timer():
+            for records in self.read():
+                now = utc_now()
+                start = 0
+                while start < len(records):
+                    number, in_period = divmod(count, period)
+                    stop = min(len(records), start + at_once, start + period - in_period)
+                    self.state_manager.is_flushed = False
+                    ends_period = in_period + stop - start == period
+                    yield _Portion(records, start, stop, now, number, ends_period)
+                    counter.increment(stop - start)
+                    count += stop - start
+                    start = stop
+
+    def _json_schema(self, config: Any) -> dict[str, Any]:  # noqa: ANN401
+        return json_schema(self.entity_set, use_singer_decimal=config["use_singer_decimal"])

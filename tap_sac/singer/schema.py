@@ -1,0 +1,85 @@
+"""The JSON Schema of a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tap_sac.sac.model import Property
+from tap_sac.singer.edm import edm_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tap_sac.sac.model import EntitySet
+
+SINGER_DECIMAL = "x-singer.decimal"
+# The Singer SDK's name for the mark of a deleted row, which targets know.
+DELETED_AT = Property("_sdc_deleted_at", "Edm.DateTimeOffset")
+
+
+def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str, Any]:
+    """Describe the records of an entity set.
+
+    Everything but the key is nullable. Decimals have no ``multipleOf``, which validators in
+    targets cannot check at 31 digits.
+
+    Args:
+        entity_set: The columns and the key.
+        use_singer_decimal: Whether decimals are strings with precision and scale.
+    """
+    properties = {}
+    for column in entity_set.properties:
+        schema = _column_schema(column, use_singer_decimal=use_singer_decimal)
+        properties[column.name] = schema if column.name in entity_set.key else _nullable(schema)
+    return with_own_columns({"type": "object", "properties": properties}, entity_set.own_columns)
+
+
+def with_own_columns(schema: dict[str, Any], columns: Iterable[Property]) -> dict[str, Any]:
+    """Add columns that SAC does not have to a schema, which may lack them."""
+    own = {
+        column.name: _nullable(_column_schema(column, use_singer_decimal=False))
+        for column in columns
+    }
+    return {**schema, "properties": {**schema["properties"], **own}}
+
+
+def add_decimal_facets(schema: dict[str, Any], columns: Iterable[Property]) -> None:
+    """Put back precision and scale of `SINGER_DECIMAL` columns.
+
+    The SDK's schema objects lose them on the way, and a warehouse that assumes scale 0 for a
+    decimal without one would cut off the cents.
+    """
+    for column in columns:
+        column_schema = schema.get("properties", {}).get(column.name, {})
+        item_schema = column_schema.get("items", column_schema)
+        if item_schema.get("format") == SINGER_DECIMAL:
+            item_schema.update(_facets(column))
+        add_decimal_facets(item_schema, column.properties)
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _column_schema(column: Property, *, use_singer_decimal: bool) -> dict[str, Any]:
+    schema: dict[str, Any]
+    if column.type == "Edm.ComplexType" and column.properties:
+        schema = {
+            "type": "object",
+            "properties": {
+                part.name: _nullable(_column_schema(part, use_singer_decimal=use_singer_decimal))
+                for part in column.properties
+            },
+        }
+    elif column.type == "Edm.Decimal" and use_singer_decimal:
+        schema = {"type": "string", "format": SINGER_DECIMAL, **_facets(column)}
+    else:
+        schema = dict(edm_type(column).schema)
+    if column.is_collection:
+        schema = {"type": "array", "items": _nullable(schema)}
+    return {**schema, "title": column.label} if column.label else schema
+
+
+def _facets(column: Property) -> dict[str, int]:
+    facets = {"precision": column.precision, "scale": column.scale}
+    return {name: digits for name, digits in facets.items() if digits is not None}
