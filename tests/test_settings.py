@@ -1,4 +1,4 @@
-"""The settings, as tap.py, meltano.yml, the README and --about show them."""
+"""The settings, as tap.py, meltano.yml, docs/settings.md and --about show them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def meltano_settings() -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in extractor["settings"]}
 
 
-def readme_rows() -> dict[str, list[str]]:
+def documented_settings() -> dict[str, list[str]]:
     """Return the cells of the settings table, by setting."""
-    text = (ROOT / "README.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    text = (ROOT / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE)
     return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
 
 
 def test_the_same_settings_everywhere() -> None:
-    assert list(OWN) == list(meltano_settings()) == list(readme_rows())
+    assert list(OWN) == list(meltano_settings()) == list(documented_settings())
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -51,7 +51,7 @@ def test_each_setting_is_described_alike(name: str) -> None:
     schema, meltano, (kind, default, meaning) = (
         OWN[name],
         meltano_settings()[name],
-        readme_rows()[name],
+        documented_settings()[name],
     )
     assert meltano["label"] == schema["title"]
     assert meltano["description"] == schema["description"] == meaning.replace("`", "")
