@@ -50,7 +50,7 @@ class Discovery:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        settings: Mapping[str, Any],
         *,
         catalog: Mapping[str, bool] | None = None,
         user_agent: str = "tap-sac",
@@ -58,11 +58,11 @@ class Discovery:
         """Keep what decides; nothing is requested yet.
 
         Args:
-            config: The settings, with their defaults.
+            settings: With their defaults.
             catalog: Whether each stream of the catalog is selected; None without a catalog.
             user_agent: The User-Agent header, if no setting says otherwise.
         """
-        self._config = config
+        self._settings = settings
         self._catalog = catalog
         self._user_agent = user_agent
         self._client: SACClient | None = None
@@ -75,7 +75,7 @@ class Discovery:
             SACError: As `connect` does.
         """
         if self._client is None:
-            self._client = connect(self._config, user_agent=self._user_agent)
+            self._client = connect(self._settings, user_agent=self._user_agent)
         return self._client
 
     def stop(self) -> None:
@@ -104,7 +104,7 @@ class Discovery:
             msg = "SAC lists no model at all for the OAuth client of the setting client_id"
             raise SACError(msg, NO_MODELS)
         chosen: set[Provider | None] = set()
-        for entry in self._config.get("models", ["*"]):
+        for entry in self._settings.get("models", ["*"]):
             matching = [item for item in providers if _matches(entry, item.provider_id, item.name)]
             if not matching:
                 labels = [label for item in providers for label in (item.name, item.provider_id)]
@@ -143,7 +143,7 @@ class Discovery:
 
     def filter_of(self, stream_name: str) -> str | None:
         """Return the ``$filter`` for a stream: all that the setting `filters` has for it."""
-        filters = self._config.get("filters") or {}
+        filters = self._settings.get("filters") or {}
         texts = [text for glob, text in filters.items() if _matches(glob, stream_name)]
         if len(texts) > 1:
             return " and ".join(f"({text})" for text in texts)
@@ -151,7 +151,7 @@ class Discovery:
 
     @cached_property
     def _prefixes(self) -> dict[Provider, str]:
-        return model_prefixes(self.providers, by_id=self._config["stream_naming"] == "id")
+        return model_prefixes(self.providers, by_id=self._settings["stream_naming"] == "id")
 
     @property
     def _selected(self) -> set[str] | None:
@@ -164,7 +164,7 @@ class Discovery:
         """Read the metadata of several models at a time; skip those that SAC does not export."""
         providers = self.chosen
         reads = {provider: partial(self._entity_sets_or_reason, provider) for provider in providers}
-        read_ahead = ReadAhead(self._config["max_parallel_requests"], lambda: reads)
+        read_ahead = ReadAhead(self._settings["max_parallel_requests"], lambda: reads)
         try:
             found = [
                 (provider, result)
@@ -211,7 +211,7 @@ class Discovery:
     def _check_filters_match(self, offered: set[str]) -> None:
         """Name a glob of the setting `filters` that matches no stream of SAC or of the catalog."""
         known = {*offered, *(self._catalog or ())}
-        for pattern in self._config.get("filters") or {}:
+        for pattern in self._settings.get("filters") or {}:
             if not any(_matches(pattern, name) for name in known):
                 msg = (
                     f"The setting filters has {pattern!r}, "

@@ -173,6 +173,25 @@ def test_initial_update_insert_delete_and_reinsert(pipeline: Pipeline) -> None:
     pipeline.check()
 
 
+def test_state_of_an_earlier_version_is_taken_over_without_a_full_read(pipeline: Pipeline) -> None:
+    version = pipeline.run().of(STREAM)[-1]["version"]
+    root = f"{pipeline.config['tenant_url']}/api/v1/dataexport/providers/sac/{SALES_MODEL[1]}"
+    (subscription,) = pipeline.service.subscriptions
+    # As version 0.1.0 wrote it before the first release.
+    pipeline.table.state = json.loads(
+        f"""{{"bookmarks":{{"providers":{{}},"{STREAM}":{{
+        "delta_link":"{root}/FactData?deltaid={subscription}","version":{version},
+        "question":{{"key":["Version","Date","Product","XX_REGION","Currency"],
+        "columns":["Version","Date","Product","XX_REGION","Currency","QUANTITY","REVENUE",
+        "LOYALTY_POINTS"],"filter":null}},"is_followed":false}}}}}}"""
+    )
+    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    messages = pipeline.run()
+    assert len(messages.records(STREAM)) == 1
+    assert "ACTIVATE_VERSION" not in {item["type"] for item in messages.of(STREAM)}
+    pipeline.check()
+
+
 def test_empty_delta_moves_the_link(pipeline: Pipeline) -> None:
     pipeline.run()
     before = pipeline.bookmark()

@@ -263,8 +263,10 @@ class PageStream(Stream, abc.ABC):
 
     @override
     def _write_starting_replication_value(self, context: Context | None) -> None:
-        self.check_bookmark()
-        super()._write_starting_replication_value(context)
+        """Find where to start, where that is a question; the SDK would write null elsewhere."""
+        if self.replication_method == REPLICATION_INCREMENTAL:
+            self.check_bookmark()
+            super()._write_starting_replication_value(context)
 
     @property
     def _passes_records_on(self) -> bool:

@@ -1,0 +1,140 @@
+"""The names of the Singer SDK that are private or not documented, all of which may go one day.
+
+Each is used in one of two modules. When an upgrade of the SDK drops or changes one, it fails here,
+by its name.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+from singer_sdk import Stream, Tap
+from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.plugin_base import PluginBase, SingerCommand
+
+import tap_sac
+from tap_sac.tap import TapSAC
+
+PACKAGE = Path(tap_sac.__file__).parent
+# The sample tenant knows nothing of the SDK.
+MODULES = [path for path in PACKAGE.rglob("*.py") if "demo" not in path.parts]
+SEAMS = {PACKAGE / "command_line.py", PACKAGE / "singer" / "page_stream.py"}
+
+# Methods, with their parameters.
+METHODS = {
+    (Stream, "_write_activate_version_message"): ["self", "full_table_version"],
+    (Stream, "_write_state_message"): ["self"],
+    (Stream, "_write_starting_replication_value"): ["self", "context"],
+    (Stream, "_finalize_state"): ["self", "state"],
+    (Stream, "_generate_schema_messages"): ["self"],
+    (Stream, "_log_metric"): ["self", "point"],
+    (Stream, "_sync_records"): ["self", "context", "write_messages"],
+    (Tap, "_handle_termination"): ["self", "signum", "frame"],
+    (PluginBase, "_setup_signal_handlers"): ["self"],
+    (PluginBase, "_validate_config"): ["self", "raise_errors"],
+}
+# Attributes of a stream, or of a tap.
+OF_A_STREAM = ("_stream_version", "_schema", "_metadata", "_tap")
+OF_A_TAP = ("_config", "_env_var_prefix", "_env_var_config")
+# What is imported from modules that are private, or that the reference does not document.
+IMPORTS = {
+    "singer_sdk.configuration._dict_config": ["parse_environment_config"],
+    "singer_sdk.helpers._batch": ["BaseBatchFileEncoding", "BatchConfig"],
+    "singer_sdk.helpers._classproperty": ["classproperty"],
+    "singer_sdk.helpers._util": ["utc_now"],
+    "singer_sdk.helpers.conform": ["TypeConformanceLevel"],
+    "singer_sdk.mapper": ["SameRecordTransform"],
+    "singer_sdk.plugin_base": ["SingerCommand", "_ConfigInput"],
+}
+# Documented, but not what they are used for here.
+BENT = {
+    "Stream.state_manager.is_flushed",
+    "Stream.ABORT_AT_RECORD_COUNT",
+    "SameRecordTransform.flattening_enabled",
+}
+PRIVATE_NAMES = {*(name for _, name in METHODS), *OF_A_STREAM, *OF_A_TAP}
+
+
+@pytest.fixture(scope="module")
+def tap() -> TapSAC:
+    return TapSAC(config={"demo": True, "models": ["Budget"]})
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"), [(*method, names) for method, names in METHODS.items()]
+)
+def test_method_is_there(owner: type, name: str, parameters: list[str]) -> None:
+    assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
+
+
+@pytest.mark.parametrize("name", OF_A_STREAM)
+def test_attribute_of_a_stream_is_there(tap: TapSAC, name: str) -> None:
+    assert name in vars(tap.streams["providers"])
+
+
+@pytest.mark.parametrize("name", OF_A_TAP)
+def test_attribute_of_a_tap_is_there(tap: TapSAC, name: str) -> None:
+    assert inspect.getattr_static(Tap, name, None) is not None or name in vars(tap)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module, names in IMPORTS.items() for name in names]
+)
+def test_import_is_there(module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
+
+
+def test_what_is_bent_is_there(tap: TapSAC) -> None:
+    stream = tap.streams["providers"]
+    assert stream.ABORT_AT_RECORD_COUNT is None
+    assert stream.state_manager.is_flushed in {True, False}
+    assert isinstance(stream.stream_maps[0], SameRecordTransform)
+    assert stream.stream_maps[0].flattening_enabled is False
+    assert issubclass(type(TapSAC.cli), SingerCommand)
+
+
+def used_in(path: Path) -> set[str]:
+    """Return the private names of the SDK that a module uses, and what it imports of IMPORTS."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr in PRIVATE_NAMES:
+            found.add(node.attr)
+        elif isinstance(node, ast.FunctionDef) and node.name in PRIVATE_NAMES:
+            found.add(node.name)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            is_private = any(part.startswith("_") for part in node.module.split("."))
+            names = {alias.name for alias in node.names}
+            private = {name for name in names if name.startswith("_")}
+            if node.module.startswith("singer_sdk"):
+                listed = names & set(IMPORTS.get(node.module, ()))
+                found |= listed | private | (names if is_private else set())
+    return found
+
+
+def test_private_names_are_used_in_two_modules_alone() -> None:
+    users = {path for path in MODULES if used_in(path)}
+    assert users == SEAMS
+
+
+def test_every_private_name_is_listed() -> None:
+    used = set().union(*(used_in(path) for path in SEAMS))
+    listed = PRIVATE_NAMES | {name for names in IMPORTS.values() for name in names}
+    assert used == listed
+
+
+def test_no_other_private_attribute_of_the_sdk_is_used() -> None:
+    """Whatever the SDK's classes call private, and this package does not define itself."""
+    of_the_sdk = {
+        name
+        for owner in (*Tap.__mro__, *Stream.__mro__, *SingerCommand.__mro__)
+        for name in vars(owner)
+        if name.startswith("_") and not name.startswith("__")
+    } - {"_abc_impl"}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in of_the_sdk:
+                assert node.attr in PRIVATE_NAMES, f"{path.name} uses {node.attr}"
