@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,12 @@ def named(*models: tuple[str, str], by_id: bool = False) -> dict[str, str]:
         ("P&L (EUR) - 2026!", "p_l_eur_2026"),
         ("Größe Übersicht", "grosse_ubersicht"),
         ("SAP_FI_IFP", "sap_fi_ifp"),
+        ("SHORT10K", "short10k"),
+        ("SHORT10KMaster", "short10k_master"),
+        ("Budget2026EUR", "budget2026_eur"),
+        ("Q1Sales", "q1_sales"),
+        ("C4K2M9", "c4k2m9"),
+        ("Smørrebrød Łódź", "smorrebrod_lodz"),
         ("予算", ""),
     ],
 )
@@ -65,6 +72,17 @@ def test_set_that_looks_like_another_models_gets_its_own_models_id() -> None:
         "sales_planning_cost_center_master",
         "sales_fact_data",
     ]
+
+
+def test_sets_of_one_model_whose_names_become_the_same_say_what_they_are() -> None:
+    model = Provider("sac", "C4PLAN", "Plan")
+    prefixes = model_prefixes([model], by_id=False)
+    sets = ["CostcenterMaster", "COSTCENTERMaster", "FactData"]
+    names = stream_names(prefixes, [(model, name) for name in sets])
+    *alike, facts = names.values()
+    assert facts == "plan_fact_data"
+    assert len(set(alike)) == 2
+    assert all(re.fullmatch(r"plan_costcenter_master_[0-9a-f]{6}", name) for name in alike)
 
 
 WORDS = st.sampled_from(

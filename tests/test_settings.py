@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tap_sac.naming import snake_case
+from tap_sac.sac.kinds import KINDS
 from tap_sac.tap import TapSAC
 
 ROOT = Path(__file__).parent.parent
@@ -86,11 +88,13 @@ def test_about_shows_each_setting_with_title_description_and_default() -> None:
 def test_meltano_leaves_out_what_is_not_selected_by_default() -> None:
     project = yaml.safe_load((ROOT / "meltano.yml").read_text())
     (extractor,) = project["plugins"]["extractors"]
-    assert extractor["select"] == [
-        "*.*",
-        "!*_master_data.*",
-        "!*_fact_data_aggregation.*",
-        "!*_fact_data_difference.*",
-        "!*_audit_data.*",
-        "!*_distinct.*",
-    ]
+    left_out = {snake_case(kind.pattern) for kind in KINDS if not kind.is_selected}
+    assert left_out == {
+        "master_data",
+        "fact_data_aggregation",
+        "fact_data_difference",
+        "audit_data",
+        "distinct",
+    }
+    assert extractor["select"][0] == "*.*"
+    assert set(extractor["select"][1:]) == {f"!*_{name}.*" for name in left_out}
