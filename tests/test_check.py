@@ -244,7 +244,7 @@ def test_wrong_settings_are_a_step_too(run_cli: RunCli) -> None:
     result = run_cli({"demo": True, "page_size": 0, "modles": []}, "--check")
     assert result.returncode == 1
     misspelt, too_small = result.stdout.splitlines()
-    assert misspelt.startswith("FAILED  settings: The setting modles is not one of tap-sac")
+    assert misspelt.startswith("FAILED  settings: The setting modles is unknown to tap-sac")
     assert too_small.startswith("FAILED  settings: The setting page_size must be at least 1")
 
 
