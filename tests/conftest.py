@@ -1,4 +1,4 @@
-"""Ways to run the tap, and tenants to run it against."""
+"""Ways to run the tap, tenants to run it against, and how thorough the tests are."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from tap_sac.demo import SampleTenant
 from tap_sac.tap import TapSAC
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 240  # of a run that hangs, so that it does not block all tests
+_USUAL_EXAMPLES = 100  # of Hypothesis
+
+settings.register_profile("thorough", deadline=None, max_examples=_USUAL_EXAMPLES)
+settings.register_profile("quick", deadline=None, max_examples=-(-_USUAL_EXAMPLES // 6))
+settings.load_profile("thorough" if os.environ.get("CI") else "quick")
+
+
+def examples(thorough: int) -> int:
+    """Return how many examples a test tries that needs so many to be thorough."""
+    return -(-thorough * settings().max_examples // _USUAL_EXAMPLES)
 
 
 class Messages(list[dict[str, Any]]):

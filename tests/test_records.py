@@ -18,7 +18,7 @@ from tap_sac.demo import SampleTenant
 from tap_sac.errors import SACError
 from tap_sac.records import RecordMaker, json_schema
 from tap_sac.tap import TapSAC
-from tests.conftest import discover, select, sync
+from tests.conftest import discover, examples, select, sync
 from tests.stand_in import Model, StandIn, edmx, sales, sales_row
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ DECIMALS = EntitySet("S", (Property("X", "Edm.Decimal", precision=31, scale=7),)
 JSON_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,7})?", fullmatch=True)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(JSON_NUMBERS, st.booleans())
 def test_the_text_of_every_decimal_survives(number: str, as_string: bool) -> None:  # noqa: FBT001
     schema = json_schema(DECIMALS, use_singer_decimal=False)
@@ -283,7 +283,7 @@ usual_rows = st.fixed_dictionaries(
 unusual_rows = st.fixed_dictionaries({}, optional={**TWISTS, "NEW": values, "@odata.id": texts})
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     rows=st.lists(usual_rows | unusual_rows, max_size=6),
     use_singer_decimal=st.booleans(),
