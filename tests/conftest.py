@@ -7,9 +7,8 @@ import copy
 import io
 import json
 import os
-import subprocess
-import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,18 +16,19 @@ from hypothesis import settings
 
 from tap_sac.demo import SampleTenant
 from tap_sac.tap import TapSAC
+from tests.cli import Here
+from tests.cli import run_process as run_as_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from subprocess import CompletedProcess
 
     from tap_sac.demo.service import Application
 
     Serve = Callable[[Application], dict[str, Any]]
-    RunCli = Callable[..., subprocess.CompletedProcess[str]]
+    RunCli = Callable[..., CompletedProcess[str]]
 
-
-_PATIENCE = 240  # of a run that hangs, so that it does not block all tests
 _USUAL_EXAMPLES = 100  # of Hypothesis
 
 settings.register_profile("thorough", deadline=None, max_examples=_USUAL_EXAMPLES)
@@ -128,19 +128,14 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def run_cli(tmp_path: Path) -> RunCli:
-    """Run tap-sac as a process of its own, with a configuration."""
+def run_cli(tmp_path: Path) -> Iterator[RunCli]:
+    """Run tap-sac with a configuration, in this process: see `tests.cli.Here`."""
+    here = Here(tmp_path)
+    yield here.run
+    here.wait()
 
-    def run(config: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps(config))
-        return subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "tap_sac", "--config", str(path), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_PATIENCE,
-            env={**os.environ, "TAP_SAC_LOGLEVEL": "DEBUG"},
-        )
 
-    return run
+@pytest.fixture
+def run_process(tmp_path: Path) -> RunCli:
+    """Run tap-sac with a configuration, as a process of its own."""
+    return partial(run_as_process, tmp_path)

@@ -57,11 +57,11 @@ def test_file_that_is_none_is_told_in_a_sentence(
 
 @pytest.mark.parametrize("option", ["--state", "--catalog"])
 def test_file_in_another_encoding_is_told_in_a_sentence(
-    run_cli: RunCli, tmp_path: Path, option: str
+    run_process: RunCli, tmp_path: Path, option: str
 ) -> None:
     path = tmp_path / "input.json"
     path.write_text("{}", encoding="utf-16")
-    result = run_cli({"demo": True}, option, str(path))
+    result = run_process({"demo": True}, option, str(path))
     assert result.returncode == 1
     assert f"The {option[2:]} is no JSON" in result.stderr
     assert "Traceback" not in result.stderr
