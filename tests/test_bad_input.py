@@ -168,6 +168,7 @@ def test_refusals_of_the_tenant(serve: Serve, run_cli: RunCli, answer: Response,
     assert result.stdout == ""
 
 
+@pytest.mark.usefixtures("waits")
 def test_wrong_host(sample: dict[str, Any], run_cli: RunCli) -> None:
     config = {**sample, "tenant_url": "http://127.0.0.1:1", "backoff_max_tries": 2}
     result = run_cli(config)

@@ -73,6 +73,7 @@ PASSING = {
 }
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
 def test_fault_that_passes_costs_no_row(serve: Serve, run_cli: RunCli, fault: Response) -> None:
     tenant = StandIn(sales(*ROWS))
@@ -98,6 +99,7 @@ def run_behind_relay(
     return result
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("spoiled", [b"$skiptoken=2", b"$metadata", b"/oauth/token"])
 def test_connection_that_is_reset_costs_no_row(
     serve: Serve, run_cli: RunCli, spoiled: bytes
@@ -105,6 +107,7 @@ def test_connection_that_is_reset_costs_no_row(
     assert "Trying again" in run_behind_relay(serve, run_cli, spoiled, reset).stderr
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("spoiled", [b"$skiptoken=2", b"$metadata", b"/oauth/token"])
 def test_answer_that_is_cut_without_a_length_costs_no_row(
     serve: Serve, run_cli: RunCli, spoiled: bytes
@@ -112,6 +115,7 @@ def test_answer_that_is_cut_without_a_length_costs_no_row(
     assert "Trying again" in run_behind_relay(serve, run_cli, spoiled, cut).stderr
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("spoiled", [b"$skiptoken=2", b"/oauth/token"])
 def test_connection_with_an_interim_answer_is_not_used_again(
     serve: Serve, run_cli: RunCli, spoiled: bytes
@@ -204,6 +208,7 @@ LASTING = {
 }
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize(("fault", "told"), LASTING.values(), ids=LASTING.keys())
 def test_fault_that_lasts_ends_the_run_by_name(
     serve: Serve, run_cli: RunCli, fault: Response, told: str

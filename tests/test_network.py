@@ -179,7 +179,7 @@ def test_proxy_of_the_environment_is_used(
     elsewhere = f"https://{HOST}"
     settings = {**https_settings, "tenant_url": elsewhere, "token_url": f"{elsewhere}/oauth/token"}
     with Proxy(int(port or 0)) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         result = run_process(settings)
         proxy.shutdown()
@@ -193,7 +193,7 @@ def test_no_proxy_sees_what_is_in_clear_text(
     serve: Serve, stand_in: StandIn, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Proxy(9) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         for name in ("http_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         result = run_cli(serve(stand_in))
