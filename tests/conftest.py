@@ -1,4 +1,4 @@
-"""Ways to run the tap, and tenants to run it against."""
+"""Ways to run the tap, tenants to run it against, and how thorough the tests are."""
 
 from __future__ import annotations
 
@@ -7,27 +7,38 @@ import copy
 import io
 import json
 import os
-import subprocess
-import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from tap_sac.demo import SampleTenant
 from tap_sac.tap import TapSAC
+from tests.cli import Here
+from tests.cli import run_process as run_as_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from subprocess import CompletedProcess
 
     from tap_sac.demo.service import Application
 
     Serve = Callable[[Application], dict[str, Any]]
-    RunCli = Callable[..., subprocess.CompletedProcess[str]]
+    RunCli = Callable[..., CompletedProcess[str]]
+
+_USUAL_EXAMPLES = 100  # of Hypothesis
+
+settings.register_profile("thorough", deadline=None, max_examples=_USUAL_EXAMPLES)
+settings.register_profile("quick", deadline=None, max_examples=-(-_USUAL_EXAMPLES // 6))
+settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 
-_PATIENCE = 240  # of a run that hangs, so that it does not block all tests
+def examples(thorough: int) -> int:
+    """Return how many examples a test tries that needs so many to be thorough."""
+    return -(-thorough * settings().max_examples // _USUAL_EXAMPLES)
 
 
 class Messages(list[dict[str, Any]]):
@@ -117,19 +128,14 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def run_cli(tmp_path: Path) -> RunCli:
-    """Run tap-sac as a process of its own, with a configuration."""
+def run_cli(tmp_path: Path) -> Iterator[RunCli]:
+    """Run tap-sac with a configuration, in this process: see `tests.cli.Here`."""
+    here = Here(tmp_path)
+    yield here.run
+    here.wait()
 
-    def run(config: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps(config))
-        return subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "tap_sac", "--config", str(path), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_PATIENCE,
-            env={**os.environ, "TAP_SAC_LOGLEVEL": "DEBUG"},
-        )
 
-    return run
+@pytest.fixture
+def run_process(tmp_path: Path) -> RunCli:
+    """Run tap-sac with a configuration, as a process of its own."""
+    return partial(run_as_process, tmp_path)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Spoil = Callable[["RelayHandler", bytes], None]
 
 
+POLL_INTERVAL = 0.02  # seconds that shutting down takes
+
+
 class Relay(socketserver.ThreadingTCPServer):
     """Passes requests on to a tenant, but treats one answer in another way.
 
@@ -34,7 +37,7 @@ class Relay(socketserver.ThreadingTCPServer):
         self.spoiled = [spoiled]
         self.spoil = spoil
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(POLL_INTERVAL,), daemon=True).start()
 
 
 class RelayHandler(socketserver.StreamRequestHandler):

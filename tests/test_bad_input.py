@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import CLIENT_SECRET, Request, Response
+from tests.cli import tap_command
 from tests.stand_in import StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import RunCli, Serve
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sample() -> Iterator[dict[str, Any]]:
     with SampleTenant() as tenant:
         yield tenant.settings
@@ -94,12 +94,11 @@ def test_wrong_settings(
 )
 @pytest.mark.parametrize("option", ["", "--discover", "--check"])
 def test_wrong_environment_variables(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, option: str
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, option: str
 ) -> None:
     monkeypatch.setenv("TAP_SAC_DEMO", "true")
     monkeypatch.setenv(variable, value)
-    command = [sys.executable, "-m", "tap_sac", "--config=ENV", *option.split()]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    result = run_cli(None, "--config=ENV", *option.split())
     assert_one_sentence(result, f"The environment variable {variable} cannot be read", {})
 
 
@@ -112,17 +111,15 @@ def test_wrong_environment_variables(
     ],
 )
 def test_log_that_cannot_be_set_up(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, value: str
+    run_process: RunCli,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    value: str,
 ) -> None:
     (tmp_path / "broken.yml").write_text("version: 1\nhandlers: {x: [}")
     monkeypatch.setenv(variable, value)
-    result = subprocess.run(
-        [sys.executable, "-m", "tap_sac", "--about"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+    result = run_process(None, "--about", log_level=None, cwd=tmp_path)
     assert_one_sentence(result, f"The log cannot be set up .* {variable}", {})
 
 
@@ -171,6 +168,7 @@ def test_refusals_of_the_tenant(serve: Serve, run_cli: RunCli, answer: Response,
     assert result.stdout == ""
 
 
+@pytest.mark.usefixtures("waits")
 def test_wrong_host(sample: dict[str, Any], run_cli: RunCli) -> None:
     config = {**sample, "tenant_url": "http://127.0.0.1:1", "backoff_max_tries": 2}
     result = run_cli(config)
@@ -253,9 +251,7 @@ def test_run_that_is_terminated_has_not_succeeded(serve: Serve, tmp_path: Path) 
         return None
 
     tenant.fault = fault
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(serve(tenant)))
-    command = [sys.executable, "-m", "tap_sac", "--config", str(path)]
+    command = tap_command(tmp_path, serve(tenant))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert reached.wait(30)
         process.terminate()

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from syrupy.extensions.json import JSONSnapshotExtension
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
     from syrupy.assertion import SnapshotAssertion
 
+    from tests.conftest import RunCli
+
 
 def test_discovered_catalog(
-    tmp_path: Path, snapshot: SnapshotAssertion, subtests: pytest.Subtests
+    run_process: RunCli, snapshot: SnapshotAssertion, subtests: pytest.Subtests
 ) -> None:
-    config = tmp_path / "config.json"
-    config.write_text('{"demo": true}')
-    result = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "tap_sac", "--config", str(config), "--discover"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = run_process({"demo": True}, "--discover")
+    assert result.returncode == 0, result.stderr
     as_json = snapshot.with_defaults(extension_class=JSONSnapshotExtension)
     streams = json.loads(result.stdout)["streams"]
     for stream in streams:

@@ -29,8 +29,8 @@ ACME = {
 }
 
 
-def test_each_step_tells_what_it_found(run_cli: RunCli) -> None:
-    result = run_cli({"demo": True, "default_replication_method": "LOG_BASED"}, "--check")
+def test_each_step_tells_what_it_found(run_process: RunCli) -> None:
+    result = run_process({"demo": True, "default_replication_method": "LOG_BASED"}, "--check")
     assert result.returncode == 0
     steps = [line.split(":")[0] for line in result.stdout.splitlines()]
     names = ("settings", "token", "namespaces", "providers", "$metadata", "rows", "subscriptions")

@@ -28,7 +28,7 @@ from tap_sac.sac.delta import Bookmark, DeltaQuery, read_key, was_read
 from tap_sac.sac.errors import DeltaLostError, SACError
 from tap_sac.streams.base import SACStream
 from tap_sac.tap import TapSAC
-from tests.conftest import discover, read_messages, select, sync
+from tests.conftest import discover, examples, read_messages, select, sync
 from tests.relay import Relay, cut, reset
 from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
@@ -1126,9 +1126,7 @@ def test_state_of_a_stranger_cannot_delete_a_subscription(
     assert others in pipeline.service.subscriptions
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     operations=OPERATIONS,
     answer_again=st.sampled_from(["same", "empty", "error"]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import url2pathname
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from singer_sdk import Stream
 
@@ -62,7 +62,6 @@ def tracking_tenant(whole: list[str], changes: list[str]) -> StandIn:
     return tenant
 
 
-@settings(deadline=None)
 @given(
     whole=rows,
     changes=st.lists((usual_rows | unusual_rows).map(row_text) | deletions, max_size=6),
@@ -93,7 +92,6 @@ def test_log_based(whole: list[str], changes: list[str], *, use_singer_decimal: 
         assert outcome(config, state) == outcome({**config, **MAPS}, state)
 
 
-@settings(deadline=None)
 @given(whole=rows, size=st.integers(1, 4), use_singer_decimal=st.booleans())
 def test_batch(whole: list[str], size: int, *, use_singer_decimal: bool) -> None:
     with (

@@ -1,6 +1,6 @@
 """Everything that can go wrong on the way: the rows are right, or the run fails by name.
 
-Each fault is met by the tap as a process of its own, over a real socket.
+The tap meets each fault over a real socket.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import contextlib
 import gzip
 import json
 import os
+import shlex
 import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_sac.demo.service import TOKEN_PATH, Request, Response
+from tests.cli import tap_command
 from tests.conftest import Messages, read_messages
 from tests.relay import Relay, cut, reset
 from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
@@ -72,6 +73,7 @@ PASSING = {
 }
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
 def test_fault_that_passes_costs_no_row(serve: Serve, run_cli: RunCli, fault: Response) -> None:
     tenant = StandIn(sales(*ROWS))
@@ -97,6 +99,7 @@ def run_behind_relay(
     return result
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("spoiled", [b"$skiptoken=2", b"$metadata", b"/oauth/token"])
 def test_connection_that_is_reset_costs_no_row(
     serve: Serve, run_cli: RunCli, spoiled: bytes
@@ -104,6 +107,7 @@ def test_connection_that_is_reset_costs_no_row(
     assert "Trying again" in run_behind_relay(serve, run_cli, spoiled, reset).stderr
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("spoiled", [b"$skiptoken=2", b"$metadata", b"/oauth/token"])
 def test_answer_that_is_cut_without_a_length_costs_no_row(
     serve: Serve, run_cli: RunCli, spoiled: bytes
@@ -111,6 +115,7 @@ def test_answer_that_is_cut_without_a_length_costs_no_row(
     assert "Trying again" in run_behind_relay(serve, run_cli, spoiled, cut).stderr
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("spoiled", [b"$skiptoken=2", b"/oauth/token"])
 def test_connection_with_an_interim_answer_is_not_used_again(
     serve: Serve, run_cli: RunCli, spoiled: bytes
@@ -203,6 +208,7 @@ LASTING = {
 }
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize(("fault", "told"), LASTING.values(), ids=LASTING.keys())
 def test_fault_that_lasts_ends_the_run_by_name(
     serve: Serve, run_cli: RunCli, fault: Response, told: str
@@ -356,10 +362,7 @@ def test_types_that_are_unknown_are_text(serve: Serve, run_cli: RunCli) -> None:
 def tap_process(
     tmp_path: Path, config: dict[str, Any], *options: str, **streams: Any
 ) -> subprocess.Popen[bytes]:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "tap_sac", "--config", str(path), *options]
-    return subprocess.Popen(command, **streams)  # noqa: S603
+    return subprocess.Popen(tap_command(tmp_path, config, *options), **streams)  # noqa: S603
 
 
 def test_target_that_dies_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
@@ -377,11 +380,9 @@ def test_target_that_dies_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_closed_output_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(serve(StandIn(sales(*ROWS)))))
-    command = f"exec {sys.executable} -m tap_sac --config {path} >&-"
+    command = shlex.join(tap_command(tmp_path, serve(StandIn(sales(*ROWS)))))
     result = subprocess.run(  # noqa: S603
-        ["/bin/bash", "-c", command], stderr=subprocess.PIPE, check=False, timeout=60
+        ["/bin/bash", "-c", f"exec {command} >&-"], stderr=subprocess.PIPE, check=False, timeout=60
     )
     assert result.returncode == 1
     assert b"Standard output is closed" in result.stderr
@@ -422,7 +423,6 @@ def test_full_disk_behind_the_output_ends_the_tap(
 
 
 def test_full_disk_behind_batch_files_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
     config = {
         **serve(StandIn(sales(*(sales_row(number) for number in range(20_000))))),
         "page_size": 1_000,
@@ -432,8 +432,7 @@ def test_full_disk_behind_batch_files_ends_the_tap(serve: Serve, tmp_path: Path)
             "batch_size": 5_000,
         },
     }
-    path.write_text(json.dumps(config))
-    command = f"ulimit -f 100; exec {sys.executable} -m tap_sac --config {path}"
+    command = f"ulimit -f 100; exec {shlex.join(tap_command(tmp_path, config))}"
     result = subprocess.run(  # noqa: S603  (files above 100 kB stand for a disk that is full)
         ["/bin/bash", "-c", command], capture_output=True, text=True, check=False, timeout=60
     )

@@ -17,7 +17,7 @@ from tap_sac.sac.csdl import read_csdl
 from tap_sac.sac.delta import Bookmark, read_key
 from tap_sac.sac.errors import CSDLError, DeltaLostError, SACError
 from tap_sac.tap import TapSAC
-from tests.conftest import discover, select, sync
+from tests.conftest import discover, examples, select, sync
 from tests.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def test_file_that_is_none_is_told_in_a_sentence(
 
 @pytest.mark.parametrize("option", ["--state", "--catalog"])
 def test_file_in_another_encoding_is_told_in_a_sentence(
-    run_cli: RunCli, tmp_path: Path, option: str
+    run_process: RunCli, tmp_path: Path, option: str
 ) -> None:
     path = tmp_path / "input.json"
     path.write_text("{}", encoding="utf-16")
-    result = run_cli({"demo": True}, option, str(path))
+    result = run_process({"demo": True}, option, str(path))
     assert result.returncode == 1
     assert f"The {option[2:]} is not valid JSON" in result.stderr
     assert "Traceback" not in result.stderr
@@ -173,7 +173,7 @@ LINK = "/api/v1/dataexport/providers/sac/C4SALES/FactData?deltaid=A"
 QUESTION = {"key": ["Version", "Date"], "columns": ["Version", "Date", "AMOUNT"], "filter": None}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     bookmark=st.fixed_dictionaries(
         {},
@@ -215,7 +215,7 @@ def test_any_entity_id_is_a_key_or_the_chain_is_lost(entity_id: str) -> None:
 DOCUMENT = edmx(FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal"}).encode()
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.data())
 def test_any_document_is_read_or_refused(data: st.DataObject) -> None:
     document = bytearray(DOCUMENT)
@@ -227,7 +227,7 @@ def test_any_document_is_read_or_refused(data: st.DataObject) -> None:
         json.dumps([entity_set.name for entity_set in read_csdl(bytes(document))])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_any_page_gives_rows_or_a_sentence(data: st.DataObject) -> None:
     body = bytearray(

@@ -80,9 +80,9 @@ def test_check_tells_of_a_certificate_that_is_not_trusted(
     assert "\n1. the certificate is not trusted: name your company's CA bundle" in result.stdout
 
 
-def test_stack_trace_of_a_bug_has_no_secret(serve: Serve, run_cli: RunCli) -> None:
+def test_stack_trace_of_a_bug_has_no_secret(serve: Serve, run_process: RunCli) -> None:
     settings = {**serve(StandIn(sales(sales_row(1)))), "client_secret": "s3cr3t$=-_"}
-    result = run_cli({**settings, "stream_maps": {"sales_fact_data": {"X": "1/0"}}})
+    result = run_process({**settings, "stream_maps": {"sales_fact_data": {"X": "1/0"}}})
     assert "Traceback" in result.stderr
     assert "s3cr3t" not in result.stderr
     assert "token-" not in result.stderr
@@ -166,7 +166,7 @@ def test_proxy_of_the_environment_is_used(
     https_settings: dict[str, Any],
     stand_in: StandIn,
     authority: trustme.CA,
-    run_cli: RunCli,
+    run_process: RunCli,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -179,9 +179,9 @@ def test_proxy_of_the_environment_is_used(
     elsewhere = f"https://{HOST}"
     settings = {**https_settings, "tenant_url": elsewhere, "token_url": f"{elsewhere}/oauth/token"}
     with Proxy(int(port or 0)) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        result = run_cli(settings)
+        result = run_process(settings)
         proxy.shutdown()
     assert result.returncode == 0, result.stderr
     assert len(read_messages(result.stdout).records("sales_fact_data")) == 3
@@ -193,7 +193,7 @@ def test_no_proxy_sees_what_is_in_clear_text(
     serve: Serve, stand_in: StandIn, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Proxy(9) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         for name in ("http_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         result = run_cli(serve(stand_in))

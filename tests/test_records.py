@@ -20,7 +20,7 @@ from tap_sac.sac.model import EntitySet, Property
 from tap_sac.singer.records import RecordMaker
 from tap_sac.singer.schema import json_schema
 from tap_sac.tap import TapSAC
-from tests.conftest import discover, select, sync
+from tests.conftest import discover, examples, select, sync
 from tests.stand_in import Model, StandIn, edmx, sales, sales_row
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ DECIMALS = EntitySet("S", (Property("X", "Edm.Decimal", precision=31, scale=7),)
 JSON_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,7})?", fullmatch=True)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(JSON_NUMBERS, st.booleans())
 def test_the_text_of_every_decimal_survives(number: str, as_string: bool) -> None:  # noqa: FBT001
     schema = json_schema(DECIMALS, use_singer_decimal=False)
@@ -299,7 +299,7 @@ def row_text(row: dict[str, str]) -> str:
     return "{" + ", ".join(f"{json.dumps(name)}:{value}" for name, value in row.items()) + "}"
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     rows=st.lists(usual_rows | unusual_rows, max_size=6),
     use_singer_decimal=st.booleans(),

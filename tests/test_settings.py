@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -15,6 +13,9 @@ import yaml
 from tap_sac.naming import snake_case
 from tap_sac.sac.kinds import KINDS
 from tap_sac.tap import TapSAC
+
+if TYPE_CHECKING:
+    from tests.conftest import RunCli
 
 ROOT = Path(__file__).parent.parent
 PROPERTIES: dict[str, dict[str, Any]] = TapSAC.config_jsonschema["properties"]
@@ -68,13 +69,9 @@ def test_each_setting_is_described_alike(name: str) -> None:
     assert meltano["kind"] == ("options" if options else "date_iso8601" if is_date else json_type)
 
 
-def test_about_shows_each_setting_with_title_description_and_default() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "tap_sac", "--about", "--format", "json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_about_shows_each_setting_with_title_description_and_default(run_process: RunCli) -> None:
+    result = run_process(None, "--about", "--format", "json")
+    assert result.returncode == 0, result.stderr
     about = json.loads(result.stdout)
     assert about["description"]
     shown = about["settings"]["properties"]
