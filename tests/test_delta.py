@@ -1044,6 +1044,27 @@ def test_changes_whose_answer_is_lost_on_its_way_are_not_lost(
     pipeline.check()
 
 
+def test_changes_that_sac_counts_as_read_are_not_asked_for_again(serve: Serve) -> None:
+    service = small(VagueService("newer", lists_subscriptions=True))
+    lost: list[Request] = []
+
+    def application(request: Request) -> Response:
+        answer = service(request)
+        if "deltaid" in request.target and not lost:
+            lost.append(request)
+            return Response(504, b"<html>gateway</html>", {"Retry-After": "0"})
+        return answer
+
+    config = {**serve(application), "models": ["Sales Planning"]}
+    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline.run()
+    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    pipeline.facts.delete(pipeline.facts.key_of(pipeline.row(1)))
+    pipeline.run()
+    assert lost
+    pipeline.check()
+
+
 def change_behind(faults: list[Response], pipeline: Pipeline, serve: Serve) -> None:
     """Read the table, change a fact, and have these answers ready for its delta link."""
 
