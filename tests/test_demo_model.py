@@ -240,4 +240,4 @@ def test_hierarchies_have_parents_and_an_order(client: Client) -> None:
     assert (rows["HQ"]["H1_PARENTID"], rows["HQ"]["H1_ORDERID"]) == ("ALL", 0)
     assert "H1_PREVID" not in rows["HQ"]
     assert (rows["SHOPS"]["H1_PREVID"], rows["SHOPS"]["H1_ORDERID"]) == ("HQ", 1)
-    assert (rows["1300"]["H2_PARENTID"], rows["1300"]["H2_PREVID"]) == ("FIXED", "1100")
+    assert (rows["1500"]["H2_PARENTID"], rows["1500"]["H2_PREVID"]) == ("FIXED", "1300")
