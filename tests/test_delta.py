@@ -127,8 +127,7 @@ class Pipeline:
 
 
 def small(service: SampleService) -> SampleService:
-    facts = service.facts(SALES_MODEL)
-    facts.__init__([row for row in facts.rows if row][:12], KEY)  # type: ignore[misc]
+    service.limit(SALES_MODEL, 12)
     return service
 
 
@@ -688,38 +687,27 @@ def test_damaged_bookmark_leads_to_a_full_read(serve: Serve, bookmark: dict[str,
     assert len(messages.records("sales_fact_data")) == 3
 
 
-def test_failed_clean_up_is_a_warning(
-    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_clean_up_is_a_warning(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
     pipeline.run()
-    monkeypatch.setattr(
-        pipeline.service, "_delete_subscription", lambda *_: error_response(500, "broken")
-    )
+    pipeline.service.refuse(r"/Subscriptions\(", error_response(500, "broken"))
     pipeline.run(filters=ALL_PRODUCTS)
     assert "is no longer needed, but could not be deleted" in caplog.text
     pipeline.check()
 
 
-def test_csrf_token_is_fetched_again_when_sac_asks_for_it(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_csrf_token_is_fetched_again_when_sac_asks_for_it(pipeline: Pipeline) -> None:
     pipeline.run()
-    delete = pipeline.service._delete_subscription  # noqa: SLF001
-    refusals = iter([error_response(403, "x", **{"x-csrf-token": "Required"})])
-    monkeypatch.setattr(
-        pipeline.service,
-        "_delete_subscription",
-        lambda *arguments: next(refusals, None) or delete(*arguments),
-    )
+    refusal = error_response(403, "x", **{"x-csrf-token": "Required"})
+    pipeline.service.refuse(r"/Subscriptions\(", refusal, times=1)
     pipeline.run(default_replication_method="FULL_TABLE")
     assert not pipeline.service.subscriptions
 
 
 def test_tenant_that_gives_no_csrf_token_is_told(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     pipeline.run()
-    monkeypatch.setattr(pipeline.service, "_csrf", lambda: Response(200, b""))
+    pipeline.service.refuse("/csrf$", Response(200, b""))
     pipeline.run(default_replication_method="FULL_TABLE")
     assert "could not be deleted: SAC gave no CSRF token" in caplog.text
 

@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import json
 import threading
+from dataclasses import fields
 from urllib.request import Request, urlopen
 
+from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.server import SampleTenant
-from tap_sac.demo.service import CHANGE_PATH, EXPIRE_PATH
+from tap_sac.demo.service import CHANGE_PATH, EXPIRE_PATH, SampleService
 
 
 def main() -> None:
@@ -22,20 +24,59 @@ def main() -> None:
     parser.add_argument(
         "--expire", metavar="URL", help="let the tenant of this URL forget all delta links"
     )
+    _add_behaviour(parser)
     arguments = parser.parse_args()
+    try:
+        behaviour = Behaviour(
+            **{item.name: getattr(arguments, item.name) for item in fields(Behaviour)}
+        )
+    except ValueError as error:
+        parser.error(f"{error}.")
     try:
         if arguments.change:
             print(_post(arguments.change + CHANGE_PATH))  # noqa: T201
         elif arguments.expire:
             print(_post(arguments.expire + EXPIRE_PATH))  # noqa: T201
         else:
-            _serve(arguments.port)
+            _serve(arguments.port, behaviour)
     except (OSError, ValueError, OverflowError) as error:
         parser.error(f"{error}: check the port, and whether the tenant is there.")
 
 
-def _serve(port: int) -> None:
-    with SampleTenant(port=port) as tenant:
+def _add_behaviour(parser: argparse.ArgumentParser) -> None:
+    options = parser.add_argument_group("what tenants differ in")
+    options.add_argument(
+        "--page-cap",
+        type=int,
+        metavar="ROWS",
+        help="cut every answer after so many rows, without a link to the next page",
+    )
+    options.add_argument(
+        "--pagesize-lifts-cap",
+        action="store_true",
+        help="cut only the answers to requests without pagesize",
+    )
+    options.add_argument(
+        "--facts-per-key",
+        type=int,
+        default=1,
+        metavar="N",
+        help="have so many facts of each key, which add up to the usual ones",
+    )
+    options.add_argument(
+        "--no-counts", dest="counts", action="store_false", help="answer no $count"
+    )
+    options.add_argument(
+        "--no-access",
+        dest="client_has_access",
+        action="store_false",
+        help="refuse the client, as one without the Data Export Service",
+    )
+    options.add_argument("--ignores-skip", action="store_true", help="ignore $skip")
+
+
+def _serve(port: int, behaviour: Behaviour) -> None:
+    with SampleTenant(SampleService(behaviour), port=port) as tenant:
         print(json.dumps(tenant.settings, indent=2), flush=True)  # noqa: T201
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -1,57 +1,155 @@
-"""The ``$metadata`` document of a model of the sample tenant."""
+"""The ``$metadata`` document of a model of the sample tenant.
+
+Its shape is that of a live tenant's document: the names of the schema and of the container, the
+facets, the annotations and what they are applied to. Only FactData, MasterData and the masters
+are seen there; what stands here of the other sets is a guess, and so are ``Common.Label``, and the
+``CDataID`` of a model whose id names no package. OData has one more level in the target of an
+annotated set (CSDL 4.0, 14.2.1: ``Schema.Container/Set``), which the live document leaves out.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
+
+from tap_sac.demo.tables import TRACKABLE
 
 if TYPE_CHECKING:
-    from tap_sac.demo.company import Column, Model, Table
+    from tap_sac.demo.tables import Column, Model, Table
 
+_EDMX = "http://docs.oasis-open.org/odata/ns/edmx"
+_EDM = "http://docs.oasis-open.org/odata/ns/edm"
+_NAMESPACE = "com.sap.cloudDataIntegration"
+_ALIAS = "CloudDataIntegration"
+_VOCABULARIES = {
+    "Core": "Org.OData.Core.V1",
+    "Capabilities": "Org.OData.Capabilities.V1",
+    "Integration": "com.sap.vocabularies.DataIntegration.v1",
+}
 _ORIGINAL_TYPES = {
     "Edm.String": "NVARCHAR",
     "Edm.Decimal": "DECIMAL",
     "Edm.Int32": "INTEGER",
     "Edm.DateTimeOffset": "TIMESTAMP",
 }
-_FACETS = {"Edm.String": ' MaxLength="256"', "Edm.Decimal": ' Precision="31" Scale="7"'}
+_DECIMAL_FACETS = {"MaxLength": "32", "Precision": "31", "Scale": "7"}
+_TRUE, _FALSE = "<Bool>true</Bool>", "<Bool>false</Bool>"
+_RESTRICTIONS = {
+    "InsertRestrictions": "Insertable",
+    "UpdateRestrictions": "Updatable",
+    "DeleteRestrictions": "Deletable",
+}
 
 
-def edmx_document(model: Model) -> str:
-    """Describe the entity sets of a model in CSDL XML."""
-    types = "".join(_entity_type(table) for table in model.tables)
-    sets = "".join(
-        f"<EntitySet Name={quoteattr(table.name)} EntityType={quoteattr(f'sac.{table.name}')}/>"
+def edmx_document(model: Model, service_root: str) -> str:
+    """Describe the entity sets of a model in CSDL XML.
+
+    Args:
+        model: The model.
+        service_root: The URL below which the vocabularies are.
+    """
+    references = (
+        _element(
+            "edmx:Reference",
+            _element("edmx:Include", Namespace=namespace, Alias=alias),
+            Uri=f"{service_root}/odata/{namespace}.xml",
+        )
+        for alias, namespace in _VOCABULARIES.items()
+    )
+    sets = (
+        _element("EntitySet", Name=table.name, EntityType=f"{_ALIAS}.{table.name}")
         for table in model.tables
     )
-    return (
-        '<?xml version="1.0" encoding="utf-8"?>'
-        '<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx">'
-        "<edmx:DataServices>"
-        '<Schema Namespace="sac" xmlns="http://docs.oasis-open.org/odata/ns/edm">'
-        f'{types}<EntityContainer Name="EntityContainer">{sets}</EntityContainer>'
-        "</Schema></edmx:DataServices></edmx:Edmx>"
+    container = _element(
+        "EntityContainer", *sets, _text("Integration.SourceSystem", "DataService"), Name=model.id
+    )
+    schema = _element(
+        "Schema",
+        *(_entity_type(table, model) for table in model.tables),
+        container,
+        *map(_annotations, model.tables),
+        xmlns=_EDM,
+        Namespace=_NAMESPACE,
+        Alias=_ALIAS,
+    )
+    services = _element("edmx:DataServices", schema)
+    attributes = {"Version": "4.0", "xmlns:edmx": _EDMX}
+    return '<?xml version="1.0" encoding="UTF-8"?>' + _element(
+        "edmx:Edmx", *references, services, **attributes
     )
 
 
-def _entity_type(table: Table) -> str:
-    references = "".join(
-        f"<PropertyRef Name={quoteattr(column.name)}/>" for column in table.columns if column.is_key
+def _entity_type(table: Table, model: Model) -> str:
+    references = [_element("PropertyRef", Name=name) for name in table.key]
+    package = model.id.partition(":")[0]
+    data_id = f"{package}:{table.dimension}" if table.dimension else model.id
+    return _element(
+        "EntityType",
+        *([_element("Key", *references)] if references else []),
+        *map(_property, table.columns),
+        _text("Integration.CDataID", data_id),
+        Name=table.name,
     )
-    key = f"<Key>{references}</Key>" if references else ""
-    properties = "".join(map(_property, table.columns))
-    return f"<EntityType Name={quoteattr(table.name)}>{key}{properties}</EntityType>"
 
 
 def _property(column: Column) -> str:
-    annotations = (
-        '<Annotation Term="Integration.OriginalDataType">'
-        f"<String>{_ORIGINAL_TYPES[column.type]}</String></Annotation>"
-    )
+    facets: dict[str, str] = {}
+    annotations = [_text("Integration.OriginalDataType", _ORIGINAL_TYPES[column.type])]
+    if column.type == "Edm.Decimal":
+        facets = _DECIMAL_FACETS
+    elif column.type == "Edm.String":
+        facets = {"MaxLength": str(column.max_length)}
+    if column.kind:
+        annotations.append(_text("Integration.PropertyType", column.kind))
+        if column.kind != "DESCRIPTION":  # Neither these have a scale, nor have the facts' texts.
+            facets = {**facets, "Scale": "0"}
     if column.label:
-        annotations += f'<Annotation Term="Common.Label" String={quoteattr(column.label)}/>'
-    nullable = "false" if column.is_key else "true"
-    return (
-        f"<Property Name={quoteattr(column.name)} Type={quoteattr(column.type)} "
-        f'Nullable="{nullable}"{_FACETS.get(column.type, "")}>{annotations}</Property>'
+        annotations.append(_element("Annotation", Term="Common.Label", String=column.label))
+    return _element("Property", *annotations, Name=column.name, Type=column.type, **facets)
+
+
+def _annotations(table: Table) -> str:
+    """Say what can be done with a set."""
+    filters = (
+        _record(
+            Property=_element("Path", column.name),
+            AllowedExpressions=_element(
+                "EnumMember",
+                "MULTI_RANGE_OR_SEARCH_EXPRESSION"
+                if column.type == "Edm.String"
+                else "MULTI_RANGE",
+            ),
+        )
+        for column in table.columns
     )
+    capabilities = {
+        **{term: _record(**{name: _FALSE}) for term, name in _RESTRICTIONS.items()},
+        "ChangeTracking": _record(Supported=_TRUE if table.name in TRACKABLE else _FALSE),
+        "FilterRestrictions": _record(
+            Filterable=_TRUE,
+            FilterExpressionRestrictions=_element("Collection", *filters),
+        ),
+    }
+    return _element(
+        "Annotations",
+        *(
+            _element("Annotation", value, Term=f"Capabilities.{term}")
+            for term, value in capabilities.items()
+        ),
+        _element("Annotation", _TRUE, Term="Integration.Extractable"),
+        Target=f"{_ALIAS}.{table.name}",
+    )
+
+
+def _text(term: str, text: str) -> str:
+    return _element("Annotation", _element("String", escape(text)), Term=term)
+
+
+def _record(**values: str) -> str:
+    pairs = (_element("PropertyValue", value, Property=name) for name, value in values.items())
+    return _element("Record", *pairs)
+
+
+def _element(name: str, *content: str, **attributes: str) -> str:
+    written = "".join(f" {key}={quoteattr(value)}" for key, value in attributes.items())
+    return f"<{name}{written}>{''.join(content)}</{name}>"

@@ -43,6 +43,13 @@ class FilterError(ValueError):
     """An expression that cannot be understood."""
 
 
+class InListError(FilterError):
+    """An expression with a list, such as ``Version in ('a','b')``.
+
+    Live tenants understand it, but fail to make SQL of it.
+    """
+
+
 def parse_filter(expression: str, columns: Collection[str]) -> Predicate:
     """Turn an expression into a predicate on rows.
 
@@ -52,6 +59,7 @@ def parse_filter(expression: str, columns: Collection[str]) -> Predicate:
 
     Raises:
         FilterError: If the expression is malformed or names another column.
+        InListError: If it has a list.
     """
     parser = _Parser(_tokens(expression), columns)
     predicate = parser.disjunction()
@@ -110,6 +118,9 @@ class _Parser:
             return self._function()
         left = self._operand()
         _, name = self._next("word")
+        if name == "in" and self._accept("symbol", "("):
+            msg = "lists are not understood"
+            raise InListError(msg)
         if name not in _COMPARISONS:
             msg = f"{name!r} is no comparison"
             raise FilterError(msg)

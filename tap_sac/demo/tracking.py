@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tap_sac.demo.company import Row, Value
+    from tap_sac.demo.tables import Row, Value
 
 Key = tuple["Value", ...]
 
@@ -31,12 +31,18 @@ class TrackedRows:
 
     def __init__(self, rows: Iterable[Row], key_columns: Sequence[str]) -> None:
         """Take over rows."""
-        self.rows: list[Row | None] = list(rows)
-        self.log: list[tuple[Key, Row | None]] = []
         self.key_columns = key_columns
-        self._positions = {
-            self.key_of(row): number for number, row in enumerate(self.rows) if row is not None
-        }
+        self._begin(list(rows))
+
+    def _begin(self, rows: list[Row]) -> None:
+        self.rows: list[Row | None] = [*rows]
+        self.log: list[tuple[Key, Row | None]] = []
+        self._first = {self.key_of(row): row for row in rows}
+        self._positions = {key: number for number, key in enumerate(self._first)}
+
+    def limit(self, rows: int) -> None:
+        """Keep the first rows alone, as if there had never been more."""
+        self._begin([row for row in self.rows if row is not None][:rows])
 
     def key_of(self, row: Row) -> Key:
         """Return what identifies a row."""
@@ -60,6 +66,16 @@ class TrackedRows:
         """
         self.rows[self._positions.pop(key)] = None
         self.log.append((key, None))
+
+    def at(self, position: int) -> dict[Key, Row]:
+        """Return the rows as they were at a position of the log, by key."""
+        rows = dict(self._first)
+        for key, row in self.log[:position]:
+            if row is None:
+                del rows[key]
+            else:
+                rows[key] = row
+        return rows
 
 
 @dataclass

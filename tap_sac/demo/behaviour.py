@@ -1,0 +1,41 @@
+"""In what a tenant may differ from another: what is seen on some, and what nobody documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How the sample tenant behaves; by default, as a tenant without surprises.
+
+    Attributes:
+        page_cap: The most rows that an answer may have, which then looks complete: it has no
+            nextLink. Consultants report this of some tenants. Answers to delta links go on.
+        pagesize_lifts_cap: Whether `page_cap` is for requests without ``pagesize`` alone, which is
+            a guess at why others see nextLinks.
+        facts_per_key: How many facts FactData has of each key, whose sums are the figures that
+            FactDataAggregation has. Consultants report dozens.
+        counts: Whether ``$count`` is answered.
+        client_has_access: Whether the client may use the Data Export Service.
+        ignores_skip: Whether ``$skip`` is ignored, as some other options are.
+    """
+
+    page_cap: int | None = None
+    pagesize_lifts_cap: bool = False
+    facts_per_key: int = 1
+    counts: bool = True
+    client_has_access: bool = True
+    ignores_skip: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            ValueError: If a number is below 1.
+        """
+        for name in ("page_cap", "facts_per_key"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                msg = f"{name} must be at least 1"
+                raise ValueError(msg)

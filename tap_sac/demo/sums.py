@@ -1,0 +1,79 @@
+"""Adding facts up, and taking them apart, with all their digits."""
+
+from __future__ import annotations
+
+from decimal import ROUND_DOWN, Decimal, localcontext
+from typing import TYPE_CHECKING
+
+from tap_sac.demo.figures import SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tap_sac.demo.tables import Row, Value
+
+_DIGITS = 100
+
+
+def aggregate(
+    facts: Iterable[Row], dimensions: Sequence[str], measures: Sequence[str]
+) -> dict[tuple[Value, ...], Row]:
+    """Add up the facts that agree in some dimensions.
+
+    Args:
+        facts: The facts.
+        dimensions: Where they must agree; the others are summed over.
+        measures: What is added up; null counts for nothing, and nulls alone make null.
+
+    Returns:
+        A row for each combination of members, in the order in which they first come.
+    """
+    sums: dict[tuple[Value, ...], Row] = {}
+    with localcontext() as context:
+        context.prec = _DIGITS
+        for fact in facts:
+            members = tuple(fact[name] for name in dimensions)
+            row = sums.get(members)
+            if row is None:
+                row = sums[members] = dict(zip(dimensions, members, strict=True))
+                row.update((name, fact.get(name)) for name in measures)
+                continue
+            for name in measures:
+                row[name] = _sum(row[name], fact.get(name))
+    return sums
+
+
+def _sum(first: Value, second: Value) -> Value:
+    if isinstance(first, Decimal) and isinstance(second, Decimal):
+        return first + second
+    return second if first is None else first
+
+
+def take_apart(fact: Row, number: int) -> list[Row]:
+    """Make several facts of one, whose measures add up to those of the one.
+
+    The shares differ, unless there is nothing to share: then the facts are identical.
+    """
+    parts = [dict(fact) for _ in range(number)]
+    for name, value in fact.items():
+        if isinstance(value, Decimal):
+            for part, share in zip(parts, _shares(value, number), strict=True):
+                part[name] = share
+    return parts
+
+
+def take_all_apart(facts: Iterable[Row | None], number: int) -> Iterator[Row | None]:
+    """Make several facts of each one; one that is gone leaves as many places empty."""
+    for fact in facts:
+        yield from [None] * number if fact is None else take_apart(fact, number)
+
+
+def _shares(amount: Decimal, number: int) -> list[Decimal]:
+    """Divide an amount in the ratio of 1 to 2 to 3, and so on; the last one has the rest."""
+    whole = number * (number + 1) // 2
+    with localcontext() as context:
+        context.prec = _DIGITS
+        shares = [
+            (amount * weight / whole).quantize(SCALE, ROUND_DOWN) for weight in range(1, number)
+        ]
+        return [*shares, amount - sum(shares, start=Decimal(0))]
