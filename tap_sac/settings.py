@@ -75,6 +75,17 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         ),
     ),
     th.Property(
+        "verify_counts",
+        th.StringType,
+        allowed_values=["fail", "warn", "off"],
+        default="fail",
+        title="Verify counts",
+        description=(
+            "What to do when the rows read are not as many as SAC counts, or a key has several "
+            "facts, and that is proven: fail the stream, warn, or do not count."
+        ),
+    ),
+    th.Property(
         "page_size",
         th.IntegerType(minimum=1),
         title="Page size",

@@ -13,6 +13,7 @@ from tap_sac.check import Check
 from tap_sac.command_line import CommandLineTap
 from tap_sac.discovery import Discovery
 from tap_sac.naming import PROVIDERS_STREAM_NAME
+from tap_sac.sac.errors import SACError
 from tap_sac.sac.read_ahead import ReadAhead
 from tap_sac.settings import SETTINGS
 from tap_sac.streams import entity_set_stream
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.pages import Page
 
 _MOST_TRIES_OF_A_CHECK = 2
+_MOST_NAMES = 5
 
 
 class TapSAC(CommandLineTap):
@@ -80,6 +82,7 @@ class TapSAC(CommandLineTap):
                 name=offered.name,
                 provider=offered.provider,
                 entity_set=offered.entity_set,
+                siblings=offered.siblings,
                 client=discovery.client,
                 read_ahead=self._read_ahead,
                 odata_filter=offered.odata_filter,
@@ -123,6 +126,32 @@ class TapSAC(CommandLineTap):
     def stop_requests(self) -> None:
         self.discovery.stop()
 
+    @override  # type: ignore[misc]  # final in the SDK, and only added to
+    def sync_all(self) -> None:
+        """Sync all streams; one whose data cannot be trusted does not stop the others.
+
+        Raises:
+            SACError: If a stream failed, after the others are read; or whatever stops the run.
+        """
+        super().sync_all()
+        streams = [item for item in self.streams.values() if isinstance(item, SACStream)]
+        if unverified := [stream.name for stream in streams if stream.is_verified is False]:
+            self.logger.warning(
+                "%s could not be verified, because %s.",
+                _reads_of(unverified),
+                "verify_counts is off"
+                if self.config["verify_counts"] == "off"
+                else "SAC does not count their rows",
+            )
+        failures = {stream.name: stream.failure for stream in streams if stream.failure}
+        if failures:
+            told = " ".join(f"{name}: {failure}" for name, failure in failures.items())
+            msg = (
+                f"{len(failures)} of {sum(stream.selected for stream in streams)} streams failed; "
+                f"the others were read. {told}"
+            )
+            raise SACError(msg)
+
     @override
     def run_check(self) -> int:
         # Someone waits for it, and the first failure tells as much as the last one.
@@ -149,3 +178,9 @@ class TapSAC(CommandLineTap):
                 if isinstance(stream, SACStream) and stream.selected
             },
         )
+
+
+def _reads_of(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    more = f" and {len(names) - _MOST_NAMES} more streams" if len(names) > _MOST_NAMES else ""
+    return f"The reads of {shown}{more}"

@@ -76,6 +76,7 @@ class StandIn:
         self.models = models
         self.link_form = link_form
         self.link_first = False
+        self.counts = True
         self.requests: list[Request] = []
         self.token_requests: list[Request] = []
         self.token_seconds: Any = 3600
@@ -85,6 +86,10 @@ class StandIn:
     def targets(self) -> list[str]:
         """Paths and queries of the requests for data, below the service root."""
         return [request.target.removeprefix(SERVICE_ROOT) for request in self.requests]
+
+    def reads(self, path: str) -> list[str]:
+        """Return the targets of requests for rows, without those that only ask for a count."""
+        return [target for target in self.targets if path in target and "$top=0" not in target]
 
     def __call__(self, request: Request) -> Response:
         if request.target == TOKEN_PATH:
@@ -125,12 +130,17 @@ class StandIn:
         options = parse_qs(parts.query)
         start = int(options.get("$skiptoken", ["0"])[0])
         page_size = int(options.get("pagesize", [str(PAGE_SIZE)])[0])
+        if "$top" in options:
+            start = int(options.get("$skip", ["0"])[0])
+            page_size = int(options["$top"][0])
         members = [f'"value":[{",".join(rows[start : start + page_size])}]']
-        if start + page_size < len(rows):
+        if "$count" in options and self.counts:
+            members.append(f'"@odata.count":{len(rows)}')
+        if start + page_size < len(rows) and "$top" not in options:
             kept = "".join(
                 f"{name}={quote(values[0])}&"
                 for name, values in options.items()
-                if name != "$skiptoken"
+                if name not in {"$skiptoken", "$count"}
             )
             query = f"?{kept}$skiptoken={start + page_size}"
             base = {

@@ -342,7 +342,7 @@ def test_it_asks_for_what_a_sync_asks_for(serve: Serve, run_cli: RunCli, tmp_pat
         assert run_cli(settings, *arguments, *argument).returncode == 0
         asked.append({target for target in tenant.targets if "/C4A/" in target})
     assert asked[0] == asked[1]
-    assert len(asked[0]) == 3
+    assert len(asked[0]) == 4
 
 
 def test_a_check_writes_no_message(serve: Serve, run_cli: RunCli) -> None:

@@ -325,7 +325,7 @@ def test_facts_without_a_key_are_read_in_whole(
     tenant.models[0].edmx = re.sub("<Key>.*</Key>", "", tenant.models[0].edmx)
     messages = sync(log_based(serve, tenant))
     assert messages.of("sales_fact_data")[-1]["type"] == "ACTIVATE_VERSION"
-    assert tenant.prefer == [None, None]
+    assert set(tenant.prefer) == {None}
     assert "delta link" not in caplog.text
 
 
@@ -373,7 +373,7 @@ def test_stream_whose_catalog_has_no_key_is_read_in_whole(
     catalog["sales_fact_data"]["key_properties"] = []
     messages = sync(config, select(catalog, "sales_fact_data"))
     assert messages.of("sales_fact_data")[-1]["type"] == "ACTIVATE_VERSION"
-    assert messages.state["bookmarks"]["sales_fact_data"] == {}
+    assert "delta_link" not in messages.state["bookmarks"]["sales_fact_data"]
     assert "no key for sales_fact_data, so the whole table is read" in caplog.text
 
 
@@ -429,7 +429,7 @@ class TrackingStandIn(StandIn):
         if "deltaid" in options:
             return self.deltas[options["deltaid"][0]]
         response = super()._answer(request)
-        if "/FactData" in request.target:
+        if "/FactData" in request.target and "$count" not in request.target:
             self.prefer.append(request.headers.get("prefer"))
             if b"nextLink" not in response.body:
                 return with_link(response.body, self.spelling, self.first_link)
@@ -635,7 +635,9 @@ def test_changes_whose_answer_breaks_off_are_not_lost(
 
 def test_first_answer_that_is_a_delta_is_refused(serve: Serve) -> None:
     tenant = TrackingStandIn(*ROWS)
-    tenant.fault = lambda request: delta(ROWS[0]) if request.target.endswith("/FactData") else None
+    tenant.fault = lambda request: (
+        delta(ROWS[0]) if "/FactData" in request.target and "$count" not in request.target else None
+    )
     with pytest.raises(SACError, match="changes only"):
         sync(log_based(serve, tenant))
 
@@ -645,7 +647,7 @@ def test_tenant_that_gives_no_delta_link_is_read_in_whole_each_time(
 ) -> None:
     config = log_based(serve, StandIn(sales(*ROWS)))
     first = sync(config)
-    assert first.state["bookmarks"]["sales_fact_data"] == {}
+    assert "delta_link" not in first.state["bookmarks"]["sales_fact_data"]
     assert len(sync(config, state=first.state).records("sales_fact_data")) == 3
     assert "SAC gave no delta link for sales_fact_data" in caplog.text
 
@@ -777,7 +779,7 @@ def test_time_in_the_filter_is_written_as_the_tenant_wants_it(
     time = "2026-11-01T00:00:00.000Z"
     literal = f"'{time}'" if is_quoted else time
     wanted = quote(f"(1 eq 1) and Audit_Time ge {literal}", safe="'():")
-    assert tenant.targets[-1].endswith(f"AuditData?$filter={wanted}")
+    assert tenant.targets[-1].endswith(f"AuditData?$filter={wanted}&$count=true")
 
 
 @pytest.mark.parametrize("time", ['"nonsense"', "null", '""'])

@@ -162,7 +162,7 @@ def test_changes_are_not_read_before_their_turn(serve: Serve) -> None:
     seen = {}
 
     def on_record(message: dict[str, Any]) -> None:
-        seen[message["stream"]] = [target for target in tenant.targets if "FactData" in target]
+        seen[message["stream"]] = tenant.reads("FactData")
 
     with contextlib.redirect_stdout(Output(on_record)):
         TapSAC(config=settings).sync_all()

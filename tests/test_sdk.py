@@ -33,6 +33,7 @@ METHODS = {
     (Stream, "_generate_schema_messages"): ["self"],
     (Stream, "_log_metric"): ["self", "point"],
     (Stream, "_sync_records"): ["self", "context", "write_messages"],
+    (Stream, "_sync_batches"): ["self", "batch_config", "context"],
     (Tap, "_handle_termination"): ["self", "signum", "frame"],
     (PluginBase, "_setup_signal_handlers"): ["self"],
     (PluginBase, "_validate_config"): ["self", "raise_errors"],

@@ -91,7 +91,7 @@ def test_deselected_columns_are_not_requested(serve: Serve) -> None:
     for column in ("Version", "Date", "AMOUNT"):
         metadata_of(entry, "properties", column)["selected"] = False
     messages = sync(config, select(catalog, "sales_fact_data"))
-    assert tenant.targets[-3].endswith("/FactData?$select=Version,Date")
+    assert tenant.reads("/FactData")[0].endswith("/FactData?$select=Version,Date")
     assert set(messages.schema("sales_fact_data")["schema"]["properties"]) == {"Version", "Date"}
     assert all(set(item) == {"Version", "Date"} for item in messages.records("sales_fact_data"))
 
@@ -103,7 +103,8 @@ def test_aggregation_is_always_asked_for_by_columns(serve: Serve) -> None:
     tenant = StandIn(model)
     config = serve(tenant)
     sync(config, select(discover(config), "sales_fact_data_aggregation"))
-    assert "/FactDataAggregation?$select=Version,Date,AMOUNT" in tenant.targets[-3]
+    first = tenant.reads("/FactDataAggregation")[0]
+    assert first.endswith("/FactDataAggregation?$select=Version,Date,AMOUNT&$count=true")
 
 
 @pytest.mark.parametrize(
@@ -160,9 +161,9 @@ def test_filters_are_sent_to_the_streams_they_fit(serve: Serve) -> None:
     facts = [target for target in tenant.targets if "FactData" in target]
     first_pages = [target for target in facts if "skiptoken" not in target]
     assert sorted(first_pages) == [
-        "/providers/sac/C4A/FactData?$filter=Version%20eq%20'public.Actual'",
-        f"/providers/sac/C4B/FactData?$filter={both}",
-        "/providers/sac/C4C/FactData",
+        "/providers/sac/C4A/FactData?$filter=Version%20eq%20'public.Actual'&$count=true",
+        f"/providers/sac/C4B/FactData?$filter={both}&$count=true",
+        "/providers/sac/C4C/FactData?$count=true",
     ]
 
 
@@ -325,7 +326,7 @@ def test_measures_that_come_and_go_are_warned_about(
     assert messages.records("sales_fact_data") == [{"Version": "a", "Date": "b"}]
     assert "does not have: PRICE" in caplog.text
     assert "no longer has these columns of sales_fact_data: AMOUNT" in caplog.text
-    assert tenant.targets[-1].endswith("?$select=Version,Date")
+    assert tenant.reads("/FactData")[-1].endswith("?$select=Version,Date")
 
 
 def test_selected_stream_that_is_gone_is_warned_about(

@@ -103,6 +103,20 @@ WRONG_VALUE = Cause(
     "a value does not match what $metadata says of its column",
     "run the discovery again, and deselect the column if it persists",
 )
+CUT_READ = Cause(
+    "SAC cuts answers short",
+    "set page_size to a smaller number, or read less with the setting filters",
+)
+ROWS_TWICE = Cause(
+    "SAC pages rows in no fixed order",
+    "run the tap again, and set page_size so that the table needs fewer pages if it persists",
+)
+SEVERAL_FACTS = Cause(
+    "SAC stores several facts under one key, which add up",
+    "select the stream ..._fact_data_aggregation instead, where SAC adds them up, or set "
+    "table-key-properties of this stream to [] in the catalog's metadata, so that the target "
+    "appends",
+)
 BROKEN_METADATA = Cause(
     "$metadata breaks the OData protocol",
     "leave the model out of the setting models, and report it to SAP support",

@@ -67,6 +67,11 @@ class SACClient:
         """Send no more requests, whatever is still to be done."""
         self._transport.stop()
 
+    @property
+    def max_tries(self) -> int:
+        """How often a request is sent at most."""
+        return self._transport.max_tries
+
     def tries(self) -> Retrying:
         """Try something as often as the settings allow (`Transport.tries`)."""
         return self._transport.tries()
@@ -114,12 +119,21 @@ class SACClient:
         return list(dict.fromkeys(providers))
 
     def provider_pages(
-        self, query: Mapping[str, str] | None = None, on_response: ResponseObserver | None = None
+        self,
+        query: Mapping[str, str] | None = None,
+        on_response: ResponseObserver | None = None,
+        *,
+        on_skipped: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Page]:
         """Read the providers of every namespace.
 
         A namespace that SAC lists but does not serve is left out with a warning: the newer ones
         (public dimensions, currencies, units) answer 404 on some tenants.
+
+        Args:
+            query: Query options such as ``$filter``.
+            on_response: Is given each answer.
+            on_skipped: Is given each namespace that is left out, also after some of its pages.
 
         Raises:
             SACError: If SAC refuses the models' own namespace or the token, or may answer later.
@@ -133,6 +147,7 @@ class SACClient:
                 if namespace == _MODELS_NAMESPACE or error.status == HTTPStatus.UNAUTHORIZED:
                     raise
                 logger.warning("Skipping the namespace %s: %s", log_safe(namespace), error)
+                on_skipped(namespace)
 
     def metadata(self, provider: Provider) -> bytes:
         """Read the CSDL document of a model.

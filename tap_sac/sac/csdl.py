@@ -60,6 +60,7 @@ class _Document:
         self._entity_types: dict[str, Element] = {}
         self._other_types: dict[str, Element] = {}
         self._labels: dict[str, str] = {}
+        self._tracks_changes: dict[str, bool] = {}
         self._aliases: dict[str, str] = {}
         self._sets: list[Element] = []
         self._columns_left = _MOST_COLUMNS
@@ -107,9 +108,25 @@ class _Document:
                 self._other_types[name] = element
             elif kind == "EntityContainer":
                 self._sets.extend(_children(element, "EntitySet"))
-            elif kind == "Annotations" and (label := _label(element)):
-                target, _, path = element.get("Target", "").partition("/")
-                self._labels[f"{self._qualified(target)}/{path}"] = label
+                for child in element:
+                    tracks_changes = _tracks_changes(child)
+                    if tracks_changes is not None:
+                        self._tracks_changes[child.get("Name", "")] = tracks_changes
+            elif kind == "Annotations":
+                self._annotate(element)
+
+    def _annotate(self, element: Element) -> None:
+        """Keep what a block of annotations says of its target.
+
+        Targets of entity sets are ``Schema.Container/Set`` in OData CSDL XML 4.0, 14.2.1, and
+        ``Alias.Set`` in SAC's documents.
+        """
+        target, _, path = element.get("Target", "").partition("/")
+        if label := _label(element):
+            self._labels[f"{self._qualified(target)}/{path}"] = label
+        tracks_changes = _tracks_changes(element)
+        if tracks_changes is not None:
+            self._tracks_changes[path or target.rpartition(".")[2]] = tracks_changes
 
     def _qualified(self, name: str) -> str:
         namespace, _, local = name.rpartition(".")
@@ -138,7 +155,9 @@ class _Document:
             if column not in properties:
                 msg = f"$metadata names {column!r} in the key of {name!r}, which is not a column"
                 raise CSDLError(msg)
-        return EntitySet(name, tuple(properties.values()), key)
+        return EntitySet(
+            name, tuple(properties.values()), key, tracks_changes=self._tracks_changes.get(name)
+        )
 
     def _type_and_bases(self, name: str, types: dict[str, Element]) -> list[str]:
         """Follow BaseType, from the type itself up to the root."""
@@ -225,6 +244,19 @@ def _facet(element: Element, name: str) -> int | None:
     """Read a number; ``Scale`` may also be the word ``variable`` or ``floating``."""
     value = element.get(name, "")
     return int(value) if _FACET.fullmatch(value) else None
+
+
+def _tracks_changes(element: Element) -> bool | None:
+    """Find ``Capabilities.ChangeTracking``, under any alias of its vocabulary."""
+    for annotation in _children(element, "Annotation"):
+        vocabulary, _, term = annotation.get("Term", "").rpartition(".")
+        if term != "ChangeTracking" or "Capabilities" not in vocabulary:
+            continue
+        for value in annotation.iter():
+            if _local(value.tag) == "PropertyValue" and value.get("Property") == "Supported":
+                texts = [value.get("Bool"), *(child.text for child in _children(value, "Bool"))]
+                return {"true": True, "false": False}.get(next(filter(None, texts), "").strip())
+    return None
 
 
 def _label(element: Element) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tap_sac.sac.errors import DeltaLostError
@@ -72,7 +72,7 @@ class Bookmark:
         if not (
             isinstance(link, str)
             and _is_url(link)
-            and (version is None or (isinstance(version, int) and 0 <= version <= _LAST_VERSION))
+            and (version is None or is_version(version))
             and isinstance(query, dict)
         ):
             return None
@@ -95,6 +95,11 @@ class Bookmark:
         """The subscription that the link stands for; ``first-<id>`` is seen for new ones."""
         values = parse_qs(urlsplit(self.delta_link).query).get("deltaid", [])
         return values[0].removeprefix(_FIRST) if values else None
+
+
+def is_version(value: object) -> TypeGuard[int]:
+    """Return whether a value of a state can be a version."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_VERSION
 
 
 def _is_url(text: str) -> bool:

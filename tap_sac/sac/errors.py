@@ -7,6 +7,7 @@ body. ::
     ├── TransientError          may pass when the request is sent again
     ├── ResponseError           SAC refused a request
     ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
+    ├── DataError               fails its stream, and others go on
     ├── CSDLError               $metadata cannot be read
     └── DeltaLostError          the changes since the last run cannot be had
 """
@@ -137,6 +138,10 @@ class ResponseError(SACError):
 
 class UnknownEntitySetError(SACError):
     """An entity set is in ``$metadata``, but SAC does not serve it."""
+
+
+class DataError(SACError):
+    """What SAC sent for one table cannot be trusted or does not fit; fails its stream alone."""
 
 
 class CSDLError(SACError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 FACTS = "FactData"
+AGGREGATION = "FactDataAggregation"
 PROVIDERS = "Providers"
 AUDIT_TIME = "Audit_Time"
 
@@ -23,11 +24,13 @@ class Kind:
         is_selected: Whether it is read unless somebody says otherwise; not so for sets that
             repeat others or that only few need.
         is_optional: Whether SAC may describe such a set without serving it.
-        is_trackable: Whether SAC can track its changes.
+        is_trackable: Whether SAC can track its changes, where ``$metadata`` does not say.
         is_additive: Whether rows of one key add up instead of replacing each other.
         needs_select: Whether SAC insists on ``$select``.
         is_hierarchy: Whether SAC answers a plain 400 for a dimension that has no hierarchy.
         replication_key: The column that tells newer rows from older ones.
+        aggregated_in: Where SAC adds up rows of one key, of which it may store several.
+        is_counted: Whether SAC may count its rows (``$count``).
         needs_administrator: Whether it takes an administrator's client, and Data Audit.
     """
 
@@ -39,17 +42,19 @@ class Kind:
     needs_select: bool = False
     is_hierarchy: bool = False
     replication_key: str | None = None
+    aggregated_in: str | None = None
+    is_counted: bool = True
     needs_administrator: bool = False
 
 
 # The first that fits counts.
 KINDS = (
-    Kind(FACTS, is_optional=False, is_trackable=True),
-    Kind("FactDataAggregation", is_selected=False, is_trackable=True, needs_select=True),
+    Kind(FACTS, is_optional=False, is_trackable=True, aggregated_in=AGGREGATION),
+    Kind(AGGREGATION, is_selected=False, is_trackable=True, needs_select=True),
     Kind("FactDataDifference", is_selected=False, is_trackable=True, is_additive=True),
     Kind("MasterData", is_selected=False),
     Kind("AuditData", is_selected=False, replication_key=AUDIT_TIME, needs_administrator=True),
-    Kind(PROVIDERS, is_optional=False),
+    Kind(PROVIDERS, is_optional=False, is_counted=False),
     Kind("*___Distinct", is_selected=False),
     Kind("*MasterWithHierarchy", is_hierarchy=True),
     Kind("*"),

@@ -55,9 +55,11 @@ class EntitySet:
         key: Names of the columns that identify a row; empty if the document names none.
         own_columns: Columns that SAC does not have: they are never asked for, are null unless
             the tap knows better, and cannot be deselected.
+        tracks_changes: Whether SAC can track its changes; None if the document does not say.
     """
 
     name: str
     properties: tuple[Property, ...]
     key: tuple[str, ...]
     own_columns: tuple[Property, ...] = ()
+    tracks_changes: bool | None = None

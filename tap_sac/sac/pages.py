@@ -6,6 +6,8 @@ The envelope is that of OData JSON Format 4.0, 4.5; ``@des.*`` is SAC's own.
 from __future__ import annotations
 
 import codecs
+import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,11 +23,11 @@ from tap_sac.sac.errors import (
     looks_like_web_page,
     web_page_error,
 )
-from tap_sac.sac.text import decimal_digits, origin_of
+from tap_sac.sac.text import decimal_digits, log_safe, origin_of
 from tap_sac.sac.urls import absolute_link, is_same_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     import requests
 
@@ -41,6 +43,7 @@ class Page:
         next_url: Where the next page is; None at the end.
         delta_url: Where the changes after this read will be; on the last page, if SAC tracks them.
         context: What the rows are, such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
+        count: How many rows SAC counts in all, if it was asked and says so.
         server_milliseconds: How long SAC says that it took; 0 if it does not.
         source: What the page is, for messages.
     """
@@ -49,6 +52,7 @@ class Page:
     next_url: str | None
     delta_url: str | None
     context: str | None
+    count: int | None
     server_milliseconds: int
     source: str
 
@@ -75,10 +79,10 @@ def read_page(response: requests.Response) -> Page:
         if not body.isascii():
             body.decode()
         envelope = _ENVELOPE.decode(body)
-        members = _annotations(body) if _may_lack_members(envelope) else {}
+        members = _members(body, envelope)
     except msgspec.ValidationError:
         raise _not_a_page_error(source) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         if looks_like_web_page(response):
             raise web_page_error(response) from None
         raise _damage(body, error, source) from None
@@ -87,25 +91,28 @@ def read_page(response: requests.Response) -> Page:
         raise TransientError(msg, SERVER_FAULT)
     if isinstance(envelope.items, msgspec.UnsetType):
         raise _not_a_page_error(source)
-    announced = decimal_digits(envelope.entities_in_page)
+    names = Counter(name for name, _ in members)
+    if twice := [name for name, count in names.items() if count > 1]:
+        msg = f"{source} has the member {log_safe(twice[0])!r} more than once"
+        raise SACError(msg, BROKEN_PROTOCOL)
+    announced = decimal_digits(_annotation(members, "des.entitiesInPage"))
     if announced is not None and len(envelope.items) < announced:
         msg = f"{source} has {len(envelope.items)} rows of {announced} announced"
         raise TransientError(msg, DAMAGED_ANSWER)
-    next_link = envelope.next_link
-    if next_link is None:
-        next_link = _annotation(members, "nextLink")
-    context = envelope.context or _annotation(members, "context")
+    context = _annotation(members, "context")
+    milliseconds = _annotation(members, "des.processingTimeInMilliseconds")
     return Page(
         envelope.items,
-        next_url=_link(next_link, "nextLink", response),
-        delta_url=_link(_annotation(members, "deltaLink"), "deltaLink", response),
+        next_url=_link(members, "nextLink", response),
+        delta_url=_link(members, "deltaLink", response),
         context=context if isinstance(context, str) else None,
-        server_milliseconds=decimal_digits(envelope.milliseconds) or 0,
+        count=decimal_digits(_annotation(members, "count")),
+        server_milliseconds=decimal_digits(milliseconds) or 0,
         source=source,
     )
 
 
-def follow(url: str, read: Callable[[str], Page]) -> Iterator[Page]:
+def follow(url: str, read: Callable[[str], Page], *, seen: Iterable[str] = ()) -> Iterator[Page]:
     """Follow a table from its first page to its last.
 
     Each page is read when the one before it has been consumed, at exactly the URL that SAC gave.
@@ -113,18 +120,19 @@ def follow(url: str, read: Callable[[str], Page]) -> Iterator[Page]:
     Args:
         url: The first page.
         read: Reads one.
+        seen: Pages that were read before.
 
     Raises:
         SACError: If links lead in a circle, or to ever more empty pages.
     """
-    seen: set[str] = set()
+    read_before = set(seen)
     empty_pages = 0
     next_url: str | None = url
     while next_url:
-        if next_url in seen:
+        if next_url in read_before:
             msg = f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
             raise SACError(msg, BROKEN_PROTOCOL)
-        seen.add(next_url)
+        read_before.add(next_url)
         page = read(next_url)
         empty_pages = 0 if page.items else empty_pages + 1
         if empty_pages > _MOST_EMPTY_PAGES:
@@ -160,47 +168,67 @@ def source_of(response: requests.Response) -> str:
 
 
 class _Envelope(msgspec.Struct):
-    """The members of a page, by their most frequent spellings."""
+    """The members of a page that are not annotations."""
 
     items: list[msgspec.Raw] | msgspec.UnsetType = msgspec.field(
         name="value", default=msgspec.UNSET
     )
     error: Any = None
-    next_link: Any = msgspec.field(name="@odata.nextLink", default=None)
-    context: Any = msgspec.field(name="@odata.context", default=None)
-    entities_in_page: Any = msgspec.field(name="@des.entitiesInPage", default=None)
-    milliseconds: Any = msgspec.field(name="@des.processingTimeInMilliseconds", default=None)
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_BEFORE_ROWS = b'"value":['
+
+Members = list[tuple[str, Any]]
 
 
-def _may_lack_members(envelope: _Envelope) -> bool:
-    """Return whether members may be there in another spelling, or a delta link."""
-    return envelope.next_link in (None, "") or envelope.context is None
+def _members(body: bytes, envelope: _Envelope) -> Members:
+    """Read all members of a page but its rows, in their order and as often as they come.
+
+    JSON readers keep the last of several members of one name; which one counts is not defined
+    (RFC 8259, 4).
+    """
+    rest = _without_rows(body, envelope)
+    if rest is None:  # There is white space between the rows, or something is odd.
+        once = _MEMBERS.decode(body)
+        if all(body.count(msgspec.json.encode(name)) <= 1 for name in once):
+            return [
+                (name, msgspec.json.decode(raw))
+                for name, raw in once.items()
+                if name.startswith("@")
+            ]
+        rest = body
+    members: Members = json.loads(rest, object_pairs_hook=list)
+    return members
 
 
-def _annotations(body: bytes) -> dict[str, Any]:
-    return {
-        name: msgspec.json.decode(value)
-        for name, value in _MEMBERS.decode(body).items()
-        if name.startswith("@")
-    }
+def _without_rows(body: bytes, envelope: _Envelope) -> bytes | None:
+    """Take the rows out of a page, if they stand there as a compact list; else None."""
+    if isinstance(envelope.items, msgspec.UnsetType):
+        return body
+    rows = b",".join(envelope.items)
+    before, found, rest = body.partition(_BEFORE_ROWS)
+    end = len(rows)
+    is_compact = found and rest[end : end + 1] == b"]" and rest.startswith(rows)
+    return before + found + rest[end:] if is_compact else None
 
 
-def _annotation(body: Mapping[str, Any], name: str) -> object:
+def _annotation(members: Members, name: str) -> object:
     """Find a control information by name, with or without ``odata.``, in any case.
 
-    SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``).
+    SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``). One
+    that is filled counts more than one that is empty.
     """
     spellings = {f"@odata.{name}".lower(), f"@{name}".lower()}
-    return next((value for key, value in body.items() if key.lower() in spellings), None)
+    found = [value for key, value in members if key.lower() in spellings]
+    return next((value for value in found if value not in (None, "")), None)
 
 
-def _link(link: object, name: str, response: requests.Response) -> str | None:
-    """Make a link absolute, but keep the token from another server."""
-    if link is None or link == "":
+def _link(members: Members, name: str, response: requests.Response) -> str | None:
+    """Find a link and make it absolute, but keep the token from another server."""
+    link = _annotation(members, name)
+    if link is None:
         return None
     page_url = response.request.url or ""
     try:

@@ -116,7 +116,7 @@ class Transport:
         """
         self.session = session
         self.request_timeout = request_timeout
-        self._max_tries = max_tries
+        self.max_tries = max_tries
         self._slots = threading.BoundedSemaphore(max_parallel_requests)
         self._is_stopped = False
 
@@ -132,7 +132,7 @@ class Transport:
         """
         return Retrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(self._max_tries),
+            stop=stop_after_attempt(self.max_tries),
             wait=_wait,
             before_sleep=_log_retry,
             reraise=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import uuid4
@@ -19,6 +19,7 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
+from tap_sac.sac.errors import DataError
 from tap_sac.singer.batches import FORMATS, batch_file
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.schema import add_decimal_facets, json_schema, with_own_columns
@@ -73,6 +74,7 @@ class PageStream(Stream, abc.ABC):
 
     Attributes:
         entity_set: The columns and the key, with the columns of our own.
+        failure: Why its data could not be trusted, after a sync.
     """
 
     # The records already fit the schema, without the SDK's detour over float.
@@ -90,6 +92,7 @@ class PageStream(Stream, abc.ABC):
             entity_set: Its columns and key.
         """
         self.entity_set = entity_set
+        self.failure: DataError | None = None
         super().__init__(tap, schema=self._json_schema(tap.config), name=name)
         self.primary_keys = entity_set.key
 
@@ -248,10 +251,34 @@ class PageStream(Stream, abc.ABC):
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[Record, Any, Any]:
         """Write many records at a time, unless something needs to see each of them."""
-        if write_messages and self._passes_records_on:
-            self._sync_pages()
-        else:
-            yield from super()._sync_records(context, write_messages=write_messages)
+        if not write_messages:  # The one who writes them into files catches failures.
+            yield from super()._sync_records(context, write_messages=False)
+            return
+        with self._failing_alone():
+            if self._passes_records_on:
+                self._sync_pages()
+            else:
+                yield from super()._sync_records(context)
+
+    @override
+    def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
+        with self._failing_alone():
+            super()._sync_batches(batch_config, context)
+
+    @override
+    def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:
+        """Let the bookmark of a stream that has failed stay where it was."""
+        if self.failure is None:
+            super().finalize_state_progress_markers(state)
+
+    @contextmanager
+    def _failing_alone(self) -> Iterator[None]:
+        """Keep a failure of this stream's data to itself, so that the others go on."""
+        try:
+            yield
+        except DataError as error:
+            self.failure = error
+            self.logger.warning("Going on without %s, which failed: %s", self.name, error)
 
     @override
     def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:

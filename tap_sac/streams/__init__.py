@@ -25,7 +25,8 @@ def entity_set_stream(tap: Tap, *, entity_set: EntitySet, **parts: Any) -> Entit
     """
     kind = kind_of(entity_set.name)
     stream_class = EntitySetStream
-    if kind.is_trackable and entity_set.key:
+    is_tracked = entity_set.tracks_changes
+    if (kind.is_trackable if is_tracked is None else is_tracked) and entity_set.key:
         stream_class = ChangeTrackedStream
     elif kind.replication_key:
         stream_class = AuditDataStream

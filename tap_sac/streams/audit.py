@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import Catalog
 
     from tap_sac.sac.pages import Page
+    from tap_sac.sac.tables import Table
 
 
 class AuditDataStream(EntitySetStream):
@@ -47,7 +48,7 @@ class AuditDataStream(EntitySetStream):
             self.replication_key = AUDIT_TIME
         self._has_time = bool(times)
         # How SAC wants times in filters is not documented: as OData has it, or as text.
-        self._quote = "'" if times and times[0].type == "Edm.String" else ""
+        self._is_text = bool(times) and times[0].type == "Edm.String"
 
     @override
     def apply_catalog(self, catalog: Catalog) -> None:
@@ -94,33 +95,49 @@ class AuditDataStream(EntitySetStream):
             raise SACError(msg)
 
     @override
-    def pages(self, query: Mapping[str, str], *, track_changes: bool = False) -> Iterator[Page]:
-        """Read from the bookmark or start_date on, with the boundary itself."""
+    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
+        """Return the rows from the bookmark or start_date on, with the boundary itself."""
         start = self.get_starting_replication_key_value(None)
         if not self._is_incremental or start is None:
-            yield from super().pages(query)
-            return
-        pages = super().pages(self._since(start, query))
-        try:
-            first = next(pages)
-        except ResponseError as error:
-            if error.status != HTTPStatus.BAD_REQUEST or self._quote:
-                raise
-            self._quote = "'"
-            yield from super().pages(self._since(start, query))
-        else:
-            yield first
-            yield from pages
+            return super().table(query)
+        quotes = ["'"] if self._is_text else ["", "'"]
+        make = super().table
+        return _TimedTable([make(self._since(start, quote, query)) for quote in quotes])
 
     @property
     def _is_incremental(self) -> bool:
         return self.replication_method == REPLICATION_INCREMENTAL
 
-    def _since(self, start: str, query: Mapping[str, str]) -> dict[str, str]:
+    def _since(self, start: str, quote: str, query: Mapping[str, str]) -> dict[str, str]:
         parts = [f"({query['$filter']})"] if "$filter" in query else []
-        time = utc_text(start)
-        parts.append(f"{AUDIT_TIME} ge {self._quote}{time}{self._quote}")
+        parts.append(f"{AUDIT_TIME} ge {quote}{utc_text(start)}{quote}")
         return {**query, "$filter": " and ".join(parts)}
+
+
+class _TimedTable:
+    """Rows after a time, which SAC takes in one of several forms."""
+
+    def __init__(self, forms: list[Table]) -> None:
+        self._table, *self._others = forms
+
+    def pages(self) -> Iterator[Page]:
+        pages = iter(self._table.pages())
+        try:
+            first = next(pages)
+        except ResponseError as error:
+            if error.status != HTTPStatus.BAD_REQUEST or not self._others:
+                raise
+            self._table, *self._others = self._others
+            yield from self.pages()
+        else:
+            yield first
+            yield from pages
+
+    def count(self, *, is_filtered: bool = True) -> int | None:
+        return self._table.count(is_filtered=is_filtered)
+
+    def has_row_at(self, position: int) -> bool:
+        return self._table.has_row_at(position)
 
 
 def _is_time(value: Any) -> bool:  # noqa: ANN401  (of a state or a row)

@@ -12,7 +12,7 @@ from singer_sdk import metrics
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_sac.sac.causes import REFUSED_QUERY
-from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
+from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.kinds import kind_of
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.records import RecordMaker
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.model import EntitySet
     from tap_sac.sac.pages import Page
     from tap_sac.sac.read_ahead import ReadAhead
+    from tap_sac.sac.tables import Table
     from tap_sac.singer.records import Records
 
 _UNKNOWN_ENTITY_SET = 3707
@@ -69,12 +70,14 @@ class SACStream(PageStream, abc.ABC):
         self.client = client
         self.filter = odata_filter
         self._read_ahead = read_ahead
+        # Whether the rows of this run could be compared with SAC's count; None before.
+        self.is_verified: bool | None = None
         super().__init__(tap, name=name, entity_set=entity_set)
         self._http_request_counter = metrics.http_request_counter(name, endpoint=entity_set.name)
 
     @abc.abstractmethod
-    def pages(self, query: Mapping[str, str], *, track_changes: bool = False) -> Iterator[Page]:
-        """Read the pages, with query options such as ``$filter``."""
+    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
+        """Return the rows to read, with query options such as ``$filter``."""
 
     @abc.abstractmethod
     def read_served(self, columns: list[str]) -> Iterator[Records]:
@@ -100,6 +103,8 @@ class SACStream(PageStream, abc.ABC):
                 yield from self.read_served(self.columns)
             except UnknownEntitySetError as error:
                 self.logger.warning("Skipping the stream %s: %s", self.name, error)
+            except DataError:  # The others go on, with what was read ahead for them.
+                raise
             except BaseException:  # Also when the consumer of the records gives up.
                 self._read_ahead.close()
                 raise
@@ -115,7 +120,7 @@ class SACStream(PageStream, abc.ABC):
             columns = self.columns
         except SACError:  # It is raised again at the turn of this stream.
             return None
-        return self.pages(self.query(columns))
+        return self.table(self.query(columns)).pages()
 
     def take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
         """Take pages while the next one is already being read, and log how it goes."""
@@ -151,6 +156,13 @@ class SACStream(PageStream, abc.ABC):
         self._check_key()
         self._report_changed_columns()
         return [column.name for column in self.selected_columns]
+
+    @property
+    def verifies(self) -> bool:
+        """Whether reads are compared with SAC's own counts."""
+        return (
+            self.kind.is_counted and self.config["verify_counts"] != "off" and not self.is_dry_run
+        )
 
     def query(self, columns: list[str]) -> dict[str, str]:
         """Return the query options that ask for these columns, filtered."""
@@ -262,7 +274,7 @@ class SACStream(PageStream, abc.ABC):
     def _is_refused_altogether(self) -> bool:
         """Tell a dimension without a hierarchy, for which SAC has a plain 400, from a bad query."""
         try:
-            next(self.pages({}))
+            next(iter(self.table({}).pages()))
         except ResponseError as error:
             return error.status == HTTPStatus.BAD_REQUEST
         return False

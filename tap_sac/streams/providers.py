@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.kinds import PROVIDERS
 from tap_sac.sac.model import EntitySet, Property
+from tap_sac.sac.tables import UncountedTable
 from tap_sac.streams.whole import FullTableStream
 
 if sys.version_info >= (3, 12):
@@ -15,11 +16,11 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from singer_sdk import Tap
 
-    from tap_sac.sac.pages import Page
+    from tap_sac.sac.tables import Table
 
 # What SAC's administration service says of each model.
 _COLUMNS = ("NamespaceID", "ProviderID", "ProviderName", "Description", "ServiceURL")
@@ -43,5 +44,10 @@ class ProvidersStream(FullTableStream):
         super().__init__(tap, entity_set=_PROVIDERS, **parts)
 
     @override
-    def pages(self, query: Mapping[str, str], *, track_changes: bool = False) -> Iterator[Page]:
-        return self.client.provider_pages(query, self.measure)
+    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
+        return UncountedTable(
+            self.client.provider_pages(query, self.measure, on_skipped=self._note_gap)
+        )
+
+    def _note_gap(self, _namespace: str) -> None:
+        self.is_complete = False

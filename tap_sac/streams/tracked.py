@@ -16,7 +16,7 @@ from tap_sac.sac.pages import follow
 from tap_sac.sac.subscriptions import Subscriptions
 from tap_sac.singer.records import MadeRecords
 from tap_sac.singer.schema import DELETED_AT
-from tap_sac.streams.whole import EntitySetStream, WholeRead
+from tap_sac.streams.whole import EntitySetStream, LastRead, WholeRead
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -93,7 +93,8 @@ class ChangeTrackedStream(EntitySetStream):
         if not self.is_log_based:
             if bookmark:
                 self.subscriptions.delete_chain(bookmark)
-                self._keep(None)
+                self._keep_bookmark(None)
+                self.keep(LastRead(bookmark.version, bookmark.query.filter))
             yield from super().read_served(columns)
             return
         query = DeltaQuery(list(self.entity_set.key), columns, self.filter)
@@ -105,25 +106,24 @@ class ChangeTrackedStream(EntitySetStream):
                 self.subscriptions.delete_chain(bookmark)
             else:
                 return
-        yield from self._open_chain(query, bookmark)
+        yield from self._open_chain(query)
 
     def _replicate(self, method: str) -> None:
         """Choose a method; records of changes have a mark for deleted rows."""
         self.forced_replication_method = method
         self.own(*([DELETED_AT] if self.is_log_based else []))
 
-    def _open_chain(self, query: DeltaQuery, lost: Bookmark | None) -> Iterator[Records]:
+    def _open_chain(self, query: DeltaQuery) -> Iterator[Records]:
         """Read the whole table, and keep the link to what changes after that."""
-        version = self.new_version
-        if lost and lost.version is not None:
-            version = max(version, lost.version + 1)
+        self._warn_of_another_filter()
         # A dry run would leave a chain behind: it ends before it knows its id.
-        whole = WholeRead(self, query.columns, version=version, track_changes=not self.is_dry_run)
+        whole = WholeRead(self, query.columns, track_changes=not self.is_dry_run)
+        whole.prove_keys()
         try:
             yield from whole.records()
         except BaseException:  # Also when the consumer of the records gives up.
             if whole.delta_link:
-                self.subscriptions.delete_chain(Bookmark(whole.delta_link, version, query))
+                self.subscriptions.delete_chain(Bookmark(whole.delta_link, whole.version, query))
             raise
         if whole.delta_link is None:
             if not self.is_dry_run:
@@ -131,7 +131,8 @@ class ChangeTrackedStream(EntitySetStream):
                     "SAC gave no delta link for %s, so the next run reads the whole table again.",
                     self.name,
                 )
-            self._keep(None)
+            self._keep_bookmark(None)
+            self.keep(LastRead(whole.version, self.filter))
             return
         bookmark = Bookmark(whole.delta_link, whole.version, query)
         self.logger.info(
@@ -139,7 +140,7 @@ class ChangeTrackedStream(EntitySetStream):
             self.name,
             bookmark.subscription_id,
         )
-        self._keep(bookmark)
+        self._keep_bookmark(bookmark)
 
     def _read_changes(self, bookmark: Bookmark, query: DeltaQuery) -> Iterator[Records]:
         """Follow the delta link.
@@ -149,7 +150,7 @@ class ChangeTrackedStream(EntitySetStream):
             SACError: If they may be had by the next run.
         """
         self._check_bookmark(bookmark, query)
-        self._keep(replace(bookmark, may_be_spent=True))
+        self._keep_bookmark(replace(bookmark, may_be_spent=True))
         self.write_state()
         self.version = bookmark.version if self.has_versions else None
         maker = self.record_maker(query.columns)
@@ -166,7 +167,7 @@ class ChangeTrackedStream(EntitySetStream):
         if delta_link is None:
             msg = "SAC gave no new delta link"
             raise DeltaLostError(msg)
-        self._keep(Bookmark(delta_link, bookmark.version, query))
+        self._keep_bookmark(Bookmark(delta_link, bookmark.version, query))
 
     def _pages_of_changes(self, bookmark: Bookmark) -> Iterator[Page]:
         """Read the pages behind a delta link.
@@ -216,7 +217,7 @@ class ChangeTrackedStream(EntitySetStream):
         finally:
             self.logger.debug("A page of changes of %s: %s", self.name, delivery.name.lower())
             if bookmark and delivery is Delivery.REFUSED:
-                self._keep(bookmark)
+                self._keep_bookmark(bookmark)
                 self.write_state()
         return page
 
@@ -271,8 +272,9 @@ class ChangeTrackedStream(EntitySetStream):
             error,
         )
 
-    def _keep(self, bookmark: Bookmark | None) -> None:
+    def _keep_bookmark(self, bookmark: Bookmark | None) -> None:
         """Put a bookmark, or none, into the state that will be written next."""
+        self.keep(None)
         Bookmark.remove_from(self.stream_state)
         if bookmark:
             self.stream_state.update(bookmark.to_state())

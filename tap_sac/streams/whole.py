@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_sac.sac.causes import BROKEN_PROTOCOL
-from tap_sac.sac.delta import is_delta
+from tap_sac.sac.delta import is_delta, is_version
 from tap_sac.sac.errors import ResponseError, SACError
+from tap_sac.sac.fact_keys import names_in_filter
+from tap_sac.sac.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.urls import with_query
+from tap_sac.singer.edm import edm_type
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.base import SACStream
+from tap_sac.streams.proof import Proof
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -21,13 +26,38 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any
 
     from singer_sdk import Tap
 
     from tap_sac.sac.model import EntitySet, Provider
-    from tap_sac.sac.pages import Page
+    from tap_sac.sac.tables import Table
     from tap_sac.singer.records import Records
+
+
+@dataclass(frozen=True)
+class LastRead:
+    """What the state keeps of the last completed read of a table.
+
+    Attributes:
+        version: The version that its rows have in the target; None without versions.
+        filter: The ``$filter`` that it was read with; None if it had none.
+    """
+
+    version: int | None
+    filter: str | None
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> LastRead | None:
+        """Read a stream's state; None if no read was completed, or somebody changed it."""
+        version, odata_filter = state.get("version"), state.get("filter")
+        if "filter" not in state or not (odata_filter is None or isinstance(odata_filter, str)):
+            return None
+        return cls(version if is_version(version) else None, odata_filter)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what the state of the stream gets."""
+        version = {} if self.version is None else {"version": self.version}
+        return {**version, "filter": self.filter}
 
 
 class WholeRead:
@@ -39,55 +69,106 @@ class WholeRead:
     """
 
     def __init__(
-        self,
-        stream: FullTableStream,
-        columns: list[str],
-        *,
-        version: int,
-        track_changes: bool = False,
+        self, stream: FullTableStream, columns: list[str], *, track_changes: bool = False
     ) -> None:
         """Prepare a read; nothing is asked for yet.
 
         Args:
             stream: Whose table it is.
             columns: Those to ask for.
-            version: The version that its rows get, if there are versions at all.
-            track_changes: Whether SAC shall remember this read.
+            track_changes: Whether SAC shall remember this read; `prove_keys` comes before that.
         """
-        self.version = version if stream.has_versions else None
+        self.version = stream.new_version if stream.has_versions else None
         self.delta_link: str | None = None
         self._stream = stream
         self._columns = columns
+        self._query = stream.query(columns)
+        self._table = stream.table(self._query, track_changes=track_changes)
         self._track_changes = track_changes
+
+    def prove_keys(self) -> None:
+        """See that no key has several facts, before SAC is asked to track changes.
+
+        Each failing run would leave a subscription otherwise. The rows are read and thrown away,
+        and only if the counts of facts and keys differ.
+
+        Raises:
+            DataError: If a key has several.
+        """
+        stream = self._stream
+        if not stream.suspects_repeated_keys(self._table.count()):
+            return
+        table = stream.table(self._query)
+        proof = stream.proof(table)
+        proof.watch_keys(stream.entity_set.key)
+        for page in table.pages():
+            proof.add(page)
+            if not proof.watches_keys:
+                return
 
     def records(self) -> Iterator[Records]:
         """Read the records, and activate their version after the last one.
 
         Raises:
             UnknownEntitySetError: If SAC does not serve the entity set.
-            SACError: If SAC refuses, or its rows do not fit the catalog.
+            DataError: If the read is proven not to be whole, or a row does not fit.
+            SACError: If SAC refuses.
         """
         stream = self._stream
         stream.version = self.version
         maker = stream.record_maker(self._columns)
-        query = stream.query(self._columns)
+        proof = stream.proof(self._table)
         is_first = True
         try:
-            for page in stream.take(lambda: stream.pages(query, track_changes=self._track_changes)):
+            for page in stream.take(self._table.pages):
                 if is_delta(page.context):
                     msg = f"SAC answered the first read of {stream.name} with changes only"
                     raise SACError(msg, BROKEN_PROTOCOL)
+                if (
+                    is_first
+                    and not self._track_changes
+                    and (stream.suspects_repeated_keys(page.count))
+                ):
+                    proof.watch_keys(stream.entity_set.key)
                 is_first = False
                 self.delta_link = page.delta_url
+                proof.add(page)
                 yield PageRecords(page, maker)
         except ResponseError as error:
-            raise (stream.refusal(error, query) if is_first else error) from None
-        if self.version is not None:
+            raise (stream.refusal(error, self._query) if is_first else error) from None
+        proof.settle()
+        stream.note_counts(has_counts=bool(proof.counts))
+        if self.version is not None and self._may_activate(proof):
             stream.activate(self.version)
+
+    def _may_activate(self, proof: Proof) -> bool:
+        """Return whether older rows may go: an empty read proves nothing by itself."""
+        stream = self._stream
+        if not stream.is_complete:
+            stream.logger.warning(
+                "Rows of %s that are gone from SAC stay in the target, because not all of it "
+                "could be read.",
+                stream.name,
+            )
+            return False
+        if proof.rows:
+            return True
+        count = self._table.count(is_filtered=False) if stream.verifies else None
+        if count == 0:
+            return True
+        stream.logger.warning(
+            "The read of %s is empty%s, so rows from earlier runs stay in the target.",
+            stream.name,
+            "" if count is None else f", while SAC counts {count:,} rows without the filter",
+        )
+        return False
 
 
 class FullTableStream(SACStream):
     """A table that is read whole in each run."""
+
+    # Whether everything that belongs to the table could be read.
+    is_complete = True
 
     @property
     def has_versions(self) -> bool:
@@ -104,23 +185,77 @@ class FullTableStream(SACStream):
 
     @property
     def new_version(self) -> int:
-        """The time of this run, in milliseconds.
+        """The time of this run, in milliseconds, and above the last version in the state.
 
         The SDK has seconds: a run that is started again within the second in which another was
-        killed would then keep that one's rows, also those that are gone by now.
+        killed would then keep that one's rows, also those that are gone by now. The clocks of
+        two machines may differ.
         """
-        return self.started_at
+        last = self.stream_state.get("version")
+        return max(self.started_at, last + 1) if is_version(last) else self.started_at
+
+    def proof(self, table: Table) -> Proof:
+        """Begin to compare what is read of a table with SAC's own counts."""
+        return Proof(
+            self.name,
+            table,
+            self.logger,
+            fails=self.config["verify_counts"] == "fail",
+            has_key=bool(self.primary_keys),
+        )
+
+    def suspects_repeated_keys(self, count: int | None) -> bool:  # noqa: ARG002
+        """Return whether SAC seems to store several rows of one key.
+
+        Args:
+            count: How many rows there are, if SAC says so.
+        """
+        return False
+
+    def note_counts(self, *, has_counts: bool) -> None:
+        """Remember whether the read could be compared with a count."""
+        self.is_verified = has_counts or not self.kind.is_counted
 
     @override
     def read_served(self, columns: list[str]) -> Iterator[Records]:
-        yield from WholeRead(self, columns, version=self.new_version).records()
+        self._warn_of_another_filter()
+        whole = WholeRead(self, columns)
+        yield from whole.records()
+        if self.replication_method != REPLICATION_INCREMENTAL:
+            self.keep(LastRead(whole.version, self.filter))
+
+    def keep(self, read: LastRead | None) -> None:
+        """Put what was read, or nothing, into the state that will be written next."""
+        for name in ("version", "filter"):
+            self.stream_state.pop(name, None)
+        if read:
+            self.stream_state.update(read.to_state())
+        self.mark_state_changed()
+
+    def _warn_of_another_filter(self) -> None:
+        last = LastRead.from_state(self.stream_state)
+        if last and last.filter != self.filter and self.has_versions:
+            self.logger.warning(
+                "The filter of %s has changed since the last completed read, from %s to %s: the "
+                "target will mark or delete rows outside of it. Set "
+                "emit_activate_version_messages to false to keep them.",
+                self.name,
+                last.filter or "none",
+                self.filter or "none",
+            )
 
 
 class EntitySetStream(FullTableStream):
     """An entity set of a model: facts, master data, hierarchies, audit data."""
 
     def __init__(
-        self, tap: Tap, *, provider: Provider, entity_set: EntitySet, **parts: Any
+        self,
+        tap: Tap,
+        *,
+        provider: Provider,
+        entity_set: EntitySet,
+        siblings: frozenset[str],
+        **parts: Any,
     ) -> None:
         """Make a stream of an entity set of a provider.
 
@@ -128,9 +263,11 @@ class EntitySetStream(FullTableStream):
             tap: The tap that it belongs to.
             provider: The model.
             entity_set: Its columns and key.
+            siblings: The names of all entity sets of the model.
             parts: The rest, as of `SACStream`.
         """
         self.provider = provider
+        self._siblings = siblings
         super().__init__(tap, entity_set=entity_set, **parts)
         self.selected_by_default = self.kind.is_selected
 
@@ -145,9 +282,10 @@ class EntitySetStream(FullTableStream):
         self.begin_incremental()
         query = self.query(columns)
         try:
-            page = next(self.pages(query))
+            page = next(iter(self.table(query).pages()))
         except ResponseError as error:
             raise self.refusal(error, query) from None
+        self.suspects_repeated_keys(page.count)
         return sum(1 for _ in PageRecords(page, self.record_maker(columns)))
 
     @property
@@ -156,6 +294,73 @@ class EntitySetStream(FullTableStream):
         return self.client.entity_set_url(self.provider, self.entity_set.name)
 
     @override
-    def pages(self, query: Mapping[str, str], *, track_changes: bool = False) -> Iterator[Page]:
-        url = with_query(self.url, query)
-        return self.client.pages(url, self.measure, track_changes=track_changes)
+    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
+        if not self.verifies:
+            url = with_query(self.url, query)
+            pages = self.client.pages(url, self.measure, track_changes=track_changes)
+            return UncountedTable(pages)
+        counts_with = CountsWith.THE_READ
+        if self.kind.needs_select:
+            counts_with = CountsWith.ITS_SELECT
+        elif "$select" in query:
+            counts_with = CountsWith.NO_SELECT
+        return CountedTable(
+            self.client,
+            self.url,
+            query,
+            order=self._order(query),
+            counts_with=counts_with,
+            track_changes=track_changes,
+            on_response=self.measure,
+        )
+
+    @override
+    def suspects_repeated_keys(self, count: int | None) -> bool:
+        has_sums = self.kind.aggregated_in in self._siblings
+        if not (has_sums and self.primary_keys and count and self.verifies):
+            return False
+        keys = self._count_keys()
+        if keys is None or keys >= count:
+            return False
+        self.logger.warning(
+            "SAC counts %s facts of %s and %s keys: if a key comes twice, the stream fails, "
+            "because a target would keep one of its facts.",
+            f"{count:,}",
+            self.name,
+            f"{keys:,}",
+        )
+        return True
+
+    def _count_keys(self) -> int | None:
+        """Ask how many keys have facts; None if SAC does not say, or cannot for this filter."""
+        key = self.entity_set.key
+        measures = {item.name for item in self.entity_set.properties} - set(key)
+        if self.filter and names_in_filter(self.filter) & measures:
+            return None
+        columns = [item.name for item in self.entity_set.properties]
+        options = {"$select": ",".join(columns)}
+        if self.filter:
+            options["$filter"] = self.filter
+        aggregation = CountedTable(
+            self.client,
+            self.client.entity_set_url(self.provider, self.kind.aggregated_in or ""),
+            options,
+            order=key,
+            counts_with=CountsWith.ITS_SELECT,
+            on_response=self.measure,
+        )
+        return aggregation.count()
+
+    def _order(self, query: Mapping[str, str]) -> list[str]:
+        """Return the columns that tell rows apart: the key and all numbers, or all columns."""
+        asked = query["$select"].split(",") if "$select" in query else None
+        columns = [
+            item
+            for item in self.entity_set.properties
+            if (asked is None or item.name in asked) and not item.is_collection
+        ]
+        key = [item.name for item in columns if item.name in self.entity_set.key]
+        if not key:
+            return [item.name for item in columns]
+        numbers = [item.name for item in columns if edm_type(item).schema["type"] == "number"]
+        return [*key, *(name for name in numbers if name not in key)]
