@@ -77,6 +77,7 @@ class StandIn:
         self.link_form = link_form
         self.link_first = False
         self.counts = True
+        self.skips = True
         self.requests: list[Request] = []
         self.token_requests: list[Request] = []
         self.token_seconds: Any = 3600
@@ -131,7 +132,7 @@ class StandIn:
         start = int(options.get("$skiptoken", ["0"])[0])
         page_size = int(options.get("pagesize", [str(PAGE_SIZE)])[0])
         if "$top" in options:
-            start = int(options.get("$skip", ["0"])[0])
+            start = int(options.get("$skip", ["0"])[0]) if self.skips else 0
             page_size = int(options["$top"][0])
         members = [f'"value":[{",".join(rows[start : start + page_size])}]']
         if "$count" in options and self.counts:

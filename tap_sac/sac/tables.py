@@ -182,7 +182,9 @@ class CountedTable:
                 counts = counts and attempt.retry_state.attempt_number <= self._tries_with_count
                 try:
                     page = self._page({**options, **_COUNT} if counts else options)
-                except ResponseError:
+                except TransientError:
+                    raise
+                except SACError:
                     if not counts:
                         raise
                     # Only a refusal of what the read itself asks for is one of the read.
