@@ -179,11 +179,9 @@ def test_tenant_that_does_not_count_is_one_line(
     assert not failure
     assert is_activated(messages, FACTS)
     assert "sales_fact_data: 9 rows read, not counted by SAC, 5 pages." in caplog.text
-    lines = [text for text in caplog.messages if "could not be verified" in text]
-    assert lines == [
-        "The reads of sales_fact_data, zoo_fact_data could not be verified, because SAC does not "
-        "count their rows."
-    ]
+    (line,) = [text for text in caplog.messages if "could not be verified" in text]
+    assert line.startswith("The reads of sales_fact_data, zoo_fact_data could not be verified")
+    assert line.endswith("because SAC does not count their rows.")
     assert len(tenant.reads("C4SALES/FactData")) == 5
     counts = [target for target in tenant.targets if "C4SALES/FactData?$count=true&" in target]
     assert len(counts) == 1
@@ -503,13 +501,8 @@ def test_filter_that_changed_is_told_before_the_read(
     messages, _ = run(changed, state=state)
     warning = "has changed since the last completed read, from none to Date ge '000003'"
     assert sum(warning in text for text in caplog.messages) == 1
-    texts = caplog.messages
-    told = next(number for number, text in enumerate(texts) if warning in text)
-    assert told < next(
-        number
-        for number, text in enumerate(texts)
-        if "sales_fact_data: 9 rows" in text and number > told
-    )
+    after_warning = caplog.text.partition(warning)[2]
+    assert "sales_fact_data: 9 rows read" in after_warning
     caplog.clear()
     run(changed, state=messages.state)
     assert "has changed since" not in caplog.text
@@ -535,7 +528,7 @@ def test_version_is_above_the_last_one_whatever_the_clock_says(serve: Serve, met
 
 
 @pytest.mark.parametrize("version", [-1, "5", 2**70, None, True])
-def test_version_of_a_strange_state_is_ignored(serve: Serve, version: Any) -> None:
+def test_version_of_a_strange_state_is_ignored(serve: Serve, version: object) -> None:
     state = {"bookmarks": {FACTS: {"version": version, "filter": None}}}
     messages, failure = run(serve(StandIn(sales(*ROWS))), state=state)
     assert not failure
