@@ -7,7 +7,9 @@ import copy
 import io
 import json
 import os
+import socketserver
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
     Serve = Callable[[Application], dict[str, Any]]
     RunCli = Callable[..., CompletedProcess[str]]
+
+# An answer in two packets would wait 40 ms until the tap has acknowledged the first one.
+socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 _USUAL_EXAMPLES = 100  # of Hypothesis
 
@@ -99,13 +104,23 @@ def select(catalog: dict[str, Any], *streams: str) -> dict[str, Any]:
     return {"streams": list(catalog.values())}
 
 
+@pytest.fixture(scope="session")
+def aside() -> Iterator[ThreadPoolExecutor]:
+    """Do what no test waits for, and be done with it when the tests are."""
+    with ThreadPoolExecutor() as executor:
+        yield executor
+
+
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def serve(aside: ThreadPoolExecutor) -> Iterator[Serve]:
     """Serve applications until the end of the test; returns the settings to read them."""
     with contextlib.ExitStack() as stack:
 
         def start(application: Application) -> dict[str, Any]:
-            return stack.enter_context(SampleTenant(application)).settings
+            tenant = SampleTenant(application)
+            # A server takes a moment to see that it shall end.
+            stack.callback(aside.submit, tenant.close)
+            return tenant.settings
 
         yield start
 
