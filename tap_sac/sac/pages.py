@@ -6,6 +6,7 @@ The envelope is that of OData JSON Format 4.0, 4.5; ``@des.*`` is SAC's own.
 from __future__ import annotations
 
 import codecs
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -117,14 +118,15 @@ def follow(url: str, read: Callable[[str], Page]) -> Iterator[Page]:
     Raises:
         SACError: If links lead in a circle, or to ever more empty pages.
     """
-    seen: set[str] = set()
+    seen: set[bytes] = set()  # Hashes: links may be kilobytes long, and pages many.
     empty_pages = 0
     next_url: str | None = url
     while next_url:
-        if next_url in seen:
+        link = hashlib.blake2b(next_url.encode(), digest_size=16).digest()
+        if link in seen:
             msg = f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
             raise SACError(msg, BROKEN_PROTOCOL)
-        seen.add(next_url)
+        seen.add(link)
         page = read(next_url)
         empty_pages = 0 if page.items else empty_pages + 1
         if empty_pages > _MOST_EMPTY_PAGES:
