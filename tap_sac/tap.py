@@ -13,7 +13,7 @@ from tap_sac.check import Check
 from tap_sac.command_line import CommandLineTap
 from tap_sac.discovery import Discovery
 from tap_sac.naming import PROVIDERS_STREAM_NAME
-from tap_sac.sac.read_ahead import ReadAhead
+from tap_sac.sac.read_ahead import Extent, ReadAhead
 from tap_sac.settings import SETTINGS
 from tap_sac.streams import entity_set_stream
 from tap_sac.streams.base import SACStream
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.pages import Page
 
 _MOST_TRIES_OF_A_CHECK = 2
+_BYTES_AROUND_A_ROW = 64  # of its object, and of its place in the list
 
 
 class TapSAC(CommandLineTap):
@@ -148,4 +149,13 @@ class TapSAC(CommandLineTap):
                 for name, stream in self.streams.items()
                 if isinstance(stream, SACStream) and stream.selected
             },
+            _extent,
         )
+
+
+def _extent(page: Page) -> Extent:
+    """Measure a page; its rows share the bytes of SAC's answer."""
+    size = sum(map(len, page.items)) + _BYTES_AROUND_A_ROW * len(page.items)
+    count: int | None = getattr(page, "count", None)
+    whole = size * count // len(page.items) if count and page.items else 0
+    return Extent(size, is_last=page.next_url is None, whole=whole)
