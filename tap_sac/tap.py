@@ -14,7 +14,7 @@ from tap_sac.command_line import CommandLineTap
 from tap_sac.discovery import Discovery
 from tap_sac.naming import PROVIDERS_STREAM_NAME
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.read_ahead import ReadAhead
+from tap_sac.sac.read_ahead import Extent, ReadAhead
 from tap_sac.settings import SETTINGS
 from tap_sac.streams import entity_set_stream
 from tap_sac.streams.base import SACStream
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _MOST_TRIES_OF_A_CHECK = 2
 _MOST_NAMES = 5
+_BYTES_AROUND_A_ROW = 64  # of its object, and of its place in the list
 
 
 class TapSAC(CommandLineTap):
@@ -177,7 +178,15 @@ class TapSAC(CommandLineTap):
                 for name, stream in self.streams.items()
                 if isinstance(stream, SACStream) and stream.selected
             },
+            _extent,
         )
+
+
+def _extent(page: Page) -> Extent:
+    """Measure a page; its rows share the bytes of SAC's answer."""
+    size = sum(map(len, page.items)) + _BYTES_AROUND_A_ROW * len(page.items)
+    whole = size * page.count // len(page.items) if page.count and page.items else 0
+    return Extent(size, is_last=page.next_url is None, whole=whole)
 
 
 def _reads_of(names: list[str]) -> str:

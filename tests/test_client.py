@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import time
+import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,15 @@ import pytest
 
 from tap_sac.demo.service import Request, Response
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.pages import follow
+from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.stand_in import JSON, LinkForm, StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tap_sac.sac.pages import Page
     from tests.conftest import Serve
 
 ROWS = [sales_row(number) for number in range(17)]
@@ -167,6 +171,25 @@ def test_link_that_repeats_is_an_error(serve: Serve) -> None:
     tenant.link_form = "service-relative"
     with pytest.raises(SACError, match="circle"):
         sync(serve(tenant))
+
+
+def test_links_take_little_memory(serve: Serve) -> None:
+    settings = serve(StandIn(sales(*ROWS)))
+    url = f"{settings['tenant_url']}/api/v1/dataexport/providers/sac/C4SALES/FactData?number="
+    page = TapSAC(config=settings).discovery.client.page(f"{url}0")
+    pages, length = 2_000, 4_000
+
+    def read(page_url: str) -> Page:
+        number = int(page_url.rpartition("=")[2]) + 1
+        return replace(page, next_url=f"{url}{number:0{length}}" if number < pages else None)
+
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in follow(f"{url}0", read)) == pages
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < pages * length / 10
 
 
 CUT = Response(200, b'{"value":[{"Version":"pub', {"Content-Length": "900", "Connection": "close"})

@@ -12,15 +12,19 @@ import struct
 import subprocess
 import termios
 import threading
+from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from typing_extensions import override
 
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.read_ahead import Extent, ReadAhead
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.tap import TapSAC
 from tests.cli import tap_command
@@ -28,11 +32,11 @@ from tests.conftest import discover, read_messages, select, sync
 from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from tap_sac.demo.service import Request, Response
-    from tests.conftest import RunCli, Serve
+    from tests.conftest import Messages, RunCli, Serve
 
 PATIENCE = 30
 
@@ -77,6 +81,64 @@ def many_sets(count: int) -> StandIn:
     model = Model("C4M", "M", edmx(**{name: {"ID": "Edm.String*"} for name in names}))
     model.sets |= {name: [f'{{"ID":"{name}"}}'] for name in names}
     return StandIn(model)
+
+
+def numbered(names: str, rows: int) -> list[Model]:
+    """Make models with facts whose dates are 0 to `rows`, except the first one: it has one row."""
+    return [
+        sales(
+            *(sales_row(row) for row in range(1 if name == names[0] else rows)),
+            model_id=f"C4{name}",
+            name=name,
+        )
+        for name in names
+    ]
+
+
+def pages_asked_for(tenant: StandIn, model: str) -> list[int]:
+    """Return the first rows of the pages that were requested of a model, in order."""
+    return [
+        int(parse_qs(urlsplit(target).query).get("$skiptoken", ["0"])[0])
+        for target in tenant.targets
+        if f"/C4{model}/FactData" in target
+    ]
+
+
+@pytest.fixture
+def wait_for_readers() -> Callable[[], None]:
+    """Return what waits until every table that is being read has come to its end by itself."""
+    left_behind = set(threading.enumerate())
+
+    def wait() -> None:
+        for thread in set(threading.enumerate()) - left_behind:
+            if thread.name.startswith("tap-sac reader"):
+                thread.join(PATIENCE)
+                assert not thread.is_alive()
+
+    return wait
+
+
+def sync_facts(
+    settings: dict[str, Any], names: str, on_first_record: Callable[[str], None]
+) -> Messages:
+    """Read the facts of models in their order; tell of the first record of each before it ends."""
+    streams = [f"{name.lower()}_fact_data" for name in names]
+    catalog = select(discover(settings), *streams)
+    told = set()
+
+    def on_record(message: dict[str, Any]) -> None:
+        stream = message["stream"]
+        if stream not in told:
+            told.add(stream)
+            on_first_record(names[streams.index(stream)])
+
+    with contextlib.redirect_stdout(Output(on_record)) as output:
+        TapSAC(config=settings, catalog=catalog).sync_all()
+    return read_messages(output.getvalue())
+
+
+def dates(messages: Messages, model: str) -> list[int]:
+    return [int(record["Date"]) for record in messages.records(f"{model.lower()}_fact_data")]
 
 
 def test_next_page_is_requested_while_one_is_written(serve: Serve) -> None:
@@ -314,3 +376,236 @@ def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
     messages = read_messages(output)
     assert 0 < len(messages.records("sales_fact_data")) < len(rows)
     assert "ACTIVATE_VERSION" not in {message["type"] for message in messages}
+
+
+def test_small_tables_are_read_once_and_to_their_ends_before_their_turn(
+    serve: Serve, wait_for_readers: Callable[[], None]
+) -> None:
+    names = "ABCD"
+    tenant = StandIn(*numbered(names, 10))
+    settings = {**serve(tenant), "max_parallel_requests": 3}
+    asked: dict[str, list[int]] = {}
+
+    def on_first_record(name: str) -> None:
+        if name == "A":
+            wait_for_readers()
+            asked.update((model, pages_asked_for(tenant, model)) for model in names)
+
+    messages = sync_facts(settings, names, on_first_record)
+    every_page = [0, 2, 4, 6, 8]
+    assert asked == {"A": [0], "B": every_page, "C": every_page, "D": []}
+    for name in "BCD":
+        assert pages_asked_for(tenant, name) == every_page
+        assert dates(messages, name) == list(range(10))
+    assert messages.streams == [f"{name.lower()}_fact_data" for name in names]
+
+
+def test_large_table_is_read_again_without_a_break_at_its_turn(
+    serve: Serve, wait_for_readers: Callable[[], None]
+) -> None:
+    megabyte = "x" * 1_000_000
+    tenant = StandIn(*numbered("AB", 24))
+    rows = [sales_row(number).replace("public.Actual", megabyte) for number in range(24)]
+    tenant.models[1].sets["FactData"] = rows
+    settings = serve(tenant)
+    ahead: list[int] = []
+    requests_before = 0
+
+    def on_first_record(name: str) -> None:
+        nonlocal requests_before
+        if name == "A":
+            wait_for_readers()
+            ahead.extend(pages_asked_for(tenant, "B"))
+            requests_before = len(tenant.targets)
+
+    messages = sync_facts(settings, "AB", on_first_record)
+    every_page = list(range(0, 24, 2))
+    assert 0 < len(ahead) <= 16 / 2
+    assert ahead == every_page[: len(ahead)]
+    assert pages_asked_for(tenant, "B") == ahead + every_page
+    assert all("/C4B/FactData" in target for target in tenant.targets[requests_before:])
+    assert dates(messages, "B") == list(range(24))
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize("change", ["deleted", "inserted"])
+def test_row_that_stays_is_read_once_while_others_come_and_go(
+    serve: Serve,
+    wait_for_readers: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    *,
+    is_large: bool,
+) -> None:
+    if is_large:
+        monkeypatch.setattr("tap_sac.sac.read_ahead._MOST_BYTES_OF_A_TABLE", 1_000)
+    tenant = StandIn(*numbered("AB", 40))
+    rows = [sales_row(number) for number in range(40)]
+    tenant.models[1].sets["FactData"] = rows
+    settings = serve(tenant)
+    staying = set(range(40))
+
+    def on_first_record(name: str) -> None:
+        if name == "A":
+            wait_for_readers()
+            assert (len(pages_asked_for(tenant, "B")) < 20) is is_large
+            if change == "deleted":
+                staying.difference_update(range(3))
+                del rows[:3]
+            else:
+                rows[:0] = [sales_row(number) for number in range(100, 103)]
+
+    read = dates(sync_facts(settings, "AB", on_first_record), "B")
+    assert len(read) == len(set(read))
+    assert staying <= set(read)
+
+
+def test_what_waits_is_bounded_however_many_tables_are_read_at_once(
+    serve: Serve, wait_for_readers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 10_000
+    monkeypatch.setattr("tap_sac.sac.read_ahead._MOST_BYTES_OF_A_TABLE", 3_000)
+    monkeypatch.setattr("tap_sac.sac.read_ahead._MOST_BYTES", most)
+    names = "ABCDEFGHIJKLMNOPQRST"
+    tenant = StandIn(*numbered(names, 16))
+    endless = [sales_row(number) for number in range(1_000)]
+    tenant.models[1].sets["FactData"] = tenant.models[4].sets["FactData"] = endless
+    settings = {**serve(tenant), "max_parallel_requests": 50}
+    waiting = []
+
+    def on_first_record(name: str) -> None:
+        if name == "A":
+            wait_for_readers()
+        later = names[names.index(name) + 1 :]
+        pages = sum(len(pages_asked_for(tenant, model)) for model in later)
+        waiting.append(2 * pages * len(endless[0]))
+
+    messages = sync_facts(settings, names, on_first_record)
+    assert 0 < max(waiting) <= most
+    for name in names[1:]:
+        assert dates(messages, name) == list(range(1_000 if name in "BE" else 16))
+
+
+def test_failure_of_a_table_is_raised_at_its_turn_and_leaves_others_alone(
+    serve: Serve, wait_for_readers: Callable[[], None]
+) -> None:
+    tenant = StandIn(*numbered("ABC", 6))
+    settings = serve(tenant)
+    tenant.fault = lambda request: (
+        error_response(403, "no") if "/C4B/FactData?$skiptoken=2" in request.target else None
+    )
+    begun = []
+
+    def on_first_record(name: str) -> None:
+        begun.append(name)
+        if name == "A":
+            wait_for_readers()
+
+    with pytest.raises(SACError, match="403"):
+        sync_facts(settings, "ABC", on_first_record)
+    assert begun == ["A", "B"]
+    assert pages_asked_for(tenant, "C") == [0, 2, 4]
+
+
+class Sources:
+    """Tables of numbers, which note what is asked for, and which threads begin and end them.
+
+    `hold` sees each item of each table before it is there.
+    """
+
+    def __init__(self, names: str, extent: Extent | None = None, *, length: int = 5) -> None:
+        self.asked: defaultdict[str, list[int]] = defaultdict(list)
+        self.begun_by: dict[str, int] = {}
+        self.ended_by: dict[str, int] = {}
+        self.hold: Callable[[str, int], None] = lambda _name, _number: None
+        self._length = length
+        self.read_ahead = ReadAhead(
+            len(names),
+            lambda: {name: partial(self._items, name) for name in names},
+            None if extent is None else lambda _: extent,
+        )
+
+    def read(self, name: str) -> Generator[int, None, None]:
+        return self.read_ahead.read(name, partial(self._items, name))
+
+    def _items(self, name: str) -> Iterator[int]:
+        self.begun_by[name] = threading.get_ident()
+        try:
+            for number in range(self._length):
+                self.asked[name].append(number)
+                self.hold(name, number)
+                yield number
+        finally:
+            self.ended_by[name] = threading.get_ident()
+
+
+def test_table_that_says_it_is_too_large_is_given_up_at_once(
+    wait_for_readers: Callable[[], None],
+) -> None:
+    sources = Sources("AB", Extent(1, is_last=False, whole=10**12))
+    items = sources.read("A")
+    assert next(items) == 0
+    items.close()
+    wait_for_readers()
+    assert sources.asked["B"] == [0]
+    assert list(sources.read("B")) == list(range(5))
+    assert sources.asked["B"] == [0, *range(5)]
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "is_last", "is_kept"), [(10, True, True), (10, False, False), (100, True, False)]
+)
+def test_table_of_one_item_is_kept_if_it_fits_with_what_may_follow(
+    wait_for_readers: Callable[[], None], megabytes: int, *, is_last: bool, is_kept: bool
+) -> None:
+    sources = Sources("AB", Extent(megabytes * 1_000_000, is_last), length=1)
+    assert list(sources.read("A")) == [0]
+    wait_for_readers()
+    assert list(sources.read("B")) == [0]
+    assert sources.asked["B"] == ([0] if is_kept else [0, 0])
+
+
+@pytest.mark.parametrize("is_its_turn", [False, True])
+def test_one_table_can_be_dropped_while_the_others_are_kept(
+    wait_for_readers: Callable[[], None], *, is_its_turn: bool
+) -> None:
+    sources = Sources("ABC")
+    is_asked, is_dropped = threading.Event(), threading.Event()
+
+    def hold(name: str, number: int) -> None:
+        if name == "B" and number == 1:
+            is_asked.set()
+            assert is_dropped.wait(PATIENCE)
+
+    sources.hold = hold
+    first = sources.read("A")
+    assert next(first) == 0
+    if is_its_turn:
+        assert list(first) == list(range(1, 5))
+        items = sources.read("B")
+        assert next(items) == 0
+    assert is_asked.wait(PATIENCE)
+    sources.read_ahead.drop("B")
+    is_dropped.set()
+    if is_its_turn:
+        with pytest.raises(RuntimeError, match="given up"):
+            next(items)
+    else:
+        assert list(first) == list(range(1, 5))
+    wait_for_readers()
+    assert sources.asked["B"] == [0, 1]
+    assert sources.ended_by["B"] == sources.begun_by["B"] != threading.get_ident()
+    assert list(sources.read("C")) == list(range(5))
+    assert sources.asked["C"] == list(range(5))
+
+
+def test_closing_the_items_of_a_table_ends_its_reader(
+    wait_for_readers: Callable[[], None],
+) -> None:
+    sources = Sources("A")
+    items = sources.read("A")
+    assert next(items) == 0
+    items.close()
+    wait_for_readers()
+    assert len(sources.asked["A"]) <= 3
+    assert sources.ended_by == sources.begun_by

@@ -6,6 +6,7 @@ The envelope is that of OData JSON Format 4.0, 4.5; ``@des.*`` is SAC's own.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -125,14 +126,15 @@ def follow(url: str, read: Callable[[str], Page], *, seen: Iterable[str] = ()) -
     Raises:
         SACError: If links lead in a circle, or to ever more empty pages.
     """
-    read_before = set(seen)
+    # Hashes: links may be kilobytes long, and pages many.
+    read_before = set(map(_hash, seen))
     empty_pages = 0
     next_url: str | None = url
     while next_url:
-        if next_url in read_before:
+        if _hash(next_url) in read_before:
             msg = f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
             raise SACError(msg, BROKEN_PROTOCOL)
-        read_before.add(next_url)
+        read_before.add(_hash(next_url))
         page = read(next_url)
         empty_pages = 0 if page.items else empty_pages + 1
         if empty_pages > _MOST_EMPTY_PAGES:
@@ -140,6 +142,10 @@ def follow(url: str, read: Callable[[str], Page], *, seen: Iterable[str] = ()) -
             raise SACError(msg, BROKEN_PROTOCOL)
         yield page
         next_url = page.next_url
+
+
+def _hash(url: str) -> bytes:
+    return hashlib.blake2b(url.encode(), digest_size=16).digest()
 
 
 def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:

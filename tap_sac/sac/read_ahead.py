@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from contextlib import suppress
+from collections import deque
+from contextlib import closing
 from functools import cached_property
-from queue import Empty, Queue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+
+logger = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
+
+# What may be kept of one table until its turn. SAC needs two seconds for that much, so it costs
+# little to read a larger table again; and small tables, which are all waiting for answers, fit.
+_MOST_BYTES_OF_A_TABLE = 16 * 1024**2
+# The same of all tables, however many are read at once.
+_MOST_BYTES = 256 * 1024**2
+
+
+class Extent(NamedTuple):
+    """What an item says about the extent of its table.
+
+    Attributes:
+        size: The bytes that the item takes in memory.
+        is_last: Whether no other item like it is known to follow.
+        whole: About how many bytes all items will take; 0 if the item does not say.
+    """
+
+    size: int
+    is_last: bool
+    whole: int = 0
 
 
 class ReadAhead(Generic[_Item]):
     """Reads several tables at a time, each in its own order, ahead of their turn.
 
-    A table has a thread of its own while it is read, which is never more than two items ahead of
-    its consumer: so memory does not grow with the tables. The threads are daemons, because an
-    answer may take minutes, and a process that has failed must not wait for it.
+    A table has a thread of its own while it is read. Where a source pages by offset, an item that
+    waits misses what is inserted and deleted before the next one, and links expire. So a table is
+    read without a break: what comes before its turn is kept, and thrown away when it is more than
+    may be kept; then the table is read at its turn, from the start. Only its own consumer holds a
+    table back: at its turn, nothing is asked for while two items wait to be taken.
+
+    The threads are daemons, because an answer may take minutes, and a process that has failed must
+    not wait for it.
     """
 
     def __init__(
-        self, parallel: int, plan: Callable[[], Mapping[Any, Callable[[], Iterable[_Item] | None]]]
+        self,
+        parallel: int,
+        plan: Callable[[], Mapping[Any, Callable[[], Iterable[_Item] | None]]],
+        extent_of: Callable[[_Item], Extent] | None = None,
     ) -> None:
         """Make a reader, which begins with the first table that is asked for.
 
         Args:
-            parallel: How many tables are read at once, with the one whose turn it is.
+            parallel: How many tables are read or kept at once, with the one whose turn it is.
             plan: Says then which tables there are, in the order in which they will be asked for,
                 and how to begin to read each; what gives None is not read before its turn.
+            extent_of: Measures an item; None if all items are small.
         """
         self._parallel = parallel
         self._plan = plan
+        self._extent_of = extent_of
         self._readers: dict[Hashable, _Reader[_Item]] = {}
 
     @cached_property
     def _planned(self) -> dict[Hashable, Callable[[], Iterable[_Item] | None]]:
         return dict(self._plan())
 
-    def read(self, name: Hashable, items: Callable[[], Iterable[_Item]]) -> Iterator[_Item]:
-        """Read a table, whose turn it is now.
+    def read(
+        self, name: Hashable, items: Callable[[], Iterable[_Item]]
+    ) -> Generator[_Item, None, None]:
+        """Read a table, whose turn it is now; closing the generator gives it up.
 
         Args:
             name: Its name in the plan, if it is there.
@@ -51,64 +86,140 @@ class ReadAhead(Generic[_Item]):
             Exception: Whatever reading the table raises, after the items before it.
         """
         self._planned.pop(name, None)
-        reader = self._readers.pop(name, None) or _Reader(items())
-        self._readers[name] = reader
-        self._begin_next()
+        reader = self._readers.get(name)
+        if reader is None or not reader.begin_turn():
+            reader = _Reader(name, items(), self._extent_of, is_turn=True)
+            self._readers[name] = reader
         try:
+            self._begin_next()
             yield from reader
         finally:
-            reader.close()
-            self._readers.pop(name, None)
+            reader.drop()
+            if self._readers.get(name) is reader:
+                del self._readers[name]
+
+    def drop(self, name: Hashable) -> None:
+        """Give up one table: what has been read of it, and what has not been begun."""
+        self._planned.pop(name, None)
+        if reader := self._readers.pop(name, None):
+            reader.drop()
 
     def close(self) -> None:
-        """Give up what has been read ahead."""
+        """Give up all tables."""
         self._planned.clear()
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
+        for name in list(self._readers):
+            self.drop(name)
 
     def _begin_next(self) -> None:
         for name, begin in list(self._planned.items()):
-            if len(self._readers) >= self._parallel:
+            readers = [reader for reader in self._readers.values() if not reader.is_dropped]
+            reserved = sum(reader.reserved for reader in readers)
+            if len(readers) >= self._parallel or reserved + _MOST_BYTES_OF_A_TABLE > _MOST_BYTES:
                 return
             del self._planned[name]
             if (items := begin()) is not None:
-                self._readers[name] = _Reader(items)
+                self._readers[name] = _Reader(name, items, self._extent_of, is_turn=False)
 
 
 class _Reader(Generic[_Item]):
-    """A thread that reads a table."""
+    """A thread that reads a table.
 
-    def __init__(self, items: Iterable[_Item]) -> None:
-        self._items = items
-        self._queue: Queue[_Item | _End] = Queue(maxsize=1)
-        self._is_closed = False
-        threading.Thread(target=self._run, name="tap-sac reader", daemon=True).start()
+    Attributes:
+        is_dropped: Whether it was given up, and its items with it.
+    """
+
+    def __init__(
+        self,
+        name: Hashable,
+        items: Iterable[_Item],
+        extent_of: Callable[[_Item], Extent] | None,
+        *,
+        is_turn: bool,
+    ) -> None:
+        self.is_dropped = False
+        self._name = name
+        self._extent_of = extent_of
+        self._is_turn = is_turn
+        self._changed = threading.Condition()
+        self._items: deque[_Item] = deque()
+        self._size = 0
+        self._is_finished = False
+        self._error: BaseException | None = None
+        threading.Thread(
+            target=self._run, args=(items,), name="tap-sac reader", daemon=True
+        ).start()
 
     def __iter__(self) -> Iterator[_Item]:
-        while not isinstance(item := self._queue.get(), _End):
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._items or self._is_finished or self.is_dropped)
+                if self.is_dropped:
+                    msg = f"{self._name} was given up while it was being read"
+                    raise RuntimeError(msg)
+                if not self._items:
+                    break
+                item = self._items.popleft()
+                self._changed.notify_all()
             yield item
-        if item.error:
-            raise item.error
+        if self._error:
+            raise self._error
 
-    def close(self) -> None:
+    @property
+    def reserved(self) -> int:
+        """The bytes that it may come to keep."""
+        if self._extent_of is None:
+            return 0
+        return self._size if self._is_finished else _MOST_BYTES_OF_A_TABLE
+
+    def begin_turn(self) -> bool:
+        """Throw nothing away from now on; return False if that has happened."""
+        with self._changed:
+            self._is_turn = True
+            return not self.is_dropped
+
+    def drop(self) -> None:
         """Let the thread end after the request that is under way."""
-        self._is_closed = True
-        with suppress(Empty):
-            self._queue.get_nowait()
+        with self._changed:
+            self.is_dropped = True
+            self._items.clear()
+            self._changed.notify_all()
 
-    def _run(self) -> None:
-        error = None
+    def _run(self, items: Iterable[_Item]) -> None:
         try:
-            for item in self._items:
-                self._queue.put(item)
-                if self._is_closed:
-                    return
+            with closing(_generator(items)) as iterator:
+                for item in iterator:
+                    self._keep(item)
+                    if self.is_dropped:
+                        break
         except BaseException as caught:  # noqa: BLE001  (raised again where the items are taken)
-            error = caught
-        self._queue.put(_End(error))
+            self._error = caught
+        with self._changed:
+            self._is_finished = True
+            self._changed.notify_all()
+
+    def _keep(self, item: _Item) -> None:
+        """Keep an item, and wait at the turn of the table until the consumer is close behind."""
+        extent = self._extent_of(item) if self._extent_of else None
+        with self._changed:
+            if extent and not self._is_turn and not self._has_room(extent):
+                logger.debug("%s is read at its turn: it is too large to be kept.", self._name)
+                self.drop()
+            if self.is_dropped:
+                return
+            self._items.append(item)
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: not self._is_turn or len(self._items) <= 1 or self.is_dropped
+            )
+
+    def _has_room(self, extent: Extent) -> bool:
+        """Return whether the table can be kept with an item, as far as can be known now."""
+        self._size += extent.size
+        # What follows is most often as large as what came.
+        expected = self._size if extent.is_last else max(self._size + extent.size, extent.whole)
+        return expected <= _MOST_BYTES_OF_A_TABLE
 
 
-class _End:
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
+def _generator(items: Iterable[_Item]) -> Generator[_Item, None, None]:
+    """Make a generator that closes another one, in the thread that runs both."""
+    yield from items

@@ -104,6 +104,7 @@ class SACStream(PageStream, abc.ABC):
             except UnknownEntitySetError as error:
                 self.logger.warning("Skipping the stream %s: %s", self.name, error)
             except DataError:  # The others go on, with what was read ahead for them.
+                self._read_ahead.drop(self.name)
                 raise
             except BaseException:  # Also when the consumer of the records gives up.
                 self._read_ahead.close()
