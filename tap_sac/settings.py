@@ -128,6 +128,16 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         description="The time from which the first run reads audit data.",
     ),
     th.Property(
+        "audit_overlap",
+        th.IntegerType(minimum=0, maximum=31_536_000),
+        default=0,
+        title="Audit overlap",
+        description=(
+            "Seconds before the bookmark from which audit data is read again, for rows that SAC "
+            "writes late. They come twice, which the key takes care of."
+        ),
+    ),
+    th.Property(
         "use_singer_decimal",
         th.BooleanType,
         default=False,

@@ -11,20 +11,23 @@ import sys
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tap_sac.demo.service import (
+    CLIENT_ID,
+    CLIENT_SECRET,
     SALES_MODEL,
+    TOKEN_PATH,
     Request,
     Response,
     SampleService,
     _subscription_row,
 )
-from tap_sac.sac.delta import Bookmark, DeltaQuery, read_key, was_read
+from tap_sac.sac.delta import Bookmark, DeltaQuery, EntityIds, was_read
 from tap_sac.sac.errors import DeltaLostError, SACError
 from tap_sac.streams.base import SACStream
 from tap_sac.tap import TapSAC
@@ -161,7 +164,7 @@ def test_initial_update_insert_delete_and_reinsert(pipeline: Pipeline) -> None:
     changes = pipeline.run().records(STREAM)
     assert len(changes) == 3
     gone = [record for record in changes if record["_sdc_deleted_at"]]
-    assert [set(record) for record in gone] == [{*KEY, "_sdc_deleted_at"}]
+    assert [set(record) for record in gone] == [{*KEY, *MEASURES, "_sdc_deleted_at"}]
     pipeline.check()
 
     facts.put(deleted)
@@ -573,11 +576,12 @@ FOLLOWER = {"SubscriptionID": "B", "PreviousSubscriptionID": "A"}
         (False, [], False),
         (True, [], True),
         (True, [FOLLOWER], True),
-        (False, [FOLLOWER], False),
+        (False, [FOLLOWER], True),
         (False, [{"SubscriptionID": "A"}], False),
         (True, [{"SubscriptionID": "A"}], False),
-        (True, [{"SubscriptionID": "A"}, FOLLOWER], False),
-        (False, [SUBSCRIPTION], False),
+        (True, [{"SubscriptionID": "A"}, FOLLOWER], True),
+        (False, [{"SubscriptionID": "A"}, FOLLOWER], True),
+        (False, [SUBSCRIPTION], True),
         (True, [SUBSCRIPTION], True),
         (False, [SUBSCRIPTION, FOLLOWER], True),
     ],
@@ -782,6 +786,37 @@ def test_time_in_the_filter_is_written_as_the_tenant_wants_it(
     assert tenant.targets[-1].endswith(f"AuditData?$filter={wanted}&$count=true")
 
 
+@pytest.mark.parametrize(
+    "bookmark",
+    ["2026-11-02T05:12:44.1239999Z", "2026-11-02T06:12:44+01:00", "2026-11-02 05:12:44.5"],
+)
+def test_bookmark_of_audit_data_is_sent_as_sac_wrote_it(serve: Serve, bookmark: str) -> None:
+    tenant = StandIn(Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": []}))
+    config = {**serve(tenant), "start_date": "2020-01-01"}
+    catalog = select(discover(config), "sales_audit_data")
+    state = {
+        "bookmarks": {
+            "sales_audit_data": {
+                "replication_key": "Audit_Time",
+                "replication_key_value": bookmark,
+            }
+        }
+    }
+    sync(config, catalog, state)
+    assert f"Audit_Time%20ge%20{quote(bookmark, safe=':')}" in tenant.targets[-1]
+
+
+def test_audit_data_before_the_bookmark_can_be_read_again(serve: Serve) -> None:
+    tenant = StandIn(Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": []}))
+    config = {**serve(tenant), "start_date": "2026-11-01", "audit_overlap": 90}
+    catalog = select(discover(config), "sales_audit_data")
+    sync(config, catalog)
+    assert "ge%202026-11-01T00:00:00.000Z" in tenant.targets[-1]
+    bookmark = {"replication_key": "Audit_Time", "replication_key_value": "2026-11-02T05:00:10Z"}
+    sync(config, catalog, {"bookmarks": {"sales_audit_data": bookmark}})
+    assert "ge%202026-11-02T04:58:40.000Z" in tenant.targets[-1]
+
+
 @pytest.mark.parametrize("time", ['"nonsense"', "null", '""'])
 def test_audit_time_that_is_none_is_no_bookmark(serve: Serve, time: str) -> None:
     model = Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": [f'{{"Audit_Time":{time}}}']})
@@ -821,6 +856,17 @@ NAMES = st.lists(
 VALUES = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
+def read_id(entity_id: str, key: dict[str, str], *changed: dict[str, Any]) -> dict[str, Any]:
+    """Read the id of a deleted entity, in an answer with these changed rows."""
+    ids = EntityIds(key)
+    for row in changed:
+        ids.learn(row)
+    return ids.read(entity_id)
+
+
+AB = {"A": "Edm.String", "B": "Edm.String"}
+
+
 @given(
     data=st.data(),
     names=NAMES,
@@ -831,13 +877,23 @@ def test_key_of_a_deleted_entity_survives_its_id(
     data: st.DataObject, names: list[str], encoding: str | None, prefix: str
 ) -> None:
     key = {name: data.draw(VALUES) for name in names}
-    literals = [f"{name}='{value.replace(chr(39), chr(39) * 2)}'" for name, value in key.items()]
-    entity_id = f"FactData({','.join(literals)})"
-    if encoding is not None:
-        entity_id = quote(entity_id, safe=encoding)
-    else:  # What reads as encoded, although it is not, cannot be told from what is.
-        assume("%" not in entity_id)
-    assert read_key(prefix + entity_id, tuple(names)) == key
+    other = {name: data.draw(VALUES) for name in names}
+
+    def id_of(values: dict[str, str]) -> str:
+        literals = [
+            f"{name}='{value.replace(chr(39), chr(39) * 2)}'" for name, value in values.items()
+        ]
+        entity_id = f"FactData({','.join(literals)})"
+        return prefix + (entity_id if encoding is None else quote(entity_id, safe=encoding))
+
+    types = dict.fromkeys(names, "Edm.String")
+    changed = {"@odata.id": id_of(other), **other}
+    try:
+        found = read_id(id_of(key), types, changed)
+    except DeltaLostError:  # Nothing in the changed row told how ids are written.
+        assert "%" in id_of(key)
+        return
+    assert found == key
 
 
 @pytest.mark.parametrize(
@@ -845,20 +901,84 @@ def test_key_of_a_deleted_entity_survives_its_id(
     [
         ("FactData(A='O''Neil',B='x')", {"A": "O'Neil", "B": "x"}),
         ("FactData(A='a,b',B='c)d(e=f')", {"A": "a,b", "B": "c)d(e=f"}),
-        ("FactData(A='O%27%27Neil',B='50%25')", {"A": "O'Neil", "B": "50%"}),
-        ("FactData(A='O%27Neil',B='x')", {"A": "O'Neil", "B": "x"}),
+        ("FactData(A='O%27Neil',B='x y')", {"A": "O%27Neil", "B": "x y"}),
         ("FactData(A='50%',B='é %41')", {"A": "50%", "B": "é %41"}),
+        ("FactData(A=%27x%27,B=%27y%20z%27)", {"A": "x", "B": "y z"}),
         ("FactData(B=12, A='x')", {"A": "x", "B": "12"}),
         ("https://h/p/FactData(A='',B='#')", {"A": "", "B": "#"}),
+        ("FactData(A=null,B='null')", {"A": None, "B": "null"}),
     ],
 )
 def test_ids_of_deleted_entities(entity_id: str, expected: dict[str, str]) -> None:
-    assert read_key(entity_id, ("A", "B")) == expected
+    assert read_id(entity_id, AB) == expected
+
+
+GUID = "21ec2020-3aea-1069-a2dd-08002b30309d"
+
+
+@pytest.mark.parametrize(
+    ("edm_type", "literal", "expected"),
+    [
+        ("Edm.Boolean", "true", True),
+        ("Edm.Int32", "12", 12),
+        ("Edm.Int64", "-9007199254740993", -9007199254740993),
+        ("Edm.Decimal", "1.50", Decimal("1.5")),
+        ("Edm.Date", "2026-11-02", "2026-11-02"),
+        ("Edm.DateTimeOffset", "2026-11-02T05:12:44.123Z", "2026-11-02T05:12:44.123Z"),
+        (
+            "Edm.Guid",
+            "21ec2020-3aea-1069-a2dd-08002b30309d",
+            "21ec2020-3aea-1069-a2dd-08002b30309d",
+        ),
+        ("Edm.String", "202401", "202401"),
+        ("Edm.Boolean", "maybe", None),
+        ("Edm.Int32", "twelve", None),
+        ("Edm.Decimal", "INF", None),
+        ("Edm.String", "true", None),
+        ("Edm.String", "Actual", None),
+    ],
+)
+def test_literals_are_read_by_the_type_of_their_column(
+    edm_type: str, literal: str, expected: object
+) -> None:
+    key = {"A": edm_type, "B": "Edm.String"}
+    if expected is None:
+        with pytest.raises(DeltaLostError):
+            read_id(f"F(A={literal},B='x')", key)
+    else:
+        assert read_id(f"F(A={literal},B='x')", key) == {"A": expected, "B": "x"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"@odata.id": "F(A='a%20b',B='x')", "A": "a b", "B": "x"}, {"A": "50%", "B": "y"}),
+        ({"@odata.id": "F(A='a%20b',B='x')", "A": "a%20b", "B": "x"}, {"A": "50%25", "B": "y"}),
+        ({"@odata.id": "F(A='a b',B='x')", "A": "a b", "B": "x"}, {"A": "50%25", "B": "y"}),
+        ({"@odata.id": "F(A='a',B='x')", "A": "a", "B": "x"}, None),
+        ({"A": "a", "B": "x"}, None),
+    ],
+)
+def test_changed_rows_show_whether_ids_are_encoded(
+    changed: dict[str, Any], expected: dict[str, str] | None
+) -> None:
+    if expected:
+        assert read_id("F(A='50%25',B='y')", AB, changed) == expected
+    else:
+        with pytest.raises(DeltaLostError, match="may be percent-encoded or not"):
+            read_id("F(A='50%25',B='y')", AB, changed)
+
+
+@pytest.mark.parametrize("broken", ["F(A='%zz',B='y')", "F(A='%ff',B='y')", "F(A='%',B='y')"])
+def test_percent_signs_are_decoded_strictly(broken: str) -> None:
+    encoded = {"@odata.id": "F(A='a%20b',B='x')", "A": "a b", "B": "x"}
+    with pytest.raises(DeltaLostError, match="cannot be understood"):
+        read_id(broken, AB, encoded)
 
 
 def test_id_with_a_single_key_may_leave_out_its_name() -> None:
-    assert read_key("S('a''b')", ("ID",)) == {"ID": "a'b"}
-    assert read_key("S(ID='a')", ("ID",)) == {"ID": "a"}
+    assert read_id("S('a''b')", {"ID": "Edm.String"}) == {"ID": "a'b"}
+    assert read_id("S(ID='a')", {"ID": "Edm.String"}) == {"ID": "a"}
 
 
 @given(st.text(max_size=40))
@@ -869,7 +989,114 @@ def test_id_with_a_single_key_may_leave_out_its_name() -> None:
 @example("FactData(A='x',B='y',C='z')")
 def test_id_that_is_no_key_is_a_lost_delta(entity_id: str) -> None:
     with pytest.raises(DeltaLostError):
-        read_key(entity_id, ("A", "B"))
+        read_id(entity_id, AB)
+
+
+def test_deletion_carries_every_column(serve: Serve) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    tenant.deltas["A"] = delta(deleted("FactData(Version='public.Actual',Date='000002')"))
+    config = log_based(serve, tenant)
+    (record,) = sync(config, state=sync(config).state).records("sales_fact_data")
+    assert list(record) == ["Version", "Date", "AMOUNT", "_sdc_deleted_at"]
+    assert record["AMOUNT"] is None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [changed(ROWS[0]), changed('{"Version":"public.Actual","Date":"000001"}')],
+        [changed('{"Version":"public.Actual","Date":"000001"}'), changed(ROWS[0])],
+        [changed(ROWS[0]), deleted("FactData(Version='a',Date=null)")],
+        [changed(ROWS[0]), deleted("FactData(Version='50%25',Date='x')")],
+    ],
+    ids=["lacks a column", "lacked a column", "no value", "ambiguous"],
+)
+def test_changes_that_cannot_be_trusted_are_lost(serve: Serve, rows: list[str]) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    tenant.deltas["A"] = delta(*rows)
+    config = log_based(serve, tenant)
+    messages = sync(config, state=sync(config).state)
+    assert messages.of("sales_fact_data")[-1]["type"] == "ACTIVATE_VERSION"
+    assert [record["Date"] for record in messages.records("sales_fact_data")][-3:] == [
+        "000000",
+        "000001",
+        "000002",
+    ]
+
+
+def test_rows_that_all_lack_a_column_have_null_there(serve: Serve) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    tenant.deltas["A"] = delta(changed('{"Version":"public.Actual","Date":"000001"}'))
+    config = log_based(serve, tenant)
+    messages = sync(config, state=sync(config).state)
+    (record,) = messages.records("sales_fact_data")
+    assert record["AMOUNT"] is None
+    assert "ACTIVATE_VERSION" not in {item["type"] for item in messages.of("sales_fact_data")}
+
+
+def test_columns_in_another_order_are_the_same_question(pipeline: Pipeline) -> None:
+    pipeline.run()
+    question = pipeline.bookmark()["question"]
+    question["columns"].reverse()
+    question["key"].reverse()
+    messages = pipeline.run()
+    assert messages.records(STREAM) == []
+    assert "ACTIVATE_VERSION" not in {item["type"] for item in messages.of(STREAM)}
+
+
+def test_key_of_the_catalog_that_is_bigger_than_sacs_stops_the_run(pipeline: Pipeline) -> None:
+    catalog = select(discover(pipeline.config), STREAM)
+    for entry in catalog["streams"]:
+        if entry["tap_stream_id"] == STREAM:
+            entry["key_properties"] = [*KEY, "REVENUE"]
+    with pytest.raises(SACError, match=r"not that of the catalog \(REVENUE\)"):
+        pipeline.run(catalog=catalog)
+
+
+@pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
+@pytest.mark.parametrize("signature", [None, "", "0" * 64, 5])
+def test_subscription_that_the_state_does_not_prove_to_be_ours_stays(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, signature: object, method: str
+) -> None:
+    pipeline.run()
+    (subscription,) = pipeline.service.subscriptions
+    pipeline.bookmark()["signature"] = signature
+    pipeline.run(default_replication_method=method, filters=ALL_PRODUCTS)
+    assert subscription in pipeline.service.subscriptions
+    assert f"The subscription {subscription} of {STREAM} is no longer needed, but" in caplog.text
+    pipeline.check()
+
+
+def test_chain_of_others_does_not_become_ours_by_following_it(pipeline: Pipeline) -> None:
+    pipeline.run()
+    pipeline.bookmark()["signature"] = None
+    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    assert len(pipeline.run().records(STREAM)) == 1
+    assert pipeline.bookmark()["signature"] is None
+    before = set(pipeline.service.subscriptions)
+    pipeline.run(default_replication_method="FULL_TABLE")
+    assert set(pipeline.service.subscriptions) == before
+
+
+def test_recreated_client_deletes_no_subscription_of_the_old_one(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = small(SampleService())
+
+    def any_secret(request: Request) -> Response:
+        if request.target == TOKEN_PATH:
+            form = quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET)
+            body = "grant_type=client_credentials&client_id={}&client_secret={}".format(*form)
+            request = replace(request, headers={}, body=body.encode())
+        return service(request)
+
+    config = {**serve(any_secret), "models": ["Sales Planning"]}
+    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline.run()
+    (subscription,) = service.subscriptions
+    pipeline.run(client_secret="another", default_replication_method="FULL_TABLE")
+    assert subscription in service.subscriptions
+    assert "does not prove that this tap opened it" in caplog.text
 
 
 OPERATIONS = st.lists(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import sys
 import threading
 from base64 import b64encode
@@ -131,6 +132,10 @@ class BearerAuthenticator(AuthBase):
                     raise error.before_the_request() from None
             request.headers["Authorization"] = f"Bearer {self.access_token}"
         return request
+
+    def sign(self, text: str) -> str:
+        """Return the HMAC (RFC 2104) of a text under the secret of the OAuth client."""
+        return hmac.new(self._secret.encode(), text.encode(), "sha256").hexdigest()
 
     def expire(self, request: requests.PreparedRequest) -> None:
         """Renew the token before the next request, because SAC refused this one with 401.

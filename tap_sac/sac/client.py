@@ -76,6 +76,10 @@ class SACClient:
         """Try something as often as the settings allow (`Transport.tries`)."""
         return self._transport.tries()
 
+    def sign(self, text: str) -> str:
+        """Sign a text about this tenant, so that the same OAuth client knows it again."""
+        return self._authenticator.sign(f"{self.origin}\n{text}")
+
     def authenticate(self) -> None:
         """Get a token now, which a request would do by itself.
 

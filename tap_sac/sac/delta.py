@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tap_sac.sac.decimals import ExactDecimal
 from tap_sac.sac.errors import DeltaLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 _KEY_VALUE = re.compile(r"\s*(?P<name>[^\s=',()]+)\s*=\s*(?P<value>'(?:[^']|'')*'|[^',()\s]+)\s*")
 _ONLY_VALUE = re.compile(r"\s*(?P<value>'(?:[^']|'')*'|[^',()=\s]+)\s*")
 _UNENCODED = re.compile(r"[^!-~]|%(?![0-9A-Fa-f]{2})")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_DIGITS = re.compile(r"[0-9]+")
+_NUMBERS = {
+    *("Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"),
+    *("Edm.Decimal", "Edm.Double", "Edm.Single"),
+}
+# Types whose literals have no quotes.
+_BARE_TEXTS = {"Edm.Date", "Edm.DateTimeOffset", "Edm.Guid", "Edm.TimeOfDay"}
+_LONGEST_ID_SHOWN = 200
 _FIRST = "first-"
 _LAST_VERSION = 2**63 - 1
 # Names in states that older runs have written: they stay as they are.
-_STATE_KEYS = ("delta_link", "version", "question", "is_followed")
+_STATE_KEYS = ("delta_link", "version", "question", "is_followed", "signature")
 
 
 @dataclass(frozen=True)
@@ -41,10 +51,10 @@ class DeltaQuery:
     filter: str | None
 
     def difference(self, other: DeltaQuery) -> str | None:
-        """Say what another query asks differently; None if nothing."""
+        """Say what another query asks differently; None if nothing but the order of columns."""
         for name, label in (("key", "key"), ("columns", "selected columns"), ("filter", "filter")):
             before, after = getattr(self, name), getattr(other, name)
-            if before != after:
+            if _unordered(before) != _unordered(after):
                 return f"the {label} changed from {before} to {after}"
         return None
 
@@ -58,17 +68,20 @@ class Bookmark:
         version: The version that the records in the target have; None without ACTIVATE_VERSION.
         query: What the last full read asked for.
         may_be_spent: Whether a run has begun to follow the link, so that SAC may count it as read.
+        signature: What proves that this tap opened the chain (`SACClient.sign`); None in states
+            that nobody signed.
     """
 
     delta_link: str
     version: int | None
     query: DeltaQuery
     may_be_spent: bool = False
+    signature: str | None = None
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Bookmark | None:
         """Read a stream's state; None if it has no delta link, or was tampered with."""
-        link, version, query, may_be_spent = map(state.get, _STATE_KEYS)
+        link, version, query, may_be_spent, signature = map(state.get, _STATE_KEYS)
         if not (
             isinstance(link, str)
             and _is_url(link)
@@ -77,11 +90,13 @@ class Bookmark:
         ):
             return None
         asked: dict[str, Any] = {field.name: query.get(field.name) for field in fields(DeltaQuery)}
-        return cls(link, version, DeltaQuery(**asked), may_be_spent is True)
+        signature = signature if isinstance(signature, str) else None
+        return cls(link, version, DeltaQuery(**asked), may_be_spent is True, signature)
 
     def to_state(self) -> dict[str, Any]:
         """Return what the state of the stream gets."""
-        values = (self.delta_link, self.version, asdict(self.query), self.may_be_spent)
+        query = asdict(self.query)
+        values = (self.delta_link, self.version, query, self.may_be_spent, self.signature)
         return dict(zip(_STATE_KEYS, values, strict=True))
 
     @staticmethod
@@ -113,8 +128,8 @@ def _is_url(text: str) -> bool:
 def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the changes behind a link have been read, or may have been.
 
-    They have if SAC lists its subscription as ended, with another one following it in the chain.
-    If SAC does not list either, they may have been if a run began to follow the link.
+    They have if SAC lists its subscription as ended, or another one that follows it in the chain.
+    If SAC lists neither, they may have been if a run began to follow the link.
 
     Args:
         bookmark: The link.
@@ -122,10 +137,10 @@ def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> 
     """
     own_id = bookmark.subscription_id
     own = [item for item in subscriptions if item.get("SubscriptionID") == own_id]
-    if not own:
-        return bookmark.may_be_spent
     followers = {item.get("PreviousSubscriptionID") for item in subscriptions}
-    return bool(own[0].get("EndTime")) and (bookmark.may_be_spent or own_id in followers)
+    if own_id in followers or any(item.get("EndTime") for item in own):
+        return True
+    return not own and bookmark.may_be_spent
 
 
 def is_delta(context: str | None) -> bool:
@@ -145,46 +160,94 @@ def deleted_id(row: Mapping[str, Any]) -> str | None:
     return next((value for value in found if isinstance(value, str)), "")
 
 
-def read_key(entity_id: str, key: tuple[str, ...]) -> dict[str, str]:
-    """Take the key columns out of an id such as ``FactData(Version='a',Date='202401')``.
+class EntityIds:
+    """Reads the keys of deleted entities out of their ids, in the form that an answer shows.
 
-    Quotes inside a literal are doubled; commas, parentheses and anything else stand for
-    themselves. Whether the whole is percent-encoded is not documented: it counts as encoded if it
-    reads as such.
-
-    Args:
-        entity_id: The id, with or without a URL before it.
-        key: The columns that the key has.
-
-    Raises:
-        DeltaLostError: If the id does not name exactly these columns.
+    An id is ``FactData(Version='public.Actual',Date='202401')``, with or without a URL before it;
+    literals are those of OData URL Conventions 4.0, 5.1.1.6. Whether SAC percent-encodes them is
+    not documented. The ids of changed rows, which have their columns beside them, tell; what stays
+    ambiguous is a lost delta and not a guess.
     """
-    is_encoded = "%" in entity_id and not _UNENCODED.search(entity_id)
-    if is_encoded and (values := _parse_predicate(unquote(entity_id), key)):
-        return values
-    if values := _parse_predicate(entity_id, key):
-        return {name: unquote(value) for name, value in values.items()} if is_encoded else values
-    msg = f"the id of a deleted entity cannot be understood ({entity_id[:200]!r})"
-    raise DeltaLostError(msg)
+
+    def __init__(self, key: Mapping[str, str]) -> None:
+        """Begin an answer.
+
+        Args:
+            key: The Edm type of each key column.
+        """
+        self._key = key
+        self._is_encoded: bool | None = None
+
+    def learn(self, row: Mapping[str, Any]) -> None:
+        """Look at a changed row, whose id may show how ids are written."""
+        entity_id = next((row[name] for name in ("@odata.id", "@id") if name in row), None)
+        if self._is_encoded is not None or not isinstance(entity_id, str):
+            return
+        key = {name: row.get(name) for name in self._key}
+        fits = [form for form in (False, True) if self._read(entity_id, is_encoded=form) == key]
+        if len(fits) == 1:
+            self._is_encoded = fits[0]
+
+    def read(self, entity_id: str) -> dict[str, Any]:
+        """Take the key out of the id of a deleted entity.
+
+        Raises:
+            DeltaLostError: If it does not name exactly the key columns, or may mean two things.
+        """
+        shown = repr(entity_id[:_LONGEST_ID_SHOWN])
+        forms = (False, True) if self._is_encoded is None else (self._is_encoded,)
+        found = [key for form in forms if (key := self._read(entity_id, is_encoded=form))]
+        if not found:
+            msg = f"the id of a deleted entity cannot be understood ({shown})"
+            raise DeltaLostError(msg)
+        if any(key != found[0] for key in found):
+            msg = f"the id of a deleted entity may be percent-encoded or not ({shown})"
+            raise DeltaLostError(msg)
+        return found[0]
+
+    def _read(self, entity_id: str, *, is_encoded: bool) -> dict[str, Any] | None:
+        """Read an id in one form; None if it cannot be of that form."""
+        literals: dict[str, str] | None = None
+        if not is_encoded:
+            literals = _parse_predicate(entity_id, self._key)
+        elif not _UNENCODED.search(entity_id):
+            try:
+                literals = _parse_predicate(unquote(entity_id, errors="strict"), self._key)
+                if literals is None and (literals := _parse_predicate(entity_id, self._key)):
+                    literals = {
+                        name: unquote(text, errors="strict") for name, text in literals.items()
+                    }
+            except UnicodeDecodeError:
+                return None
+        if literals is None:
+            return None
+        try:
+            return {name: _value(text, self._key[name]) for name, text in literals.items()}
+        except ValueError:
+            return None
 
 
-def _parse_predicate(text: str, key: tuple[str, ...]) -> dict[str, str] | None:
-    """Read ``Name(A='a',B=1)`` or, where the key has one column, ``Name('a')``."""
+def _unordered(value: object) -> object:
+    return sorted(map(str, value)) if isinstance(value, list) else value
+
+
+def _parse_predicate(text: str, key: Collection[str]) -> dict[str, str] | None:
+    """Split ``Name(A='a',B=1)`` or, where the key has one column, ``Name('a')`` into literals."""
     start = _predicate_start(text)
     if start < 0 or not text.endswith(")"):
         return None
     end = len(text) - 1
     if len(key) == 1 and (only := _ONLY_VALUE.fullmatch(text, start, end)):
-        return {key[0]: _literal(only["value"])}
-    values: dict[str, str] = {}
+        return {next(iter(key)): only["value"]}
+    literals: dict[str, str] = {}
     position = start
     while match := _KEY_VALUE.match(text, position, end):
-        if match["name"] in values:
+        if match["name"] in literals:
             return None
-        values[match["name"]] = _literal(match["value"])
+        literals[match["name"]] = match["value"]
         position = match.end()
         if position == end:
-            return values if values.keys() == set(key) else None
+            return literals if literals.keys() == set(key) else None
         if text[position] != ",":
             return None
         position += 1
@@ -197,5 +260,28 @@ def _predicate_start(text: str) -> int:
     return path_end + 1 if path_end >= 0 and text[path_end] == "(" else -1
 
 
-def _literal(text: str) -> str:
-    return text[1:-1].replace("''", "'") if text.startswith("'") else text
+def _value(literal: str, edm_type: str) -> Any:  # noqa: ANN401  (of a key)
+    """Read a literal of a key column.
+
+    Raises:
+        ValueError: If it is not one of its type.
+    """
+    if literal == "null":
+        return None
+    is_text = literal.startswith("'")
+    text = _unquoted(literal) if is_text else literal
+    if edm_type == "Edm.Boolean":
+        return {"true": True, "false": False}[text] if text in {"true", "false"} else _refuse()
+    if edm_type in _NUMBERS:
+        return ExactDecimal(text) if _NUMBER.fullmatch(text) else _refuse()
+    if edm_type in _BARE_TEXTS or is_text or _DIGITS.fullmatch(text):
+        return text  # SAC writes months as numbers, too.
+    return _refuse()
+
+
+def _unquoted(literal: str) -> str:
+    return literal[1:-1].replace("''", "'")
+
+
+def _refuse() -> NoReturn:
+    raise ValueError

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from tap_sac.sac.delta import was_read
 from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
+from tap_sac.sac.text import log_safe
 from tap_sac.sac.urls import is_same_server
 
 if TYPE_CHECKING:
@@ -71,13 +74,36 @@ class Subscriptions:
         if was_read(bookmark, subscriptions):
             raise DeltaLostError(otherwise)
 
+    def signed(self, bookmark: Bookmark) -> Bookmark:
+        """Return a bookmark of a chain that this tap opened, with the proof of that."""
+        signature = self._client.sign(bookmark.subscription_id or "")
+        return replace(bookmark, signature=signature)
+
+    def is_proven(self, bookmark: Bookmark) -> bool:
+        """Return whether a bookmark proves that this tap opened the chain.
+
+        Whoever has the secret of the OAuth client may have made it, and nobody else.
+        """
+        expected = self._client.sign(bookmark.subscription_id or "")
+        return hmac.compare_digest(expected, bookmark.signature or "")
+
     def delete_chain(self, bookmark: Bookmark) -> None:
         """Delete a chain that the tap opened and no longer needs, because it costs the tenant.
 
-        A state may come from anywhere: what has an ExternalID, which somebody gave it, stays.
+        A state may come from anywhere: what it does not prove to be our own stays, and so does
+        what has an ExternalID, which somebody gave it.
         """
         subscription_id = bookmark.subscription_id
         if subscription_id is None or not self.is_own_link(bookmark.delta_link):
+            return
+        if not self.is_proven(bookmark):
+            logger.warning(
+                "The subscription %s of %s is no longer needed, but stays in SAC, because the "
+                "state does not prove that this tap opened it: delete it under Data Management > "
+                "API Subscriptions.",
+                log_safe(subscription_id),
+                self._stream,
+            )
             return
         try:
             found = (item for item in self.list() if not item.get("ExternalID"))

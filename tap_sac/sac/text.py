@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -47,11 +47,12 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else "another page"
 
 
-def utc_text(time: str) -> str:
+def utc_text(time: str, *, seconds_earlier: int = 0) -> str:
     """Write a time as SAC does: in UTC, with milliseconds and a Z.
 
     Args:
         time: ISO 8601; UTC if it has no offset.
+        seconds_earlier: How much earlier than that.
 
     Raises:
         ValueError: If it is not a time.
@@ -59,6 +60,7 @@ def utc_text(time: str) -> str:
     """
     moment = datetime.fromisoformat(time)
     moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
+    moment -= timedelta(seconds=seconds_earlier)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -144,8 +144,8 @@ class RecordMaker:
             self._row_reader.ignore({name for row in unusual for name in row})
         return lines
 
-    def key_record(self, key: Mapping[str, str]) -> Record:
-        """Make a record of nothing but a key, whose values are text.
+    def key_record(self, key: Mapping[str, Any]) -> Record:
+        """Make a record of nothing but a key.
 
         Raises:
             SACError: If a value does not fit its column's type.

@@ -102,16 +102,29 @@ class AuditDataStream(EntitySetStream):
             return super().table(query)
         quotes = ["'"] if self._is_text else ["", "'"]
         make = super().table
-        return _TimedTable([make(self._since(start, quote, query)) for quote in quotes])
+        time = self._start_text(start)
+        return _TimedTable([make(_since(time, quote, query)) for quote in quotes])
 
     @property
     def _is_incremental(self) -> bool:
         return self.replication_method == REPLICATION_INCREMENTAL
 
-    def _since(self, start: str, quote: str, query: Mapping[str, str]) -> dict[str, str]:
-        parts = [f"({query['$filter']})"] if "$filter" in query else []
-        parts.append(f"{AUDIT_TIME} ge {quote}{utc_text(start)}{quote}")
-        return {**query, "$filter": " and ".join(parts)}
+    def _start_text(self, start: str) -> str:
+        """Write the time to start from: SAC's own text, unless it is that of a setting.
+
+        An overlap reads again what SAC may have written late, with an earlier time.
+        """
+        overlap = self.config["audit_overlap"]
+        is_of_sac = start == self.stream_state.get("replication_key_value")
+        if is_of_sac and not overlap:
+            return start
+        return utc_text(start, seconds_earlier=overlap if is_of_sac else 0)
+
+
+def _since(time: str, quote: str, query: Mapping[str, str]) -> dict[str, str]:
+    parts = [f"({query['$filter']})"] if "$filter" in query else []
+    parts.append(f"{AUDIT_TIME} ge {quote}{time}{quote}")
+    return {**query, "$filter": " and ".join(parts)}
 
 
 class _TimedTable:

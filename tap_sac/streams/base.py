@@ -222,8 +222,8 @@ class SACStream(PageStream, abc.ABC):
         offered, known = self._offered, self._known
         key, catalog_key = set(self.entity_set.key), set(self.primary_keys)
         key_changes = (key - known) | (catalog_key - offered)
-        if catalog_key:  # None at all is a choice: such targets append.
-            key_changes |= key - catalog_key
+        if catalog_key and key:  # None at all is a choice: such targets append.
+            key_changes |= key ^ catalog_key
         if key_changes:
             msg = (
                 f"The key of {self.name} in SAC has changed since the catalog was made, or is not "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_LOG_BASED
 
-from tap_sac.sac.delta import Bookmark, DeltaQuery, deleted_id, is_delta, read_key
+from tap_sac.sac.delta import Bookmark, DeltaQuery, EntityIds, deleted_id, is_delta
 from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
 from tap_sac.sac.pages import follow
 from tap_sac.sac.subscriptions import Subscriptions
@@ -24,12 +24,13 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Record
     from singer_sdk.singerlib import Catalog
 
+    from tap_sac.sac.model import EntitySet
     from tap_sac.sac.pages import Page
     from tap_sac.singer.records import RecordMaker, Records
 
@@ -44,6 +45,65 @@ class Delivery(Enum):
     REFUSED = auto()  # SAC has certainly not given it.
     ASKED = auto()  # SAC may have given it, in an answer that did not arrive.
     TAKEN = auto()
+
+
+class Changes:
+    """Makes records of the answer to a delta link, page by page."""
+
+    def __init__(self, entity_set: EntitySet, columns: list[str], maker: RecordMaker) -> None:
+        """Begin an answer.
+
+        Args:
+            entity_set: Whose changes they are.
+            columns: SAC's columns that records have.
+            maker: Makes records of rows.
+        """
+        types = {item.name: item.type for item in entity_set.properties}
+        self._ids = EntityIds({name: types[name] for name in entity_set.key})
+        self._nulls = dict.fromkeys([*columns, *(item.name for item in entity_set.own_columns)])
+        self._columns = set(columns)
+        self._complete: set[str] = set()
+        self._missing: set[str] = set()
+        self._maker = maker
+
+    def records(self, page: Page) -> Iterator[Record]:
+        """Make records of new and changed rows as they are, and of deleted ones with a mark.
+
+        Raises:
+            DeltaLostError: If a row lacks a column that others have, or nobody can know which row
+                was deleted.
+        """
+        rows = page.rows
+        for row in rows:
+            if deleted_id(row) is None:
+                self._ids.learn(row)
+                self._compare_columns(row)
+        for row in rows:
+            entity_id = deleted_id(row)
+            if entity_id is None:
+                yield from self._maker.records([row])
+            else:
+                yield self._deletion(entity_id)
+
+    def _compare_columns(self, row: Mapping[str, Any]) -> None:
+        """See that all changed rows have the same columns: one that is missing is not null."""
+        present = self._columns & row.keys()
+        self._complete |= present
+        self._missing |= self._columns - present
+        if partly := sorted(self._complete & self._missing):
+            msg = f"a changed row lacks the column {partly[0]}, which other rows have"
+            raise DeltaLostError(msg)
+
+    def _deletion(self, entity_id: str) -> Record:
+        """Make the record of a deleted row: its key, and nulls in all other columns."""
+        key = self._ids.read(entity_id)
+        if None in key.values():
+            msg = (
+                f"the id of a deleted entity has no value for {[*key][[*key.values()].index(None)]}"
+            )
+            raise DeltaLostError(msg)
+        deleted_at = datetime.now(timezone.utc).isoformat()
+        return {**self._nulls, **self._maker.key_record(key), DELETED_AT.name: deleted_at}
 
 
 class ChangeTrackedStream(EntitySetStream):
@@ -123,7 +183,8 @@ class ChangeTrackedStream(EntitySetStream):
             yield from whole.records()
         except BaseException:  # Also when the consumer of the records gives up.
             if whole.delta_link:
-                self.subscriptions.delete_chain(Bookmark(whole.delta_link, whole.version, query))
+                opened = Bookmark(whole.delta_link, whole.version, query)
+                self.subscriptions.delete_chain(self.subscriptions.signed(opened))
             raise
         if whole.delta_link is None:
             if not self.is_dry_run:
@@ -134,7 +195,7 @@ class ChangeTrackedStream(EntitySetStream):
             self._keep_bookmark(None)
             self.keep(LastRead(whole.version, self.filter))
             return
-        bookmark = Bookmark(whole.delta_link, whole.version, query)
+        bookmark = self.subscriptions.signed(Bookmark(whole.delta_link, whole.version, query))
         self.logger.info(
             "SAC tracks the changes of %s with the subscription %s.",
             self.name,
@@ -153,11 +214,11 @@ class ChangeTrackedStream(EntitySetStream):
         self._keep_bookmark(replace(bookmark, may_be_spent=True))
         self.write_state()
         self.version = bookmark.version if self.has_versions else None
-        maker = self.record_maker(query.columns)
+        changes = Changes(self.entity_set, query.columns, self.record_maker(query.columns))
         delta_link = None
         try:
             for page in self._pages_of_changes(bookmark):
-                yield MadeRecords(self._changes(page, maker))
+                yield MadeRecords(changes.records(page))
                 delta_link = page.delta_url
         except ResponseError as error:
             if error.is_denied:
@@ -167,7 +228,9 @@ class ChangeTrackedStream(EntitySetStream):
         if delta_link is None:
             msg = "SAC gave no new delta link"
             raise DeltaLostError(msg)
-        self._keep_bookmark(Bookmark(delta_link, bookmark.version, query))
+        is_own = self.subscriptions.is_proven(bookmark)
+        after = Bookmark(delta_link, bookmark.version, query)
+        self._keep_bookmark(self.subscriptions.signed(after) if is_own else after)
 
     def _pages_of_changes(self, bookmark: Bookmark) -> Iterator[Page]:
         """Read the pages behind a delta link.
@@ -220,17 +283,6 @@ class ChangeTrackedStream(EntitySetStream):
                 self._keep_bookmark(bookmark)
                 self.write_state()
         return page
-
-    def _changes(self, page: Page, maker: RecordMaker) -> Iterator[Record]:
-        """Make records of new and changed rows as they are, and of deleted ones with a mark."""
-        for row in page.rows:
-            entity_id = deleted_id(row)
-            if entity_id is None:
-                yield from maker.records([row])
-            else:
-                key = read_key(entity_id, self.entity_set.key)
-                deleted_at = datetime.now(timezone.utc).isoformat()
-                yield {**maker.key_record(key), DELETED_AT.name: deleted_at}
 
     def _check_bookmark(self, bookmark: Bookmark, query: DeltaQuery) -> None:
         """See that the delta link still answers the query, before following it.
