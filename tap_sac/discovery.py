@@ -36,14 +36,14 @@ class OfferedStream:
         name: The stream name.
         provider: The model.
         entity_set: Its columns and key.
-        siblings: The names of all entity sets of the model.
+        siblings: All entity sets of the model, by name.
         odata_filter: The ``$filter`` that the settings ask for.
     """
 
     name: str
     provider: Provider
     entity_set: EntitySet
-    siblings: frozenset[str]
+    siblings: Mapping[str, EntitySet]
     odata_filter: str | None
 
 
@@ -131,9 +131,9 @@ class Discovery:
             self._prefixes, [(provider, item.name) for provider, item in entity_sets]
         )
         offered = {PROVIDERS_STREAM_NAME, *names.values()}
-        siblings: dict[Provider, set[str]] = {}
+        siblings: dict[Provider, dict[str, EntitySet]] = {}
         for provider, entity_set in entity_sets:
-            siblings.setdefault(provider, set()).add(entity_set.name)
+            siblings.setdefault(provider, {})[entity_set.name] = entity_set
         self._check_filters_match(offered)
         self._check_catalog_is_met(offered)
         return [
@@ -141,7 +141,7 @@ class Discovery:
                 name=(name := names[provider, entity_set.name]),
                 provider=provider,
                 entity_set=entity_set,
-                siblings=frozenset(siblings[provider]),
+                siblings=siblings[provider],
                 odata_filter=self.filter_of(name),
             )
             for provider, entity_set in entity_sets

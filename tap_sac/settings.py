@@ -86,6 +86,16 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         ),
     ),
     th.Property(
+        "verify_totals",
+        th.BooleanType,
+        default=False,
+        title="Verify totals",
+        description=(
+            "Compare the sum of each measure with SAC's own aggregation after a full read of "
+            "facts, to the last digit; a stream whose totals differ fails."
+        ),
+    ),
+    th.Property(
         "page_size",
         th.IntegerType(minimum=1),
         title="Page size",

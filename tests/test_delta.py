@@ -497,6 +497,7 @@ def test_links_are_opaque_and_spelled_in_any_way(
     [
         delta(*ROWS, context="$metadata#FactData"),
         Response(200, f'{{"value":[{ROWS[0]}]}}'.encode(), JSON),
+        with_link(f'{{"value":[{ROWS[0]}]}}'.encode(), "@odata.deltaLink", "B"),
         delta(ROWS[0], link=None),
         delta(deleted("FactData(Day='1')")),
         delta(deleted("nonsense")),
@@ -506,7 +507,19 @@ def test_links_are_opaque_and_spelled_in_any_way(
         error_response(410, "gone"),
         error_response(422, "gone"),
     ],
-    ids=["full", "no-context", "no-link", "other-key", "no-key", "204", "400", "404", "410", "422"],
+    ids=[
+        "full",
+        "no-context",
+        "no-context-but-a-link",
+        "no-link",
+        "other-key",
+        "no-key",
+        "204",
+        "400",
+        "404",
+        "410",
+        "422",
+    ],
 )
 def test_answer_that_is_no_delta_leads_to_a_full_read(serve: Serve, answer: Response) -> None:
     tenant = TrackingStandIn(*ROWS)

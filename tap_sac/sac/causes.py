@@ -111,6 +111,10 @@ ROWS_TWICE = Cause(
     "SAC pages rows in no fixed order",
     "run the tap again, and set page_size so that the table needs fewer pages if it persists",
 )
+WRONG_TOTAL = Cause(
+    "rows are missing or came twice, or SAC adds them up in another way",
+    "run the tap again, and report it with the log of the run if it persists",
+)
 SEVERAL_FACTS = Cause(
     "SAC stores several facts under one key, which add up",
     "select the stream ..._fact_data_aggregation instead, where SAC adds them up, or set "

@@ -254,7 +254,7 @@ class EntitySetStream(FullTableStream):
         *,
         provider: Provider,
         entity_set: EntitySet,
-        siblings: frozenset[str],
+        siblings: Mapping[str, EntitySet],
         **parts: Any,
     ) -> None:
         """Make a stream of an entity set of a provider.
@@ -263,7 +263,7 @@ class EntitySetStream(FullTableStream):
             tap: The tap that it belongs to.
             provider: The model.
             entity_set: Its columns and key.
-            siblings: The names of all entity sets of the model.
+            siblings: All entity sets of the model, by name.
             parts: The rest, as of `SACStream`.
         """
         self.provider = provider
