@@ -104,14 +104,18 @@ class TapSAC(CommandLineTap):
         """Prepare the stream maps, also of discovered streams that are not selected.
 
         ``--test`` selects them later, when the SDK would have left them without columns.
+
+        Raises:
+            SACError: If they do not go together with the setting batch_config.
         """
         super().setup_mapper()
-        if self.input_catalog is None:
-            for stream in self.streams.values():
-                if not stream.selected:
-                    self.mapper.register_raw_stream_schema(
-                        stream.name, stream.schema, stream.primary_keys
-                    )
+        for stream in self.streams.values():
+            if stream.selected and isinstance(stream, SACStream):
+                stream.check_maps()
+            elif self.input_catalog is None:
+                self.mapper.register_raw_stream_schema(
+                    stream.name, stream.schema, stream.primary_keys
+                )
 
     @property
     @override

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import gzip
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -13,12 +16,13 @@ from urllib.request import url2pathname
 from hypothesis import given
 from hypothesis import strategies as st
 from singer_sdk import Stream
+from singer_sdk.exceptions import SingerSDKError
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import Response
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
-from tests.conftest import sync
+from tests.conftest import read_messages
 from tests.stand_in import JSON, Model, StandIn, edmx
 from tests.test_records import COLUMNS, outcome, row_text, unusual_rows, usual_rows
 
@@ -101,13 +105,131 @@ def test_batch(whole: list[str], size: int, *, use_singer_decimal: bool) -> None
         config = {
             **server.settings,
             "use_singer_decimal": use_singer_decimal,
-            "batch_config": {
-                "encoding": {"format": "jsonl", "compression": "gzip"},
-                "storage": {"root": Path(folder).as_uri()},
-                "batch_size": size,
-            },
+            **batches(folder, size),
         }
         assert files_of_the_tap(config) == files_of_the_sdk(config)
+
+
+# A deleted row has its key and no other column.
+MAPPINGS: list[dict[str, Any]] = [
+    {},
+    {"stream_maps": {STREAM: {"TEXT": "md5(record.get('TEXT') or 'none')", "FLAG": None}}},
+    {"stream_maps": {STREAM: {"__filter__": "record.get('COUNT') == 1"}}},
+    {
+        "stream_maps": {
+            STREAM: {"__else__": None, "ID": "ID", "NUMBER": "self", "COPY": "record.get('TEXT')"}
+        }
+    },
+    {
+        "stream_maps": {
+            "t_*": {"__alias__": "facts", "DOUBLE": "(record.get('AMOUNT') or 0) * 2"},
+            "__else__": None,
+        }
+    },
+    {"stream_maps": {STREAM: {"__key_properties__": ["ID"], "ID": "'x' + TEXT"}}},
+    {"stream_maps": {STREAM: None}},
+    {"stream_maps": {"__else__": None}},
+    {"flattening_enabled": True, "flattening_max_depth": 1},
+    {"emit_activate_version_messages": False},
+]
+
+
+@given(
+    whole=rows,
+    changes=st.lists((usual_rows | unusual_rows).map(row_text) | deletions, max_size=6),
+    size=st.integers(1, 4),
+    mapping=st.sampled_from(MAPPINGS),
+    method=st.sampled_from(["FULL_TABLE", "LOG_BASED"]),
+    use_singer_decimal=st.booleans(),
+)
+def test_batch_has_what_record_messages_have(
+    whole: list[str],
+    changes: list[str],
+    size: int,
+    mapping: dict[str, Any],
+    method: str,
+    *,
+    use_singer_decimal: bool,
+) -> None:
+    with (
+        SampleTenant(tracking_tenant(whole, changes)) as server,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        config = {
+            **server.settings,
+            **mapping,
+            "use_singer_decimal": use_singer_decimal,
+            "default_replication_method": method,
+        }
+        with_files = {**config, **batches(folder, size)}
+        assert unpacked(with_files) == unpacked(config)
+        state = {
+            "bookmarks": {
+                STREAM: {
+                    "delta_link": f"{server.url}{LINK}A",
+                    "version": 1,
+                    "question": {
+                        "key": ["ID", "NUMBER"],
+                        "columns": list(COLUMNS),
+                        "filter": None,
+                    },
+                    "is_followed": False,
+                }
+            }
+        }
+        assert unpacked(with_files, state) == unpacked(config, state)
+
+
+def batches(folder: str, size: int) -> dict[str, Any]:
+    return {
+        "batch_config": {
+            "encoding": {"format": "jsonl", "compression": "gzip"},
+            "storage": {"root": Path(folder).as_uri()},
+            "batch_size": size,
+        }
+    }
+
+
+def unpacked(config: dict[str, Any], state: dict[str, Any] | None = None) -> list[Any] | str:
+    """Return schemas, records and versions as they are written, or why the run failed.
+
+    Records in files are taken for the RECORD messages that they replace.
+    """
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            tap = TapSAC(config=copy.deepcopy(config), state=copy.deepcopy(state))
+            tap.sync_all()
+        except (SACError, SingerSDKError) as error:
+            return str(error)
+    started_at = tap.initialized_at
+    told: list[Any] = []
+    for line in output.getvalue().splitlines():
+        message = json.loads(line, parse_float=str, parse_int=str)
+        kind = message["type"]
+        if kind in {"RECORD", "BATCH"}:
+            written = (
+                [(message["record"], message.get("version"))]
+                if kind == "RECORD"
+                else [
+                    (record, record.pop("_sdc_table_version", None))
+                    for record in read_file(*message["manifest"])
+                ]
+            )
+            for record, version in written:
+                mark = record.get("_sdc_deleted_at")
+                told.append(
+                    (
+                        message["stream"],
+                        list((record | ({"_sdc_deleted_at": "then"} if mark else {})).items()),
+                        "this run" if version == str(started_at) else version,
+                    )
+                )
+        elif kind == "ACTIVATE_VERSION":
+            version = message["version"]
+            told.append((message["stream"], "this run" if version == str(started_at) else version))
+        elif kind == "SCHEMA":
+            told.append(message)
+    return told
 
 
 def read_file(url: str) -> list[Any]:
@@ -116,20 +238,37 @@ def read_file(url: str) -> list[Any]:
         return [json.loads(line, parse_float=str, parse_int=str) for line in file if line.strip()]
 
 
+def without_version(records: list[Any], version: int | None) -> list[Any]:
+    """Take from records the version, which must be that of their run."""
+    assert {record.pop("_sdc_table_version") for record in records} == {str(version)}
+    return records
+
+
 def files_of_the_tap(config: dict[str, Any]) -> list[list[Any]] | str:
-    try:
-        batches = [item for item in sync(config).of(STREAM) if item["type"] == "BATCH"]
-    except SACError as error:
-        return str(error)
-    return [read_file(*item["manifest"]) for item in batches]
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            tap = TapSAC(config=dict(config))
+            tap.sync_all()
+        except SACError as error:
+            return str(error)
+    messages = read_messages(output.getvalue()).of(STREAM)
+    return [
+        without_version(read_file(*item["manifest"]), tap.initialized_at)
+        for item in messages
+        if item["type"] == "BATCH"
+    ]
 
 
 def files_of_the_sdk(config: dict[str, Any]) -> list[list[Any]] | str:
     """Let the SDK itself make the files, of the same records."""
-    stream = TapSAC(config=dict(config)).streams[STREAM]
+    tap = TapSAC(config=dict(config))
+    stream = tap.streams[STREAM]
     batch_config = stream.get_batch_config(stream.config)
     assert batch_config
     try:
-        return [read_file(*manifest) for _, manifest in Stream.get_batches(stream, batch_config)]
+        return [
+            without_version(read_file(*manifest), tap.initialized_at)
+            for _, manifest in Stream.get_batches(stream, batch_config)
+        ]
     except SACError as error:
         return str(error)

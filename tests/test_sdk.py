@@ -30,10 +30,12 @@ METHODS = {
     (Stream, "_write_state_message"): ["self"],
     (Stream, "_write_starting_replication_value"): ["self", "context"],
     (Stream, "_finalize_state"): ["self", "state"],
+    (Stream, "_generate_record_messages"): ["self", "record"],
     (Stream, "_generate_schema_messages"): ["self"],
     (Stream, "_log_metric"): ["self", "point"],
-    (Stream, "_sync_records"): ["self", "context", "write_messages"],
     (Stream, "_sync_batches"): ["self", "batch_config", "context"],
+    (Stream, "_sync_records"): ["self", "context", "write_messages"],
+    (Stream, "_write_batch_message"): ["self", "encoding", "manifest"],
     (Tap, "_handle_termination"): ["self", "signum", "frame"],
     (PluginBase, "_setup_signal_handlers"): ["self"],
     (PluginBase, "_validate_config"): ["self", "raise_errors"],
@@ -56,6 +58,7 @@ BENT = {
     "Stream.state_manager.is_flushed",
     "Stream.ABORT_AT_RECORD_COUNT",
     "SameRecordTransform.flattening_enabled",
+    "SameRecordTransform.transformed_schema",
 }
 PRIVATE_NAMES = {*(name for _, name in METHODS), *OF_A_STREAM, *OF_A_TAP}
 
@@ -95,6 +98,9 @@ def test_what_is_bent_is_there(tap: TapSAC) -> None:
     assert stream.state_manager.is_flushed in {True, False}
     assert isinstance(stream.stream_maps[0], SameRecordTransform)
     assert stream.stream_maps[0].flattening_enabled is False
+    assert stream.stream_maps[0].transformed_schema["properties"].keys() == (
+        stream.effective_schema["properties"].keys()
+    )
     assert issubclass(type(TapSAC.cli), SingerCommand)
 
 

@@ -1,7 +1,9 @@
 """Records -> files of BATCH messages, many at a time.
 
-The names and contents of the files are those of the SDK's own batch encoders, but Parquet has the
-types of ``$metadata``: those that are guessed from values differ from file to file.
+The names and contents of the files are those of the SDK's own batch encoders, with two differences.
+Records carry the version that RECORD messages have beside the record, in the column that targets
+keep it in. Parquet has the types of ``$metadata``: those that are guessed from values differ from
+file to file.
 """
 
 from __future__ import annotations
@@ -11,19 +13,25 @@ import io
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from tap_sac.sac.decimals import read_json
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.model import Property
 from tap_sac.singer.edm import edm_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from types import ModuleType
 
-    from tap_sac.sac.model import Property
+    from pyarrow import DataType
 
     WriteLines = Callable[[bytes], Any]
     OpenLines = Callable[[IO[bytes]], AbstractContextManager[WriteLines]]
 
 FORMATS = {"jsonl", "parquet"}
+
+# The Singer SDK's name for the version of a row, which targets compare with ACTIVATE_VERSION.
+TABLE_VERSION = Property("_sdc_table_version", "Edm.Int64")
 
 # zlib's default levels are slower than the rest of the tap, for files of a similar size.
 _GZIP_LEVEL = 1
@@ -41,12 +49,23 @@ class Storage(Protocol):
         """Open a file."""
 
 
+def with_version(lines: bytes, version: int | None) -> bytes:
+    """Add the version, if there is one, to records that are written as JSON lines."""
+    if version is None:
+        return lines
+    comma = b"" if lines.startswith(b"{}\n") else b","
+    end = b'%b"%b":%d}\n' % (comma, TABLE_VERSION.name.encode(), version)
+    # A newline only follows a record. (bytes.replace takes twice as long.)
+    return end.join(lines.split(b"}\n"))
+
+
 @contextmanager
 def batch_file(
     storage: Storage,
     name: str,
     columns: Sequence[Property],
     *,
+    has_others: bool,
     is_parquet: bool,
     is_gzip: bool,
 ) -> Iterator[tuple[str, WriteLines]]:
@@ -55,17 +74,20 @@ def batch_file(
     Args:
         storage: Where it goes.
         name: Its name, without an ending.
-        columns: The columns of the records.
+        columns: The columns of the records whose types are known.
+        has_others: Whether there may be others, such as those of a stream map.
         is_parquet: Whether it is a Parquet file, instead of JSON lines.
         is_gzip: Whether it is compressed with gzip.
 
     Raises:
-        SACError: If the format needs a package that is not installed, a value does not fit what
-            ``$metadata`` says of its column, or the storage takes no more.
+        SACError: If the format needs a package that is not installed, a value does not fit the
+            type of its column, or the storage takes no more.
     """
     open_lines: OpenLines
     if is_parquet:
-        ending, open_lines = "parquet", _parquet_lines(columns, "gzip" if is_gzip else "snappy")
+        compression = "gzip" if is_gzip else "snappy"
+        open_lines = _parquet_lines(columns, has_others=has_others, compression=compression)
+        ending = "parquet"
     else:
         ending, open_lines = "json", _gzip_lines if is_gzip else _plain_lines
     file_name = f"{storage.prefix or ''}{name}.{ending}" + (".gz" if is_gzip else "")
@@ -104,10 +126,10 @@ def _gzip_lines(file: IO[bytes]) -> Iterator[WriteLines]:
         yield packed.write
 
 
-def _parquet_lines(columns: Sequence[Property], compression: str) -> OpenLines:
+def _parquet_lines(columns: Sequence[Property], *, has_others: bool, compression: str) -> OpenLines:
     try:
         import pyarrow as pa  # noqa: PLC0415  (an extra, which only this format needs)
-        from pyarrow import json, parquet  # noqa: PLC0415
+        from pyarrow import parquet  # noqa: PLC0415
     except ImportError:
         msg = (
             "The setting batch_config asks for Parquet, which needs pyarrow: install "
@@ -115,39 +137,66 @@ def _parquet_lines(columns: Sequence[Property], compression: str) -> OpenLines:
         )
         raise SACError(msg) from None
 
-    schema = pa.schema(
-        [
-            (column.name, make_type(pa, column))
-            for column in columns
-            if not column.is_collection and (make_type := edm_type(column).arrow)
-        ]
-    )
-    options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer")
+    types = {
+        column.name: make_type(pa, column)
+        for column in columns
+        if not column.is_collection and (make_type := edm_type(column).arrow)
+    }
+    finds_types = has_others or len(types) < len(columns)
 
     @contextmanager
     def open_lines(file: IO[bytes]) -> Iterator[WriteLines]:
         writer = None
+        waiting: list[bytes] = []
 
         def write(lines: bytes) -> None:
             nonlocal writer
             try:
-                table = json.read_json(
-                    io.BytesIO(lines), json.ReadOptions(block_size=len(lines) + 1), options
-                )
-            except pa.ArrowInvalid as error:
+                table = _known_columns(pa, types, lines)
+                if finds_types:
+                    table |= _other_columns(pa, types, lines)
+                if writer is None:
+                    schema = pa.table(table).schema
+                    writer = parquet.ParquetWriter(file, schema, compression=compression)
+                writer.write_table(pa.table(table))
+            except (pa.ArrowException, OverflowError) as error:
                 msg = (
-                    f"A value does not fit the type that $metadata gives for Parquet ({error}): "
+                    f"A value does not fit the type of its column for Parquet ({error}): "
                     "use the format jsonl, or deselect the column."
                 )
                 raise SACError(msg) from None
-            if writer is None:
-                writer = parquet.ParquetWriter(file, table.schema, compression=compression)
-            writer.write_table(table.cast(writer.schema))
 
         try:
-            yield write
+            # A type that is found must fit the whole file.
+            yield waiting.append if finds_types else write
+            if waiting:
+                write(b"".join(waiting))
         finally:
             if writer:
                 writer.close()
 
     return open_lines
+
+
+def _known_columns(pa: ModuleType, types: Mapping[str, DataType], lines: bytes) -> dict[str, Any]:
+    """Read the columns whose types are known; others are ignored."""
+    from pyarrow import json  # noqa: PLC0415  (see _parquet_lines)
+
+    if not types:
+        return {}
+    table = json.read_json(
+        io.BytesIO(lines),
+        json.ReadOptions(block_size=len(lines) + 1),
+        json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore"),
+    )
+    return {name: table[name] for name in types}
+
+
+def _other_columns(pa: ModuleType, types: Mapping[str, DataType], lines: bytes) -> dict[str, Any]:
+    """Read the other columns, with the types that Arrow finds.
+
+    Arrow's own reader would make floats of all numbers with a point, and lose digits.
+    """
+    records = [read_json(line) for line in lines.splitlines()]
+    names = dict.fromkeys(name for record in records for name in record if name not in types)
+    return {name: pa.array([record.get(name) for record in records]) for name in names}

@@ -9,7 +9,9 @@ from __future__ import annotations
 import abc
 import sys
 from contextlib import ExitStack, closing, contextmanager
+from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import uuid4
 
@@ -19,9 +21,10 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
-from tap_sac.sac.errors import DataError
-from tap_sac.singer.batches import FORMATS, batch_file
+from tap_sac.sac.errors import DataError, SACError
+from tap_sac.singer.batches import FORMATS, TABLE_VERSION, batch_file, with_version
 from tap_sac.singer.messages import MessageWriter
+from tap_sac.singer.records import MadeRecords
 from tap_sac.singer.schema import add_decimal_facets, json_schema, with_own_columns
 
 if sys.version_info >= (3, 12):
@@ -93,6 +96,7 @@ class PageStream(Stream, abc.ABC):
         """
         self.entity_set = entity_set
         self.failure: DataError | None = None
+        self._version_to_activate: int | None = None
         super().__init__(tap, schema=self._json_schema(tap.config), name=name)
         self.primary_keys = entity_set.key
 
@@ -105,6 +109,14 @@ class PageStream(Stream, abc.ABC):
         """
 
     # What subclasses use instead of private names of the SDK.
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether records carry a version that is activated at the end."""
+        return bool(
+            self.config["emit_activate_version_messages"]
+            and self.replication_method != REPLICATION_INCREMENTAL
+        )
 
     @property
     def version(self) -> int | None:
@@ -141,8 +153,14 @@ class PageStream(Stream, abc.ABC):
         self._schema = self._json_schema(self.config)
 
     def activate(self, version: int) -> None:
-        """Let targets drop the rows of older versions."""
-        self._write_activate_version_message(version)
+        """Let targets drop the rows of older versions, as soon as they have those of this one.
+
+        The last record comes before the file that it is in has been closed and named.
+        """
+        if self.get_batch_config(self.config):
+            self._version_to_activate = version
+        else:
+            self._write_activate_version_message(version)
 
     def mark_state_changed(self) -> None:
         """Have the state written with the next STATE, although no record was."""
@@ -162,6 +180,21 @@ class PageStream(Stream, abc.ABC):
         Raises:
             SACError: If it is not.
         """
+
+    def check_maps(self) -> None:
+        """See that batch files can hold what the stream maps make of this stream.
+
+        Raises:
+            SACError: If they make several streams of it.
+        """
+        if len(self.stream_maps) > 1 and self.get_batch_config(self.config):
+            others = ", ".join(stream_map.stream_alias for stream_map in self.stream_maps[1:])
+            msg = (
+                f"The setting stream_maps makes further streams of {self.name} with __source__ "
+                f"({others}), which batch_config cannot write: remove them from stream_maps, or "
+                "unset batch_config."
+            )
+            raise SACError(msg)
 
     def log_metric(self, point: metrics.Point[Any]) -> None:
         """Log a measurement."""
@@ -221,9 +254,13 @@ class PageStream(Stream, abc.ABC):
             yield from super().get_batches(batch_config, context)
             return
         name = f"{self.tap_name}--{self.name}-{uuid4()}"
-        columns = [*self.selected_columns, *self.entity_set.own_columns]
+        columns = self._columns_of_files
         url = ""
-        portions = self._portions(batch_config.batch_size, at_once=_BATCHED_AT_ONCE)
+        portions = self._portions(
+            self.read() if self._is_unmapped else self._read_mapped(),
+            batch_config.batch_size,
+            at_once=_BATCHED_AT_ONCE,
+        )
         with ExitStack() as open_file, closing(portions):
             for portion in portions:
                 if not url:
@@ -232,11 +269,12 @@ class PageStream(Stream, abc.ABC):
                             batch_config.storage,
                             f"{name}-{portion.number + 1}",
                             columns,
+                            has_others=not self._is_unmapped,
                             is_parquet=encoding.format == "parquet",
                             is_gzip=encoding.compression == "gzip",
                         )
                     )
-                write(portion.lines())
+                write(with_version(portion.lines(), self.version))
                 if portion.ends_period:
                     open_file.close()
                     yield encoding, [url]
@@ -250,9 +288,16 @@ class PageStream(Stream, abc.ABC):
     def _sync_records(
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[Record, Any, Any]:
-        """Write many records at a time, unless something needs to see each of them."""
+        """Write many records at a time, unless something needs to see each of them.
+
+        Without messages, they are for files that the SDK writes.
+        """
         if not write_messages:  # The one who writes them into files catches failures.
-            yield from super()._sync_records(context, write_messages=False)
+            for record in super()._sync_records(context, write_messages=False):
+                for mapped in self._mapped(record):
+                    if self.version is not None:
+                        mapped[TABLE_VERSION.name] = self.version
+                    yield mapped
             return
         with self._failing_alone():
             if self._passes_records_on:
@@ -262,8 +307,20 @@ class PageStream(Stream, abc.ABC):
 
     @override
     def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
-        with self._failing_alone():
-            super()._sync_batches(batch_config, context)
+        """Write what follows from a complete read after its last BATCH message.
+
+        The SDK writes a STATE behind each of them. One that says that the read is complete must
+        not come before ACTIVATE_VERSION: if the run died in between, no other would write it.
+        """
+        with self._failing_alone(), self.get_batch_counter() as counter:
+            for encoding, manifest in self.get_batches(batch_config, context):
+                counter.increment()
+                self._write_batch_message(encoding=encoding, manifest=manifest)
+                if self._version_to_activate is None:
+                    self._write_state_message()
+            if self._version_to_activate is not None:
+                self._write_activate_version_message(self._version_to_activate)
+            self._write_state_message()
 
     @override
     def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:
@@ -296,14 +353,21 @@ class PageStream(Stream, abc.ABC):
             super()._write_starting_replication_value(context)
 
     @property
-    def _passes_records_on(self) -> bool:
-        """Whether the SDK would write the records as they are."""
+    def _is_unmapped(self) -> bool:
+        """Whether no stream map or flattening changes the records."""
         stream_map = self.stream_maps[0]
         return (
-            isinstance(self._tap.message_writer, MessageWriter)
-            and len(self.stream_maps) == 1
+            len(self.stream_maps) == 1
             and type(stream_map) is SameRecordTransform
             and not stream_map.flattening_enabled
+        )
+
+    @property
+    def _passes_records_on(self) -> bool:
+        """Whether the SDK would write the records as they are."""
+        return (
+            isinstance(self._tap.message_writer, MessageWriter)
+            and self._is_unmapped
             and self.replication_method != REPLICATION_INCREMENTAL
             and not self.is_dry_run
         )
@@ -312,7 +376,7 @@ class PageStream(Stream, abc.ABC):
         """Write the messages that the SDK would write for the records, in the same order."""
         writer = cast("MessageWriter", self._tap.message_writer)
         alias = self.stream_maps[0].stream_alias
-        portions = self._portions(self.STATE_MSG_FREQUENCY, at_once=_WRITTEN_AT_ONCE)
+        portions = self._portions(self.read(), self.STATE_MSG_FREQUENCY, at_once=_WRITTEN_AT_ONCE)
         with closing(portions):
             for portion in portions:
                 writer.write_records(
@@ -326,16 +390,50 @@ class PageStream(Stream, abc.ABC):
         self._finalize_state(self.stream_state)
         self._write_state_message()
 
-    def _portions(self, period: int, *, at_once: int) -> Generator[_Portion, None, None]:
-        """Read and count the records; divide them, also at each end of a period.
+    @property
+    def _columns_of_files(self) -> list[Property]:
+        """The columns of batch files that have the types of `$metadata`."""
+        columns = [*self.selected_columns, *self.entity_set.own_columns]
+        if self.has_versions:
+            columns.append(TABLE_VERSION)
+        if self._is_unmapped:
+            return columns
+        # The raw_schema of a stream map is no help: it changes together with the other.
+        before = deepcopy(self.effective_schema)
+        after = deepcopy(self.stream_maps[0].transformed_schema)
+        for schema in (before, after):
+            self.complete_schema(schema)
+        return [
+            column
+            for column in columns
+            if before["properties"].get(column.name) == after["properties"].get(column.name)
+        ]
+
+    def _read_mapped(self) -> Iterator[Records]:
+        """Read what stream maps and flattening make of the records, not too many at a time."""
+        for records in self.read():
+            mapped = (item for record in records for item in self._mapped(record))
+            while some := MadeRecords(islice(mapped, _BATCHED_AT_ONCE)):
+                yield some
+
+    def _mapped(self, record: Record) -> Iterator[Record]:
+        """Make what RECORD messages would have of a record: nothing if a map removes it."""
+        for message in self._generate_record_messages(record):
+            yield message.record
+
+    def _portions(
+        self, reads: Iterable[Records], period: int, *, at_once: int
+    ) -> Generator[_Portion, None, None]:
+        """Count the records that come; divide them, also at each end of a period.
 
         Args:
+            reads: The records, some at a time.
             period: How many records make a period.
             at_once: How many a portion has at most.
         """
         count = 0
         with self.get_record_counter() as counter, self.get_sync_timer():
-            for records in self.read():
+            for records in reads:
                 now = utc_now()
                 start = 0
                 while start < len(records):

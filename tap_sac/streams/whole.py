@@ -171,19 +171,6 @@ class FullTableStream(SACStream):
     is_complete = True
 
     @property
-    def has_versions(self) -> bool:
-        """Whether rows carry a version that is activated at the end.
-
-        BATCH files carry none: an ACTIVATE_VERSION after them would make targets drop all of
-        their rows.
-        """
-        return bool(
-            self.config["emit_activate_version_messages"]
-            and self.replication_method != REPLICATION_INCREMENTAL
-            and not self.get_batch_config(self.config)
-        )
-
-    @property
     def new_version(self) -> int:
         """The time of this run, in milliseconds, and above the last version in the state.
 
