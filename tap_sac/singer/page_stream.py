@@ -23,9 +23,10 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
 from tap_sac.singer.batches import FORMATS, TABLE_VERSION, batch_file, with_version
+from tap_sac.singer.maps import check_deletions
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.records import MadeRecords
-from tap_sac.singer.schema import add_decimal_facets, json_schema, with_own_columns
+from tap_sac.singer.schema import DELETED_AT, add_decimal_facets, json_schema, with_own_columns
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from singer_sdk import Tap, metrics
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
-    from singer_sdk.singerlib import MetadataMapping, SchemaMessage
+    from singer_sdk.singerlib import MetadataMapping, RecordMessage, SchemaMessage
 
     from tap_sac.sac.model import EntitySet, Property
     from tap_sac.singer.records import Records
@@ -182,11 +183,19 @@ class PageStream(Stream, abc.ABC):
         """
 
     def check_maps(self) -> None:
-        """See that batch files can hold what the stream maps make of this stream.
+        """See that stream maps go together with batch files, and let deleted rows pass.
 
         Raises:
-            SACError: If they make several streams of it.
+            SACError: If they do not.
         """
+        if DELETED_AT in self.entity_set.own_columns:
+            check_deletions(
+                self.name,
+                self.stream_maps,
+                self.config.get("stream_maps") or {},
+                entity_set=self.entity_set,
+                schema=self.schema,
+            )
         if len(self.stream_maps) > 1 and self.get_batch_config(self.config):
             others = ", ".join(stream_map.stream_alias for stream_map in self.stream_maps[1:])
             msg = (
@@ -304,6 +313,14 @@ class PageStream(Stream, abc.ABC):
                 self._sync_pages()
             else:
                 yield from super()._sync_records(context)
+
+    @override
+    def _generate_record_messages(self, record: Record) -> Generator[RecordMessage, None, None]:
+        """Give records back the columns of our own, which SCHEMA has whatever a map does."""
+        own = {column.name: record.get(column.name) for column in self.entity_set.own_columns}
+        for message in super()._generate_record_messages(record):
+            message.record = {**message.record, **own}
+            yield message
 
     @override
     def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:

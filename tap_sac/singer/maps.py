@@ -1,0 +1,115 @@
+"""What stream maps do to deleted rows, found out with a sample before anything is read.
+
+A deleted row has its key and the mark of deletion, and null in every other column. A map that
+drops it, fails on it or takes the mark away would leave the row in the target.
+"""
+
+from __future__ import annotations
+
+import ast
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.text import log_safe
+from tap_sac.singer.schema import DELETED_AT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tap_sac.sac.model import EntitySet
+
+_MARK = "2026-01-01T00:00:00+00:00"
+_SAMPLES = {"boolean": True, "integer": 1, "number": 1}
+
+
+class StreamMap(Protocol):
+    """A stream map of the SDK."""
+
+    def transform(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what becomes of a record; None if it is dropped."""
+
+
+def check_deletions(
+    stream: str,
+    stream_maps: Sequence[StreamMap],
+    config: Mapping[str, Any],
+    *,
+    entity_set: EntitySet,
+    schema: Mapping[str, Any],
+) -> None:
+    """See that deleted rows pass through the stream maps of a stream.
+
+    Args:
+        stream: Its name.
+        stream_maps: What the SDK makes of the setting for it.
+        config: The setting ``stream_maps``.
+        entity_set: Its columns and key.
+        schema: Their JSON Schema.
+
+    Raises:
+        SACError: If they do not.
+    """
+    definitions = list(_definitions(stream, config))
+    for definition in definitions:
+        if definition.get(DELETED_AT.name, DELETED_AT.name) != DELETED_AT.name:
+            msg = (
+                f"The stream map of {stream} sets {DELETED_AT.name}, which marks deleted rows: "
+                "remove it from the setting stream_maps."
+            )
+            raise SACError(msg)
+    if not definitions:
+        return
+    deletion = {column.name: None for column in entity_set.properties}
+    key = {name: _sample(schema["properties"][name]) for name in entity_set.key}
+    for stream_map in stream_maps:
+        try:
+            mapped = stream_map.transform({**deletion, **key, DELETED_AT.name: _MARK})
+        except Exception as error:  # noqa: BLE001  (of whatever an expression does)
+            reason = log_safe(f"{type(error).__name__}: {error.__cause__ or error}")
+            msg = (
+                f"The stream map of {stream} fails on deleted rows, whose measures are null "
+                f"({reason}): let its filter begin with '{DELETED_AT.name} is not None or', and "
+                f"write expressions like 'None if {DELETED_AT.name} is not None else AMOUNT * "
+                "1000'."
+            )
+            raise SACError(msg) from None
+        if mapped is None:
+            _check_dropped(stream, definitions, set(entity_set.key))
+        elif mapped.get(DELETED_AT.name) != _MARK:
+            msg = (
+                f"The stream map of {stream} leaves out {DELETED_AT.name} (by __else__), which "
+                f"marks deleted rows: add '{DELETED_AT.name}: {DELETED_AT.name}' to it."
+            )
+            raise SACError(msg)
+
+
+def _check_dropped(stream: str, definitions: list[dict[str, Any]], key: set[str]) -> None:
+    """Refuse a filter that drops deleted rows, unless it goes by the key, which they have."""
+    for definition in definitions:
+        rule = definition.get("__filter__")
+        if rule and not _names(rule) <= key:
+            msg = (
+                f"The stream map of {stream} drops deleted rows, so that they would stay in the "
+                f"target: write its filter as '{DELETED_AT.name} is not None or ({rule})'."
+            )
+            raise SACError(msg)
+
+
+def _definitions(stream: str, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Find the maps that the SDK applies to a stream: those of its name, a glob or as a source."""
+    for name, definition in config.items():
+        if isinstance(definition, dict):
+            source = definition.get("__source__", name)
+            if source == stream or fnmatch(stream, source):
+                yield definition
+
+
+def _names(expression: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
+
+
+def _sample(schema: Mapping[str, Any]) -> object:
+    types = schema["type"]
+    name = types if isinstance(types, str) else next(item for item in types if item != "null")
+    return _SAMPLES.get(name, "#")
