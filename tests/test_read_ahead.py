@@ -165,6 +165,8 @@ def test_slow_target_holds_the_reader_back(serve: Serve) -> None:
     pages = 40
     tenant = StandIn(sales(*(sales_row(number) for number in range(2 * pages))))
     settings = serve(tenant)
+    # Alone: what another stream gives time for is read ahead of its turn, and not held back.
+    catalog = select(discover(settings), "sales_fact_data")
     written = 0
     ahead = []
 
@@ -179,7 +181,7 @@ def test_slow_target_holds_the_reader_back(serve: Serve) -> None:
             ahead.append(requested - written / 2)
 
     with contextlib.redirect_stdout(Output(on_record)):
-        TapSAC(config=settings).sync_all()
+        TapSAC(config=settings, catalog=catalog).sync_all()
     assert max(ahead) <= 3.5
     assert written == 2 * pages
 
@@ -427,6 +429,26 @@ def test_large_table_is_read_again_without_a_break_at_its_turn(
     assert dates(messages, "B") == list(range(24))
 
 
+def test_table_that_was_thrown_away_makes_room_for_another(
+    serve: Serve, wait_for_readers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_sac.sac.read_ahead._MOST_BYTES_OF_A_TABLE", 2_000)
+    names = "ABCDEF"
+    tenant = StandIn(*numbered(names, 4))
+    tenant.models[2].sets["FactData"] = [sales_row(number) for number in range(1_000)]
+    settings = {**serve(tenant), "max_parallel_requests": 3}
+    asked = {}
+
+    def on_first_record(name: str) -> None:
+        if name in "AB":
+            wait_for_readers()
+            asked[name] = [model for model in names if pages_asked_for(tenant, model)]
+
+    messages = sync_facts(settings, names, on_first_record)
+    assert asked == {"A": ["A", "B", "C"], "B": ["A", "B", "C", "D", "E"]}
+    assert [len(dates(messages, name)) for name in names] == [1, 4, 1_000, 4, 4, 4]
+
+
 @pytest.mark.parametrize("is_large", [False, True])
 @pytest.mark.parametrize("change", ["deleted", "inserted"])
 def test_row_that_stays_is_read_once_while_others_come_and_go(
@@ -519,14 +541,20 @@ class Sources:
         self.ended_by: dict[str, int] = {}
         self.hold: Callable[[str, int], None] = lambda _name, _number: None
         self._length = length
+        # They keep what they gave, so that nothing ends because nobody knows it any more.
+        self._given: list[Iterator[int]] = []
         self.read_ahead = ReadAhead(
             len(names),
-            lambda: {name: partial(self._items, name) for name in names},
+            lambda: {name: partial(self._give, name) for name in names},
             None if extent is None else lambda _: extent,
         )
 
     def read(self, name: str) -> Generator[int, None, None]:
-        return self.read_ahead.read(name, partial(self._items, name))
+        return self.read_ahead.read(name, partial(self._give, name))
+
+    def _give(self, name: str) -> Iterator[int]:
+        self._given.append(self._items(name))
+        return self._given[-1]
 
     def _items(self, name: str) -> Iterator[int]:
         self.begun_by[name] = threading.get_ident()
