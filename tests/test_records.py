@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tap_sac.demo import SampleTenant
 from tap_sac.sac.decimals import ExactDecimal
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.errors import DataError, SACError
 from tap_sac.sac.model import EntitySet, Property
 from tap_sac.singer.records import RecordMaker
 from tap_sac.singer.schema import json_schema
@@ -133,7 +133,7 @@ def test_values_of_each_type(
 def test_value_of_another_type_stops_the_run_by_name(
     serve: Serve, type_name: str, value: str
 ) -> None:
-    with pytest.raises(SACError, match=r"The column X of S holds .*Edm\."):
+    with pytest.raises(DataError, match=r"The column X of S holds .*Edm\."):
         sync(serve(one_column(type_name, value)))
 
 
@@ -162,8 +162,22 @@ def test_missing_columns_are_null_and_unknown_ones_are_dropped_with_one_warning(
 
 @pytest.mark.parametrize("row", ['{"Version":"A"}', '{"Version":"A","Date":null}'])
 def test_row_without_its_key_stops_the_run(serve: Serve, row: str) -> None:
-    with pytest.raises(SACError, match="key column Date"):
+    with pytest.raises(DataError, match="key column Date"):
         sync(serve(StandIn(sales(row))))
+
+
+def test_text_that_is_not_unicode_fails_its_table(serve: Serve) -> None:
+    config = serve(one_column("Edm.String", '"\\ud800"'))
+    with pytest.raises(DataError, match="half of a surrogate pair"):
+        sync(config)
+
+
+def test_audit_row_without_a_time_fails_its_table(serve: Serve) -> None:
+    document = edmx(AuditData={"ID": "Edm.String*", "Audit_Time": "Edm.DateTimeOffset"})
+    tenant = StandIn(Model("C4T", "T", document, {"AuditData": ['{"ID":"1","Audit_Time":null}']}))
+    config = serve(tenant)
+    with pytest.raises(DataError, match="no time in Audit_Time"):
+        sync(config, select(discover(config), "t_audit_data"))
 
 
 def test_singer_decimals_have_all_digits_precision_and_scale(serve: Serve) -> None:

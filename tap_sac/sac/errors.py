@@ -8,6 +8,7 @@ body. ::
     ├── ResponseError           SAC refused a request
     ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
     ├── CSDLError               $metadata cannot be read
+    ├── DataError               what SAC sent for one table cannot be trusted, or does not fit
     └── DeltaLostError          the changes since the last run cannot be had
 """
 
@@ -141,6 +142,13 @@ class UnknownEntitySetError(SACError):
 
 class CSDLError(SACError):
     """A ``$metadata`` document cannot be read."""
+
+
+class DataError(SACError):
+    """What SAC sent for one table cannot be trusted or does not fit.
+
+    It fails its stream, and others go on.
+    """
 
 
 class DeltaLostError(SACError):
