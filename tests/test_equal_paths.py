@@ -31,7 +31,10 @@ LINK = "/api/v1/dataexport/providers/sac/C4T/FactData?deltaid="
 
 rows = st.lists((usual_rows | unusual_rows).map(row_text), max_size=6)
 keys = st.fixed_dictionaries(
-    {"ID": st.sampled_from(["'k'", "'it''s'", "'#'"]), "NUMBER": st.sampled_from(["1", "-2.0"])}
+    {
+        "ID": st.sampled_from(["'k'", "'it''s'", "'#'"]),
+        "NUMBER": st.sampled_from(["1", "-2.0", "0.000000010"]),
+    }
 )
 deletions = keys.map(
     lambda key: json.dumps(

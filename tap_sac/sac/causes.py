@@ -103,6 +103,11 @@ WRONG_VALUE = Cause(
     "a value does not match what $metadata says of its column",
     "run the discovery again, and deselect the column if it persists",
 )
+MORE_DIGITS = Cause(
+    "a decimal has more digits than $metadata declares, which targets would round",
+    "correct it in SAC, or set use_singer_decimal to false and run the discovery again, or "
+    "deselect the column",
+)
 BROKEN_METADATA = Cause(
     "$metadata breaks the OData protocol",
     "leave the model out of the setting models, and report it to SAP support",
