@@ -11,8 +11,10 @@ import io
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from tap_sac.sac.errors import SACError
-from tap_sac.singer.edm import edm_type
+from tap_sac.sac.decimals import ENCODER, read_json
+from tap_sac.sac.errors import DataError, SACError
+from tap_sac.singer.edm import arrow_type, parquet_fitter
+from tap_sac.singer.scales import NoRoomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,8 +62,8 @@ def batch_file(
         is_gzip: Whether it is compressed with gzip.
 
     Raises:
-        SACError: If the format needs a package that is not installed, a value does not fit what
-            ``$metadata`` says of its column, or the storage takes no more.
+        DataError: If a value does not fit what ``$metadata`` says of its column.
+        SACError: If the format needs a package that is not installed, or the storage takes no more.
     """
     open_lines: OpenLines
     if is_parquet:
@@ -117,32 +119,33 @@ def _parquet_lines(columns: Sequence[Property], compression: str) -> OpenLines:
 
     schema = pa.schema(
         [
-            (column.name, make_type(pa, column))
+            (column.name, column_type)
             for column in columns
-            if not column.is_collection and (make_type := edm_type(column).arrow)
+            if (column_type := arrow_type(pa, column)) is not None
         ]
     )
     options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer")
 
     @contextmanager
     def open_lines(file: IO[bytes]) -> Iterator[WriteLines]:
-        writer = None
+        writer: parquet.ParquetWriter | None = None
+
+        def read(lines: bytes) -> pa.Table:
+            table = json.read_json(
+                io.BytesIO(lines), json.ReadOptions(block_size=len(lines) + 1), options
+            )
+            table.validate(full=True)  # The reader does not see digits that the scale adds.
+            return table.cast(writer.schema) if writer else table
 
         def write(lines: bytes) -> None:
             nonlocal writer
-            try:
-                table = json.read_json(
-                    io.BytesIO(lines), json.ReadOptions(block_size=len(lines) + 1), options
-                )
-            except pa.ArrowInvalid as error:
-                msg = (
-                    f"A value does not fit the type that $metadata gives for Parquet ({error}): "
-                    "use the format jsonl, or deselect the column."
-                )
-                raise SACError(msg) from None
+            table = _read_fitting(read, lines, columns)
             if writer is None:
-                writer = parquet.ParquetWriter(file, table.schema, compression=compression)
-            writer.write_table(table.cast(writer.schema))
+                # Arrow's own schema would tell readers of wider decimals than the columns need.
+                writer = parquet.ParquetWriter(
+                    file, table.schema, compression=compression, store_schema=False
+                )
+            writer.write_table(table)
 
         try:
             yield write
@@ -151,3 +154,53 @@ def _parquet_lines(columns: Sequence[Property], compression: str) -> OpenLines:
                 writer.close()
 
     return open_lines
+
+
+def _read_fitting(read: Callable[[bytes], Any], lines: bytes, columns: Sequence[Property]) -> Any:  # noqa: ANN401
+    """Make a table of lines, if need be without zeros that a decimal has no room for.
+
+    Arrow counts such zeros as digits, and refuses more digits than the precision.
+
+    Raises:
+        DataError: If a value does not fit.
+    """
+    try:
+        try:
+            return read(lines)
+        except ValueError:
+            return read(_without_zeros(lines, columns))
+    except NoRoomError as error:
+        raise _no_room_error(error) from None
+    except (ValueError, TypeError, NotImplementedError) as error:  # What Arrow's errors are.
+        msg = (
+            f"A value does not fit the type that $metadata gives for Parquet ({error}): "
+            "use the format jsonl, or deselect the column."
+        )
+        raise DataError(msg) from None
+
+
+def _without_zeros(lines: bytes, columns: Sequence[Property]) -> bytes:
+    """Write lines again, as Arrow can read them.
+
+    Raises:
+        NoRoomError: If other digits than zeros have no room.
+        ValueError: If there is another value that cannot be read.
+    """
+    rows = [read_json(line) for line in lines.splitlines()]
+    for column in columns:
+        fit = parquet_fitter(column)
+        for row in rows:
+            if row.get(column.name) is not None:
+                row[column.name] = fit(row[column.name])
+    return ENCODER.encode_lines(rows)
+
+
+def _no_room_error(error: NoRoomError) -> DataError:
+    room = error.room
+    missing = " and no ".join(room.undeclared)
+    source = f", because $metadata declares no {missing}" if missing else " from $metadata"
+    return DataError(
+        f"The column {room.column} does not fit into Parquet: {error}, but the file has "
+        f"precision {room.precision} and scale {room.scale}{source}: use the format jsonl, or "
+        "deselect the column."
+    )
