@@ -530,6 +530,119 @@ def test_value_that_parquet_cannot_keep_stops_the_run(serve: Serve, tmp_path: Pa
         sync({**serve(StandIn(sales(sales_row(1, "1.12345678")))), **config})
 
 
+def decimals(facets: str, *values: str) -> StandIn:
+    """Serve decimals as a column, as a part of a column, in a list, and as parts in a list."""
+    document = (
+        f'<E><Schema Namespace="sac"><ComplexType Name="Line"><Property Name="PART" '
+        f'Type="Edm.Decimal" {facets}/></ComplexType><EntityType Name="S"><Key><PropertyRef '
+        f'Name="ID"/></Key><Property Name="ID" Type="Edm.String"/><Property Name="ONE" '
+        f'Type="Edm.Decimal" {facets}/><Property Name="LIST" Type="Collection(Edm.Decimal)" '
+        f'{facets}/><Property Name="LINE" Type="sac.Line"/><Property Name="LINES" '
+        'Type="Collection(sac.Line)"/></EntityType></Schema></E>'
+    )
+    return StandIn(
+        Model("C4T", "T", document, {"S": [f'{{"ID":"1.50000000",{values}}}' for values in values]})
+    )
+
+
+PLACES = {
+    "ONE": '"ONE":{}',
+    "LIST": '"LIST":[1.0,null,{}]',
+    "LINE.PART": '"LINE":{{"PART":{}}}',
+    "LINES.PART": '"LINES":[null,{{"PART":{}}}]',
+}
+PARQUET_FACETS = {
+    'Precision="9" Scale="2"': (9, 2, " from $metadata"),
+    'Precision="60" Scale="20"': (56, 20, " from $metadata"),
+    'Scale="2"': (38, 2, ", because $metadata declares no precision"),
+    'Precision="31" Scale="variable"': (31, 10, ", because $metadata declares no scale"),
+    "": (38, 10, ", because $metadata declares no precision and no scale"),
+}
+
+
+@pytest.mark.parametrize("use_singer_decimal", [True, False])
+@pytest.mark.parametrize("facets", PARQUET_FACETS)
+def test_zeros_that_parquet_has_no_room_for_are_left_out(
+    serve: Serve, tmp_path: Path, facets: str, *, use_singer_decimal: bool
+) -> None:
+    texts = ["1.5", f"-1.5{'0' * 40}", f"0.{'0' * 80}", "0E-30", "1E5", f"15{'0' * 90}E-91", "2"]
+    rows = [", ".join(place.format(text) for place in PLACES.values()) for text in texts]
+    config = {
+        **serve(decimals(facets, *rows)),
+        **batch_config(tmp_path, "parquet", None, 4),
+        "use_singer_decimal": use_singer_decimal,
+    }
+    tables = [parquet.ParquetFile(path).read() for path in files(sync(config), "t_s")]
+    written = [row for table in tables for row in table.to_pylist()]
+    assert {row["ID"] for row in written} == {"1.50000000"}
+    for row, value in zip(written, map(Decimal, texts), strict=True):
+        assert row["ONE"] == value
+        assert row["LIST"] == [1, None, value]
+        assert row["LINE"] == {"PART": value}
+        assert row["LINES"] == [None, {"PART": value}]
+    precision, scale, _ = PARQUET_FACETS[facets]
+    types = {table.schema.field("ONE").type for table in tables}
+    assert {(item.precision, item.scale) for item in types} == {(precision, scale)}
+    assert {item.bit_width for item in types} == {128 if precision <= 38 else 256}
+    assert tables[0].schema == tables[1].schema
+
+
+@pytest.mark.parametrize("place", ["ONE", "LINES.PART"])
+@pytest.mark.parametrize("facets", PARQUET_FACETS)
+@pytest.mark.parametrize(
+    ("value", "needed_scale"),
+    [
+        ("1.00000000051", 11),
+        ("-1.5E-20", 21),
+        ("0.000000000000000000000100", 22),
+        (f"1.{'0' * 50}1", 51),
+        ("1E400", None),
+        ("-99999999.5", None),
+        ("9" * 30, None),
+        ("1" * 30, None),
+        (f"{'9' * 24}.5", None),
+        ("9" * 38, None),
+        ("9" * 57, None),
+        ("9" * 75, None),
+        ("9E55", None),
+    ],
+)
+def test_digits_are_in_parquet_or_fail_by_name(
+    serve: Serve, tmp_path: Path, place: str, facets: str, value: str, needed_scale: int | None
+) -> None:
+    precision, scale, source = PARQUET_FACETS[facets]
+    needed_precision = Decimal(value).adjusted() + 1 + scale
+    rows = [PLACES[place].format(text) for text in ("1.0", value)]
+    config = {**serve(decimals(facets, *rows)), **batch_config(tmp_path, "parquet", None, 10)}
+    if (needed_scale or 0) <= scale and needed_precision <= precision:
+        (path,) = files(sync(config), "t_s")
+        row = parquet.ParquetFile(path).read().to_pylist()[1]
+        found = row["ONE"] if place == "ONE" else row["LINES"][1]["PART"]
+        assert found == Decimal(value)
+        return
+    with pytest.raises(SACError) as error:
+        sync(config)
+    shown = value if len(value) <= 40 else f"{value[:40]}..."
+    needed = f"scale {needed_scale}" if needed_scale else f"precision {needed_precision}"
+    assert str(error.value).endswith(
+        f"The column {place} does not fit into Parquet: {shown} requires {needed}, but the file "
+        f"has precision {precision} and scale {scale}{source}: use the format jsonl, or deselect "
+        "the column."
+    )
+
+
+def test_objects_that_change_between_pages_fail_by_name(serve: Serve, tmp_path: Path) -> None:
+    columns = {"ID": "Edm.String*", "PLACE": "Edm.GeographyPoint"}
+    rows = [
+        *('{"ID":"1","PLACE":{"type":"Point"}}' for _ in range(2)),
+        '{"ID":"2","PLACE":{"type":["Point"]}}',
+    ]
+    tenant = StandIn(Model("C4T", "T", edmx(S=columns), {"S": rows}))
+    config = {**serve(tenant), **batch_config(tmp_path, "parquet", None, 10)}
+    with pytest.raises(SACError, match="use the format jsonl"):
+        sync(config, select(discover(config), "t_s"))
+
+
 def test_parquet_without_pyarrow_is_an_error_that_names_the_extra(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,10 @@ LINK = "/api/v1/dataexport/providers/sac/C4T/FactData?deltaid="
 
 rows = st.lists((usual_rows | unusual_rows).map(row_text), max_size=6)
 keys = st.fixed_dictionaries(
-    {"ID": st.sampled_from(["'k'", "'it''s'", "'#'"]), "NUMBER": st.sampled_from(["1", "-2.0"])}
+    {
+        "ID": st.sampled_from(["'k'", "'it''s'", "'#'"]),
+        "NUMBER": st.sampled_from(["1", "-2.0", "0.000000010"]),
+    }
 )
 deletions = keys.map(
     lambda key: json.dumps(
@@ -250,7 +253,7 @@ def files_of_the_tap(config: dict[str, Any]) -> list[list[Any]] | str:
             tap = TapSAC(config=dict(config))
             tap.sync_all()
         except SACError as error:
-            return str(error)
+            return str(error).rpartition(f"{STREAM}: ")[2]
     messages = read_messages(output.getvalue()).of(STREAM)
     return [
         without_version(read_file(*item["manifest"]), tap.initialized_at)

@@ -166,6 +166,20 @@ def test_row_without_its_key_stops_the_run(serve: Serve, row: str) -> None:
         sync(serve(StandIn(sales(row))))
 
 
+def test_text_that_is_not_unicode_fails_its_table(serve: Serve) -> None:
+    config = serve(one_column("Edm.String", '"\\ud800"'))
+    with pytest.raises(SACError, match="half of a surrogate pair"):
+        sync(config)
+
+
+def test_audit_row_without_a_time_fails_its_table(serve: Serve) -> None:
+    document = edmx(AuditData={"ID": "Edm.String*", "Audit_Time": "Edm.DateTimeOffset"})
+    tenant = StandIn(Model("C4T", "T", document, {"AuditData": ['{"ID":"1","Audit_Time":null}']}))
+    config = serve(tenant)
+    with pytest.raises(SACError, match="no time in Audit_Time"):
+        sync(config, select(discover(config), "t_audit_data"))
+
+
 def test_singer_decimals_have_all_digits_precision_and_scale(serve: Serve) -> None:
     config = {
         **serve(
@@ -222,6 +236,201 @@ def test_structured_columns_keep_all_they_hold(serve: Serve) -> None:
     assert properties["map"] == {"type": ["object", "null"]}
 
 
+def decimal_columns(row: str, **facets: str) -> StandIn:
+    """Serve a set T of decimals with these attributes, in pages of two, five times the row.
+
+    The last column has a part and a list with the same attributes.
+    """
+    properties = "".join(
+        f'<Property Name="{name}" Type="Edm.Decimal" {text}/>' for name, text in facets.items()
+    )
+    last = list(facets.values())[-1]
+    document = (
+        f'<E><Schema Namespace="sac"><ComplexType Name="Line"><Property Name="PART" '
+        f'Type="Edm.Decimal" {last}/></ComplexType><EntityType Name="FactData"><Key>'
+        f'<PropertyRef Name="ID"/></Key><Property Name="ID" Type="Edm.String"/>{properties}'
+        f'<Property Name="LINES" Type="Collection(sac.Line)"/><Property Name="LIST" '
+        f'Type="Collection(Edm.Decimal)" {last}/></EntityType></Schema></E>'
+    )
+    rows = [f'{{"ID":"{number}",{row}}}' for number in range(5)]
+    return StandIn(Model("C4T", "T", document, {"FactData": rows}))
+
+
+BOTH = 'Precision="9" Scale="2"'
+FACETS_WITHOUT_SCALE = [
+    "",
+    'Precision="31"',
+    'Precision="31" Scale="variable"',
+    'Precision="31" Scale="floating"',
+    'Scale="7"',
+]
+
+
+@pytest.mark.parametrize("facets", FACETS_WITHOUT_SCALE)
+def test_precision_or_scale_alone_is_not_declared_but_warned_about_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture, facets: str
+) -> None:
+    text = '"1.0123456789012345678901234567"'
+    row = f'"AMOUNT":{text},"LINES":[{{"PART":{text}}}],"LIST":[{text}]'
+    tenant = decimal_columns(row, GOOD=BOTH, OTHER=facets, AMOUNT=facets)
+    config = {**serve(tenant), "use_singer_decimal": True}
+    catalog = discover(config)
+    everything = select(catalog, "t_fact_data")
+    assert "precision and scale" not in caplog.text
+    for entry in catalog["t_fact_data"]["metadata"]:
+        if entry["breadcrumb"] == ["properties", "OTHER"]:
+            entry["metadata"]["selected"] = False
+    expected = {"type": ["string", "null"], "format": "x-singer.decimal"}
+    for messages in (sync(config), sync(config, everything)):
+        properties = messages.schema("t_fact_data")["schema"]["properties"]
+        assert properties["GOOD"] == {**expected, "precision": 9, "scale": 2}
+        assert properties["AMOUNT"] == expected
+        assert properties["LIST"]["items"] == expected
+        assert properties["LINES"]["items"]["properties"]["PART"] == expected
+        record = messages.records("t_fact_data")[4]
+        assert [record["AMOUNT"]] == record["LIST"] == [json.loads(text)]
+        assert record["LINES"] == [{"PART": json.loads(text)}]
+    warnings = [line for line in caplog.messages if "precision and scale" in line]
+    assert len(warnings) == 2
+    assert "t_fact_data: OTHER, AMOUNT, LINES.PART, LIST. Some targets round" in warnings[0]
+    assert "t_fact_data: AMOUNT, LINES.PART, LIST. Some targets round" in warnings[1]
+
+
+def test_decimals_without_scale_are_warned_about_once_a_run_also_if_a_table_is_read_again(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = decimal_columns('"AMOUNT":1', AMOUNT="")
+    config = {
+        **serve(tenant),
+        "use_singer_decimal": True,
+        "default_replication_method": "LOG_BASED",
+    }
+    link = f"{config['tenant_url']}/api/v1/dataexport/providers/sac/C4T/FactData?deltaid=x"
+    query = {"key": ["ID"], "columns": ["ID", "AMOUNT", "LINES", "LIST"], "filter": None}
+    bookmark = {"delta_link": link, "version": 1, "question": query, "is_followed": False}
+    messages = sync(config, state={"bookmarks": {"t_fact_data": bookmark}})
+    assert len(messages.records("t_fact_data")) == len(tenant.models[0].sets["FactData"])
+    assert "Reading the whole table of t_fact_data again" in caplog.text
+    assert sum("precision and scale" in line for line in caplog.messages) == 1
+
+
+def test_no_warning_of_decimals_that_are_not_read_or_are_numbers_or_plain_text(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    digits = "1.0123456789012345678901234567"
+    config = serve(decimal_columns(f'"AMOUNT":{digits}', GOOD=BOTH, AMOUNT='Precision="31"'))
+    assert sync(config).records("t_fact_data")[0]["AMOUNT"] == digits
+    config["use_singer_decimal"] = True
+    catalog = discover(config)
+    sync(config, select(catalog, "providers"))
+    columns = catalog["t_fact_data"]["schema"]["properties"]
+    for name in ("LINES", "LIST"):
+        del columns[name]
+    del columns["AMOUNT"]["format"]
+    messages = sync(config, select(catalog, "t_fact_data"))
+    assert messages.records("t_fact_data")[0]["AMOUNT"] == digits
+    assert messages.schema("t_fact_data")["schema"]["properties"]["AMOUNT"] == {
+        "type": ["string", "null"]
+    }
+    assert "precision and scale" not in caplog.text
+
+
+WITH_ROOM = {
+    "0.0000000": "0.0000000",
+    "1.50000000": "1.50000000",
+    '"1.50000000000000000000000000000000000000"': "1.50000000000000000000000000000000000000",
+    "-0.1234567000": "-0.1234567000",
+    "1.5E-6": "1.5E-6",
+    "150000E-10": "150000E-10",
+    "1E5": "1E5",
+    "0E-30": "0E-30",
+    "1E400": "1E400",
+    "12": "12",
+}
+WITHOUT_ROOM = {
+    "1.12345678": "1.12345678 requires scale 8",
+    "-0.00000001": "-0.00000001 requires scale 8",
+    "-0.0000000100": "-0.0000000100 requires scale 8",
+    "1.0000000000005": "1.0000000000005 requires scale 13",
+    "1.5E-8": "1.5E-8 requires scale 9",
+    "10.50E-7": "10.50E-7 requires scale 8",
+    "1E-400": "1E-400 requires scale 400",
+    '"1.12345678"': "1.12345678 requires scale 8",
+    f"0.{41 * '1'}": f"0.{38 * '1'}... requires scale 41",
+}
+FORMS = {
+    "Edm.Decimal": ("{}", "X"),
+    "Collection(Edm.Decimal)": ("[1.0,null,{}]", "X"),
+    "sac.Line": ('{{"PART":{}}}', "X.PART"),
+    "Collection(sac.Line)": ('[null,{{"PART":{}}}]', "X.PART"),
+}
+SCALE_7 = 'Precision="31" Scale="7"'
+LINE = (
+    f'<ComplexType Name="Line"><Property Name="PART" Type="Edm.Decimal" {SCALE_7}/></ComplexType>'
+)
+
+
+def one_decimal_column(form: str, *values: str) -> StandIn:
+    """Serve a set with decimals of scale 7, alone, in lists, or as parts of objects."""
+    tenant = one_column(form, *map(FORMS[form][0].format, values))
+    (model,) = tenant.models
+    model.edmx = model.edmx.replace("</Schema>", f"{LINE}</Schema>")
+    model.edmx = model.edmx.replace('(Edm.Decimal)"', f'(Edm.Decimal)" {SCALE_7}')
+    return tenant
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_zeros_behind_the_scale_are_kept(serve: Serve, form: str) -> None:
+    config = {**serve(one_decimal_column(form, *WITH_ROOM)), "use_singer_decimal": True}
+    for extra in ({}, {"stream_maps": {"t_s": {"__filter__": "1 == 1"}}}):
+        records = sync({**config, **extra}).records("t_s")
+        written = json.dumps([record["X"] for record in records])
+        assert re.findall(r'"(-?[\d.E-]+)"', re.sub(r'"1\.0"', "", written)) == list(
+            WITH_ROOM.values()
+        )
+
+
+def test_parts_keep_precision_and_scale_when_the_sdk_makes_columns_of_them(serve: Serve) -> None:
+    config = {**serve(one_decimal_column("sac.Line", "1.5")), "use_singer_decimal": True}
+    catalog = select(discover(config), "t_s")
+    config |= {"flattening_enabled": True, "flattening_max_depth": 1}
+    for messages in (sync(config), sync(config, catalog)):
+        assert messages.schema("t_s")["schema"]["properties"]["X__PART"] == {
+            "type": ["string", "null"],
+            "format": "x-singer.decimal",
+            "precision": 31,
+            "scale": 7,
+        }
+        assert messages.records("t_s") == [{"ID": "0", "X__PART": "1.5"}]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("value", "message"), WITHOUT_ROOM.items())
+def test_digits_behind_the_scale_that_targets_are_told_fail_by_name(
+    serve: Serve, form: str, value: str, message: str
+) -> None:
+    column = FORMS[form][1]
+    config = serve(one_decimal_column(form, "1", "2.5", value))
+    catalogs = {}
+    for use_singer_decimal in (True, False):
+        config["use_singer_decimal"] = use_singer_decimal
+        catalogs[use_singer_decimal] = select(discover(config), "t_s")
+    told = [({**config, "use_singer_decimal": True}, None), (config, catalogs[True])]
+    untold = [(config, None), ({**config, "use_singer_decimal": True}, catalogs[False])]
+    for settings_, catalog in told:
+        for extra in ({}, {"stream_maps": {"t_s": {"__filter__": "1 == 1"}}}):
+            with pytest.raises(SACError) as error:
+                sync({**settings_, **extra}, catalog)
+            assert str(error.value).endswith(
+                f"The column {column} of S holds a decimal that targets would round: {message}, "
+                "but $metadata declares scale 7: correct it in SAC, or set use_singer_decimal to "
+                "false and run the discovery again, or deselect the column."
+            )
+    for settings_, catalog in untold:
+        record = sync(settings_, catalog).records("t_s")[2]
+        assert value.strip('"') in json.dumps(record["X"])
+
+
 def test_catalog_of_other_settings_is_warned_about(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -261,10 +470,13 @@ decimals = st.decimals(allow_nan=False, allow_infinity=False).map(str)
 values = st.one_of(
     st.just("null"),
     st.sampled_from(["-0", "0.0000000", "1E5", "true", '"7.50"', '"NaN"', "[]", "1.0", '"-0"']),
+    st.sampled_from(["1.50000000", "-0.12345678", "0.000000000", "15E-8", '"1.1234567001"']),
     texts,
     st.integers().map(str),
     decimals,
 )
+# Mostly zeros: behind the seventh digit, they make the difference.
+long_decimals = st.from_regex(r"-?(0|[1-9]0)\.0{5}[0-2]{2}0{0,4}[01]?", fullmatch=True)
 TWISTS = {
     "ID": st.just('"k"') | values,
     "TEXT": texts | values,
@@ -277,7 +489,7 @@ usual_rows = st.fixed_dictionaries(
     {
         "ID": st.just('"k"'),
         "NUMBER": st.sampled_from(["1", "-2.0", "0.0000000"]) | st.just("null"),
-        "AMOUNT": st.sampled_from(["1.50", "-0.1", "null"]),
+        "AMOUNT": st.sampled_from(["1.50", "-0.1", "null"]) | long_decimals,
         "TEXT": texts,
     },
     optional={"COUNT": st.sampled_from(["1", "null"])},

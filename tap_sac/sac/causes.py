@@ -121,6 +121,11 @@ SEVERAL_FACTS = Cause(
     "table-key-properties of this stream to [] in the catalog's metadata, so that the target "
     "appends",
 )
+MORE_DIGITS = Cause(
+    "a decimal has more digits than $metadata declares, which targets would round",
+    "correct it in SAC, or set use_singer_decimal to false and run the discovery again, or "
+    "deselect the column",
+)
 BROKEN_METADATA = Cause(
     "$metadata breaks the OData protocol",
     "leave the model out of the setting models, and report it to SAP support",

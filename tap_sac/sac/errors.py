@@ -7,8 +7,8 @@ body. ::
     ├── TransientError          may pass when the request is sent again
     ├── ResponseError           SAC refused a request
     ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
-    ├── DataError               fails its stream, and others go on
     ├── CSDLError               $metadata cannot be read
+    ├── DataError               what SAC sent for one table cannot be trusted, or does not fit
     └── DeltaLostError          the changes since the last run cannot be had
 """
 
@@ -140,12 +140,15 @@ class UnknownEntitySetError(SACError):
     """An entity set is in ``$metadata``, but SAC does not serve it."""
 
 
-class DataError(SACError):
-    """What SAC sent for one table cannot be trusted or does not fit; fails its stream alone."""
-
-
 class CSDLError(SACError):
     """A ``$metadata`` document cannot be read."""
+
+
+class DataError(SACError):
+    """What SAC sent for one table cannot be trusted or does not fit.
+
+    It fails its stream, and others go on.
+    """
 
 
 class DeltaLostError(SACError):

@@ -18,6 +18,7 @@ import msgspec
 from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER, SERVER_FAULT, WRONG_HOST
 from tap_sac.sac.decimals import read_json
 from tap_sac.sac.errors import (
+    DataError,
     SACError,
     TransientError,
     error_reason,
@@ -72,6 +73,7 @@ def read_page(response: requests.Response) -> Page:
 
     Raises:
         TransientError: If it is damaged, cut short, or breaks off with an error.
+        DataError: If it contains invalid Unicode.
         SACError: If it is not a page, or a link leads away from the tenant.
     """
     source = source_of(response)
@@ -267,4 +269,4 @@ def _damage(body: bytes, error: Exception, source: str) -> SACError:
         f"{source} contains invalid Unicode (half of a surrogate pair; {error}): correct it in "
         "SAC, or deselect its column."
     )
-    return SACError(msg)
+    return DataError(msg)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import gzip
 import io
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from tap_sac.sac.decimals import read_json
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.decimals import ENCODER, read_json
+from tap_sac.sac.errors import DataError, SACError
 from tap_sac.sac.model import Property
-from tap_sac.singer.edm import edm_type
+from tap_sac.singer.edm import arrow_type, parquet_fitter
+from tap_sac.singer.scales import NoRoomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,8 +82,8 @@ def batch_file(
         is_gzip: Whether it is compressed with gzip.
 
     Raises:
-        SACError: If the format needs a package that is not installed, a value does not fit the
-            type of its column, or the storage takes no more.
+        DataError: If a value does not fit the type of its column.
+        SACError: If the format needs a package that is not installed, or the storage takes no more.
     """
     open_lines: OpenLines
     if is_parquet:
@@ -138,9 +140,9 @@ def _parquet_lines(columns: Sequence[Property], *, has_others: bool, compression
         raise SACError(msg) from None
 
     types = {
-        column.name: make_type(pa, column)
+        column.name: column_type
         for column in columns
-        if not column.is_collection and (make_type := edm_type(column).arrow)
+        if (column_type := arrow_type(pa, column)) is not None
     }
     finds_types = has_others or len(types) < len(columns)
 
@@ -151,20 +153,15 @@ def _parquet_lines(columns: Sequence[Property], *, has_others: bool, compression
 
         def write(lines: bytes) -> None:
             nonlocal writer
-            try:
-                table = _known_columns(pa, types, lines)
-                if finds_types:
-                    table |= _other_columns(pa, types, lines)
-                if writer is None:
-                    schema = pa.table(table).schema
-                    writer = parquet.ParquetWriter(file, schema, compression=compression)
-                writer.write_table(pa.table(table))
-            except (pa.ArrowException, OverflowError) as error:
-                msg = (
-                    f"A value does not fit the type of its column for Parquet ({error}): "
-                    "use the format jsonl, or deselect the column."
+            table = _read_fitting(partial(_known_columns, pa, types), lines, columns)
+            if finds_types:
+                table |= _other_columns(pa, types, lines)
+            if writer is None:
+                # Arrow's own schema would tell readers of wider decimals than the columns need.
+                writer = parquet.ParquetWriter(
+                    file, pa.table(table).schema, compression=compression, store_schema=False
                 )
-                raise SACError(msg) from None
+            writer.write_table(pa.table(table))
 
         try:
             # A type that is found must fit the whole file.
@@ -189,6 +186,7 @@ def _known_columns(pa: ModuleType, types: Mapping[str, DataType], lines: bytes) 
         json.ReadOptions(block_size=len(lines) + 1),
         json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore"),
     )
+    table.validate(full=True)  # The reader does not see digits that the scale adds.
     return {name: table[name] for name in types}
 
 
@@ -196,7 +194,69 @@ def _other_columns(pa: ModuleType, types: Mapping[str, DataType], lines: bytes) 
     """Read the other columns, with the types that Arrow finds.
 
     Arrow's own reader would make floats of all numbers with a point, and lose digits.
+
+    Raises:
+        DataError: If the values of a column have no type in common.
     """
     records = [read_json(line) for line in lines.splitlines()]
     names = dict.fromkeys(name for record in records for name in record if name not in types)
-    return {name: pa.array([record.get(name) for record in records]) for name in names}
+    try:
+        return {name: pa.array([record.get(name) for record in records]) for name in names}
+    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:
+        raise _misfit_error(error) from None
+
+
+def _read_fitting(
+    read: Callable[[bytes], dict[str, Any]], lines: bytes, columns: Sequence[Property]
+) -> dict[str, Any]:
+    """Make columns of lines, if need be without zeros that a decimal has no room for.
+
+    Arrow counts such zeros as digits, and refuses more digits than the precision.
+
+    Raises:
+        DataError: If a value does not fit.
+    """
+    try:
+        try:
+            return read(lines)
+        except ValueError:
+            return read(_without_zeros(lines, columns))
+    except NoRoomError as error:
+        raise _no_room_error(error) from None
+    except (ValueError, TypeError, NotImplementedError) as error:  # What Arrow's errors are.
+        raise _misfit_error(error) from None
+
+
+def _misfit_error(error: Exception) -> DataError:
+    msg = (
+        f"A value does not fit the type of its column for Parquet ({error}): "
+        "use the format jsonl, or deselect the column."
+    )
+    return DataError(msg)
+
+
+def _without_zeros(lines: bytes, columns: Sequence[Property]) -> bytes:
+    """Write lines again, as Arrow can read them.
+
+    Raises:
+        NoRoomError: If other digits than zeros have no room.
+        ValueError: If there is another value that cannot be read.
+    """
+    rows = [read_json(line) for line in lines.splitlines()]
+    for column in columns:
+        fit = parquet_fitter(column)
+        for row in rows:
+            if row.get(column.name) is not None:
+                row[column.name] = fit(row[column.name])
+    return ENCODER.encode_lines(rows)
+
+
+def _no_room_error(error: NoRoomError) -> DataError:
+    room = error.room
+    missing = " and no ".join(room.undeclared)
+    source = f", because $metadata declares no {missing}" if missing else " from $metadata"
+    return DataError(
+        f"The column {room.column} does not fit into Parquet: {error}, but the file has "
+        f"precision {room.precision} and scale {room.scale}{source}: use the format jsonl, or "
+        "deselect the column."
+    )

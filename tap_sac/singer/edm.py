@@ -6,11 +6,14 @@ How values of each type look in JSON is in OData JSON Format 4.0, 7.1.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from tap_sac.sac.decimals import ENCODER, ExactDecimal
+from tap_sac.singer.scales import parquet_room, told_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,13 +22,12 @@ if TYPE_CHECKING:
     from pyarrow import DataType
 
     from tap_sac.sac.model import Property
+    from tap_sac.singer.scales import Room
 
 _NUMBER_TEXT = re.compile(r"(\+|-|)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
 _INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _MOST_INTEGER_DIGITS = 20
-_MOST_DIGITS = 38
-_MOST_DIGITS_OF_ALL = 76
-_DIGITS_AFTER_POINT = 10
+_MOST_NARROW_DIGITS = 38
 
 
 def _as_boolean(value: object) -> bool:
@@ -58,6 +60,13 @@ def _as_number(value: object) -> ExactDecimal | int:
     raise TypeError
 
 
+def _as_number_text(value: object, room: Room | None = None) -> str:
+    number = _as_number(value)
+    if room:
+        room.fit(number)
+    return str(number)
+
+
 def _as_text(value: object) -> str:
     """Accept a string, or a number whose digits are the text, such as the month 202401."""
     if isinstance(value, str):
@@ -79,9 +88,14 @@ def _as_json_text(value: object) -> str:
 
 
 def _arrow_decimal(pa: ModuleType, column: Property) -> DataType:
-    precision = min(column.precision or _MOST_DIGITS, _MOST_DIGITS_OF_ALL)
-    scale = _DIGITS_AFTER_POINT if column.scale is None else column.scale
-    decimal = pa.decimal128 if precision <= _MOST_DIGITS else pa.decimal256
+    """Make a decimal that has room for what Arrow's JSON reader takes, and then multiplies.
+
+    It takes as many digits as the precision, whatever their place, and multiplies by ten to the
+    scale, without a look at what does not fit then.
+    """
+    room = parquet_room(column, column.name)
+    precision, scale = room.precision or 0, room.scale
+    decimal = pa.decimal128 if precision + scale <= _MOST_NARROW_DIGITS else pa.decimal256
     return decimal(precision, scale)
 
 
@@ -141,25 +155,33 @@ def edm_type(column: Property) -> EdmType:
     return _TYPES.get(column.type, _UNTYPED)
 
 
-def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
+def is_decimal_text(column: Property, schema: Mapping[str, Any]) -> bool:
+    """Return whether records hold the values of a column as the text of decimals."""
+    return column.type == "Edm.Decimal" and "string" in schema.get("type", ())
+
+
+def converter(column: Property, schema: Mapping[str, Any], outer: str = "") -> Callable[[Any], Any]:
     """Find the function that turns a value of a column, other than null, into its record form.
+
+    Where targets are told a scale, it raises `NoRoomError` for digits behind it.
 
     Args:
         column: The column, which may be a collection or have parts.
         schema: Its JSON Schema, which decides how decimals are written.
+        outer: What comes before its name in messages.
     """
     if column.is_collection:
-        convert_item = _single_converter(column, schema.get("items", {}))
-        return lambda values: [
-            None if value is None else convert_item(value) for value in _as_list(values)
-        ]
-    return _single_converter(column, schema)
+        return _each(_single_converter(column, schema.get("items", {}), outer))
+    return _single_converter(column, schema, outer)
 
 
-def _single_converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
+def _single_converter(
+    column: Property, schema: Mapping[str, Any], outer: str
+) -> Callable[[Any], Any]:
+    path = f"{outer}{column.name}"
     if column.type == "Edm.ComplexType" and column.properties:
         parts = {
-            part.name: converter(part, part_schema)
+            part.name: converter(part, part_schema, f"{path}.")
             for part in column.properties
             if (part_schema := schema.get("properties", {}).get(part.name)) is not None
         }
@@ -167,9 +189,53 @@ def _single_converter(column: Property, schema: Mapping[str, Any]) -> Callable[[
             name: None if (value := values.get(name)) is None else convert(value)
             for name, convert in parts.items()
         }
-    if column.type == "Edm.Decimal" and "string" in schema.get("type", ()):
-        return lambda value: str(_as_number(value))
+    if is_decimal_text(column, schema):
+        return partial(_as_number_text, room=told_room(column, schema, path))
     return edm_type(column).convert
+
+
+def _each(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make the converter of a list from that of its items."""
+    return lambda values: [None if value is None else convert(value) for value in _as_list(values)]
+
+
+def arrow_type(pa: ModuleType, column: Property) -> DataType | None:
+    """Find the Arrow type of a column; None leaves it to Arrow.
+
+    Arrow would make floats of the decimals in a list or in an object.
+    """
+    if column.is_collection:
+        item_type = arrow_type(pa, replace(column, is_collection=False))
+        return None if item_type is None else pa.list_(item_type)
+    if column.properties:
+        types = {part.name: arrow_type(pa, part) for part in column.properties}
+        return pa.struct([item for item in types.items() if item[1] is not None])
+    make_type = edm_type(column).arrow
+    return make_type(pa, column) if make_type else None
+
+
+def parquet_fitter(column: Property, outer: str = "") -> Callable[[Any], Any]:
+    """Find the function that cuts off the zeros for which a Parquet column has no room.
+
+    It takes a value of a record, other than null, and raises `NoRoomError` if there is no room for
+    other digits.
+
+    Args:
+        column: The column, which may be a collection or have parts.
+        outer: What comes before its name in messages.
+    """
+    if column.is_collection:
+        return _each(parquet_fitter(replace(column, is_collection=False), outer))
+    path = f"{outer}{column.name}"
+    if column.properties:
+        parts = {part.name: parquet_fitter(part, f"{path}.") for part in column.properties}
+        return lambda values: {
+            name: None if value is None else parts[name](value) for name, value in values.items()
+        }
+    if column.type == "Edm.Decimal":
+        room = parquet_room(column, path)
+        return lambda value: room.fit(_as_number(value))
+    return lambda value: value
 
 
 def _as_list(values: object) -> list[Any]:

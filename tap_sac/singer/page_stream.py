@@ -97,6 +97,7 @@ class PageStream(Stream, abc.ABC):
         """
         self.entity_set = entity_set
         self.failure: DataError | None = None
+        self._state_before_completion: dict[str, Any] | None = None
         self._version_to_activate: int | None = None
         super().__init__(tap, schema=self._json_schema(tap.config), name=name)
         self.primary_keys = entity_set.key
@@ -162,6 +163,13 @@ class PageStream(Stream, abc.ABC):
             self._version_to_activate = version
         else:
             self._write_activate_version_message(version)
+
+    def before_completion(self) -> None:
+        """Remember the state, because what follows from a complete read is about to be put there.
+
+        The last rows may still be on their way into a file. If they fail, the read is not complete.
+        """
+        self._state_before_completion = deepcopy(self.stream_state)
 
     def mark_state_changed(self) -> None:
         """Have the state written with the next STATE, although no record was."""
@@ -352,6 +360,9 @@ class PageStream(Stream, abc.ABC):
             yield
         except DataError as error:
             self.failure = error
+            if self._state_before_completion is not None:
+                self.stream_state.clear()
+                self.stream_state.update(self._state_before_completion)
             self.logger.warning("Going on without %s, which failed: %s", self.name, error)
 
     @override

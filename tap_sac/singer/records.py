@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tap_sac.sac.causes import BROKEN_PROTOCOL, OLD_CATALOG, WRONG_VALUE
+from tap_sac.sac.causes import BROKEN_PROTOCOL, MORE_DIGITS, OLD_CATALOG, WRONG_VALUE
 from tap_sac.sac.decimals import ENCODER
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.errors import DataError
 from tap_sac.sac.pages import read_rows
 from tap_sac.sac.text import log_safe
 from tap_sac.singer.edm import converter
 from tap_sac.singer.rows import RowReader
+from tap_sac.singer.scales import NoRoomError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -109,7 +110,7 @@ class RecordMaker:
         """Make records; a column that a row does not have is null.
 
         Raises:
-            SACError: If a value does not fit its column's type, or a key column has none.
+            DataError: If a value does not fit its column's type or scale, or a key column has none.
         """
         for row in rows:
             record = {}
@@ -148,27 +149,36 @@ class RecordMaker:
         """Make a record of nothing but a key.
 
         Raises:
-            SACError: If a value does not fit its column's type.
+            DataError: If a value does not fit its column's type or scale.
         """
         return {name: self._convert(name, value) for name, value in key.items()}
 
     def _convert(self, name: str, value: object) -> object:
         try:
             return self._converts[name](value)
+        except NoRoomError as error:
+            raise self._no_room_error(error) from None
         except (ValueError, TypeError, AttributeError):
             raise self._value_error(name, value) from None
 
-    def _value_error(self, name: str, value: object) -> SACError:
+    def _no_room_error(self, error: NoRoomError) -> DataError:
+        return DataError(
+            f"The column {error.room.column} of {self._entity_set.name} holds a decimal that "
+            f"targets would round: {error}, but $metadata declares scale {error.room.scale}",
+            MORE_DIGITS,
+        )
+
+    def _value_error(self, name: str, value: object) -> DataError:
         declared = next(item.type for item in self._entity_set.properties if item.name == name)
         shown = repr(value)[:_LONGEST_VALUE_SHOWN]
-        return SACError(
+        return DataError(
             f"The column {name} of {self._entity_set.name} holds {shown}, but $metadata declares "
             f"{declared}",
             WRONG_VALUE,
         )
 
-    def _missing_key_error(self, name: str) -> SACError:
-        return SACError(
+    def _missing_key_error(self, name: str) -> DataError:
+        return DataError(
             f"A row of {self._entity_set.name} has no value in its key column {name}",
             OLD_CATALOG,
             BROKEN_PROTOCOL,

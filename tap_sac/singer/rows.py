@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tap_sac.singer.edm import edm_type
+from tap_sac.singer.edm import edm_type, is_decimal_text
+from tap_sac.singer.scales import told_room
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from tap_sac.sac.model import Property
+    from tap_sac.singer.scales import Room
 
 _NULL = msgspec.Raw(b"null")
+_NEGATIVE_ZERO = re.compile(rb"-0(?:,|$)")
 _NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
 
 
@@ -64,8 +68,15 @@ class RowReader:
             names[field] = column.name
             is_key = column.name in key
             if struct_type is msgspec.Raw:
-                is_quoted = "string" in schemas[column.name].get("type", ())
-                numbers.append(_Number(field, is_nullable=not is_key, is_quoted=is_quoted))
+                schema = schemas[column.name]
+                numbers.append(
+                    _Number(
+                        field,
+                        is_nullable=not is_key,
+                        is_quoted=is_decimal_text(column, schema),
+                        room=told_room(column, schema, column.name),
+                    )
+                )
                 fields.append((field, msgspec.Raw, msgspec.NODEFAULT if is_key else _NULL))
             elif is_key:
                 fields.append((field, struct_type, msgspec.NODEFAULT))
@@ -114,11 +125,14 @@ class RowReader:
 class _Number:
     """A column of numbers, which rows hold as their text."""
 
-    def __init__(self, field: str, *, is_nullable: bool, is_quoted: bool) -> None:
+    def __init__(
+        self, field: str, *, is_nullable: bool, is_quoted: bool, room: Room | None
+    ) -> None:
         self._field = field
         self._text_of = attrgetter(field)
         self._is_nullable = is_nullable
         self._is_quoted = is_quoted
+        self._excess = room.excess_in_json() if room and is_quoted else None
 
     def conform(self, rows: list[Any]) -> bool:
         """Make the texts those of the records; False if one of them needs a closer look."""
@@ -128,10 +142,14 @@ class _Number:
         rest = joined.replace(b"null", b"") if self._is_nullable else joined
         if rest.translate(None, b"0123456789.-,"):
             return False
-        if b"-0," in joined or joined.endswith(b"-0"):  # As an integer, it would be 0.
+        if _NEGATIVE_ZERO.search(joined):  # As an integer, it would be 0.
             return False
-        if self._is_quoted:
-            strings = msgspec.json.decode(b'["' + b'","'.join(texts) + b'"]')
-            for row, text in zip(rows, strings, strict=True):
-                setattr(row, self._field, None if text == "null" else text)
+        if self._excess and self._excess.search(joined):
+            return False
+        if self._is_quoted and rows:
+            strings: list[Any] = joined.decode().split(",")
+            if len(rest) < len(joined):
+                strings = [None if text == "null" else text for text in strings]
+            for _ in map(setattr, rows, repeat(self._field), strings):
+                pass
         return True

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.model import Property
 from tap_sac.singer.edm import edm_type
+from tap_sac.singer.scales import SINGER_DECIMAL, decimal_facets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tap_sac.sac.model import EntitySet
 
-SINGER_DECIMAL = "x-singer.decimal"
 # The Singer SDK's name for the mark of a deleted row, which targets know.
 DELETED_AT = Property("_sdc_deleted_at", "Edm.DateTimeOffset")
 
@@ -46,15 +47,19 @@ def with_own_columns(schema: dict[str, Any], columns: Iterable[Property]) -> dic
 def add_decimal_facets(schema: dict[str, Any], columns: Iterable[Property]) -> None:
     """Put back precision and scale of `SINGER_DECIMAL` columns.
 
-    The SDK's schema objects lose them on the way, and a warehouse that assumes scale 0 for a
-    decimal without one would cut off the cents.
+    The SDK's schema objects lose them on the way, and so does its flattening. A warehouse that
+    assumes scale 0 for a decimal without one would cut off the cents.
     """
     for column in columns:
         column_schema = schema.get("properties", {}).get(column.name, {})
         item_schema = column_schema.get("items", column_schema)
         if item_schema.get("format") == SINGER_DECIMAL:
-            item_schema.update(_facets(column))
+            item_schema.update(decimal_facets(column))
         add_decimal_facets(item_schema, column.properties)
+        flattened = (
+            replace(part, name=f"{column.name}__{part.name}") for part in column.properties
+        )
+        add_decimal_facets(schema, flattened)
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -72,14 +77,9 @@ def _column_schema(column: Property, *, use_singer_decimal: bool) -> dict[str, A
             },
         }
     elif column.type == "Edm.Decimal" and use_singer_decimal:
-        schema = {"type": "string", "format": SINGER_DECIMAL, **_facets(column)}
+        schema = {"type": "string", "format": SINGER_DECIMAL, **decimal_facets(column)}
     else:
         schema = dict(edm_type(column).schema)
     if column.is_collection:
         schema = {"type": "array", "items": _nullable(schema)}
     return {**schema, "title": column.label} if column.label else schema
-
-
-def _facets(column: Property) -> dict[str, int]:
-    facets = {"precision": column.precision, "scale": column.scale}
-    return {name: digits for name, digits in facets.items() if digits is not None}

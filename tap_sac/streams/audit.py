@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_INCREMENTAL
 
 from tap_sac.sac.causes import REFUSED_QUERY
-from tap_sac.sac.errors import ResponseError, SACError
+from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.kinds import AUDIT_TIME
 from tap_sac.sac.text import utc_text
 from tap_sac.streams.whole import EntitySetStream
@@ -62,7 +62,8 @@ class AuditDataStream(EntitySetStream):
         """Read the rows, and refuse times that the bookmark could not go on from.
 
         Raises:
-            SACError: As `read` does, or if a row has no time.
+            SACError: As `read` does.
+            DataError: If a row has no time.
         """
         for record in super().get_records(context):
             if self._is_incremental and not _is_time(record.get(AUDIT_TIME)):
@@ -70,7 +71,7 @@ class AuditDataStream(EntitySetStream):
                     f"A row of {self.name} has no time in {AUDIT_TIME}, from which the next run "
                     "could go on: replicate the stream FULL_TABLE."
                 )
-                raise SACError(msg)
+                raise DataError(msg)
             yield record
 
     @override

@@ -16,6 +16,7 @@ from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntity
 from tap_sac.sac.kinds import kind_of
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.records import RecordMaker
+from tap_sac.singer.scales import SINGER_DECIMAL, decimals_without_scale
 from tap_sac.streams.progress import Progress
 
 if sys.version_info >= (3, 12):
@@ -156,6 +157,7 @@ class SACStream(PageStream, abc.ABC):
         """
         self._check_key()
         self._report_changed_columns()
+        self._report_decimals_without_scale()
         return [column.name for column in self.selected_columns]
 
     @property
@@ -254,6 +256,19 @@ class SACStream(PageStream, abc.ABC):
                 "do now: %s. Run the discovery again.",
                 self.name,
                 ", ".join(stale),
+            )
+
+    def _report_decimals_without_scale(self) -> None:
+        names = decimals_without_scale(self.selected_columns, self.effective_schema)
+        if found := ", ".join(names):
+            self.logger.warning(
+                "$metadata does not give both precision and scale of these decimals of %s: %s. "
+                "Some targets round them to whole numbers then: check the type that they have in "
+                "the target, or have them written as plain text, by removing the format %s from "
+                "them in the catalog.",
+                self.name,
+                found,
+                SINGER_DECIMAL,
             )
 
     def _is_declared_alike(self, column: str) -> bool:

@@ -186,6 +186,7 @@ class ChangeTrackedStream(EntitySetStream):
                 opened = Bookmark(whole.delta_link, whole.version, query)
                 self.subscriptions.delete_chain(self.subscriptions.signed(opened))
             raise
+        self.before_completion()
         if whole.delta_link is None:
             if not self.is_dry_run:
                 self.logger.warning(
@@ -228,6 +229,7 @@ class ChangeTrackedStream(EntitySetStream):
         if delta_link is None:
             msg = "SAC gave no new delta link"
             raise DeltaLostError(msg)
+        self.before_completion()
         is_own = self.subscriptions.is_proven(bookmark)
         after = Bookmark(delta_link, bookmark.version, query)
         self._keep_bookmark(self.subscriptions.signed(after) if is_own else after)

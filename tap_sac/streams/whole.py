@@ -209,6 +209,7 @@ class FullTableStream(SACStream):
         whole = WholeRead(self, columns)
         yield from whole.records()
         if self.replication_method != REPLICATION_INCREMENTAL:
+            self.before_completion()
             self.keep(LastRead(whole.version, self.filter))
 
     def keep(self, read: LastRead | None) -> None:
