@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tap_sac.sac.model import EntitySet
 
 FACTS = "FactData"
 AGGREGATION = "FactDataAggregation"
 PROVIDERS = "Providers"
 AUDIT_TIME = "Audit_Time"
+VERSION = "Version"
+# What masters of date dimensions are seen to have; those with an ID alone cannot be told.
+_DATE_COLUMNS = {"DATE", "YEAR", "CALMONTH", "MONTHDESC", "FISCAL_CALPERIOD"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,13 @@ KINDS = (
     Kind("*MasterWithHierarchy", is_hierarchy=True),
     Kind("*"),
 )
+
+
+def is_date_master(master: EntitySet) -> bool:
+    """Return whether a dimension is one of dates, by the columns of its members (a guess)."""
+    return any(
+        column.name in _DATE_COLUMNS or column.type == "Edm.Date" for column in master.properties
+    )
 
 
 def kind_of(entity_set: str) -> Kind:

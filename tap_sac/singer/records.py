@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.model import EntitySet
     from tap_sac.sac.pages import Page
+    from tap_sac.singer.sums import Sums
 
     Row = Mapping[str, Any]
     Record = dict[str, Any]
@@ -84,7 +85,12 @@ class RecordMaker:
     """Turns the rows of a page into records that fit the schema."""
 
     def __init__(
-        self, entity_set: EntitySet, schema: Mapping[str, Any], columns: Collection[str]
+        self,
+        entity_set: EntitySet,
+        schema: Mapping[str, Any],
+        columns: Collection[str],
+        *,
+        sums: Sums | None = None,
     ) -> None:
         """Prepare a conversion for each column.
 
@@ -92,7 +98,9 @@ class RecordMaker:
             entity_set: What `$metadata` says of the rows; its own columns are null.
             schema: What was said of the records; it decides how decimals are written.
             columns: SAC's columns that records have.
+            sums: Takes the numbers of all records that are made.
         """
+        self._sums = sums
         self._entity_set = entity_set
         self._known = {column.name for column in entity_set.properties}
         wanted = [column for column in entity_set.properties if column.name in columns]
@@ -103,7 +111,7 @@ class RecordMaker:
         self._reported: set[str] = set()
         self._nulls: Record = {column.name: None for column in entity_set.own_columns}
         self._row_reader = RowReader.for_columns(
-            wanted, schema["properties"], key=self._key, null_columns=self._nulls
+            wanted, schema["properties"], key=self._key, null_columns=self._nulls, sums=sums
         )
 
     def records(self, rows: Iterable[Row]) -> Iterator[Record]:
@@ -122,6 +130,8 @@ class RecordMaker:
                     raise self._missing_key_error(name)
             if not row.keys() <= self._known:
                 self._report_unknown(row)
+            if self._sums:
+                self._sums.add_record(record)
             record.update(self._nulls)
             yield record
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.model import Property
     from tap_sac.singer.scales import Room
+    from tap_sac.singer.sums import Sums
 
 _NULL = msgspec.Raw(b"null")
 _NEGATIVE_ZERO = re.compile(rb"-0(?:,|$)")
@@ -31,12 +32,18 @@ class RowReader:
     """
 
     def __init__(
-        self, fields: list[tuple[str, Any, Any]], names: dict[str, str], numbers: list[_Number]
+        self,
+        fields: list[tuple[str, Any, Any]],
+        names: dict[str, str],
+        numbers: list[_Number],
+        sums: Sums | None,
     ) -> None:
         """Keep the parts that `for_columns` has found."""
         self._fields = fields
         self._names = names
         self._numbers = numbers
+        self._sums = sums
+        self._summed = [item for item in numbers if sums and names[item.field] in sums.columns]
         self._ignored: list[str] = []
         self._decoder = self._make_decoder()
 
@@ -48,6 +55,7 @@ class RowReader:
         *,
         key: Collection[str],
         null_columns: Iterable[str],
+        sums: Sums | None = None,
     ) -> RowReader | None:
         """Make a reader, unless there is a column that always needs conversion.
 
@@ -56,6 +64,7 @@ class RowReader:
             schemas: Their JSON Schemas, which decide how decimals are written.
             key: Those that must have a value.
             null_columns: Columns that records have besides, without a value.
+            sums: Takes the numbers of all rows that are read.
         """
         fields: list[tuple[str, Any, Any]] = []
         names: dict[str, str] = {}
@@ -85,7 +94,7 @@ class RowReader:
         for name in null_columns:
             names[f"column_{len(fields)}"] = name
             fields.append((f"column_{len(fields)}", None, None))
-        return cls(fields, names, numbers)
+        return cls(fields, names, numbers, sums)
 
     def read(self, items: list[msgspec.Raw]) -> list[Any] | None:
         """Read rows; None if any of them needs a closer look."""
@@ -96,7 +105,12 @@ class RowReader:
         for field in self._ignored:
             for row in rows:
                 setattr(row, field, msgspec.UNSET)
-        return rows if all(number.conform(rows) for number in self._numbers) else None
+        if not all(number.conform(rows) for number in self._numbers):
+            return None
+        if self._sums:
+            for number in self._summed:
+                self._sums.add_texts(self._names[number.field], number.texts)
+        return rows
 
     def ignore(self, columns: set[str]) -> None:
         """Leave out columns that are not asked for; others, not seen yet, must be noticed."""
@@ -123,12 +137,18 @@ class RowReader:
 
 
 class _Number:
-    """A column of numbers, which rows hold as their text."""
+    """A column of numbers, which rows hold as their text.
+
+    Attributes:
+        field: Its field in structs.
+        texts: Those of the rows that were last seen, with commas between.
+    """
 
     def __init__(
         self, field: str, *, is_nullable: bool, is_quoted: bool, room: Room | None
     ) -> None:
-        self._field = field
+        self.field = field
+        self.texts = b""
         self._text_of = attrgetter(field)
         self._is_nullable = is_nullable
         self._is_quoted = is_quoted
@@ -137,7 +157,7 @@ class _Number:
     def conform(self, rows: list[Any]) -> bool:
         """Make the texts those of the records; False if one of them needs a closer look."""
         texts = list(map(self._text_of, rows))
-        joined = b",".join(texts)
+        self.texts = joined = b",".join(texts)
         # A JSON value of these characters alone is a number, without an exponent.
         rest = joined.replace(b"null", b"") if self._is_nullable else joined
         if rest.translate(None, b"0123456789.-,"):
@@ -150,6 +170,6 @@ class _Number:
             strings: list[Any] = joined.decode().split(",")
             if len(rest) < len(joined):
                 strings = [None if text == "null" else text for text in strings]
-            for _ in map(setattr, rows, repeat(self._field), strings):
+            for _ in map(setattr, rows, repeat(self.field), strings):
                 pass
         return True

@@ -65,6 +65,8 @@ class Sums:
             column: The column.
             texts: Numbers as JSON has them, without exponents, or null, with commas between.
         """
+        if not texts:
+            return
         scale = self._scales[column]
         total = None if scale is None else _sum_of_one_scale(texts, scale)
         if total is None:

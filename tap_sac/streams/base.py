@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.read_ahead import ReadAhead
     from tap_sac.sac.tables import Table
     from tap_sac.singer.records import Records
+    from tap_sac.singer.sums import Sums
 
 _UNKNOWN_ENTITY_SET = 3707
 _NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
@@ -118,6 +119,8 @@ class SACStream(PageStream, abc.ABC):
         """
         if self.is_dry_run or self.replication_method != REPLICATION_FULL_TABLE:
             return None
+        if self.verifies_totals:  # SAC is asked for them before the first row.
+            return None
         try:
             columns = self.columns
         except SACError:  # It is raised again at the turn of this stream.
@@ -131,9 +134,14 @@ class SACStream(PageStream, abc.ABC):
             yield page
             progress.add(len(page.items), page.server_milliseconds)
 
-    def record_maker(self, columns: list[str]) -> RecordMaker:
-        """Make what turns rows with these columns into records."""
-        return RecordMaker(self.entity_set, self.effective_schema, columns)
+    def record_maker(self, columns: list[str], *, sums: Sums | None = None) -> RecordMaker:
+        """Make what turns rows with these columns into records.
+
+        Args:
+            columns: SAC's columns that records have.
+            sums: Takes the numbers of all records that are made.
+        """
+        return RecordMaker(self.entity_set, self.effective_schema, columns, sums=sums)
 
     @override
     def apply_catalog(self, catalog: Catalog) -> None:
@@ -166,6 +174,11 @@ class SACStream(PageStream, abc.ABC):
         return (
             self.kind.is_counted and self.config["verify_counts"] != "off" and not self.is_dry_run
         )
+
+    @property
+    def verifies_totals(self) -> bool:
+        """Whether the sums of measures are compared with SAC's own."""
+        return False
 
     def query(self, columns: list[str]) -> dict[str, str]:
         """Return the query options that ask for these columns, filtered."""

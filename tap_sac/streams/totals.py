@@ -9,19 +9,18 @@ a measure that is not a sum, which is not compared.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.causes import WRONG_TOTAL
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.sac.urls import with_query
 from tap_sac.singer.sums import EXACT, exact_sum
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tap_sac.sac.client import ResponseObserver, SACClient
+    from tap_sac.sac.pages import Page
     from tap_sac.singer.sums import Sums
 
 _SAME = "the same"
@@ -40,78 +39,52 @@ class _Result:
 
 
 class Totals:
-    """Compares the sums of a read with what SAC adds up itself."""
+    """Compares the sums of a read with what SAC adds up itself.
+
+    Attributes:
+        sums: Take the numbers of the records.
+    """
 
     def __init__(
         self,
-        client: SACClient,
-        url: str,
+        ask: Callable[[Mapping[str, str]], Iterator[Page]],
+        sums: Sums,
         odata_filter: str | None,
         *,
         parts: Sequence[str],
-        on_response: ResponseObserver,
     ) -> None:
         """Keep what to ask; nothing is requested yet.
 
         Args:
-            client: Asks SAC.
-            url: FactDataAggregation.
+            ask: Reads the pages of FactDataAggregation, with query options.
+            sums: Those of the measures to compare.
             odata_filter: The ``$filter`` of the read.
             parts: The dimensions to ask by: Version, and those of dates.
-            on_response: Is given each answer.
         """
-        self._client = client
-        self._url = url
+        self.sums = sums
+        self._ask = ask
         self._filter = odata_filter
         self._parts = parts
-        self._on_response = on_response
+        self._before: SACTotals | None = None
 
-    def ask(self, measures: Sequence[str]) -> SACTotals | None:
-        """Ask SAC for the totals, alone and by parts; None if it does not say.
+    def begin(self) -> None:
+        """Ask SAC for the totals, before the first row is read."""
+        self._before = self._all_totals()
 
-        Args:
-            measures: Which.
-        """
-        try:
-            return [
-                self._ask_by(part, measures) for part in [None, *(part for part in self._parts)]
-            ]
-        except (SACError, ArithmeticError, TypeError, InvalidOperation):
-            return None
-
-    def _ask_by(self, part: str | None, measures: Sequence[str]) -> dict[str, Decimal]:
-        options = {"$select": ",".join([part, *measures] if part else measures)}
-        if self._filter:
-            options["$filter"] = self._filter
-        url = with_query(self._url, options)
-        rows = [row for page in self._client.pages(url, self._on_response) for row in page.rows]
-        return {
-            name: exact_sum(Decimal(str(row[name])) for row in rows if row.get(name) is not None)
-            for name in measures
-        }
-
-    def compare(
-        self,
-        stream: str,
-        logger: logging.Logger,
-        *,
-        sums: Sums,
-        before: SACTotals | None,
-        after: SACTotals | None,
-    ) -> None:
-        """Log a table of the totals.
+    def settle(self, stream: str, logger: logging.Logger, *, fails: bool) -> None:
+        """Ask SAC again after the last row, and log a table of the totals.
 
         Args:
             stream: What messages call the table.
             logger: Takes the table.
-            sums: Those of the records that were made.
-            before: What SAC said before the read.
-            after: What SAC said after it.
+            fails: Whether a total that is disproved fails the stream, instead of being a warning.
 
         Raises:
             DataError: If a total is another one than SAC's, which agree with each other.
         """
-        results = [_result(name, ours, before, after) for name, ours in sums.totals.items()]
+        after = self._all_totals()
+        ours = self.sums.totals
+        results = [_result(name, ours[name], self._before, after) for name in ours]
         width = max((len(result.measure) for result in results), default=0)
         logger.info("Totals of %s (measure, rows read, SAC, verdict):", stream)
         for result in results:
@@ -123,14 +96,35 @@ class Totals:
                 result.verdict,
             )
         for result in results:
-            if result.verdict == _DIFFERENT and result.of_sac is not None:
-                difference = EXACT.subtract(result.ours, result.of_sac)
-                msg = (
-                    f"The total of {result.measure} in the rows read of {stream} is "
-                    f"{result.ours:f}, while SAC's is {result.of_sac:f} (difference "
-                    f"{difference:f})"
-                )
-                raise DataError(msg, WRONG_TOTAL)
+            if result.verdict != _DIFFERENT or result.of_sac is None:
+                continue
+            difference = EXACT.subtract(result.ours, result.of_sac)
+            msg = (
+                f"The total of {result.measure} in the rows read of {stream} is {result.ours:f}, "
+                f"while SAC's is {result.of_sac:f} (difference {difference:f})"
+            )
+            error = DataError(msg, WRONG_TOTAL)
+            if fails:
+                raise error
+            logger.warning("%s (verify_counts is warn.)", error)
+
+    def _all_totals(self) -> SACTotals | None:
+        """Ask for the totals, alone and by each part; None if SAC does not say."""
+        try:
+            return [self._totals_by([]), *(self._totals_by([part]) for part in self._parts)]
+        except (SACError, ArithmeticError, TypeError):
+            return None
+
+    def _totals_by(self, part: list[str]) -> dict[str, Decimal]:
+        measures = self.sums.columns
+        options = {"$select": ",".join([*part, *measures])}
+        if self._filter:
+            options["$filter"] = self._filter
+        rows = [row for page in self._ask(options) for row in page.rows]
+        return {
+            name: exact_sum(Decimal(str(row[name])) for row in rows if row.get(name) is not None)
+            for name in measures
+        }
 
 
 def _result(

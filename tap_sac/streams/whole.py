@@ -12,12 +12,15 @@ from tap_sac.sac.causes import BROKEN_PROTOCOL
 from tap_sac.sac.delta import is_delta, is_version
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.fact_keys import names_in_filter
+from tap_sac.sac.kinds import VERSION, is_date_master
 from tap_sac.sac.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
 from tap_sac.singer.records import PageRecords
+from tap_sac.singer.sums import Sums
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.proof import Proof
+from tap_sac.streams.totals import Totals
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -116,7 +119,10 @@ class WholeRead:
         """
         stream = self._stream
         stream.version = self.version
-        maker = stream.record_maker(self._columns)
+        totals = stream.totals(self._columns)
+        maker = stream.record_maker(self._columns, sums=totals.sums if totals else None)
+        if totals:
+            totals.begin()
         proof = stream.proof(self._table)
         is_first = True
         try:
@@ -137,6 +143,8 @@ class WholeRead:
         except ResponseError as error:
             raise (stream.refusal(error, self._query) if is_first else error) from None
         proof.settle()
+        if totals:
+            totals.settle(stream.name, stream.logger, fails=stream.fails)
         stream.note_counts(has_counts=bool(proof.counts))
         if self.version is not None and self._may_activate(proof):
             stream.activate(self.version)
@@ -187,7 +195,7 @@ class FullTableStream(SACStream):
             self.name,
             table,
             self.logger,
-            fails=self.config["verify_counts"] == "fail",
+            fails=self.fails,
             has_key=bool(self.primary_keys),
         )
 
@@ -198,6 +206,19 @@ class FullTableStream(SACStream):
             count: How many rows there are, if SAC says so.
         """
         return False
+
+    @property
+    def fails(self) -> bool:
+        """Whether what is disproved fails the stream, instead of being a warning."""
+        return bool(self.config["verify_counts"] != "warn")
+
+    def totals(self, columns: list[str]) -> Totals | None:  # noqa: ARG002
+        """Begin to compare totals with SAC's own, if that is asked for and possible.
+
+        Args:
+            columns: Those that are read.
+        """
+        return None
 
     def note_counts(self, *, has_counts: bool) -> None:
         """Remember whether the read could be compared with a count."""
@@ -319,11 +340,45 @@ class EntitySetStream(FullTableStream):
         )
         return True
 
+    @property
+    @override
+    def verifies_totals(self) -> bool:
+        return bool(
+            self.config["verify_totals"]
+            and self.kind.aggregated_in in self._siblings
+            and not self._filter_names_a_measure
+            and not self.is_dry_run
+        )
+
+    @override
+    def totals(self, columns: list[str]) -> Totals | None:
+        if not self.verifies_totals:
+            return None
+        numbers = [item for item in self.entity_set.properties if item.type == "Edm.Decimal"]
+        scales = {item.name: item.scale for item in numbers if item.name in columns}
+        for name in self.entity_set.key:
+            scales.pop(name, None)
+        url = self.client.entity_set_url(self.provider, self.kind.aggregated_in or "")
+        return Totals(
+            lambda options: self.client.pages(with_query(url, options), self.measure),
+            Sums(scales),
+            self.filter,
+            parts=[name for name in self.entity_set.key if self._is_of_time(name)],
+        )
+
+    def _is_of_time(self, dimension: str) -> bool:
+        """Return whether a dimension is Version or a date, over which measures may not add up."""
+        master = self._siblings.get(f"{dimension}Master")
+        return dimension == VERSION or (master is not None and is_date_master(master))
+
+    @property
+    def _filter_names_a_measure(self) -> bool:
+        measures = {item.name for item in self.entity_set.properties} - set(self.entity_set.key)
+        return bool(self.filter and names_in_filter(self.filter) & measures)
+
     def _count_keys(self) -> int | None:
         """Ask how many keys have facts; None if SAC does not say, or cannot for this filter."""
-        key = self.entity_set.key
-        measures = {item.name for item in self.entity_set.properties} - set(key)
-        if self.filter and names_in_filter(self.filter) & measures:
+        if self._filter_names_a_measure:
             return None
         columns = [item.name for item in self.entity_set.properties]
         options = {"$select": ",".join(columns)}
@@ -333,7 +388,7 @@ class EntitySetStream(FullTableStream):
             self.client,
             self.client.entity_set_url(self.provider, self.kind.aggregated_in or ""),
             options,
-            order=key,
+            order=self.entity_set.key,
             counts_with=CountsWith.ITS_SELECT,
             on_response=self.measure,
         )
