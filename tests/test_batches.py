@@ -479,9 +479,10 @@ def test_parquet_without_versions_has_no_column_for_them(serve: Serve, tmp_path:
     assert parquet.ParquetFile(path).schema_arrow.names == ["Version", "Date", "AMOUNT"]
 
 
+@pytest.mark.parametrize("has_catalog", [True, False])
 @pytest.mark.parametrize("use_singer_decimal", [True, False])
 def test_parquet_keeps_the_types_of_columns_that_a_map_leaves_alone(
-    serve: Serve, tmp_path: Path, *, use_singer_decimal: bool
+    serve: Serve, tmp_path: Path, *, use_singer_decimal: bool, has_catalog: bool
 ) -> None:
     config = {
         **serve(StandIn(sales(*ROWS))),
@@ -491,7 +492,8 @@ def test_parquet_keeps_the_types_of_columns_that_a_map_leaves_alone(
             STREAM: {"Version": "md5(Version)", "Date": "int(Date)", "RENAMED": "AMOUNT"}
         },
     }
-    (path,) = files(sync(config), STREAM)
+    catalog = select(discover(config), STREAM) if has_catalog else None
+    (path,) = files(sync(config, catalog), STREAM)
     table = parquet.ParquetFile(path).read()
     types = {field.name: str(field.type) for field in table.schema}
     assert types == {
