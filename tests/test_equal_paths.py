@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from singer_sdk import Stream
 
-from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import Response
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
-from tests.conftest import sync
+from tests.conftest import served, sync
 from tests.stand_in import JSON, Model, StandIn, edmx
 from tests.test_records import COLUMNS, outcome, row_text, unusual_rows, usual_rows
 
@@ -68,7 +67,7 @@ def tracking_tenant(whole: list[str], changes: list[str]) -> StandIn:
     use_singer_decimal=st.booleans(),
 )
 def test_log_based(whole: list[str], changes: list[str], *, use_singer_decimal: bool) -> None:
-    with SampleTenant(tracking_tenant(whole, changes)) as server:
+    with served(tracking_tenant(whole, changes)) as server:
         config = {
             **server.settings,
             "use_singer_decimal": use_singer_decimal,
@@ -95,7 +94,7 @@ def test_log_based(whole: list[str], changes: list[str], *, use_singer_decimal: 
 @given(whole=rows, size=st.integers(1, 4), use_singer_decimal=st.booleans())
 def test_batch(whole: list[str], size: int, *, use_singer_decimal: bool) -> None:
     with (
-        SampleTenant(tracking_tenant(whole, [])) as server,
+        served(tracking_tenant(whole, [])) as server,
         tempfile.TemporaryDirectory() as folder,
     ):
         config = {
