@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # An answer in two packets would wait 40 ms until the tap has acknowledged the first one.
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
+_PATIENCE = 10  # seconds, with a thread that cannot end because a failed test holds its run
 _USUAL_EXAMPLES = 100  # of Hypothesis
 
 settings.register_profile("thorough", deadline=None, max_examples=_USUAL_EXAMPLES)
@@ -104,6 +105,25 @@ def select(catalog: dict[str, Any], *streams: str) -> dict[str, Any]:
     return {"streams": list(catalog.values())}
 
 
+def wait_for_readers() -> None:
+    """Wait for the threads that failed runs left behind, which would end with their process.
+
+    Without its server, a thread tries again: it logs, and draws a random number while Hypothesis
+    does, which takes it for a test that is flaky.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "tap-sac reader":
+            thread.join(_PATIENCE)
+
+
+@contextlib.contextmanager
+def served(application: Application) -> Iterator[SampleTenant]:
+    """Serve an application, for one of the examples of a test."""
+    with SampleTenant(application) as tenant:
+        yield tenant
+        wait_for_readers()
+
+
 @pytest.fixture(scope="session")
 def aside() -> Iterator[ThreadPoolExecutor]:
     """Do what no test waits for, and be done with it when the tests are."""
@@ -123,6 +143,7 @@ def serve(aside: ThreadPoolExecutor) -> Iterator[Serve]:
             return tenant.settings
 
         yield start
+        wait_for_readers()
 
 
 @pytest.fixture

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from singer_sdk import Stream
 from singer_sdk.exceptions import SingerSDKError
 
-from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import Response
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
-from tests.conftest import read_messages
+from tests.conftest import read_messages, served
 from tests.stand_in import JSON, Model, StandIn, edmx
 from tests.test_records import COLUMNS, outcome, row_text, unusual_rows, usual_rows
 
@@ -75,7 +74,7 @@ def tracking_tenant(whole: list[str], changes: list[str]) -> StandIn:
     use_singer_decimal=st.booleans(),
 )
 def test_log_based(whole: list[str], changes: list[str], *, use_singer_decimal: bool) -> None:
-    with SampleTenant(tracking_tenant(whole, changes)) as server:
+    with served(tracking_tenant(whole, changes)) as server:
         config = {
             **server.settings,
             "use_singer_decimal": use_singer_decimal,
@@ -102,7 +101,7 @@ def test_log_based(whole: list[str], changes: list[str], *, use_singer_decimal: 
 @given(whole=rows, size=st.integers(1, 4), use_singer_decimal=st.booleans())
 def test_batch(whole: list[str], size: int, *, use_singer_decimal: bool) -> None:
     with (
-        SampleTenant(tracking_tenant(whole, [])) as server,
+        served(tracking_tenant(whole, [])) as server,
         tempfile.TemporaryDirectory() as folder,
     ):
         config = {
@@ -155,7 +154,7 @@ def test_batch_has_what_record_messages_have(
     use_singer_decimal: bool,
 ) -> None:
     with (
-        SampleTenant(tracking_tenant(whole, changes)) as server,
+        served(tracking_tenant(whole, changes)) as server,
         tempfile.TemporaryDirectory() as folder,
     ):
         config = {

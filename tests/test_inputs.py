@@ -11,13 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import Response
 from tap_sac.sac.csdl import read_csdl
 from tap_sac.sac.delta import Bookmark, EntityIds
 from tap_sac.sac.errors import CSDLError, DeltaLostError, SACError
 from tap_sac.tap import TapSAC
-from tests.conftest import discover, examples, select, sync
+from tests.conftest import discover, examples, select, served, sync
 from tests.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
 
 if TYPE_CHECKING:
@@ -188,7 +187,7 @@ QUESTION = {"key": ["Version", "Date"], "columns": ["Version", "Date", "AMOUNT"]
 )
 def test_state_from_a_stranger_gives_rows_or_a_sentence(bookmark: object) -> None:
     tenant = StandIn(sales(sales_row(1)))
-    with SampleTenant(tenant) as server:
+    with served(tenant) as server:
         config = {**server.settings, "default_replication_method": "LOG_BASED"}
         if isinstance(bookmark, dict) and bookmark.get("delta_link") == LINK:
             bookmark = {**bookmark, "delta_link": f"{server.url}{LINK}"}
@@ -240,7 +239,7 @@ def test_any_page_gives_rows_or_a_sentence(data: st.DataObject) -> None:
     tenant = StandIn(sales())
     answer = Response(200, bytes(body), JSON)
     tenant.fault = lambda request: answer if "FactData" in request.target else None
-    with SampleTenant(tenant) as server, contextlib.suppress(SACError):
+    with served(tenant) as server, contextlib.suppress(SACError):
         messages = sync({**server.settings, "backoff_max_tries": 1})
         page = json.loads(body.removeprefix(codecs.BOM_UTF8), parse_float=str)
         columns = ("Version", "Date", "AMOUNT")

@@ -13,14 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_sac.demo import SampleTenant
 from tap_sac.sac.decimals import ExactDecimal
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.model import EntitySet, Property
 from tap_sac.singer.records import RecordMaker
 from tap_sac.singer.schema import json_schema
 from tap_sac.tap import TapSAC
-from tests.conftest import discover, examples, select, sync
+from tests.conftest import discover, examples, select, served, sync
 from tests.stand_in import Model, StandIn, edmx, sales, sales_row
 
 if TYPE_CHECKING:
@@ -521,7 +520,7 @@ def test_many_records_at_a_time_are_the_bytes_of_the_sdk(
 ) -> None:
     texts = list(map(row_text, rows))
     tenant = StandIn(Model("C4T", "T", edmx(S=COLUMNS), {"S": texts}))
-    with SampleTenant(tenant) as server:
+    with served(tenant) as server:
         config = {**server.settings, "use_singer_decimal": use_singer_decimal}
         fast = outcome(config)
         slow = outcome({**config, "stream_maps": {"t_s": {"__filter__": "1 == 1"}}})
