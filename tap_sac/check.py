@@ -20,8 +20,8 @@ from tap_sac.sac.causes import (
 from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.kinds import FACTS
 from tap_sac.sac.text import log_safe
+from tap_sac.streams.entity_set import EntitySetStream
 from tap_sac.streams.tracked import ChangeTrackedStream
-from tap_sac.streams.whole import EntitySetStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

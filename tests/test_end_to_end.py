@@ -17,6 +17,7 @@ from psycopg import sql
 from uv import find_uv_bin
 
 from tap_sac.demo import SampleTenant
+from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.company import Column, Model, Table, models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.naming import snake_case
@@ -260,3 +261,49 @@ def test_delta_into_postgres(project: Path, database: str) -> None:
         facts.put({**third, "MARGIN": Decimal("0.1000000")})
         assert "the selected columns changed" in run("--refresh-catalog")
         check(deleted=2)
+
+
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+def test_several_facts_of_a_key_add_up_in_postgres(
+    project: Path, database: str, method: str
+) -> None:
+    service = SampleService(Behaviour(facts_per_key=3))
+    service.limit(SALES_MODEL, 400)
+    facts = service.facts(SALES_MODEL)
+    schema, table = f"sums_{method.lower()}", "sales_planning_fact_data_aggregation"
+    with SampleTenant(service) as tenant, psycopg.connect(database) as connection:
+        environment = {
+            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
+            "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
+            "TAP_SAC_MODELS": '["Sales Planning"]',
+            "TAP_SAC__SELECT": f'["{table}.*"]',
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
+        }
+
+        def run_and_check() -> None:
+            job = ("run", f"--state-id-suffix={schema}", "tap-sac", "target-postgres")
+            meltano(project, "--environment=prod", *job, **environment)
+            rows = [row for row in facts.rows if row is not None]
+            query = sql.SQL(
+                "SELECT count(*), sum({}), sum({}) FROM {} WHERE _sdc_deleted_at IS NULL"
+            ).format(
+                sql.Identifier("REVENUE"),
+                sql.Identifier("LOYALTY_POINTS"),
+                sql.Identifier(schema, table),
+            )
+            assert connection.execute(query).fetchone() == (
+                len(rows),
+                *(
+                    exact_sum(row[name] for row in rows)  # type: ignore[misc]
+                    for name in ("REVENUE", "LOYALTY_POINTS")
+                ),
+            )
+            connection.rollback()
+
+        run_and_check()
+        first, second, third = (row for row in facts.rows[:3] if row is not None)
+        facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+        facts.put({**second, "Date": "202712"})
+        facts.delete(facts.key_of(third))
+        run_and_check()

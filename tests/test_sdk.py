@@ -48,7 +48,6 @@ IMPORTS = {
     "singer_sdk.configuration._dict_config": ["parse_environment_config"],
     "singer_sdk.helpers._batch": ["BaseBatchFileEncoding", "BatchConfig"],
     "singer_sdk.helpers._classproperty": ["classproperty"],
-    "singer_sdk.helpers._util": ["utc_now"],
     "singer_sdk.helpers.conform": ["TypeConformanceLevel"],
     "singer_sdk.mapper": ["SameRecordTransform"],
     "singer_sdk.plugin_base": ["SingerCommand", "_ConfigInput"],

@@ -21,11 +21,13 @@ from tap_sac.singer.edm import arrow_type, parquet_fitter
 from tap_sac.singer.scales import NoRoomError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import ModuleType
 
     from pyarrow import DataType
+
+    from tap_sac.singer.portions import Portion
 
     WriteLines = Callable[[bytes], Any]
     OpenLines = Callable[[IO[bytes]], AbstractContextManager[WriteLines]]
@@ -59,6 +61,60 @@ def with_version(lines: bytes, version: int | None) -> bytes:
     end = b'%b"%b":%d}\n' % (comma, TABLE_VERSION.name.encode(), version)
     # A newline only follows a record. (bytes.replace takes twice as long.)
     return end.join(lines.split(b"}\n"))
+
+
+def write_files(
+    portions: Iterable[Portion],
+    storage: Storage,
+    name: str,
+    columns: Sequence[Property],
+    *,
+    has_others: bool,
+    is_parquet: bool,
+    is_gzip: bool,
+    version: Callable[[], int | None],
+) -> Generator[str, None, None]:
+    """Write records to files, one for each period.
+
+    Args:
+        portions: The records.
+        storage: Where the files go.
+        name: What the names of the files begin with.
+        columns: The columns whose types are known.
+        has_others: Whether records have other columns too.
+        is_parquet: Whether they are Parquet files, instead of JSON lines.
+        is_gzip: Whether they are compressed with gzip.
+        version: Says which version the records have, once the first one has come.
+
+    Yields:
+        The URL of each file, when it is complete.
+
+    Raises:
+        DataError: As `batch_file` does.
+        SACError: As `batch_file` does.
+    """
+    url = ""
+    with ExitStack() as open_file:
+        for portion in portions:
+            if not url:
+                url, write = open_file.enter_context(
+                    batch_file(
+                        storage,
+                        f"{name}-{portion.number + 1}",
+                        columns,
+                        has_others=has_others,
+                        is_parquet=is_parquet,
+                        is_gzip=is_gzip,
+                    )
+                )
+            write(with_version(portion.lines(), version()))
+            if portion.ends_period:
+                open_file.close()
+                yield url
+                url = ""
+        if url:
+            open_file.close()
+            yield url
 
 
 @contextmanager

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import abc
 import sys
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from singer_sdk import Stream
-from singer_sdk.helpers._util import utc_now
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.singer.batches import FORMATS, TABLE_VERSION, batch_file, with_version
+from tap_sac.singer.batches import FORMATS, TABLE_VERSION, write_files
 from tap_sac.singer.maps import check_deletions
 from tap_sac.singer.messages import MessageWriter
+from tap_sac.singer.portions import divide
 from tap_sac.singer.records import MadeRecords
 from tap_sac.singer.schema import DELETED_AT, add_decimal_facets, json_schema, with_own_columns
 
@@ -35,7 +35,6 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
-    from datetime import datetime
 
     from singer_sdk import Tap, metrics
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
@@ -43,38 +42,15 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import MetadataMapping, RecordMessage, SchemaMessage
 
     from tap_sac.sac.model import EntitySet, Property
+    from tap_sac.singer.portions import Portion
     from tap_sac.singer.records import Records
 
 _WRITTEN_AT_ONCE = 1000  # so that they stay in the caches of a processor
 _BATCHED_AT_ONCE = 10_000
 
 
-class _Portion(NamedTuple):
-    """Some of the records that came together.
-
-    Attributes:
-        records: Those that came.
-        start: The first of the portion.
-        stop: The one behind its last.
-        time_extracted: When they came.
-        number: How many periods were full before it.
-        ends_period: Whether its last record fills a period.
-    """
-
-    records: Records
-    start: int
-    stop: int
-    time_extracted: datetime
-    number: int
-    ends_period: bool
-
-    def lines(self) -> bytes:
-        """Write its records as JSON, each with a newline at its end."""
-        return self.records.lines(self.start, self.stop)
-
-
-class PageStream(Stream, abc.ABC):
-    """A stream that comes in pages.
+class SDKStream(Stream, abc.ABC):
+    """A stream of an entity set: what others use instead of private names of the SDK.
 
     Attributes:
         entity_set: The columns and the key, with the columns of our own.
@@ -101,16 +77,6 @@ class PageStream(Stream, abc.ABC):
         self._version_to_activate: int | None = None
         super().__init__(tap, schema=self._json_schema(tap.config), name=name)
         self.primary_keys = entity_set.key
-
-    @abc.abstractmethod
-    def read(self) -> Iterator[Records]:
-        """Read the records, some at a time.
-
-        Raises:
-            SACError: If they cannot be had.
-        """
-
-    # What subclasses use instead of private names of the SDK.
 
     @property
     def has_versions(self) -> bool:
@@ -190,29 +156,6 @@ class PageStream(Stream, abc.ABC):
             SACError: If it is not.
         """
 
-    def check_maps(self) -> None:
-        """See that stream maps go together with batch files, and let deleted rows pass.
-
-        Raises:
-            SACError: If they do not.
-        """
-        if DELETED_AT in self.entity_set.own_columns:
-            check_deletions(
-                self.name,
-                self.stream_maps,
-                self.config.get("stream_maps") or {},
-                entity_set=self.entity_set,
-                schema=self.schema,
-            )
-        if len(self.stream_maps) > 1 and self.get_batch_config(self.config):
-            others = ", ".join(stream_map.stream_alias for stream_map in self.stream_maps[1:])
-            msg = (
-                f"The setting stream_maps makes further streams of {self.name} with __source__ "
-                f"({others}), which batch_config cannot write: remove them from stream_maps, or "
-                "unset batch_config."
-            )
-            raise SACError(msg)
-
     def log_metric(self, point: metrics.Point[Any]) -> None:
         """Log a measurement."""
         self._log_metric(point)
@@ -220,8 +163,6 @@ class PageStream(Stream, abc.ABC):
     def complete_schema(self, schema: dict[str, Any]) -> None:
         """Put back what a schema of this stream lost in the SDK's schema objects."""
         add_decimal_facets(schema, self.entity_set.properties)
-
-    # What the SDK calls.
 
     @property
     @override
@@ -245,6 +186,44 @@ class PageStream(Stream, abc.ABC):
             if self.offers_methods:
                 metadata.root.forced_replication_method = None
         return metadata
+
+    def _json_schema(self, config: Any) -> dict[str, Any]:  # noqa: ANN401
+        return json_schema(self.entity_set, use_singer_decimal=config["use_singer_decimal"])
+
+
+class PageStream(SDKStream, abc.ABC):
+    """A stream that comes in pages: one by one for the SDK, many at a time, or into files."""
+
+    @abc.abstractmethod
+    def read(self) -> Iterator[Records]:
+        """Read the records, some at a time.
+
+        Raises:
+            SACError: If they cannot be had.
+        """
+
+    def check_maps(self) -> None:
+        """See that stream maps go together with batch files, and let deleted rows pass.
+
+        Raises:
+            SACError: If they do not.
+        """
+        if DELETED_AT in self.entity_set.own_columns:
+            check_deletions(
+                self.name,
+                self.stream_maps,
+                self.config.get("stream_maps") or {},
+                entity_set=self.entity_set,
+                schema=self.schema,
+            )
+        if len(self.stream_maps) > 1 and self.get_batch_config(self.config):
+            others = ", ".join(stream_map.stream_alias for stream_map in self.stream_maps[1:])
+            msg = (
+                f"The setting stream_maps makes further streams of {self.name} with __source__ "
+                f"({others}), which batch_config cannot write: remove them from stream_maps, or "
+                "unset batch_config."
+            )
+            raise SACError(msg)
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
@@ -270,34 +249,27 @@ class PageStream(Stream, abc.ABC):
         if needs_single_records or encoding.format not in FORMATS:
             yield from super().get_batches(batch_config, context)
             return
-        name = f"{self.tap_name}--{self.name}-{uuid4()}"
-        columns = self._columns_of_files
-        url = ""
         portions = self._portions(
             self.read() if self._is_unmapped else self._read_mapped(),
             batch_config.batch_size,
             at_once=_BATCHED_AT_ONCE,
         )
-        with ExitStack() as open_file, closing(portions):
-            for portion in portions:
-                if not url:
-                    url, write = open_file.enter_context(
-                        batch_file(
-                            batch_config.storage,
-                            f"{name}-{portion.number + 1}",
-                            columns,
-                            has_others=not self._is_unmapped,
-                            is_parquet=encoding.format == "parquet",
-                            is_gzip=encoding.compression == "gzip",
-                        )
-                    )
-                write(with_version(portion.lines(), self.version))
-                if portion.ends_period:
-                    open_file.close()
-                    yield encoding, [url]
-                    url = ""
-            if url:
-                open_file.close()
+        with (
+            closing(portions),
+            closing(
+                write_files(
+                    portions,
+                    batch_config.storage,
+                    f"{self.tap_name}--{self.name}-{uuid4()}",
+                    self._columns_of_files,
+                    has_others=not self._is_unmapped,
+                    is_parquet=encoding.format == "parquet",
+                    is_gzip=encoding.compression == "gzip",
+                    version=lambda: self.version,
+                )
+            ) as urls,
+        ):
+            for url in urls:
                 yield encoding, [url]
         self._finalize_state(self.stream_state)
 
@@ -451,28 +423,10 @@ class PageStream(Stream, abc.ABC):
 
     def _portions(
         self, reads: Iterable[Records], period: int, *, at_once: int
-    ) -> Generator[_Portion, None, None]:
-        """Count the records that come; divide them, also at each end of a period.
-
-        Args:
-            reads: The records, some at a time.
-            period: How many records make a period.
-            at_once: How many a portion has at most.
-        """
-        count = 0
+    ) -> Generator[Portion, None, None]:
+        """Count the records that come, and divide them (`divide`)."""
         with self.get_record_counter() as counter, self.get_sync_timer():
-            for records in reads:
-                now = utc_now()
-                start = 0
-                while start < len(records):
-                    number, in_period = divmod(count, period)
-                    stop = min(len(records), start + at_once, start + period - in_period)
-                    self.state_manager.is_flushed = False
-                    ends_period = in_period + stop - start == period
-                    yield _Portion(records, start, stop, now, number, ends_period)
-                    counter.increment(stop - start)
-                    count += stop - start
-                    start = stop
-
-    def _json_schema(self, config: Any) -> dict[str, Any]:  # noqa: ANN401
-        return json_schema(self.entity_set, use_singer_decimal=config["use_singer_decimal"])
+            for portion in divide(reads, period=period, at_once=at_once):
+                self.mark_state_changed()
+                yield portion
+                counter.increment(portion.size)

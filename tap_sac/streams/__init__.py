@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.kinds import kind_of
 from tap_sac.streams.audit import AuditDataStream
+from tap_sac.streams.entity_set import EntitySetStream
 from tap_sac.streams.tracked import ChangeTrackedStream
-from tap_sac.streams.whole import EntitySetStream
 
 if TYPE_CHECKING:
     from singer_sdk import Tap

@@ -12,7 +12,7 @@ from tap_sac.sac.causes import REFUSED_QUERY
 from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.kinds import AUDIT_TIME
 from tap_sac.sac.text import utc_text
-from tap_sac.streams.whole import EntitySetStream
+from tap_sac.streams.entity_set import EntitySetStream
 
 if sys.version_info >= (3, 12):
     from typing import override

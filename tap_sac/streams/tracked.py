@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from datetime import datetime, timezone
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_LOG_BASED
 
-from tap_sac.sac.delta import Bookmark, DeltaQuery, EntityIds, deleted_id, is_delta
+from tap_sac.sac.delta import Bookmark, DeltaQuery, is_delta
 from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
 from tap_sac.sac.pages import follow
 from tap_sac.sac.subscriptions import Subscriptions
 from tap_sac.singer.records import MadeRecords
 from tap_sac.singer.schema import DELETED_AT
-from tap_sac.streams.whole import EntitySetStream, LastRead, WholeRead
+from tap_sac.streams.changes import Changes
+from tap_sac.streams.entity_set import EntitySetStream
+from tap_sac.streams.whole import LastRead, WholeRead
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -24,15 +25,13 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from singer_sdk import Tap
-    from singer_sdk.helpers.types import Record
     from singer_sdk.singerlib import Catalog
 
-    from tap_sac.sac.model import EntitySet
     from tap_sac.sac.pages import Page
-    from tap_sac.singer.records import RecordMaker, Records
+    from tap_sac.singer.records import Records
 
 
 class Delivery(Enum):
@@ -45,65 +44,6 @@ class Delivery(Enum):
     REFUSED = auto()  # SAC has certainly not given it.
     ASKED = auto()  # SAC may have given it, in an answer that did not arrive.
     TAKEN = auto()
-
-
-class Changes:
-    """Makes records of the answer to a delta link, page by page."""
-
-    def __init__(self, entity_set: EntitySet, columns: list[str], maker: RecordMaker) -> None:
-        """Begin an answer.
-
-        Args:
-            entity_set: Whose changes they are.
-            columns: SAC's columns that records have.
-            maker: Makes records of rows.
-        """
-        types = {item.name: item.type for item in entity_set.properties}
-        self._ids = EntityIds({name: types[name] for name in entity_set.key})
-        self._nulls = dict.fromkeys([*columns, *(item.name for item in entity_set.own_columns)])
-        self._columns = set(columns)
-        self._complete: set[str] = set()
-        self._missing: set[str] = set()
-        self._maker = maker
-
-    def records(self, page: Page) -> Iterator[Record]:
-        """Make records of new and changed rows as they are, and of deleted ones with a mark.
-
-        Raises:
-            DeltaLostError: If a row lacks a column that others have, or nobody can know which row
-                was deleted.
-        """
-        rows = page.rows
-        for row in rows:
-            if deleted_id(row) is None:
-                self._ids.learn(row)
-                self._compare_columns(row)
-        for row in rows:
-            entity_id = deleted_id(row)
-            if entity_id is None:
-                yield from self._maker.records([row])
-            else:
-                yield self._deletion(entity_id)
-
-    def _compare_columns(self, row: Mapping[str, Any]) -> None:
-        """See that all changed rows have the same columns: one that is missing is not null."""
-        present = self._columns & row.keys()
-        self._complete |= present
-        self._missing |= self._columns - present
-        if partly := sorted(self._complete & self._missing):
-            msg = f"a changed row lacks the column {partly[0]}, which other rows have"
-            raise DeltaLostError(msg)
-
-    def _deletion(self, entity_id: str) -> Record:
-        """Make the record of a deleted row: its key, and nulls in all other columns."""
-        key = self._ids.read(entity_id)
-        if None in key.values():
-            msg = (
-                f"the id of a deleted entity has no value for {[*key][[*key.values()].index(None)]}"
-            )
-            raise DeltaLostError(msg)
-        deleted_at = datetime.now(timezone.utc).isoformat()
-        return {**self._nulls, **self._maker.key_record(key), DELETED_AT.name: deleted_at}
 
 
 class ChangeTrackedStream(EntitySetStream):

@@ -1,0 +1,61 @@
+"""Records that come together, divided: into what is written at once, and at the end of periods."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tap_sac.singer.records import Records
+
+
+class Portion(NamedTuple):
+    """Some of the records that came together.
+
+    Attributes:
+        records: Those that came.
+        start: The first of the portion.
+        stop: The one behind its last.
+        time_extracted: When they came.
+        number: How many periods were full before it.
+        ends_period: Whether its last record fills a period.
+    """
+
+    records: Records
+    start: int
+    stop: int
+    time_extracted: datetime
+    number: int
+    ends_period: bool
+
+    @property
+    def size(self) -> int:
+        """How many records it has."""
+        return self.stop - self.start
+
+    def lines(self) -> bytes:
+        """Write its records as JSON, each with a newline at its end."""
+        return self.records.lines(self.start, self.stop)
+
+
+def divide(reads: Iterable[Records], *, period: int, at_once: int) -> Iterator[Portion]:
+    """Divide records, also at each end of a period.
+
+    Args:
+        reads: The records, some at a time.
+        period: How many records make a period.
+        at_once: How many a portion has at most.
+    """
+    count = 0
+    for records in reads:
+        now = datetime.now(timezone.utc)
+        start = 0
+        while start < len(records):
+            number, in_period = divmod(count, period)
+            stop = min(len(records), start + at_once, start + period - in_period)
+            ends_period = in_period + stop - start == period
+            yield Portion(records, start, stop, now, number, ends_period)
+            count += stop - start
+            start = stop

@@ -1,0 +1,78 @@
+"""The records of an answer to a delta link."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from tap_sac.sac.delta import EntityIds, deleted_id
+from tap_sac.sac.errors import DeltaLostError
+from tap_sac.singer.schema import DELETED_AT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from singer_sdk.helpers.types import Record
+
+    from tap_sac.sac.model import EntitySet
+    from tap_sac.sac.pages import Page
+    from tap_sac.singer.records import RecordMaker
+
+
+class Changes:
+    """Makes records of the answer to a delta link, page by page."""
+
+    def __init__(self, entity_set: EntitySet, columns: list[str], maker: RecordMaker) -> None:
+        """Begin an answer.
+
+        Args:
+            entity_set: Whose changes they are.
+            columns: SAC's columns that records have.
+            maker: Makes records of rows.
+        """
+        types = {item.name: item.type for item in entity_set.properties}
+        self._ids = EntityIds({name: types[name] for name in entity_set.key})
+        self._nulls = dict.fromkeys([*columns, *(item.name for item in entity_set.own_columns)])
+        self._columns = set(columns)
+        self._complete: set[str] = set()
+        self._missing: set[str] = set()
+        self._maker = maker
+
+    def records(self, page: Page) -> Iterator[Record]:
+        """Make records of new and changed rows as they are, and of deleted ones with a mark.
+
+        Raises:
+            DeltaLostError: If a row lacks a column that others have, or nobody can know which row
+                was deleted.
+        """
+        rows = page.rows
+        for row in rows:
+            if deleted_id(row) is None:
+                self._ids.learn(row)
+                self._compare_columns(row)
+        for row in rows:
+            entity_id = deleted_id(row)
+            if entity_id is None:
+                yield from self._maker.records([row])
+            else:
+                yield self._deletion(entity_id)
+
+    def _compare_columns(self, row: Mapping[str, Any]) -> None:
+        """See that all changed rows have the same columns: one that is missing is not null."""
+        present = self._columns & row.keys()
+        self._complete |= present
+        self._missing |= self._columns - present
+        if partly := sorted(self._complete & self._missing):
+            msg = f"a changed row lacks the column {partly[0]}, which other rows have"
+            raise DeltaLostError(msg)
+
+    def _deletion(self, entity_id: str) -> Record:
+        """Make the record of a deleted row: its key, and nulls in all other columns."""
+        key = self._ids.read(entity_id)
+        if None in key.values():
+            msg = (
+                f"the id of a deleted entity has no value for {[*key][[*key.values()].index(None)]}"
+            )
+            raise DeltaLostError(msg)
+        deleted_at = datetime.now(timezone.utc).isoformat()
+        return {**self._nulls, **self._maker.key_record(key), DELETED_AT.name: deleted_at}

@@ -1,0 +1,185 @@
+"""The entity sets of a model: how their rows are asked for, counted and added up."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tap_sac.sac.errors import ResponseError
+from tap_sac.sac.fact_keys import names_in_filter
+from tap_sac.sac.kinds import VERSION, is_date_master
+from tap_sac.sac.tables import CountedTable, CountsWith, UncountedTable
+from tap_sac.sac.urls import with_query
+from tap_sac.singer.edm import edm_type
+from tap_sac.singer.records import PageRecords
+from tap_sac.singer.sums import Sums
+from tap_sac.streams.totals import Totals
+from tap_sac.streams.whole import FullTableStream
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from singer_sdk import Tap
+
+    from tap_sac.sac.model import EntitySet, Provider
+    from tap_sac.sac.tables import Table
+
+
+class EntitySetStream(FullTableStream):
+    """An entity set of a model: facts, master data, hierarchies, audit data."""
+
+    def __init__(
+        self,
+        tap: Tap,
+        *,
+        provider: Provider,
+        entity_set: EntitySet,
+        siblings: Mapping[str, EntitySet],
+        **parts: Any,
+    ) -> None:
+        """Make a stream of an entity set of a provider.
+
+        Args:
+            tap: The tap that it belongs to.
+            provider: The model.
+            entity_set: Its columns and key.
+            siblings: All entity sets of the model, by name.
+            parts: The rest, as of `SACStream`.
+        """
+        self.provider = provider
+        self._siblings = siblings
+        super().__init__(tap, entity_set=entity_set, **parts)
+        self.selected_by_default = self.kind.is_selected
+
+    def read_first_page(self) -> int:
+        """Ask for what a sync would ask for first, and count the records; nothing is written.
+
+        Raises:
+            UnknownEntitySetError: If SAC does not serve the entity set.
+            SACError: As `read` does.
+        """
+        columns = self.columns
+        self.begin_incremental()
+        query = self.query(columns)
+        try:
+            page = next(iter(self.table(query).pages()))
+        except ResponseError as error:
+            raise self.refusal(error, query) from None
+        self.suspects_repeated_keys(page.count)
+        return sum(1 for _ in PageRecords(page, self.record_maker(columns)))
+
+    @property
+    def url(self) -> str:
+        """Where the rows are."""
+        return self.client.entity_set_url(self.provider, self.entity_set.name)
+
+    @override
+    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
+        if not self.verifies:
+            url = with_query(self.url, query)
+            pages = self.client.pages(url, self.measure, track_changes=track_changes)
+            return UncountedTable(pages)
+        counts_with = CountsWith.THE_READ
+        if self.kind.needs_select:
+            counts_with = CountsWith.ITS_SELECT
+        elif "$select" in query:
+            counts_with = CountsWith.NO_SELECT
+        return CountedTable(
+            self.client,
+            self.url,
+            query,
+            order=self._order(query),
+            counts_with=counts_with,
+            track_changes=track_changes,
+            on_response=self.measure,
+        )
+
+    @override
+    def suspects_repeated_keys(self, count: int | None) -> bool:
+        has_sums = self.kind.aggregated_in in self._siblings
+        if not (has_sums and self.primary_keys and count and self.verifies):
+            return False
+        keys = self._count_keys()
+        if keys is None or keys >= count:
+            return False
+        self.logger.warning(
+            "SAC counts %s facts of %s and %s keys: if a key comes twice, the stream fails, "
+            "because a target would keep one of its facts.",
+            f"{count:,}",
+            self.name,
+            f"{keys:,}",
+        )
+        return True
+
+    @property
+    @override
+    def verifies_totals(self) -> bool:
+        return bool(
+            self.config["verify_totals"]
+            and self.kind.aggregated_in in self._siblings
+            and not self._filter_names_a_measure
+            and not self.is_dry_run
+        )
+
+    @override
+    def totals(self, columns: list[str]) -> Totals | None:
+        if not self.verifies_totals:
+            return None
+        numbers = [item for item in self.entity_set.properties if item.type == "Edm.Decimal"]
+        scales = {item.name: item.scale for item in numbers if item.name in columns}
+        for name in self.entity_set.key:
+            scales.pop(name, None)
+        url = self.client.entity_set_url(self.provider, self.kind.aggregated_in or "")
+        return Totals(
+            lambda options: self.client.pages(with_query(url, options), self.measure),
+            Sums(scales),
+            self.filter,
+            parts=[name for name in self.entity_set.key if self._is_of_time(name)],
+        )
+
+    def _is_of_time(self, dimension: str) -> bool:
+        """Return whether a dimension is Version or a date, over which measures may not add up."""
+        master = self._siblings.get(f"{dimension}Master")
+        return dimension == VERSION or (master is not None and is_date_master(master))
+
+    @property
+    def _filter_names_a_measure(self) -> bool:
+        measures = {item.name for item in self.entity_set.properties} - set(self.entity_set.key)
+        return bool(self.filter and names_in_filter(self.filter) & measures)
+
+    def _count_keys(self) -> int | None:
+        """Ask how many keys have facts; None if SAC does not say, or cannot for this filter."""
+        if self._filter_names_a_measure:
+            return None
+        columns = [item.name for item in self.entity_set.properties]
+        options = {"$select": ",".join(columns)}
+        if self.filter:
+            options["$filter"] = self.filter
+        aggregation = CountedTable(
+            self.client,
+            self.client.entity_set_url(self.provider, self.kind.aggregated_in or ""),
+            options,
+            order=self.entity_set.key,
+            counts_with=CountsWith.ITS_SELECT,
+            on_response=self.measure,
+        )
+        return aggregation.count()
+
+    def _order(self, query: Mapping[str, str]) -> list[str]:
+        """Return the columns that tell rows apart: the key and all numbers, or all columns."""
+        asked = query["$select"].split(",") if "$select" in query else None
+        columns = [
+            item
+            for item in self.entity_set.properties
+            if (asked is None or item.name in asked) and not item.is_collection
+        ]
+        key = [item.name for item in columns if item.name in self.entity_set.key]
+        if not key:
+            return [item.name for item in columns]
+        numbers = [item.name for item in columns if edm_type(item).schema["type"] == "number"]
+        return [*key, *(name for name in numbers if name not in key)]
