@@ -1067,7 +1067,7 @@ def test_key_of_the_catalog_that_is_bigger_than_sacs_stops_the_run(pipeline: Pip
 
 
 @pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
-@pytest.mark.parametrize("signature", [None, "", "0" * 64, 5])
+@pytest.mark.parametrize("signature", [None, "", "0" * 64, 5, "ø"])
 def test_subscription_that_the_state_does_not_prove_to_be_ours_stays(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture, signature: object, method: str
 ) -> None:

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.end_to_end
 
 ROOT = Path(__file__).parent.parent
+# How rows reach a target: one by one, or in files that BATCH messages name.
+ROUTES = ["records", "batches"]
 NOT_SELECTED = {"MasterData", "FactDataAggregation", "FactDataDifference", "AuditData"}
-SCHEMA = "sac"
+SCHEMAS = {"records": "sac", "batches": "sac_batches"}
 
 
 def expected_tables() -> dict[str, Table]:
@@ -64,9 +66,31 @@ def sums(table: Table) -> dict[str, Decimal]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a copy of the project's meltano.yml that installs the tap from here."""
     folder = tmp_path_factory.mktemp("project")
-    text = (ROOT / "meltano.yml").read_text()
-    (folder / "meltano.yml").write_text(text.replace("-e .", f"-e {ROOT}"))
+    text = (ROOT / "meltano.yml").read_text().replace("-e .", f"-e {ROOT}")
+    files = folder / "files"
+    files.mkdir()
+    environments = "environments:\n" + "".join(
+        f"""- name: {name}-batches
+  config:
+    plugins:
+      extractors:
+      - name: tap-sac
+        config:
+          demo: {is_demo}
+          batch_config:
+            encoding: {{format: jsonl, compression: gzip}}
+            storage: {{root: {files.as_uri()}}}
+            batch_size: 500
+"""
+        for name, is_demo in [("demo", "true"), ("prod", "false")]
+    )
+    (folder / "meltano.yml").write_text(text.replace("environments:\n", environments))
     return folder
+
+
+def environment(name: str, route: str) -> str:
+    """Choose the environment of meltano.yml, or of the copy that writes batch files."""
+    return f"--environment={name}" + ("-batches" if route == "batches" else "")
 
 
 def meltano(project: Path, *arguments: str, **environment: str) -> str:
@@ -127,10 +151,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.cleanup()
 
 
-def test_postgres(project: Path, database: str) -> None:
-    load = {"TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1)}
-    meltano(project, "run", "tap-sac", "target-postgres", **load)
-    first = contents(database)
+@pytest.mark.parametrize("route", ROUTES)
+def test_postgres(project: Path, database: str, route: str) -> None:
+    load = {
+        "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+        "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMAS[route],
+    }
+    job = (environment("demo", route), "run", "tap-sac", "target-postgres")
+    meltano(project, *job, **load)
+    first = contents(database, SCHEMAS[route])
     for name, table in expected_tables().items():
         key = [column.name for column in table.columns if column.is_key]
         assert first[name]["key"] == key
@@ -141,11 +170,12 @@ def test_postgres(project: Path, database: str) -> None:
         assert first[name]["sums"] == sums(table)
     assert set(first) == {*expected_tables(), "providers"}
 
-    meltano(project, "run", "tap-sac", "target-postgres", **load)
-    assert contents(database) == first
+    meltano(project, *job, **load)
+    assert contents(database, SCHEMAS[route]) == first
+    assert bool(list((project / "files").iterdir())) is (route == "batches")
 
 
-def contents(database: str) -> dict[str, dict[str, Any]]:
+def contents(database: str, schema: str) -> dict[str, dict[str, Any]]:
     """Read rows, keys and sums of all tables, without the target's own columns."""
     with psycopg.connect(database) as connection:
         columns: dict[str, list[str]] = {}
@@ -153,48 +183,48 @@ def contents(database: str) -> dict[str, dict[str, Any]]:
             "SELECT table_name, column_name FROM information_schema.columns"
             " WHERE table_schema = %s AND column_name NOT LIKE '\\_sdc%%'"
             " ORDER BY ordinal_position",
-            [SCHEMA],
+            [schema],
         ):
             columns.setdefault(table, []).append(column)
         return {
             table: {
-                "key": primary_key(connection, table),
-                "rows": rows_of(connection, table, names),
-                "sums": sums_of(connection, table),
+                "key": primary_key(connection, schema, table),
+                "rows": rows_of(connection, schema, table, names),
+                "sums": sums_of(connection, schema, table),
             }
             for table, names in columns.items()
         }
 
 
-def primary_key(connection: psycopg.Connection[Any], table: str) -> list[str]:
+def primary_key(connection: psycopg.Connection[Any], schema: str, table: str) -> list[str]:
     rows = connection.execute(
         "SELECT column_name FROM information_schema.key_column_usage"
         " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
-        [SCHEMA, table],
+        [schema, table],
     )
     return [column for (column,) in rows]
 
 
 def rows_of(
-    connection: psycopg.Connection[Any], table: str, names: list[str]
+    connection: psycopg.Connection[Any], schema: str, table: str, names: list[str]
 ) -> list[tuple[Any, ...]]:
     query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
-        sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(SCHEMA, table)
+        sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(schema, table)
     )
     return sorted(connection.execute(query).fetchall(), key=repr)
 
 
-def sums_of(connection: psycopg.Connection[Any], table: str) -> dict[str, Decimal]:
+def sums_of(connection: psycopg.Connection[Any], schema: str, table: str) -> dict[str, Decimal]:
     """Let the warehouse add up every decimal column."""
     numeric = connection.execute(
         "SELECT column_name FROM information_schema.columns"
         " WHERE table_schema = %s AND table_name = %s AND data_type = 'numeric'",
-        [SCHEMA, table],
+        [schema, table],
     ).fetchall()
     totals = {}
     for (column,) in numeric:
         query = sql.SQL("SELECT sum({}) FROM {}").format(
-            sql.Identifier(column), sql.Identifier(SCHEMA, table)
+            sql.Identifier(column), sql.Identifier(schema, table)
         )
         (totals[column],) = connection.execute(query).fetchone() or (None,)
     return totals
@@ -203,64 +233,127 @@ def sums_of(connection: psycopg.Connection[Any], table: str) -> dict[str, Decima
 SALES = "sales_planning_fact_data"
 
 
-def test_delta_into_postgres(project: Path, database: str) -> None:
-    service = SampleService()
-    facts = service.facts(SALES_MODEL)
-    with SampleTenant(service) as tenant, psycopg.connect(database) as connection:
-        environment = {
+class Warehouse:
+    """A sample tenant that changes, and the table that Meltano loads its facts into."""
+
+    def __init__(
+        self, project: Path, database: str, tenant: SampleTenant, service: SampleService
+    ) -> None:
+        self.service = service
+        self.facts = service.facts(SALES_MODEL)
+        self._project = project
+        self._database = database
+        self._environment = {
             **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
-            "TAP_SAC_DEFAULT_REPLICATION_METHOD": "LOG_BASED",
             "TAP_SAC_MODELS": '["Sales Planning"]',
             "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
-            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "delta",
         }
 
-        def run(*options: str) -> str:
-            job = ("run", "--state-id-suffix=delta", *options, "tap-sac", "target-postgres")
-            return meltano(project, "--environment=prod", *job, **environment)
+    def choose(self, name: str, *, method: str, route: str, hard_delete: bool) -> None:
+        """Load from now on into a schema of this name, in this way."""
+        self._schema = name
+        self._route = route
+        self._environment |= {
+            "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": name,
+            "TARGET_POSTGRES_HARD_DELETE": str(hard_delete).lower(),
+        }
 
-        def check(*, deleted: int) -> None:
-            columns = [column.name for column in service.models[SALES_MODEL].tables[0].columns]
-            table = sql.Identifier("delta", SALES)
+    def run(self, *options: str, **changes: str) -> str:
+        job = ("run", f"--state-id-suffix={self._schema}", *options, "tap-sac", "target-postgres")
+        chosen = environment("prod", self._route)
+        return meltano(self._project, chosen, *job, **(self._environment | changes))
+
+    def check(self, *, deleted: int, gone: int = 0) -> None:
+        """See that the rows without a mark are those of the tenant.
+
+        Args:
+            deleted: How many have a mark.
+            gone: How many are no longer in the tenant, but have no mark.
+        """
+        columns = [column.name for column in self.service.models[SALES_MODEL].tables[0].columns]
+        table = sql.Identifier(self._schema, SALES)
+        expected = {
+            tuple(row.get(name) for name in columns) for row in self.facts.rows if row is not None
+        }
+        with psycopg.connect(self._database) as connection:
             query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
                 sql.SQL(", ").join(map(sql.Identifier, columns)), table
             )
-            assert set(connection.execute(query)) == {
-                tuple(row.get(name) for name in columns) for row in facts.rows if row is not None
-            }
+            rows = set(connection.execute(query))
+            assert rows >= expected
+            assert len(rows - expected) == gone
             query = sql.SQL("SELECT count(*) FROM {} WHERE _sdc_deleted_at IS NOT NULL").format(
                 table
             )
             assert connection.execute(query).fetchone() == (deleted,)
-            connection.rollback()
 
-        run()
-        check(deleted=0)
-        first, second, third = (row for row in facts.rows[:3] if row is not None)
-        facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
-        facts.put({**second, "Date": "202712"})
-        facts.delete(facts.key_of(third))
-        run()
-        check(deleted=1)
-        facts.put(third)
-        facts.delete(facts.key_of(first))
-        run()
-        check(deleted=1)
-        run()
-        check(deleted=1)
-        facts.delete(facts.key_of(second))
-        service.expire()
-        assert "Reading the whole table" in run()
-        check(deleted=2)
-        assert len(service.subscriptions) == 1
 
-        model = service.models[SALES_MODEL]
-        margin = Column("MARGIN", "Edm.Decimal")
-        tables = [replace(table, columns=(*table.columns, margin)) for table in model.tables[:1]]
-        service.models[SALES_MODEL] = replace(model, tables=(*tables, *model.tables[1:]))
-        facts.put({**third, "MARGIN": Decimal("0.1000000")})
-        assert "the selected columns changed" in run("--refresh-catalog")
-        check(deleted=2)
+@pytest.fixture
+def warehouse(project: Path, database: str) -> Iterator[Warehouse]:
+    service = SampleService()
+    with SampleTenant(service) as tenant:
+        yield Warehouse(project, database, tenant, service)
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize("route", ROUTES)
+def test_full_reads_into_postgres(warehouse: Warehouse, route: str, *, hard_delete: bool) -> None:
+    name = f"full_{route}_{hard_delete}".lower()
+    warehouse.choose(name, method="FULL_TABLE", route=route, hard_delete=hard_delete)
+    facts = warehouse.facts
+    warehouse.run()
+    warehouse.check(deleted=0)
+    first, second, third = (row for row in facts.rows[:3] if row is not None)
+    facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    facts.put({**first, "Date": "202712"})
+    facts.delete(facts.key_of(second))
+    facts.delete(facts.key_of(third))
+    warehouse.run(TAP_SAC_EMIT_ACTIVATE_VERSION_MESSAGES="false")
+    warehouse.check(deleted=0, gone=2)
+    warehouse.run()
+    warehouse.check(deleted=0 if hard_delete else 2)
+    facts.put(second)
+    warehouse.run()
+    warehouse.check(deleted=0 if hard_delete else 1)
+
+
+@pytest.mark.parametrize(
+    ("route", "hard_delete"), [("records", False), ("batches", False), ("batches", True)]
+)
+def test_delta_into_postgres(warehouse: Warehouse, route: str, *, hard_delete: bool) -> None:
+    name = f"delta_{route}_{hard_delete}".lower()
+    warehouse.choose(name, method="LOG_BASED", route=route, hard_delete=hard_delete)
+    service, facts = warehouse.service, warehouse.facts
+    run, check = warehouse.run, warehouse.check
+    run()
+    check(deleted=0)
+    first, second, third = (row for row in facts.rows[:3] if row is not None)
+    facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    facts.put({**second, "Date": "202712"})
+    facts.delete(facts.key_of(third))
+    run()
+    check(deleted=1)
+    facts.put(third)
+    facts.delete(facts.key_of(first))
+    run()
+    check(deleted=1)
+    run()
+    check(deleted=1)
+    facts.delete(facts.key_of(second))
+    service.expire()
+    assert "Reading the whole table" in run()
+    # A hard delete also takes what changes have marked.
+    check(deleted=0 if hard_delete else 2)
+    assert len(service.subscriptions) == 1
+
+    model = service.models[SALES_MODEL]
+    margin = Column("MARGIN", "Edm.Decimal")
+    tables = [replace(table, columns=(*table.columns, margin)) for table in model.tables[:1]]
+    service.models[SALES_MODEL] = replace(model, tables=(*tables, *model.tables[1:]))
+    facts.put({**third, "MARGIN": Decimal("0.1000000")})
+    assert "the selected columns changed" in run("--refresh-catalog")
+    check(deleted=0 if hard_delete else 2)
 
 
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
@@ -272,7 +365,7 @@ def test_several_facts_of_a_key_add_up_in_postgres(
     facts = service.facts(SALES_MODEL)
     schema, table = f"sums_{method.lower()}", "sales_planning_fact_data_aggregation"
     with SampleTenant(service) as tenant, psycopg.connect(database) as connection:
-        environment = {
+        variables = {
             **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
             "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
             "TAP_SAC_MODELS": '["Sales Planning"]',
@@ -283,7 +376,7 @@ def test_several_facts_of_a_key_add_up_in_postgres(
 
         def run_and_check() -> None:
             job = ("run", f"--state-id-suffix={schema}", "tap-sac", "target-postgres")
-            meltano(project, "--environment=prod", *job, **environment)
+            meltano(project, environment("prod", "records"), *job, **variables)
             rows = [row for row in facts.rows if row is not None]
             query = sql.SQL(
                 "SELECT count(*), sum({}), sum({}) FROM {} WHERE _sdc_deleted_at IS NULL"

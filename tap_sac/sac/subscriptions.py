@@ -85,7 +85,8 @@ class Subscriptions:
         Whoever has the secret of the OAuth client may have made it, and nobody else.
         """
         expected = self._client.sign(bookmark.subscription_id or "")
-        return hmac.compare_digest(expected, bookmark.signature or "")
+        found = bookmark.signature or ""
+        return found.isascii() and hmac.compare_digest(expected, found)
 
     def delete_chain(self, bookmark: Bookmark) -> None:
         """Delete a chain that the tap opened and no longer needs, because it costs the tenant.
