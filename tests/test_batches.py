@@ -589,6 +589,19 @@ def test_zeros_that_parquet_has_no_room_for_are_left_out(
     assert tables[0].schema == tables[1].schema
 
 
+def test_objects_keep_the_parts_whose_types_only_the_values_tell(
+    serve: Serve, tmp_path: Path
+) -> None:
+    tenant = decimals('Precision="9" Scale="2"', '"LINE":{"PART":1.5,"PLACE":{"type":"Point"}}')
+    (model,) = tenant.models
+    place = '<Property Name="PLACE" Type="Edm.GeographyPoint"/></ComplexType>'
+    model.edmx = model.edmx.replace("</ComplexType>", place)
+    config = {**serve(tenant), **batch_config(tmp_path, "parquet", None, 10)}
+    (path,) = files(sync(config), "t_s")
+    (row,) = parquet.ParquetFile(path).read().to_pylist()
+    assert row["LINE"] == {"PART": Decimal("1.5"), "PLACE": {"type": "Point"}}
+
+
 @pytest.mark.parametrize("place", ["ONE", "LINES.PART"])
 @pytest.mark.parametrize("facets", PARQUET_FACETS)
 @pytest.mark.parametrize(
