@@ -200,16 +200,13 @@ def _each(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def arrow_type(pa: ModuleType, column: Property) -> DataType | None:
-    """Find the Arrow type of a column; None leaves it to Arrow.
-
-    Arrow would make floats of the decimals in a list or in an object.
-    """
+    """Find the Arrow type of a column; None if only its values can tell, or those of a part."""
     if column.is_collection:
         item_type = arrow_type(pa, replace(column, is_collection=False))
         return None if item_type is None else pa.list_(item_type)
     if column.properties:
         types = {part.name: arrow_type(pa, part) for part in column.properties}
-        return pa.struct([item for item in types.items() if item[1] is not None])
+        return None if any(item is None for item in types.values()) else pa.struct(types)
     make_type = edm_type(column).arrow
     return make_type(pa, column) if make_type else None
 
