@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tap_sac.naming import PROVIDERS_STREAM_NAME, model_of, model_prefixes, stream_names
 from tap_sac.sac.causes import BROKEN_METADATA, NO_MODELS
 from tap_sac.sac.csdl import read_csdl
-from tap_sac.sac.errors import CSDLError, ResponseError, SACError
+from tap_sac.sac.errors import CSDLError, ForeignAnswerError, ResponseError, SACError
 from tap_sac.sac.read_ahead import ReadAhead
 from tap_sac.sac.text import did_you_mean, log_safe
 from tap_sac.tenant import connect
@@ -68,6 +68,8 @@ class Discovery:
         self._catalog = catalog
         self._user_agent = user_agent
         self._client: SACClient | None = None
+        # Models for which somebody else answered than SAC, and what came.
+        self._foreign: dict[str, SACError] = {}
 
     @property
     def client(self) -> SACClient:
@@ -147,6 +149,17 @@ class Discovery:
             for provider, entity_set in entity_sets
         ]
 
+    @property
+    def failure(self) -> str | None:
+        """What to say of models for which somebody else answered than SAC; None if there are none.
+
+        They may be there, so that a run without them is not complete.
+        """
+        told = [
+            f"The model {label} was not read. {error}" for label, error in self._foreign.items()
+        ]
+        return " ".join(told) or None
+
     def filter_of(self, stream_name: str) -> str | None:
         """Return the ``$filter`` for a stream: all that the setting `filters` has for it."""
         filters = self._settings.get("filters") or {}
@@ -179,24 +192,31 @@ class Discovery:
             ]
         finally:
             read_ahead.close()
-        reasons = [result for _, result in found if isinstance(result, ResponseError)]
+        reasons = {provider: item for provider, item in found if isinstance(item, SACError)}
         if providers and len(reasons) == len(providers):
-            msg = f"None of the {len(providers)} models can be read, SAC says {reasons[0].reason}"
-            raise SACError(msg, *reasons[0].causes)
+            first = next(iter(reasons.values()))
+            if isinstance(first, ResponseError):
+                msg = f"None of the {len(providers)} models can be read, SAC says {first.reason}"
+                raise SACError(msg, *first.causes)
+            msg = f"None of the {len(providers)} models can be read: {first}"
+            raise SACError(msg)
+        self._foreign = {
+            _label(provider): error
+            for provider, error in reasons.items()
+            if isinstance(error, ForeignAnswerError)
+        }
         return [
             (provider, entity_set)
             for provider, result in found
-            if not isinstance(result, ResponseError)
+            if not isinstance(result, SACError)
             for entity_set in result
         ]
 
-    def _entity_sets_or_reason(
-        self, provider: Provider
-    ) -> Iterator[list[EntitySet] | ResponseError]:
+    def _entity_sets_or_reason(self, provider: Provider) -> Iterator[list[EntitySet] | SACError]:
         try:
             yield self._entity_sets(provider)
-        except ResponseError as error:
-            if not error.is_not_exported:
+        except (ResponseError, ForeignAnswerError) as error:
+            if isinstance(error, ResponseError) and not error.is_not_exported:
                 raise
             logger.warning("Skipping the model %s: %s", _label(provider), error)
             yield error

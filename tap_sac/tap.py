@@ -148,14 +148,27 @@ class TapSAC(CommandLineTap):
                 if self.config["verify_counts"] == "off"
                 else "SAC does not count their rows",
             )
-        failures = {stream.name: stream.failure for stream in streams if stream.failure}
-        if failures:
-            told = " ".join(f"{name}: {failure}" for name, failure in failures.items())
-            msg = (
-                f"{len(failures)} of {sum(stream.selected for stream in streams)} streams failed; "
-                f"the others were read. {told}"
+        told = [f"{item.name}: {item.failure}" for item in streams if item.failure]
+        messages = [self.discovery.failure] if self.discovery.failure else []
+        if told:
+            selected = sum(stream.selected for stream in streams)
+            messages.append(
+                f"{len(told)} of {selected} streams failed; the others were read. {' '.join(told)}"
             )
-            raise SACError(msg)
+        if messages:
+            raise SACError(" ".join(messages))
+
+    @override
+    def run_discovery(self) -> str:
+        """Print the catalog, unless models would be missing from it: Meltano keeps it for long.
+
+        Raises:
+            SACError: If a model was not read because somebody else answered than SAC.
+        """
+        _ = self.streams
+        if self.discovery.failure:
+            raise SACError(self.discovery.failure)
+        return super().run_discovery()
 
     @override
     def run_check(self) -> int:

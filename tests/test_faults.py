@@ -242,8 +242,8 @@ def test_byte_order_mark_is_no_damage(serve: Serve, run_cli: RunCli) -> None:
 
 def test_facts_that_are_not_there_end_the_run(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(sales(*ROWS))
-    html = Response(404, b"<html>Not found</html>")
-    tenant.fault = lambda request: html if "FactData" in request.target else None
+    nothing = Response(404, b"")
+    tenant.fault = lambda request: nothing if "FactData" in request.target else None
     result = run_cli(serve(tenant))
     assert result.returncode == 1
     assert "404 Not Found to GET /api/v1/dataexport/providers/sac/C4SALES/FactData" in result.stderr

@@ -50,6 +50,10 @@ PROXY = Cause(
     "a proxy is in the way",
     "check the environment variables HTTPS_PROXY and NO_PROXY, or ask your network team",
 )
+NO_APP = Cause(
+    "the router in front of SAC does not reach it",
+    "run the tap again later, and check the setting tenant_url if it persists",
+)
 NO_CONNECTION = Cause(
     "the network, a firewall or SAC itself cut the connection",
     "check the settings tenant_url and token_url, the network and the proxy",
@@ -82,6 +86,23 @@ NO_MODELS = Cause(
 REFUSED_QUERY = Cause(
     "SAC does not understand a filter or the page size",
     "check the settings filters and page_size",
+)
+UNKNOWN_OPERATOR = Cause(
+    "SAC cannot prepare a filter, such as one with an in list",
+    "correct it in the setting filters (write an in list with or: Version eq 'a' or Version "
+    "eq 'b')",
+)
+NOT_EXPORTABLE = Cause(
+    "SAC lists the table, but cannot export it",
+    "deselect the stream, or report it to SAP support with the correlation id",
+)
+LONG_URL = Cause(
+    "the URL of the request is too long, because it names every selected column and the filter",
+    "select all columns of the stream in the catalog, or far fewer, or shorten the filter",
+)
+NO_CONTENT = Cause(
+    "the answer has no content, or only a part of it",
+    "check the proxy in front of SAC, and report it to SAP support if there is none",
 )
 OLD_CATALOG = Cause(
     "the model has changed since the catalog was made",
@@ -137,6 +158,7 @@ BROKEN_PROTOCOL = Cause(
 
 # SAC's stable error numbers, sent in square brackets at the end of `message`.
 _BY_NUMBER = {
+    1205: (NOT_EXPORTABLE, UNKNOWN_OPERATOR),
     1305: (WRONG_HOST, NOT_SHARED),
     1402: (OLD_CATALOG,),
     3401: (NO_DATA_EXPORT,),
@@ -144,11 +166,16 @@ _BY_NUMBER = {
     3905: (AUDIT_OFF,),
 }
 _BY_STATUS: dict[int, tuple[Cause, ...]] = {
+    HTTPStatus.NO_CONTENT: (NO_CONTENT,),
+    HTTPStatus.PARTIAL_CONTENT: (NO_CONTENT,),
     HTTPStatus.BAD_REQUEST: (REFUSED_QUERY, OLD_CATALOG),
     HTTPStatus.UNAUTHORIZED: (OTHER_REGION, NO_DATA_EXPORT),
     HTTPStatus.FORBIDDEN: (NO_DATA_EXPORT, NOT_SHARED),
     HTTPStatus.NOT_FOUND: (WRONG_HOST, NOT_SHARED),
     HTTPStatus.PRECONDITION_FAILED: (LIVE_MODEL,),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (LONG_URL,),
+    HTTPStatus.REQUEST_URI_TOO_LONG: (LONG_URL,),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (LONG_URL,),
     HTTPStatus.TOO_MANY_REQUESTS: (TOO_MANY_REQUESTS,),
 }
 

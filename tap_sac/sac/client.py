@@ -15,9 +15,11 @@ import requests
 
 from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER
 from tap_sac.sac.errors import (
+    ForeignAnswerError,
     ResponseError,
     SACError,
     TransientError,
+    refusal,
     response_error,
     web_page_error,
 )
@@ -40,6 +42,7 @@ ResponseObserver = Callable[[requests.Response], None]
 logger = logging.getLogger(__name__)
 
 _MODELS_NAMESPACE = "sac"
+_UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 _JSON = {"Accept": "application/json"}
 _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
 
@@ -147,8 +150,9 @@ class SACClient:
             url = f"{self._administration}/Namespaces({predicate})/Providers"
             try:
                 yield from self.pages(with_query(url, query or {}), on_response)
-            except ResponseError as error:
-                if namespace == _MODELS_NAMESPACE or error.status == HTTPStatus.UNAUTHORIZED:
+            except (ResponseError, ForeignAnswerError) as error:
+                is_refused = isinstance(error, ResponseError) and error.status == _UNAUTHORIZED
+                if namespace == _MODELS_NAMESPACE or is_refused:
                     raise
                 logger.warning("Skipping the namespace %s: %s", log_safe(namespace), error)
                 on_skipped(namespace)
@@ -158,12 +162,17 @@ class SACClient:
 
         Raises:
             ResponseError: If SAC refuses.
+            ForeignAnswerError: If somebody else does.
             SACError: If a web page comes instead, or no answer.
         """
         url = f"{self._provider_root(provider)}/$metadata"
         for attempt in self.tries():
             with attempt:
-                response = self._get(url, {"Accept": "application/xml"})
+                response = self._send("GET", url, {"Accept": "application/xml"})
+                if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+                    raise refusal(response)  # Of a live connection, whatever the body.
+                if response.status_code != HTTPStatus.OK:
+                    raise response_error(response)
                 document = _metadata_document(response)
         return document
 
@@ -285,7 +294,7 @@ class SACClient:
     ) -> requests.Response:
         """Send a request, and send it again with a new token if SAC refuses the first one."""
         response = self._send_once(method, url, headers, on_response)
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
+        if response.status_code == _UNAUTHORIZED:
             self._authenticator.expire(response.request)
             response = self._send_once(method, url, headers, on_response)
         return response

@@ -8,13 +8,15 @@ body. ::
     ├── ResponseError           SAC refused a request
     ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
     ├── CSDLError               $metadata cannot be read
-    ├── DataError               what SAC sent for one table cannot be trusted, or does not fit
+    ├── DataError               what came for one table cannot be trusted, or does not fit
+    │   └── ForeignAnswerError  somebody else answered in the place of SAC
     └── DeltaLostError          the changes since the last run cannot be had
 """
 
 from __future__ import annotations
 
 import email.utils
+import html
 import json
 import re
 import ssl
@@ -34,6 +36,7 @@ from urllib3.exceptions import (
 )
 
 from tap_sac.sac.causes import (
+    NO_APP,
     NO_CONNECTION,
     PROXY,
     SERVER_FAULT,
@@ -58,6 +61,17 @@ _NOT_CARRIED_OUT = {
     HTTPStatus.TOO_MANY_REQUESTS,
 }
 _NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED}
+# What proxies and firewalls answer with pages of their own, and SAC with its JSON error.
+_OF_GATEWAYS = {*_NOT_EXPORTED, HTTPStatus.METHOD_NOT_ALLOWED}
+# Of Cloud Foundry's router, where it has no instance of SAC to pass a request to.
+_ROUTER_ERROR = "x-cf-routererror"
+_NEVER_PASSED_ON = "unknown_route"
+_CANNOT_PREPARE = 1205
+_CLIENT_NOT_ALLOWED = 3401
+# They stay as they are, whatever status they come with.
+_FINAL_NUMBERS = {_CANNOT_PREPARE, _CLIENT_NOT_ALLOWED}
+_XML_ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(\w+:)?error\b")
+_XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
 _NUMBER = re.compile(r"\[(\d{4})\]")
 _LONGEST_RETRY_AFTER = 900.0
 # OpenSSL's libraries for certificates and their files.
@@ -128,12 +142,18 @@ class ResponseError(SACError):
     def is_denied(self) -> bool:
         """Whether the client was not let in, or was sent elsewhere, so that nothing was done."""
         is_client = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        is_client = is_client or self.number == _CLIENT_NOT_ALLOWED
         return is_client or HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def is_not_exported(self) -> bool:
         """Whether SAC does not export the thing asked for, while the rest may be fine."""
-        return self.status in _NOT_EXPORTED
+        return self.status in _NOT_EXPORTED or self.number == _CLIENT_NOT_ALLOWED
+
+    @property
+    def is_unprepared(self) -> bool:
+        """Whether SAC cannot prepare the query: of an ``in`` list, or of a table it cannot read."""
+        return self.number == _CANNOT_PREPARE
 
 
 class UnknownEntitySetError(SACError):
@@ -145,9 +165,16 @@ class CSDLError(SACError):
 
 
 class DataError(SACError):
-    """What SAC sent for one table cannot be trusted or does not fit.
+    """What came for one table cannot be trusted or does not fit.
 
     It fails its stream, and others go on.
+    """
+
+
+class ForeignAnswerError(DataError):
+    """A proxy, a firewall or a router answered in the place of SAC.
+
+    That says nothing of what SAC has: it is no reason to give something up, or to delete it.
     """
 
 
@@ -156,6 +183,25 @@ class DeltaLostError(SACError):
 
 
 def response_error(response: requests.Response) -> SACError:
+    """Say why an answer is not a success.
+
+    Args:
+        response: The answer.
+
+    Returns:
+        A `ForeignAnswerError` where a page of somebody else came with a status that SAC has a
+        meaning for, else what `refusal` returns.
+    """
+    if response.status_code in _OF_GATEWAYS and not (
+        _ROUTER_ERROR in response.headers or _may_be_of_sac(response)
+    ):
+        reason = error_reason(response)
+        what = f"{reason} came as the answer to {_request_line(response)}, and not from SAC itself"
+        return ForeignAnswerError(what, PROXY, WRONG_HOST)
+    return refusal(response)
+
+
+def refusal(response: requests.Response) -> SACError:
     """Read a refusal of SAC from its status and body.
 
     The body is ``{"error": {"code": <correlation id>, "message": "... [3707]"}}``, where the
@@ -165,7 +211,7 @@ def response_error(response: requests.Response) -> SACError:
         response: An answer that is not a success.
 
     Returns:
-        A `TransientError` where `is_transient` holds, else a `ResponseError`.
+        A `TransientError` for what may pass, else a `ResponseError`.
     """
     status = response.status_code
     text, reason = _text_and_reason(response)
@@ -173,7 +219,16 @@ def response_error(response: requests.Response) -> SACError:
     found = _NUMBER.search(text)
     number = int(found[1]) if found else None
     causes = likely_causes(status, number)
-    if is_transient(status):
+    router_error = response.headers.get(_ROUTER_ERROR)
+    if router_error is not None:
+        what += f", by its router ({log_safe(router_error)})"
+        return TransientError(
+            what,
+            NO_APP,
+            may_have_run=router_error.strip() != _NEVER_PASSED_ON,
+            retry_after=retry_after(response),
+        )
+    if is_transient(status) and number not in _FINAL_NUMBERS:
         return TransientError(
             what,
             *(causes or (SERVER_FAULT,)),
@@ -277,6 +332,12 @@ def retry_after(response: requests.Response) -> float | None:
     return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
 
 
+def _may_be_of_sac(response: requests.Response) -> bool:
+    """Return whether a body is empty, JSON or an OData error in XML, and not a page or a text."""
+    start = response.content.lstrip()[:1]
+    return start in {b"", b"{", b"["} or bool(_XML_ERROR.match(response.content))
+
+
 def _text_and_reason(response: requests.Response) -> tuple[str, str]:
     """Return what the body says, alone and with the status and the correlation id."""
     token = _token_of(response)
@@ -298,8 +359,11 @@ def _error_text(response: requests.Response) -> tuple[object, object]:
     try:
         error = json.loads(response.content)["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        is_web_page = looks_like_web_page(response)
-        return "" if is_web_page else response.content.decode(errors="replace"), from_header
+        text = response.content.decode(errors="replace")
+        if _XML_ERROR.match(response.content):
+            found = _XML_MESSAGE.search(text)
+            return html.unescape(found[1] if found else ""), from_header
+        return "" if looks_like_web_page(response) else text, from_header
     if not isinstance(error, dict):
         return error, from_header
     message: Any = error.get("message", "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from tap_sac.sac.delta import was_read
-from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
+from tap_sac.sac.errors import DeltaLostError, ForeignAnswerError, ResponseError, SACError
 from tap_sac.sac.text import log_safe
 from tap_sac.sac.urls import is_same_server
 
@@ -64,15 +64,18 @@ class Subscriptions:
 
         Raises:
             DeltaLostError: If it does, or if nobody can know.
+            ForeignAnswerError: If nobody can know, because somebody else answered.
         """
+        foreign = None
         try:
             subscriptions = self.list()
         except SACError as error:
             reason = error.reason if isinstance(error, ResponseError) else error
             logger.warning("SAC does not list the subscriptions of %s: %s", self._stream, reason)
             subscriptions = []
+            foreign = error if isinstance(error, ForeignAnswerError) else None
         if was_read(bookmark, subscriptions):
-            raise DeltaLostError(otherwise)
+            raise foreign or DeltaLostError(otherwise)
 
     def signed(self, bookmark: Bookmark) -> Bookmark:
         """Return a bookmark of a chain that this tap opened, with the proof of that."""

@@ -294,6 +294,8 @@ class SACStream(PageStream, abc.ABC):
         """Tell an entity set that is described but not served from other refusals."""
         if error.number == _UNKNOWN_ENTITY_SET:
             return True
+        if error.is_denied and error.number is not None:  # It is the client that SAC refuses.
+            return False
         if self.kind.is_hierarchy and (
             error.status == HTTPStatus.BAD_REQUEST and error.number is None
         ):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.errors import ResponseError
+from tap_sac.sac.causes import NOT_EXPORTABLE, REFUSED_QUERY, UNKNOWN_OPERATOR
+from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.fact_keys import names_in_filter
 from tap_sac.sac.kinds import VERSION, is_date_master
 from tap_sac.sac.tables import CountedTable, CountsWith, UncountedTable
@@ -100,6 +101,20 @@ class EntitySetStream(FullTableStream):
         )
 
     @override
+    def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
+        """Say what SAC cannot prepare: the table, or what is asked of it. Waiting does not help."""
+        if not error.is_unprepared:
+            return super().refusal(error, query)
+        if query and not self._is_unprepared_altogether():
+            asked = f"the filter {self.filter!r}" if self.filter else "the columns or page_size"
+            what = f"SAC answered {error.reason} to {asked} of the stream {self.name}"
+            return SACError(what, UNKNOWN_OPERATOR if self.filter else REFUSED_QUERY)
+        what = f"SAC answered {error.reason}, and cannot export {self.name}"
+        if self.kind.is_optional:
+            return UnknownEntitySetError(what, NOT_EXPORTABLE)
+        return DataError(what, NOT_EXPORTABLE)
+
+    @override
     def suspects_repeated_keys(self, count: int | None) -> bool:
         has_sums = self.kind.aggregated_in in self._siblings
         if not (has_sums and self.primary_keys and count and self.verifies):
@@ -141,6 +156,15 @@ class EntitySetStream(FullTableStream):
             self.filter,
             parts=[name for name in self.entity_set.key if self._is_of_time(name)],
         )
+
+    def _is_unprepared_altogether(self) -> bool:
+        """Return whether SAC cannot prepare the table without any option of ours, either."""
+        select = {"$select": ",".join(self.columns)} if self.kind.needs_select else {}
+        try:
+            next(iter(self.client.pages(with_query(self.url, select), self.measure)))
+        except ResponseError as error:
+            return error.is_unprepared
+        return False
 
     def _is_of_time(self, dimension: str) -> bool:
         """Return whether a dimension is Version or a date, over which measures may not add up."""

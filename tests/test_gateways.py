@@ -1,0 +1,272 @@
+"""Who says so: what SAC answers is one thing, what answers in its place is another."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_sac.demo.service import Request, Response
+from tests.conftest import discover, read_messages, select
+from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import RunCli, Serve
+
+COLUMNS = {"Version": "Edm.String*", "Date": "Edm.String*", "AMOUNT": "Edm.Decimal"}
+ROWS = [sales_row(number) for number in range(6)]
+REGIONS = ['{"ID":"R1"}']
+EDMX = edmx(FactData=COLUMNS, RegionMaster={"ID": "Edm.String*"})
+MODEL = Model("C4SALES", "Sales", EDMX, {"FactData": ROWS, "RegionMaster": REGIONS})
+FACTS, MASTER = "sales_fact_data", "sales_region_master"
+PAGES = {
+    "web page": b"<!DOCTYPE html><html><body>Access denied</body></html>",
+    "text of a router": b"404 Not Found: Requested route ('acme') does not exist.",
+    "text of a firewall": b"Blocked by policy.\n",
+    "XML of another service": b"<?xml version='1.0'?><Code>AccessDenied</Code>",
+}
+STATUSES = [403, 404, 405, 412]
+ODATA_ERROR = (
+    b'<?xml version="1.0"?>\n<m:error xmlns:m="http://docs.oasis-open.org/odata/ns/metadata">'
+    b"<m:code>1</m:code><m:message>Entity set RegionMaster &amp; more [3707]</m:message></m:error>"
+)
+NOT_SAC = "and not from SAC itself"
+
+
+def at(path: str, *answers: Response) -> Callable[[Request], Response | None]:
+    """Answer requests for a path: with each of the answers once, and with the last one after."""
+    left = list(answers)
+
+    def fault(request: Request) -> Response | None:
+        if path not in request.target:
+            return None
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return fault
+
+
+def once(path: str, answer: Response) -> Callable[[Request], Response | None]:
+    left = [answer]
+    return lambda request: left.pop() if left and path in request.target else None
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("body", PAGES.values(), ids=PAGES)
+def test_page_of_a_gateway_fails_the_stream_whose_rows_it_answers(
+    serve: Serve, run_cli: RunCli, body: bytes, status: int
+) -> None:
+    tenant = StandIn(MODEL)
+    tenant.fault = at("/RegionMaster", Response(status, body))
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    messages = read_messages(result.stdout)
+    assert len(messages.records(FACTS)) == 6
+    assert not messages.records(MASTER)
+    assert f"1 of 3 streams failed; the others were read. {MASTER}: {status} " in result.stderr
+    assert f"/RegionMaster, {NOT_SAC}" in result.stderr
+    assert "HTTPS_PROXY" in result.stderr
+    assert "Skipping the stream" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [error_response(404, "gone"), Response(404, b""), Response(404, ODATA_ERROR)],
+    ids=["JSON", "nothing", "XML"],
+)
+def test_word_of_sac_is_one(serve: Serve, run_cli: RunCli, answer: Response) -> None:
+    tenant = StandIn(MODEL)
+    tenant.fault = at("/RegionMaster", answer)
+    result = run_cli(serve(tenant))
+    assert result.returncode == 0, result.stderr
+    assert f"Skipping the stream {MASTER}: SAC answered 404 Not Found" in result.stderr
+    if answer.body == ODATA_ERROR:
+        assert "'Entity set RegionMaster & more [3707]'" in result.stderr
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+@pytest.mark.parametrize("body", PAGES.values(), ids=PAGES)
+def test_model_that_a_gateway_hides_is_missed(
+    serve: Serve, run_cli: RunCli, body: bytes, status: int
+) -> None:
+    other = sales(*ROWS, model_id="C4OTHER", name="Other")
+    tenant = StandIn(MODEL, other)
+    tenant.fault = at("C4SALES/$metadata", Response(status, body))
+    config = serve(tenant)
+    result = run_cli(config)
+    assert result.returncode == 1
+    assert len(read_messages(result.stdout).records("other_fact_data")) == 6
+    assert "Skipping the model 'Sales' (C4SALES)" in result.stderr
+    assert f"The model 'Sales' (C4SALES) was not read. {status}" in result.stderr
+    assert NOT_SAC in result.stderr
+
+    result = run_cli(config, "--discover")
+    assert (result.returncode, result.stdout) == (1, "")
+    result = run_cli(config, "--check")
+    assert result.returncode == 1
+    assert "FAILED  $metadata: The model 'Sales' (C4SALES) was not read." in result.stdout
+
+
+@pytest.mark.parametrize("body", [*PAGES.values(), b"", b'{"error": {"message": "live"}}'])
+def test_live_connection_is_skipped_whatever_it_says(
+    serve: Serve, run_cli: RunCli, body: bytes
+) -> None:
+    tenant = StandIn(MODEL, sales(*ROWS, model_id="C4LIVE", name="Live"))
+    tenant.fault = at("C4LIVE/$metadata", Response(412, body))
+    result = run_cli(serve(tenant))
+    assert result.returncode == 0, result.stderr
+    assert "Skipping the model 'Live' (C4LIVE)" in result.stderr
+    assert len(read_messages(result.stdout).records(FACTS)) == 6
+
+
+def test_newer_namespace_that_a_gateway_hides_is_left_out(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(MODEL, Model("P", "Public", EDMX, {}, namespace="publicDimension"))
+    tenant.fault = at("'publicDimension'", Response(404, PAGES["web page"]))
+    result = run_cli({**serve(tenant), "models": ["Sales"]})
+    assert result.returncode == 0, result.stderr
+    assert "Skipping the namespace publicDimension" in result.stderr
+
+
+def delta(*rows: str) -> Response:
+    text = ",".join(rows)
+    body = f'{{"@odata.context":"$metadata#FactData/$delta","value":[{text}],'
+    body += '"@odata.deltaLink":"FactData?deltaid=B"}'
+    return Response(200, body.encode())
+
+
+@pytest.mark.parametrize("path", ["deltaid=A", "/Subscriptions"])
+@pytest.mark.parametrize("body", PAGES.values(), ids=PAGES)
+def test_delta_that_a_gateway_answers_is_not_lost(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, body: bytes, path: str
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+    opening = f'{{"value":[{",".join(ROWS)}],"@odata.deltaLink":"FactData?deltaid=A"}}'
+    listed: list[dict[str, Any]] = [{"SubscriptionID": "A", "EntitySetName": "FactData"}]
+    is_hidden = True
+
+    def fault(request: Request) -> Response | None:
+        if is_hidden and path in request.target:
+            return Response(404, body)
+        if "/Subscriptions" in request.target:
+            return Response(200, json.dumps({"value": listed}).encode())
+        if "deltaid=A" in request.target:
+            return delta(ROWS[0])
+        if "/FactData" in request.target:
+            return Response(200, opening.encode())
+        return None
+
+    tenant.fault = fault
+    config = {**serve(tenant), "default_replication_method": "LOG_BASED"}
+    first = read_messages(run_cli(config).stdout)
+    assert len(first.records(FACTS)) == 6
+    state = tmp_path / "state.json"
+    state.write_text(json.dumps(first.state))
+
+    result = run_cli(config, "--state", str(state))
+    if path == "deltaid=A":
+        assert result.returncode == 1
+        assert NOT_SAC in result.stderr
+        assert not read_messages(result.stdout).records(FACTS)
+        state.write_text(json.dumps(read_messages(result.stdout).state))
+        is_hidden = False
+        result = run_cli(config, "--state", str(state))
+    assert result.returncode == 0, result.stderr
+    assert len(read_messages(result.stdout).records(FACTS)) == 1
+    assert not [request for request in tenant.requests if request.method != "GET"]
+
+
+@pytest.mark.parametrize("reason", ["unknown_route", "endpoint_failure (tls: handshake)"])
+@pytest.mark.parametrize("status", [404, 502])
+@pytest.mark.parametrize("path", ["/FactData", "$metadata", "/Namespaces"])
+def test_outage_that_a_router_reports_is_waited_out(
+    serve: Serve, run_cli: RunCli, path: str, status: int, reason: str
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+    headers = {"X-Cf-RouterError": reason, "Retry-After": "0"}
+    tenant.fault = once(path, Response(status, PAGES["text of a router"], headers))
+    result = run_cli(serve(tenant))
+    assert result.returncode == 0, result.stderr
+    assert len(read_messages(result.stdout).records(FACTS)) == 6
+    assert f"by its router ({reason})" in result.stderr
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 412, 500, 503])
+def test_client_that_may_not_export_is_refused_whatever_the_status(
+    serve: Serve, run_cli: RunCli, status: int
+) -> None:
+    refused = error_response(status, "OAuth Client is not allowed [3401]")
+    for path in ("/Namespaces", "$metadata", "/RegionMaster"):
+        tenant = StandIn(MODEL)
+        tenant.fault = at(path, refused)
+        result = run_cli(serve(tenant))
+        assert result.returncode == 1
+        assert "'Data Export Service'" in result.stderr
+        assert "Trying again" not in result.stderr
+        assert "Skipping the stream" not in result.stderr
+
+
+def test_table_that_sac_cannot_export_is_skipped(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(MODEL)
+    tenant.fault = at("/RegionMaster", error_response(500, "SQL statement [1205]"))
+    result = run_cli({**serve(tenant), "page_size": 2})
+    assert result.returncode == 0, result.stderr
+    assert f"Skipping the stream {MASTER}: SAC answered 500" in result.stderr
+    assert "deselect the stream" in result.stderr
+    assert "Trying again" not in result.stderr
+
+
+def test_facts_that_sac_cannot_export_fail_alone(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(MODEL)
+    tenant.fault = at("/FactData", error_response(500, "SQL statement [1205]"))
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    assert f"{FACTS}: SAC answered 500" in result.stderr
+    assert len(read_messages(result.stdout).records(MASTER)) == 1
+    assert "Trying again" not in result.stderr
+
+
+def test_filter_that_sac_cannot_prepare_is_named(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(MODEL)
+    text = "Version in ('a','b')"
+    tenant.fault = at("$filter=", error_response(500, "SQL statement [1205]"))
+    result = run_cli({**serve(tenant), "filters": {FACTS: text}})
+    assert result.returncode == 1
+    assert f'to the filter "{text}" of the stream {FACTS}' in result.stderr
+    assert "write an in list with or" in result.stderr
+    assert "Trying again" not in result.stderr
+
+
+@pytest.mark.parametrize("status", [413, 414, 431])
+def test_url_that_is_too_long_is_named(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, status: int
+) -> None:
+    tenant = StandIn(MODEL)
+    tenant.fault = at("$select=", Response(status, PAGES["web page"]))
+    config = serve(tenant)
+    catalog = select(discover(config), FACTS)
+    entry = next(item for item in catalog["streams"] if item["tap_stream_id"] == FACTS)
+    column = next(item for item in entry["metadata"] if item["breadcrumb"][-1:] == ["AMOUNT"])
+    column["metadata"]["selected"] = False
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(catalog))
+    result = run_cli(config, "--catalog", str(path))
+    assert result.returncode == 1
+    assert f"SAC answered {status}" in result.stderr
+    assert "select all columns of the stream" in result.stderr
+
+
+@pytest.mark.parametrize("status", [204, 206])
+def test_answer_without_all_of_its_content_is_named(
+    serve: Serve, run_cli: RunCli, status: int
+) -> None:
+    tenant = StandIn(MODEL)
+    body = b"" if status == 204 else json.dumps({"value": [json.loads(ROWS[0])]}).encode()
+    tenant.fault = at("/FactData", Response(status, body))
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    assert f"SAC answered {status}" in result.stderr
+    assert "check the proxy in front of SAC" in result.stderr
+    assert not read_messages(result.stdout).records(FACTS)
