@@ -62,7 +62,10 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "models",
         th.ArrayType(th.StringType),
         title="Models",
-        description="Ids, names or globs (* and ?) of the models to read. All if not set.",
+        description=(
+            "Ids, names or globs (* and ?) of the models to read, and with ! in front, of those to "
+            "leave out. All if not set."
+        ),
     ),
     th.Property(
         "filters",

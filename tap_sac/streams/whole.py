@@ -11,8 +11,8 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 from tap_sac.sac.causes import BROKEN_PROTOCOL
 from tap_sac.sac.delta import is_delta, is_version
 from tap_sac.sac.errors import ResponseError, SACError
-from tap_sac.sac.fact_keys import names_in_filter
 from tap_sac.sac.kinds import VERSION, is_date_master
+from tap_sac.sac.odata_filter import names_in_filter
 from tap_sac.sac.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
