@@ -29,8 +29,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         title="Token URL",
         description=(
             "The Token URL that SAC shows under System > Administration > App Integration. "
-            "Derived from tenant_url for hosts like <tenant>.<dc>.hcs.cloud.sap and "
-            "<tenant>.<dc>.sapanalytics.cloud."
+            "Derived from tenant_url for hosts like <tenant>.<dc>.hcs.cloud.sap, "
+            "<tenant>.<dc>.sapanalytics.cloud and <tenant>.<dc>.hanacloudservices.cloud.sap."
         ),
     ),
     th.Property(
