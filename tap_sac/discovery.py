@@ -12,6 +12,7 @@ from tap_sac.naming import PROVIDERS_STREAM_NAME, model_of, model_prefixes, stre
 from tap_sac.sac.causes import BROKEN_METADATA, NO_MODELS
 from tap_sac.sac.csdl import read_csdl
 from tap_sac.sac.errors import CSDLError, ForeignAnswerError, ResponseError, SACError
+from tap_sac.sac.filters import look_at_filter
 from tap_sac.sac.read_ahead import ReadAhead
 from tap_sac.sac.text import did_you_mean, log_safe
 from tap_sac.tenant import connect
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_LABELS = 10
+_NOT = "!"  # in front of an entry of the setting `models`: leave out what it matches
 _NEARNESS_OF_NAMES = 0.5
 
 
@@ -101,20 +103,25 @@ class Discovery:
         """The models that the setting `models` names and the catalog has selected streams of.
 
         Raises:
-            SACError: If there are none at all, or an entry of the setting matches none.
+            SACError: If there are none at all, an entry of the setting matches none, or it leaves
+                out all that it names.
         """
         providers = self.providers
         if not providers:
             msg = "SAC lists no model at all for the OAuth client of the setting client_id"
             raise SACError(msg, NO_MODELS)
-        chosen: set[Provider | None] = set()
-        for entry in self._settings.get("models", ["*"]):
-            matching = [item for item in providers if _matches(entry, item.provider_id, item.name)]
-            if not matching:
-                labels = [label for item in providers for label in (item.name, item.provider_id)]
-                msg = f"The setting models has {entry!r}, {_no_match('model', entry, labels)}"
-                raise SACError(msg)
-            chosen.update(matching)
+        entries = self._settings.get("models", ["*"])
+        excluding = [entry for entry in entries if entry.startswith(_NOT)]
+        including = [entry for entry in entries if not entry.startswith(_NOT)] or ["*"]
+        named: set[Provider | None] = {item for entry in including for item in self._named(entry)}
+        chosen = named - {item for entry in excluding for item in self._named(entry)}
+        if not chosen:
+            names = [log_safe(item.name) for item in providers if item in named][:_MOST_LABELS]
+            msg = (
+                f"The setting models leaves out all models that it names ({', '.join(names)}): "
+                f"correct its entries {', '.join(map(repr, excluding))}."
+            )
+            raise SACError(msg)
         if self._selected is not None:
             models = {prefix: model for model, prefix in self._prefixes.items()}
             wanted = self._selected - {PROVIDERS_STREAM_NAME}
@@ -138,7 +145,7 @@ class Discovery:
             siblings.setdefault(provider, {})[entity_set.name] = entity_set
         self._check_filters_match(offered)
         self._check_catalog_is_met(offered)
-        return [
+        streams = [
             OfferedStream(
                 name=(name := names[provider, entity_set.name]),
                 provider=provider,
@@ -148,6 +155,8 @@ class Discovery:
             )
             for provider, entity_set in entity_sets
         ]
+        self._look_at_filters(streams)
+        return streams
 
     @property
     def failure(self) -> str | None:
@@ -167,6 +176,21 @@ class Discovery:
         if len(texts) > 1:
             return " and ".join(f"({text})" for text in texts)
         return texts[0] if texts else None
+
+    def _named(self, entry: str) -> list[Provider]:
+        """Return the models that an entry of the setting `models` names, to read or leave out.
+
+        Raises:
+            SACError: If there are none.
+        """
+        pattern = entry.removeprefix(_NOT)
+        if found := [
+            item for item in self.providers if _matches(pattern, item.provider_id, item.name)
+        ]:
+            return found
+        labels = [label for item in self.providers for label in (item.name, item.provider_id)]
+        msg = f"The setting models has {entry!r}, {_no_match('model', pattern, labels)}"
+        raise SACError(msg)
 
     @cached_property
     def _prefixes(self) -> dict[Provider, str]:
@@ -244,6 +268,33 @@ class Discovery:
                     f"{_no_match('stream', pattern, sorted(known))}"
                 )
                 raise SACError(msg)
+
+    def _look_at_filters(self, streams: list[OfferedStream]) -> None:
+        """Warn of what SAC will not take in the filters of streams that may be read.
+
+        Raises:
+            SACError: As `look_at_filter` does.
+        """
+        selected = self._selected
+        for pattern, text in (self._settings.get("filters") or {}).items():
+            fitting = [
+                stream
+                for stream in streams
+                if _matches(pattern, stream.name) and (selected is None or stream.name in selected)
+            ]
+            is_of_providers = _matches(pattern, PROVIDERS_STREAM_NAME) and (
+                selected is None or PROVIDERS_STREAM_NAME in selected
+            )
+            if not fitting and not is_of_providers:
+                continue
+            models = {stream.provider: stream.siblings for stream in fitting}
+            for warning in look_at_filter(
+                pattern,
+                text,
+                {stream.name: stream.entity_set for stream in fitting},
+                [item for siblings in models.values() for item in siblings.values()],
+            ):
+                logger.warning("%s", warning)
 
     def _check_catalog_is_met(self, offered: set[str]) -> None:
         """Name selected streams that are not there, rather than leave them out in silence."""

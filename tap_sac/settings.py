@@ -29,8 +29,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         title="Token URL",
         description=(
             "The Token URL that SAC shows under System > Administration > App Integration. "
-            "Derived from tenant_url for hosts like <tenant>.<dc>.hcs.cloud.sap and "
-            "<tenant>.<dc>.sapanalytics.cloud."
+            "Derived from tenant_url for hosts like <tenant>.<dc>.hcs.cloud.sap, "
+            "<tenant>.<dc>.sapanalytics.cloud and <tenant>.<dc>.hanacloudservices.cloud.sap."
         ),
     ),
     th.Property(
@@ -62,7 +62,10 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "models",
         th.ArrayType(th.StringType),
         title="Models",
-        description="Ids, names or globs (* and ?) of the models to read. All if not set.",
+        description=(
+            "Ids, names or globs (* and ?) of the models to read, and with ! in front, of those to "
+            "leave out. All if not set."
+        ),
     ),
     th.Property(
         "filters",

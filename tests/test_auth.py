@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, quote_plus
@@ -12,6 +13,7 @@ import pytest
 import requests
 import requests_mock
 
+from tap_sac.demo.service import TOKEN_PATH
 from tap_sac.sac.auth import AuthMethod, ClientCredentialsAuthenticator
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.urls import derive_token_url, tenant_origin
@@ -146,6 +148,11 @@ def test_refusal_names_the_setting_and_hides_the_secret(answer: dict[str, Any], 
             "https://my-co.us10-002.hcs.cloud.sap",
             "https://my-co.authentication.us10-002.hana.ondemand.com/oauth/token",
         ),
+        ("https://acme.eu10.hanacloudservices.cloud.sap/", TOKEN_URL),
+        (
+            "My-Co-1.jp10.hanacloudservices.cloud.sap/sap/fpa/ui/app.html",
+            "https://my-co-1.authentication.jp10.hana.ondemand.com/oauth/token",
+        ),
     ],
 )
 def test_token_url_is_derived(tenant_url: str, token_url: str) -> None:
@@ -156,6 +163,9 @@ def test_token_url_is_derived(tenant_url: str, token_url: str) -> None:
     ("tenant_url", "told"),
     [
         ("https://acme.eu1.sapanalytics.cloud", "Neo.*token_url"),
+        ("https://acme.eu1.hanacloudservices.cloud.sap", "Neo.*token_url"),
+        ("https://acme.eu10.hanacloudservices.cloud.sap.evil.example", "token_url"),
+        ("https://acme.eu10.evilhanacloudservices.cloud.sap", "token_url"),
         ("https://analytics.acme.example", "analytics.acme.example.*token_url"),
         ("https://acme.eu20.analytics.cloud.sap", "token_url"),
         ("https://acme.eu10.hcs.cloud.sap.evil.example", "token_url"),
@@ -172,6 +182,73 @@ def test_token_url_that_cannot_be_derived_is_asked_for(tenant_url: str, told: st
 def test_tenant_url_that_is_no_https_address_is_refused(tenant_url: str) -> None:
     with pytest.raises(SACError, match="tenant_url"):
         tenant_origin(tenant_url)
+
+
+@pytest.mark.parametrize(
+    ("tenant_url", "origin"),
+    [
+        ("https://zürich.example", "https://xn--zrich-kva.example"),
+        ("ZÜRICH.example:8443/Straße?ü", "https://xn--zrich-kva.example:8443"),
+        ("https://analytics.straße.example/", "https://analytics.xn--strae-oqa.example"),
+        ("https://東京.example", "https://xn--1lqs71d.example"),
+        ("https://xn--zrich-kva.example", "https://xn--zrich-kva.example"),
+    ],
+)
+def test_internationalized_host_is_written_in_ascii(tenant_url: str, origin: str) -> None:
+    assert tenant_origin(tenant_url) == origin
+
+
+@pytest.mark.parametrize(
+    "tenant_url",
+    [
+        "https://zü rich.example",
+        "https://zürich..example",
+        "https://.zürich.example",
+        "https://-ü.example",
+        "https://*.zürich.example",
+        f"https://{64 * 'ü'}.example",
+        "https://zürich\u200b.example\u2100",
+        "https://\u2603\u0301.example",
+        "https://user:password@zürich.example",
+        "https://zürich.example\\@evil.example",
+        "http://zürich.example",
+        "https://zürich.example:port",
+    ],
+)
+def test_internationalized_host_that_is_not_valid_is_refused(tenant_url: str) -> None:
+    with pytest.raises(SACError, match="setting tenant_url"):
+        tenant_origin(tenant_url)
+
+
+QUERY = "/?grant_type=client_credentials&x-sap-sac-custom-auth=true&x=%7E'+%2D%C3"
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_query_of_the_token_url_reaches_the_server_unchanged(serve: Serve, method: str) -> None:
+    tenant = StandIn(sales(*ROWS))
+    asked: list[Request] = []
+
+    def application(request: Request) -> Response:
+        if not request.target.startswith(TOKEN_PATH):
+            return tenant(request)
+        asked.append(request)
+        return tenant(replace(request, target=TOKEN_PATH))
+
+    config = serve(application)
+    config["token_url"] += QUERY
+    sync({**config, "token_endpoint_auth_method": method})
+    (request,) = asked
+    assert request.target == TOKEN_PATH + QUERY
+    assert b"grant_type=client_credentials" in request.body
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+def test_secret_in_the_query_of_the_token_url_is_hidden(serve: Serve) -> None:
+    config = {**serve(lambda _: error_response(401, "no")), "client_secret": "s3cr3t$"}
+    config["token_url"] += "?client_secret=s3cr3t%24&again=s3cr3t$"
+    with pytest.raises(SACError, match=r"answered 401") as error:
+        sync(config)
+    assert "s3cr3t" not in str(error.value)
 
 
 def test_one_token_serves_the_whole_run(serve: Serve) -> None:

@@ -722,6 +722,37 @@ def test_csrf_token_is_fetched_again_when_sac_asks_for_it(pipeline: Pipeline) ->
     assert not pipeline.service.subscriptions
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response(200, b""),
+        Response(200, b"<html>Sign in"),
+        error_response(404, "not valid [1305]"),
+        error_response(403, "no"),
+        error_response(500, "broken"),
+        Response(302, b"", {"Location": "/login"}),
+        Response(200, b"", {"x-csrf-token": "a b"}),
+    ],
+)
+def test_csrf_token_is_fetched_with_the_namespaces_where_its_endpoint_gives_none(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, answer: Response
+) -> None:
+    pipeline.run()
+    service, namespaces = pipeline.service, pipeline.service._namespaces  # noqa: SLF001
+
+    def with_token(request: Request) -> Response:
+        response = namespaces(request)
+        if request.headers.get("x-csrf-token") != "fetch":
+            return response
+        given = service._access.give_csrf_token()  # noqa: SLF001
+        return replace(response, headers={**response.headers, **given.headers})
+
+    monkeypatch.setattr(service, "_namespaces", with_token)
+    service.refuse("/csrf$", answer)
+    pipeline.run(default_replication_method="FULL_TABLE")
+    assert not service.subscriptions
+
+
 def test_tenant_that_gives_no_csrf_token_is_told(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,6 +8,7 @@ import socket
 import socketserver
 import ssl
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,13 +22,15 @@ from tests.conftest import read_messages
 from tests.stand_in import StandIn, sales, sales_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tap_sac.demo.service import Request
     from tests.conftest import RunCli, Serve
 
 
 HOST = "sac.example"
+INTERNATIONAL = "zürich.example"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def stand_in() -> StandIn:
 def https_settings(authority: trustme.CA, stand_in: StandIn) -> Iterator[dict[str, Any]]:
     """Serve a tenant over TLS, with a certificate of the company's own authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", HOST).configure_cert(context)
+    authority.issue_cert("localhost", HOST, INTERNATIONAL).configure_cert(context)
     with SampleTenant(stand_in) as tenant:
         server = tenant._server  # noqa: SLF001
         server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -52,23 +55,96 @@ def https_settings(authority: trustme.CA, stand_in: StandIn) -> Iterator[dict[st
         yield tenant.settings
 
 
-def test_link_from_https_to_http_is_not_followed(
-    authority: trustme.CA,
-    https_settings: dict[str, Any],
-    stand_in: StandIn,
-    run_cli: RunCli,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust the certificates of the company."""
     bundle = tmp_path / "company.pem"
     authority.cert_pem.write_to_path(bundle)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    link = https_settings["tenant_url"].replace("https:", "http:") + "/next"
-    body = f'{{"value":[],"@odata.nextLink":"{link}"}}'.encode()
-    stand_in.fault = lambda request: Response(200, body) if "FactData" in request.target else None
+
+
+def write_links(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    """Have the links to next pages lead to another origin."""
+    answer = stand_in.page
+
+    def page(request: Request, rows: Sequence[str]) -> Response:
+        response = answer(request, rows)
+        body = response.body.replace(request.base_url.encode(), origin.encode())
+        return replace(response, body=body)
+
+    monkeypatch.setattr(stand_in, "page", page)
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize(
+    "origin", ["http://localhost{port}", "HTTP://LocalHost", "http://localhost:80"]
+)
+def test_link_from_https_to_http_of_the_same_host_is_followed_as_https(
+    https_settings: dict[str, Any],
+    stand_in: StandIn,
+    run_cli: RunCli,
+    monkeypatch: pytest.MonkeyPatch,
+    origin: str,
+) -> None:
+    port = f":{urlsplit(https_settings['tenant_url']).port}"
+    write_links(stand_in, monkeypatch, origin.replace("{port}", port))
+    result = run_cli(https_settings)
+    assert result.returncode == 0, result.stderr
+    assert len(read_messages(result.stdout).records("sales_fact_data")) == 3
+    assert [target.partition("?")[2] for target in stand_in.reads("/FactData")] == [
+        "$count=true",
+        "$skiptoken=2",
+    ]
+
+
+@pytest.mark.usefixtures("trusted")
+def test_delta_link_in_http_is_kept_as_https(
+    https_settings: dict[str, Any], stand_in: StandIn, run_cli: RunCli
+) -> None:
+    origin = https_settings["tenant_url"]
+    path = "/api/v1/dataexport/providers/sac/C4SALES/FactData?deltaid="
+    link = origin.replace("https:", "http:") + path
+
+    def fault(request: Request) -> Response | None:
+        if "/FactData?" not in request.target + "?":
+            return None
+        context = (
+            "$metadata#FactData/$delta" if "deltaid" in request.target else "$metadata#FactData"
+        )
+        body = f'{{"@odata.context":"{context}","value":[],"@odata.deltaLink":"{link}a"}}'
+        return Response(200, body.encode(), {"Content-Type": "application/json"})
+
+    stand_in.fault = fault
+    settings = {**https_settings, "default_replication_method": "LOG_BASED"}
+    result = run_cli(settings)
+    assert result.returncode == 0, result.stderr
+    state = read_messages(result.stdout).state
+    assert state["bookmarks"]["sales_fact_data"]["delta_link"] == f"{origin}{path}a"
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize(
+    "origin",
+    ["{elsewhere}", "http://127.0.0.1{port}", "http://user@localhost{port}", "ftp://localhost"],
+)
+def test_nothing_is_sent_in_clear_text_whatever_links_say(
+    https_settings: dict[str, Any],
+    stand_in: StandIn,
+    serve: Serve,
+    run_cli: RunCli,
+    monkeypatch: pytest.MonkeyPatch,
+    origin: str,
+) -> None:
+    in_clear_text = StandIn(sales())
+    elsewhere = serve(in_clear_text)["tenant_url"].replace("127.0.0.1", "localhost")
+    port = f":{urlsplit(https_settings['tenant_url']).port}"
+    link = origin.replace("{elsewhere}", elsewhere).replace("{port}", port)
+    write_links(stand_in, monkeypatch, link)
     result = run_cli(https_settings)
     assert result.returncode == 1
-    assert "continues on another server, http://localhost" in result.stderr
+    assert f"continues on another server, {link.replace('user@', '')}" in result.stderr
+    assert not in_clear_text.requests
+    assert not [target for target in stand_in.reads("/FactData") if "skiptoken" in target]
 
 
 def test_check_tells_of_a_certificate_that_is_not_trusted(
@@ -162,6 +238,9 @@ def without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_proxy")
+@pytest.mark.parametrize(
+    ("host", "asked"), [(HOST, HOST), (INTERNATIONAL, "xn--zrich-kva.example")]
+)
 def test_proxy_of_the_environment_is_used(
     https_settings: dict[str, Any],
     stand_in: StandIn,
@@ -169,6 +248,8 @@ def test_proxy_of_the_environment_is_used(
     run_process: RunCli,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    asked: str,
 ) -> None:
     stand_in.link_form = "root-relative"
     bundle = tmp_path / "company.pem"
@@ -176,7 +257,7 @@ def test_proxy_of_the_environment_is_used(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     port = urlsplit(https_settings["tenant_url"]).port
     # Nobody knows this host: only the proxy can reach it.
-    elsewhere = f"https://{HOST}"
+    elsewhere = f"https://{host}"
     settings = {**https_settings, "tenant_url": elsewhere, "token_url": f"{elsewhere}/oauth/token"}
     with Proxy(int(port or 0)) as proxy:
         threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
@@ -185,7 +266,7 @@ def test_proxy_of_the_environment_is_used(
         proxy.shutdown()
     assert result.returncode == 0, result.stderr
     assert len(read_messages(result.stdout).records("sales_fact_data")) == 3
-    assert {line.rpartition(" ")[0] for line in proxy.asked} == {f"CONNECT {HOST}:443"}
+    assert {line.rpartition(" ")[0] for line in proxy.asked} == {f"CONNECT {asked}:443"}
 
 
 @pytest.mark.usefixtures("without_proxy")

@@ -116,6 +116,13 @@ def test_aggregation_is_always_asked_for_by_columns(serve: Serve) -> None:
         (["C4?", "C4A"], ["C4A", "C4B", "C4C"]),
         (["Plan [x]"], ["C4C"]),
         (["*[x]"], ["C4C"]),
+        (["!Budget*"], ["C4C"]),
+        (["!C4A"], ["C4B", "C4C"]),
+        (["!C4A", "!Plan [x]"], ["C4B"]),
+        (["*", "!Budget 2026"], ["C4B", "C4C"]),
+        (["!Budget 2026", "Budget*"], ["C4B"]),
+        (["Budget*", "!*2026", "C4A"], ["C4B"]),
+        (["C4C", "!Budget*"], ["C4C"]),
     ],
 )
 def test_models_are_chosen_by_id_name_or_glob(
@@ -131,6 +138,34 @@ def test_models_are_chosen_by_id_name_or_glob(
 def test_model_that_matches_nothing_is_an_error_with_near_misses(serve: Serve, entry: str) -> None:
     with pytest.raises(SACError, match=r"models has .*matches no model: did you .*Budget 2026"):
         discover({**serve(StandIn(*BUDGETS)), "models": [entry]})
+
+
+@pytest.mark.parametrize("models", [["!Budgte 2026"], ["*", "!Budget 2026 "], ["!", "C4A"]])
+def test_model_to_leave_out_that_is_not_there_is_an_error(serve: Serve, models: list[str]) -> None:
+    with pytest.raises(SACError, match=r"models has '!.*matches no model: .*Budget 2026"):
+        discover({**serve(StandIn(*BUDGETS)), "models": models})
+
+
+@pytest.mark.parametrize(
+    ("models", "named"),
+    [
+        (["!*"], r"Budget 2026, Budget 2027, Plan \[x\]\): .*entries '!\*'\."),
+        (["Budget*", "!C4A", "!*7"], r"\(Budget 2026, Budget 2027\): .*entries '!C4A', '!\*7'\."),
+    ],
+)
+def test_models_that_are_all_left_out_are_an_error(
+    serve: Serve, models: list[str], named: str
+) -> None:
+    with pytest.raises(SACError, match=rf"setting models leaves out all .*{named}"):
+        discover({**serve(StandIn(*BUDGETS)), "models": models})
+
+
+def test_model_whose_name_begins_like_an_exclusion_can_be_chosen(serve: Serve) -> None:
+    odd = sales(*ROWS, model_id="C4D", name="!Test")
+    tenant = StandIn(*BUDGETS, odd)
+    config = serve(tenant)
+    assert list(discover({**config, "models": ["?Test"]})) == ["providers", "test_fact_data"]
+    assert "test_fact_data" not in discover({**config, "models": ["!!Test"]})
 
 
 def test_names_of_streams_do_not_change_with_the_models_chosen(serve: Serve) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import sys
 import threading
 from base64 import b64encode
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 _LONGEST_LEEWAY = 60.0
+_OPAQUE_URL = re.compile(r"[!-~]+")
 
 
 class Grant(Protocol):
@@ -173,9 +175,10 @@ class BearerAuthenticator(AuthBase):
             headers={"Accept": "application/json"},
             auth=_no_auth if self._in_body else self._basic,
         )
-        response = exchange(
-            self._session, self._session.prepare_request(request), timeout=self._timeout
-        )
+        prepared = self._session.prepare_request(request)
+        if _OPAQUE_URL.fullmatch(self._token_url):  # requests would rewrite some of its escapes.
+            prepared.url = self._token_url
+        response = exchange(self._session, prepared, timeout=self._timeout)
         self.access_token, self._expires_in = self._read_token(response)
         self.last_refreshed = requested_at
 
@@ -191,7 +194,7 @@ class BearerAuthenticator(AuthBase):
 
     def _read_token(self, response: requests.Response) -> tuple[str, int | None]:
         status = response.status_code
-        answered = f"The token endpoint {self._token_url} answered {status}"
+        answered = f"The token endpoint {self._without_secrets(self._token_url)} answered {status}"
         if is_transient(status):
             msg = f"{answered} {self._without_secrets(response.reason or '')}".rstrip()
             raise TransientError(msg, SERVER_FAULT, retry_after=retry_after(response))

@@ -23,7 +23,8 @@ NO_DATA_EXPORT = Cause(
 WRONG_HOST = Cause(
     "the host is not that of the tenant, or belongs to the wrong family",
     "check that the setting tenant_url is the address of your SAC tenant "
-    "(some tenants answer on only one of *.hcs.cloud.sap and *.sapanalytics.cloud)",
+    "(some tenants answer on only one of *.hcs.cloud.sap, *.sapanalytics.cloud and "
+    "*.hanacloudservices.cloud.sap)",
 )
 NEO_TENANT = Cause(
     "the tenant is on SAP's Neo platform, whose regions have one digit (eu1)",

@@ -9,7 +9,6 @@ wrong.
 from __future__ import annotations
 
 import json
-import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 _MOST_KEYS = 1_000_000
 _HASH_BYTES = 16
 _NULL = msgspec.Raw(b"null")
-_STRING = re.compile(r"'(?:[^']|'')*'")
-_NAME = re.compile(r"[^\W\d]\w*")
 
 
 class KeyWatch:
@@ -62,8 +59,3 @@ class KeyWatch:
                 return dict(zip(self._key, map(json.loads, values), strict=True))
             self._hashes.add(number)
         return None
-
-
-def names_in_filter(text: str) -> set[str]:
-    """Return the names in a ``$filter``: columns, and operators and functions too."""
-    return set(_NAME.findall(_STRING.sub(" ", text)))

@@ -11,6 +11,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+import requests
+
 from tap_sac.sac.causes import NEO_TENANT, WRONG_HOST, WRONG_TOKEN_URL
 from tap_sac.sac.errors import SACError
 
@@ -23,14 +25,17 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
 _SAFE_IN_QUERY = "(),':*@$/"
+_FAMILY = r"(hcs\.cloud\.sap|sapanalytics\.cloud|hanacloudservices\.cloud\.sap)"
 _CLOUD_FOUNDRY_TENANT = re.compile(
-    r"(?P<tenant>[^.]+)\.(?P<region>[a-z]{2,}\d{2}(-\d+)?)\.(hcs\.cloud\.sap|sapanalytics\.cloud)",
+    rf"(?P<tenant>[^.]+)\.(?P<region>[a-z]{{2,}}\d{{2}}(-\d+)?)\.{_FAMILY}"
 )
-_NEO_TENANT = re.compile(r"[^.]+\.[a-z]{2,}\d\.(hcs\.cloud\.sap|sapanalytics\.cloud)")
+_NEO_TENANT = re.compile(rf"[^.]+\.[a-z]{{2,}}\d\.{_FAMILY}")
 
 
 def checked_url(text: str, setting: str) -> str:
     """Complete an address that a user pastes: a missing scheme is https.
+
+    The host is written in ASCII (IDNA, RFC 5891); the rest stays as it is.
 
     Args:
         text: Such as ``acme.eu10.hcs.cloud.sap/``.
@@ -54,7 +59,11 @@ def checked_url(text: str, setting: str) -> str:
             "instead of http."
         )
         raise SACError(msg)
-    return url
+    parts = urlsplit(url)
+    if parts.netloc.isascii():
+        return url
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=f"{host}{port}").geturl()
 
 
 def tenant_origin(tenant_url: str) -> str:
@@ -70,7 +79,8 @@ def tenant_origin(tenant_url: str) -> str:
 def derive_token_url(tenant_url: str) -> str:
     """Build the Token URL that SAC's App Integration page shows.
 
-    ``https://<tenant>.<dc>.hcs.cloud.sap`` (or ``.sapanalytics.cloud``) has its tokens at
+    ``https://<tenant>.<dc>.hcs.cloud.sap`` (or ``.sapanalytics.cloud``, or
+    ``.hanacloudservices.cloud.sap``) has its tokens at
     ``https://<tenant>.authentication.<dc>.hana.ondemand.com/oauth/token`` (SAP Help, "Manage
     OAuth Clients").
 
@@ -111,6 +121,8 @@ def absolute_link(link: object, page_url: str) -> str:
     """Resolve a link against its page, or, if it begins as the page's path ends, in its place.
 
     The latter is a link relative to the service root, of a set with more than one path segment.
+    A link to the page's own server is written as the page's URL is: with https, also if SAC
+    writes http, because a gateway in front of it may hide from it that clients use https.
 
     Args:
         link: What the page has there.
@@ -123,12 +135,12 @@ def absolute_link(link: object, page_url: str) -> str:
     if not isinstance(link, str):
         raise TypeError
     if urlsplit(link).scheme:
-        return link
+        return _with_origin_of(page_url, link)
     page_path, link_path = unquote(urlsplit(page_url).path), unquote(urlsplit(link).path)
     if not link.startswith("/") and page_path.endswith(f"/{link_path}"):
         depth = link_path.count("/")
         return urljoin(page_url, "../" * depth + link)
-    return urljoin(page_url, link)
+    return _with_origin_of(page_url, urljoin(page_url, link))
 
 
 def path_segment(text: str) -> str:
@@ -155,9 +167,43 @@ def _server(url: str) -> tuple[str, str | None, int | None]:
     if "@" in parts.netloc or "\\" in parts.netloc:  # Parsers do not agree on such hosts.
         return parts.scheme, None, None
     try:
-        return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return parts.scheme, None, None
+    return parts.scheme, _ascii_host(parts.hostname), port
+
+
+def _ascii_host(host: str | None) -> str | None:
+    """Write an internationalized host name in ASCII; None if it is not valid."""
+    if host is None or host.isascii():
+        return host
+    try:
+        url = requests.Request("GET", f"https://{host}").prepare().url
+        return urlsplit(url or "").hostname
+    except (requests.RequestException, ValueError):
+        return None
+
+
+def _with_origin_of(page_url: str, url: str) -> str:
+    """Write a URL on the server of a page as the page's URL is, and another one as it is.
+
+    Raises:
+        ValueError: If it has characters that no URL has.
+    """
+    page, server = _server(page_url), _server(url)
+    is_page_in_clear_text = (
+        (server[0], page[0]) == ("http", "https")
+        and server[1] == page[1]
+        and server[2] in {_DEFAULT_PORTS["http"], page[2]}
+    )
+    netloc = urlsplit(url).netloc
+    if not is_page_in_clear_text and (netloc.isascii() or server != page):
+        return url
+    rest = url.partition("://")[2]
+    if not rest.startswith(netloc):
+        raise ValueError
+    page_parts = urlsplit(page_url)
+    return f"{page_parts.scheme}://{page_parts.netloc}{rest.removeprefix(netloc)}"
 
 
 def _is_loopback(host: str) -> bool:

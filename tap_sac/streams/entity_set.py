@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.causes import NOT_EXPORTABLE, REFUSED_QUERY, UNKNOWN_OPERATOR
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
-from tap_sac.sac.fact_keys import names_in_filter
 from tap_sac.sac.kinds import VERSION, is_date_master
+from tap_sac.sac.odata_filter import names_in_filter
 from tap_sac.sac.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
