@@ -194,7 +194,19 @@ def test_several_wrong_settings_are_all_told(run_cli: RunCli) -> None:
         assert f"The setting {setting} " in result.stderr
 
 
-@pytest.mark.parametrize("text", [None, "{", "[1", "5", "[" * 100_000, "1e9999999999999999999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "{",
+        "[1",
+        "5",
+        "[" * 100_000,
+        "1e9999999999999999999",
+        '[["page_size", 5]]',
+        '{"a":NaN}',
+    ],
+)
 def test_config_file_that_cannot_be_read(run_cli: RunCli, tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "other.json"
     if text is not None:
