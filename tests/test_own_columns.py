@@ -150,13 +150,16 @@ def test_column_of_a_full_table_can_be_renamed(serve: Serve) -> None:
     assert record == {"Version": "a", "Date": "0", "AMOUNT": "1.5", "deleted_in_sac": "then"}
 
 
-def test_key_column_with_the_name_of_the_mark_can_be_read_whole(
-    serve: Serve, run_cli: RunCli
+def test_key_column_with_the_name_of_the_mark_can_only_be_read_whole(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     config = log_based(serve, StandIn(sales_with(MARK, "Edm.String*", '"then"')))
-    result = run_cli(config)
-    assert result.returncode == 1
-    assert "adds to LOG_BASED streams: replicate the stream FULL_TABLE." in result.stderr
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(deselected(config, MARK)))
+    for arguments in ((), ("--catalog", str(path))):
+        result = run_cli(config, *arguments)
+        assert result.returncode == 1
+        assert "adds to LOG_BASED streams: replicate the stream FULL_TABLE." in result.stderr
     result = run_cli({**config, "default_replication_method": "FULL_TABLE"})
     assert result.returncode == 0
     assert read_messages(result.stdout).records(STREAM)[0][MARK] == "then"
