@@ -124,6 +124,7 @@ class Check:
             for streams in filter(None, (others, demanding)):
                 yield step, _first_page(streams)
             if not selected:
+                discovery.check_selection()
                 yield step, "no stream of a model is selected"
             tracked = [
                 stream

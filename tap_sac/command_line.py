@@ -10,6 +10,7 @@ import abc
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
@@ -20,7 +21,7 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.plugin_base import SingerCommand, _ConfigInput
 
-from tap_sac.catalog import read_catalog, read_state
+from tap_sac.catalog import read_catalog, read_json_file, read_state
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.text import log_safe
 from tap_sac.settings import settings_errors, unknown_settings, with_defaults
@@ -73,8 +74,8 @@ class CommandLineTap(Tap, abc.ABC):
         about_format: str | None = None,
         check: bool = False,
         config: _ConfigInput | None = None,
-        state: IO[str] | None = None,
-        catalog: IO[str] | None = None,
+        state: IO[Any] | None = None,
+        catalog: IO[Any] | None = None,
         **_: Any,
     ) -> None:
         if about:
@@ -107,14 +108,19 @@ class CommandLineTap(Tap, abc.ABC):
     def cb_config(
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
     ) -> _ConfigInput:
+        """Read the files as bytes, because the SDK takes all of them for UTF-8 without a mark."""
+        paths = [path for path in value if path != "ENV"]
+        config: dict[str, Any] = {}
         try:
-            return super().cb_config(ctx, param, value)
+            for path in paths:
+                config |= _config_of(Path(path))
         except OSError as error:
             msg = f"A file that --config names cannot be read ({error}): check its path."
             raise SACError(msg) from None
         except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
             msg = f"A file that --config names cannot be read ({error}): write it as a JSON object."
             raise SACError(msg) from None
+        return _ConfigInput(config=config, parse_env=len(paths) < len(value))
 
     @plugin_cli
     @override
@@ -132,6 +138,9 @@ class CommandLineTap(Tap, abc.ABC):
     @override
     def get_singer_command(cls) -> click.Command:
         command = _OneSentenceCommand.like(super().get_singer_command())
+        for option in command.params:
+            if option.name in {"catalog", "state"}:
+                option.type = click.File("rb")
         command.params.append(
             click.Option(
                 ["--check"],
@@ -199,6 +208,14 @@ class CommandLineTap(Tap, abc.ABC):
             and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
         ):
             signal.signal(signal.SIGHUP, self._handle_termination)
+
+
+def _config_of(path: Path) -> dict[str, Any]:
+    config = read_json_file(path.read_bytes())
+    if not isinstance(config, dict):
+        msg = "it is not an object"
+        raise TypeError(msg)
+    return config
 
 
 class _OneSentenceCommand(SingerCommand):

@@ -169,6 +169,19 @@ class Discovery:
         ]
         return " ".join(told) or None
 
+    def check_selection(self) -> None:
+        """See that the catalog selects something.
+
+        Raises:
+            SACError: If it does not.
+        """
+        if self._selected == set():
+            msg = (
+                "The catalog selects no stream, so nothing is read: set selected to true in the "
+                "metadata of the streams to read (with Meltano: meltano select)."
+            )
+            raise SACError(msg)
+
     def filter_of(self, stream_name: str) -> str | None:
         """Return the ``$filter`` for a stream: all that the setting `filters` has for it."""
         filters = self._settings.get("filters") or {}
@@ -301,12 +314,15 @@ class Discovery:
         wanted = self._selected
         if not wanted or not (missing := sorted(wanted - offered)):
             return
+        names = ", ".join(map(log_safe, missing[:_MOST_LABELS]))
+        if len(missing) > _MOST_LABELS:
+            names += f" and {len(missing) - _MOST_LABELS} more"
         msg = (
             f"The catalog selects streams that SAC, or the setting models, does not offer: "
-            f"{', '.join(missing)}. Run the discovery again (meltano run --refresh-catalog), or "
+            f"{names}. Run the discovery again (meltano run --refresh-catalog), or "
             "deselect them."
         )
-        if wanted.isdisjoint(offered):
+        if wanted <= {*missing, PROVIDERS_STREAM_NAME}:  # None of a model, of those it asks for.
             raise SACError(msg)
         logger.warning(msg)
 

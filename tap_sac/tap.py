@@ -138,6 +138,10 @@ class TapSAC(CommandLineTap):
         Raises:
             SACError: If a stream failed, after the others are read; or whatever stops the run.
         """
+        try:
+            self.discovery.check_selection()
+        except SACError as error:  # Having nothing to do is not a failure.
+            self.logger.warning("%s", error)
         super().sync_all()
         streams = [item for item in self.streams.values() if isinstance(item, SACStream)]
         if unverified := [stream.name for stream in streams if stream.is_verified is False]:

@@ -14,7 +14,8 @@ import pytest
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import CLIENT_SECRET, Request, Response
 from tests.cli import tap_command
-from tests.stand_in import StandIn, error_response, sales, sales_row
+from tests.conftest import discover, read_messages, select
+from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,7 +195,19 @@ def test_several_wrong_settings_are_all_told(run_cli: RunCli) -> None:
         assert f"The setting {setting} " in result.stderr
 
 
-@pytest.mark.parametrize("text", [None, "{", "[1", "5", "[" * 100_000, "1e9999999999999999999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "{",
+        "[1",
+        "5",
+        "[" * 100_000,
+        "1e9999999999999999999",
+        '[["page_size", 5]]',
+        '{"a":NaN}',
+    ],
+)
 def test_config_file_that_cannot_be_read(run_cli: RunCli, tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "other.json"
     if text is not None:
@@ -225,6 +238,53 @@ def test_token_that_sac_repeats_is_masked(
     tenant = StandIn(sales(sales_row(1)))
     tenant.fault = lambda _: answer
     assert_one_sentence(run_cli(serve(tenant)), told, {})
+
+
+@pytest.mark.parametrize("number", ["NaN", "INF", "-INF"])
+@pytest.mark.parametrize(
+    ("type_name", "form"),
+    [
+        ("Edm.Double", "{}"),
+        ("Edm.Single", "{}"),
+        ("Edm.Decimal", "{}"),
+        ("Edm.Double*", "{}"),
+        ("Collection(Edm.Double)", "[1.5,{}]"),
+    ],
+)
+@pytest.mark.parametrize("option", [[], ["--check"]])
+def test_number_that_json_does_not_have_fails_its_stream_alone(
+    serve: Serve, run_cli: RunCli, type_name: str, form: str, number: str, option: list[str]
+) -> None:
+    value = form.format(json.dumps(number))
+    document = edmx(S={"ID": "Edm.String*", "X": type_name})
+    model = Model("C4T", "T", document, {"S": [f'{{"ID":"1","X":{value}}}']})
+    result = run_cli(serve(StandIn(model)), *option)
+    told = (
+        rf"The column X of S holds {number}, which Edm\.\w+ allows but JSON numbers cannot "
+        "express: correct it in SAC, or deselect the column"
+    )
+    assert re.search(told, result.stdout + result.stderr)
+    assert result.returncode == 1
+    assert "run the discovery again" not in result.stderr
+    if not option:
+        assert '"ACTIVATE_VERSION","stream":"providers"' in result.stdout
+        assert '"stream":"t_s","record"' not in result.stdout
+
+
+def test_number_that_json_does_not_have_can_be_deselected(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    document = edmx(S={"ID": "Edm.String*", "X": "Edm.Double"})
+    model = Model("C4T", "T", document, {"S": ['{"ID":"1","X":"NaN"}']})
+    config = serve(StandIn(model))
+    found = discover(config)
+    (column,) = [item for item in found["t_s"]["metadata"] if "X" in item["breadcrumb"]]
+    column["metadata"]["selected"] = False
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(select(found, "t_s")))
+    result = run_cli(config, "--catalog", str(path))
+    assert result.returncode == 0
+    assert read_messages(result.stdout).records("t_s") == [{"ID": "1"}]
 
 
 def test_name_of_a_model_cannot_forge_the_log(serve: Serve, run_cli: RunCli) -> None:

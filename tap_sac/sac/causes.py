@@ -125,6 +125,10 @@ WRONG_VALUE = Cause(
     "a value does not match what $metadata says of its column",
     "run the discovery again, and deselect the column if it persists",
 )
+NOT_FINITE = Cause(
+    "a number is NaN or infinite, such as after a division by zero",
+    "correct it in SAC, or deselect the column",
+)
 CUT_READ = Cause(
     "SAC cuts answers short",
     "set page_size to a smaller number, or read less with the setting filters",

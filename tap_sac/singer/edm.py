@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
 _NUMBER_TEXT = re.compile(r"(\+|-|)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
 _INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
+_NOT_FINITE = ("NaN", "INF", "-INF")
 _MOST_INTEGER_DIGITS = 20
 _MOST_NARROW_DIGITS = 38
+
+
+class NotFiniteError(ValueError):
+    """A number is NaN or infinite, which OData writes as a string."""
 
 
 def _as_boolean(value: object) -> bool:
@@ -52,11 +57,18 @@ def _as_integer(value: object) -> int:
 
 
 def _as_number(value: object) -> ExactDecimal | int:
-    """Accept a number, or a string that holds one; NaN and INF are not numbers."""
+    """Accept a number, or a string that holds one.
+
+    Raises:
+        NotFiniteError: If it is NaN or infinite.
+        TypeError: If it is no number.
+    """
     if isinstance(value, str) and (match := _NUMBER_TEXT.fullmatch(value)):
         return ExactDecimal(match[1].replace("+", "") + match[2])
     if isinstance(value, (ExactDecimal, int)) and not isinstance(value, bool):
         return value
+    if value in _NOT_FINITE:
+        raise NotFiniteError(value)
     raise TypeError
 
 

@@ -108,7 +108,8 @@ class SDKStream(Stream, abc.ABC):
     @property
     def selected_columns(self) -> list[Property]:
         """SAC's columns that the catalog has and selects, in their order."""
-        known = self.effective_schema["properties"]
+        own = {column.name for column in self.entity_set.own_columns}
+        known = self.effective_schema["properties"].keys() - own
         return [
             column
             for column in self.entity_set.properties
@@ -119,6 +120,27 @@ class SDKStream(Stream, abc.ABC):
         """Add columns that SAC does not have, in place of those added before."""
         self.entity_set = replace(self.entity_set, own_columns=columns)
         self._schema = self._json_schema(self.config)
+
+    def check_own_columns(self) -> None:
+        """See that no column of our own takes the place of one that is wanted of SAC.
+
+        Raises:
+            DataError: If one does.
+        """
+        of_sac = {column.name for column in self.entity_set.properties}
+        for column in self.entity_set.own_columns:
+            name = column.name
+            is_key = name in self.entity_set.key
+            # The mask does not say so, because a column of our own is always selected.
+            is_deselected = self.metadata["properties", name].selected is False and not is_key
+            is_wanted = name in self.effective_schema["properties"] and not is_deselected
+            if name in of_sac and is_wanted:
+                msg = (
+                    f"SAC's column {name} of {self.name} has the name of a column that the tap "
+                    f"adds to {self.replication_method} streams: "
+                    f"{'' if is_key else 'deselect it, or '}replicate the stream FULL_TABLE."
+                )
+                raise DataError(msg)
 
     def activate(self, version: int) -> None:
         """Let targets drop the rows of older versions, as soon as they have those of this one.
@@ -244,6 +266,7 @@ class PageStream(SDKStream, abc.ABC):
         Raises:
             SACError: As `read` does, or if the format needs a package that is not installed.
         """
+        self._check_table_version()
         encoding = batch_config.encoding
         needs_single_records = self.replication_method == REPLICATION_INCREMENTAL
         if needs_single_records or encoding.format not in FORMATS:
@@ -389,6 +412,21 @@ class PageStream(SDKStream, abc.ABC):
                     self._write_state_message()
         self._finalize_state(self.stream_state)
         self._write_state_message()
+
+    def _check_table_version(self) -> None:
+        """See that records in files have room for their version.
+
+        Raises:
+            DataError: If they have a column of that name.
+        """
+        columns = self.stream_maps[0].transformed_schema["properties"]
+        if self.has_versions and TABLE_VERSION.name in columns:
+            msg = (
+                f"The column {TABLE_VERSION.name} of {self.name} has the name of the column that "
+                "batch files keep the version of a row in: deselect it, give it another name with "
+                "the setting stream_maps, or set emit_activate_version_messages to false."
+            )
+            raise DataError(msg)
 
     @property
     def _columns_of_files(self) -> list[Property]:

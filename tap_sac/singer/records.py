@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tap_sac.sac.causes import BROKEN_PROTOCOL, MORE_DIGITS, OLD_CATALOG, WRONG_VALUE
+from tap_sac.sac.causes import (
+    BROKEN_PROTOCOL,
+    MORE_DIGITS,
+    NOT_FINITE,
+    OLD_CATALOG,
+    WRONG_VALUE,
+)
 from tap_sac.sac.decimals import ENCODER
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.pages import read_rows
 from tap_sac.sac.text import log_safe
-from tap_sac.singer.edm import converter
+from tap_sac.singer.edm import NotFiniteError, converter
 from tap_sac.singer.rows import RowReader
 from tap_sac.singer.scales import NoRoomError
 
@@ -168,6 +174,8 @@ class RecordMaker:
             return self._converts[name](value)
         except NoRoomError as error:
             raise self._no_room_error(error) from None
+        except NotFiniteError as error:
+            raise self._not_finite_error(name, error) from None
         except (ValueError, TypeError, AttributeError):
             raise self._value_error(name, value) from None
 
@@ -178,14 +186,24 @@ class RecordMaker:
             MORE_DIGITS,
         )
 
+    def _not_finite_error(self, name: str, error: NotFiniteError) -> DataError:
+        return DataError(
+            f"The column {name} of {self._entity_set.name} holds {error}, which "
+            f"{self._declared(name)} allows but JSON numbers cannot express",
+            NOT_FINITE,
+        )
+
     def _value_error(self, name: str, value: object) -> DataError:
-        declared = next(item.type for item in self._entity_set.properties if item.name == name)
+        declared = self._declared(name)
         shown = repr(value)[:_LONGEST_VALUE_SHOWN]
         return DataError(
             f"The column {name} of {self._entity_set.name} holds {shown}, but $metadata declares "
             f"{declared}",
             WRONG_VALUE,
         )
+
+    def _declared(self, name: str) -> str:
+        return next(item.type for item in self._entity_set.properties if item.name == name)
 
     def _missing_key_error(self, name: str) -> DataError:
         return DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,17 @@ class AuditDataStream(EntitySetStream):
     @override
     def check_bookmark(self) -> None:
         value = self.stream_state.get("replication_key_value")
+        older = self.stream_state.get(AUDIT_TIME)
+        if value is None and older is not None:
+            time = older if _is_time(older) else "..."
+            bookmark = {"replication_key": AUDIT_TIME, "replication_key_value": time}
+            self.logger.warning(
+                "The bookmark of %s is ignored, because it is in Singer's older form, with the "
+                "time under %s: to continue from it, write %s instead.",
+                self.name,
+                AUDIT_TIME,
+                json.dumps(bookmark),
+            )
         if value is not None and not _is_time(value):
             msg = (
                 f"The state of {self.name} does not hold a time in replication_key_value: remove "

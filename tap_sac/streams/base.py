@@ -161,8 +161,10 @@ class SACStream(PageStream, abc.ABC):
         """The columns to ask for.
 
         Raises:
+            DataError: If a column of our own would take the place of one of SAC's.
             SACError: If rows would be written under another key than SAC's.
         """
+        self.check_own_columns()
         self._check_key()
         self._report_changed_columns()
         self._report_decimals_without_scale()
@@ -250,7 +252,7 @@ class SACStream(PageStream, abc.ABC):
 
     def _report_changed_columns(self) -> None:
         offered, known = self._offered, self._known
-        if new := sorted(offered - known):
+        if new := sorted(offered - set(self.effective_schema["properties"])):
             self.logger.warning(
                 "Leaving out columns of %s that the catalog does not have: %s. Run the discovery "
                 "again to load them.",
