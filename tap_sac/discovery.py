@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.naming import PROVIDERS_STREAM_NAME, model_of, model_prefixes, stream_names
-from tap_sac.sac.causes import BROKEN_METADATA, NO_MODELS
+from tap_sac.sac.causes import BROKEN_METADATA, DAMAGED_ANSWER, NO_MODELS, SERVER_FAULT
 from tap_sac.sac.csdl import read_csdl
 from tap_sac.sac.errors import CSDLError, ForeignAnswerError, ResponseError, SACError
 from tap_sac.sac.filters import look_at_filter
@@ -70,8 +72,8 @@ class Discovery:
         self._catalog = catalog
         self._user_agent = user_agent
         self._client: SACClient | None = None
-        # Models for which somebody else answered than SAC, and what came.
-        self._foreign: dict[str, SACError] = {}
+        # Models that could not be read, and why.
+        self._skipped: dict[Provider, SACError] = {}
 
     @property
     def client(self) -> SACClient:
@@ -160,12 +162,15 @@ class Discovery:
 
     @property
     def failure(self) -> str | None:
-        """What to say of models for which somebody else answered than SAC; None if there are none.
+        """What to say of models whose absence makes a run incomplete; None if there are none.
 
-        They may be there, so that a run without them is not complete.
+        They are those that somebody asked for, by name or in the catalog, and those for which
+        somebody else answered than SAC: they may be there.
         """
         told = [
-            f"The model {label} was not read. {error}" for label, error in self._foreign.items()
+            f"The model {_label(provider)} was not read. {error}"
+            for provider, error in self._skipped.items()
+            if self._is_asked_for(provider) or isinstance(error, ForeignAnswerError)
         ]
         return " ".join(told) or None
 
@@ -229,19 +234,14 @@ class Discovery:
             ]
         finally:
             read_ahead.close()
-        reasons = {provider: item for provider, item in found if isinstance(item, SACError)}
+        self._skipped = {item: reason for item, reason in found if isinstance(reason, SACError)}
+        reasons = list(self._skipped.values())
         if providers and len(reasons) == len(providers):
-            first = next(iter(reasons.values()))
-            if isinstance(first, ResponseError):
-                msg = f"None of the {len(providers)} models can be read, SAC says {first.reason}"
-                raise SACError(msg, *first.causes)
-            msg = f"None of the {len(providers)} models can be read: {first}"
-            raise SACError(msg)
-        self._foreign = {
-            _label(provider): error
-            for provider, error in reasons.items()
-            if isinstance(error, ForeignAnswerError)
-        }
+            error = reasons[0]
+            if isinstance(error, ResponseError):
+                msg = f"None of the {len(providers)} models can be read, SAC says {error.reason}"
+                raise SACError(msg, *error.causes)
+            raise error
         return [
             (provider, entity_set)
             for provider, result in found
@@ -252,11 +252,16 @@ class Discovery:
     def _entity_sets_or_reason(self, provider: Provider) -> Iterator[list[EntitySet] | SACError]:
         try:
             yield self._entity_sets(provider)
-        except (ResponseError, ForeignAnswerError) as error:
-            if isinstance(error, ResponseError) and not error.is_not_exported:
+        except SACError as error:
+            if not _is_of_one_model(error):
                 raise
             logger.warning("Skipping the model %s: %s", _label(provider), error)
             yield error
+
+    def _is_asked_for(self, provider: Provider) -> bool:
+        """Return whether the catalog, or the setting `models` without a glob, names a model."""
+        named = {provider.name, provider.provider_id} & {*self._settings.get("models", ())}
+        return self._catalog is not None or bool(named)
 
     def _entity_sets(self, provider: Provider) -> list[EntitySet]:
         """Read the metadata of a model.
@@ -275,12 +280,20 @@ class Discovery:
         """Name a glob of the setting `filters` that matches no stream of SAC or of the catalog."""
         known = {*offered, *(self._catalog or ())}
         for pattern in self._settings.get("filters") or {}:
-            if not any(_matches(pattern, name) for name in known):
+            if not any(_matches(pattern, name) for name in known) and not self._is_of_skipped(
+                pattern
+            ):
                 msg = (
                     f"The setting filters has {pattern!r}, "
                     f"{_no_match('stream', pattern, sorted(known))}"
                 )
                 raise SACError(msg)
+
+    def _is_of_skipped(self, pattern: str) -> bool:
+        """Return whether a glob may match streams of a model that was skipped."""
+        start = re.split(r"[*?]", pattern)[0]
+        prefixes = [f"{self._prefixes[provider]}_" for provider in self._skipped]
+        return any(start.startswith(prefix) for prefix in prefixes)
 
     def _look_at_filters(self, streams: list[OfferedStream]) -> None:
         """Warn of what SAC will not take in the filters of streams that may be read.
@@ -325,6 +338,14 @@ class Discovery:
         if wanted <= {*missing, PROVIDERS_STREAM_NAME}:  # None of a model, of those it asks for.
             raise SACError(msg)
         logger.warning(msg)
+
+
+def _is_of_one_model(error: SACError) -> bool:
+    """Return whether the next model may be read all the same."""
+    if isinstance(error, ResponseError):
+        return error.status != HTTPStatus.UNAUTHORIZED
+    causes = {SERVER_FAULT, DAMAGED_ANSWER, BROKEN_METADATA} & {*error.causes}
+    return bool(causes) or isinstance(error, ForeignAnswerError)
 
 
 def _label(provider: Provider) -> str:

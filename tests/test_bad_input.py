@@ -152,7 +152,7 @@ def assert_one_sentence(
         ),
         (error_response(401, "no [3401]"), r"\[3401\].*App Integration.*client_id"),
         (error_response(404, "Endpoint not valid. [1305]"), r"\[1305\].*setting tenant_url"),
-        (Response(404, b"<html>Not found"), r"404 Not Found to GET /api.*setting tenant_url"),
+        (Response(404, b"<html>Not found"), r"404 Not Found.* GET /api.*setting tenant_url"),
         (Response(200, b"<!DOCTYPE html><html>Log in"), r"web page.*setting tenant_url"),
         (
             Response(302, b"", {"Location": "https://login.example/x?token=y"}),

@@ -230,14 +230,19 @@ def test_tenant_that_lists_no_subscriptions_can_be_read(serve: Serve, run_cli: R
     assert "ok      subscriptions: SAC does not list them here" in result.stdout
 
 
-def test_fault_of_one_model_ends_it_as_it_ends_a_sync(serve: Serve, run_cli: RunCli) -> None:
+def test_fault_of_a_model_that_is_named_fails_it_as_it_fails_a_sync(
+    serve: Serve, run_cli: RunCli
+) -> None:
     tenant = StandIn(sales(sales_row(1)), sales(sales_row(1), model_id="C4B", name="B"))
     tenant.fault = lambda request: (
         error_response(500, "oops") if "C4SALES/$metadata" in request.target else None
     )
-    result = run_cli({**serve(tenant), "backoff_max_tries": 1}, "--check")
+    settings = {**serve(tenant), "backoff_max_tries": 1}
+    result = run_cli({**settings, "models": ["Sales", "B"]}, "--check")
     assert result.returncode == 1
-    assert "FAILED  $metadata: SAC answered 500" in result.stdout
+    assert "FAILED  $metadata: The model 'Sales' (C4SALES) was not read" in result.stdout
+    assert "SAC answered 500" in result.stdout
+    assert run_cli(settings, "--check").returncode == 0
 
 
 def test_wrong_settings_are_a_step_too(run_cli: RunCli) -> None:

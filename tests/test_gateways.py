@@ -208,6 +208,77 @@ def test_client_that_may_not_export_is_refused_whatever_the_status(
         assert "Skipping the stream" not in result.stderr
 
 
+BAD_DOCUMENTS = {
+    "control character": Response(200, EDMX.replace("FactData", "Fact\x01Data", 1).encode()),
+    "ampersand": Response(200, EDMX.replace("Edm.Decimal", "A & B", 1).encode()),
+    "cut short": Response(200, EDMX[:200].encode()),
+    "not XML": Response(200, b"{}"),
+    "set of an unknown type": Response(
+        200,
+        b'<Edmx><DataServices><Schema Namespace="sac"><EntityContainer Name="C"><EntitySet '
+        b'Name="FactData" EntityType="other.Type"/></EntityContainer></Schema></DataServices>'
+        b"</Edmx>",
+    ),
+    "500": Response(500, b""),
+    "400": error_response(400, "no"),
+}
+
+
+@pytest.mark.parametrize("answer", BAD_DOCUMENTS.values(), ids=BAD_DOCUMENTS)
+def test_bad_model_does_not_spoil_the_rest(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, answer: Response
+) -> None:
+    tenant = StandIn(MODEL, sales(*ROWS, model_id="C4BAD", name="Bad"))
+    config = {**serve(tenant), "backoff_max_tries": 1}
+    path = tmp_path / "catalog.json"
+    path.write_text(run_cli(config, "--discover").stdout)
+    tenant.fault = at("C4BAD/$metadata", answer)
+    filtered = {**config, "filters": {"bad_fact_data": "Version eq 'x'"}}
+    for settings in (config, {**config, "models": ["*"]}, filtered):
+        result = run_cli(settings)
+        assert result.returncode == 0, result.stderr
+        assert len(read_messages(result.stdout).records(FACTS)) == 6
+        assert "Skipping the model 'Bad' (C4BAD): " in result.stderr
+
+    # What somebody asked for must not be missing in silence.
+    for settings, arguments in (
+        ({**config, "models": ["Sales", "Bad"]}, []),
+        ({**config, "models": ["Sales", "C4BAD"]}, []),
+        (config, ["--catalog", str(path)]),
+    ):
+        result = run_cli(settings, *arguments)
+        assert result.returncode == 1
+        assert len(read_messages(result.stdout).records(FACTS)) == 6
+        assert "The model 'Bad' (C4BAD) was not read. " in result.stderr
+
+
+def test_blank_lines_before_the_declaration_are_nothing(serve: Serve, run_cli: RunCli) -> None:
+    document = f'\r\n \n<?xml version="1.0"?>{EDMX}'
+    model = Model("C4SALES", "Sales", document, {"FactData": ROWS, "RegionMaster": REGIONS})
+    result = run_cli(serve(StandIn(model)))
+    assert result.returncode == 0, result.stderr
+    assert len(read_messages(result.stdout).records(FACTS)) == 6
+
+
+def test_facts_that_are_described_but_not_served_are_missed(serve: Serve, run_cli: RunCli) -> None:
+    tenant = StandIn(MODEL)
+    tenant.fault = at("/FactData", error_response(400, "Entity set does not exist [3707]"))
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    assert f"1 of 3 streams failed; the others were read. {FACTS}: SAC answered" in result.stderr
+    assert len(read_messages(result.stdout).records(MASTER)) == 1
+
+
+@pytest.mark.parametrize("name", ["RegionMasterWithHierarchy", "PublicDimensionDataWithHierarchy"])
+def test_dimension_without_hierarchy_is_skipped(serve: Serve, run_cli: RunCli, name: str) -> None:
+    document = edmx(FactData=COLUMNS, **{name: {"ID": "Edm.String*"}})
+    tenant = StandIn(Model("C4SALES", "Sales", document, {"FactData": ROWS, name: REGIONS}))
+    tenant.fault = at(f"/{name}", error_response(400, "no hierarchy"))
+    result = run_cli({**serve(tenant), "page_size": 2})
+    assert result.returncode == 0, result.stderr
+    assert "Skipping the stream sales_" in result.stderr
+
+
 def test_table_that_sac_cannot_export_is_skipped(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(MODEL)
     tenant.fault = at("/RegionMaster", error_response(500, "SQL statement [1205]"))

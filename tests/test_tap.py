@@ -250,10 +250,10 @@ def test_nothing_that_can_be_read_is_an_error(serve: Serve) -> None:
         sync(serve(tenant))
 
 
-def test_model_with_unreadable_metadata_stops_the_run(serve: Serve) -> None:
+def test_model_with_unreadable_metadata_alone_stops_the_run(serve: Serve) -> None:
     broken = Model("C4X", "Broken", "<Edmx><Schema>")
     with pytest.raises(SACError, match=r"model 'Broken' \(C4X\).*not a readable XML.*models"):
-        sync(serve(StandIn(*BUDGETS, broken)))
+        sync(serve(StandIn(broken)))
 
 
 def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(

@@ -42,7 +42,7 @@ def read_csdl(document: bytes) -> list[EntitySet]:
             never has, and attacks need), or contradicts itself.
     """
     try:
-        root = fromstring(document, forbid_dtd=True)
+        root = fromstring(document.lstrip(b"\r\n\t "), forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         msg = f"$metadata is not a readable XML document ({error})"
         raise CSDLError(msg) from None

@@ -305,7 +305,7 @@ def _is_of_certificates(error: BaseException) -> bool:
 
 def web_page_error(response: requests.Response) -> SACError:
     """Say that a page for people came where data was expected, such as a login page."""
-    return SACError(
+    return ForeignAnswerError(
         f"A web page came instead of data as the answer to {_request_line(response)}",
         WRONG_HOST,
         PROXY,

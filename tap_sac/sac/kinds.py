@@ -64,6 +64,7 @@ KINDS = (
     Kind(PROVIDERS, is_optional=False, is_counted=False),
     Kind("*___Distinct", is_selected=False),
     Kind("*MasterWithHierarchy", is_hierarchy=True),
+    Kind("PublicDimensionDataWithHierarchy", is_hierarchy=True),
     Kind("*"),
 )
 

@@ -197,7 +197,9 @@ class SACStream(PageStream, abc.ABC):
     def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
         """Say what the refusal of the first page means, which only the stream can know."""
         if self._is_not_served(error, query):
-            return UnknownEntitySetError(str(error))
+            # Without the facts, a run is not complete.
+            made = UnknownEntitySetError if self.kind.is_optional else DataError
+            return made(str(error))
         if REFUSED_QUERY in error.causes and self.filter:
             msg = (
                 f"SAC answered {error.reason} to the filter {self.filter!r} of the stream "
