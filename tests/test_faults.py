@@ -186,7 +186,7 @@ LASTING = {
     ),
     "bytes that are no UTF-8": (
         Response(200, b'{"value":[{"Version":"\xff","Date":"b"}]}', JSON),
-        "damaged",
+        "bytes that are not UTF-8 in row 1, column Version",
     ),
     "key that disappears": (page('{"value":[{"Version":"a"}]}'), "no value in its key column Date"),
     "login page": (

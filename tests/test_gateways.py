@@ -34,6 +34,7 @@ ODATA_ERROR = (
     b'<?xml version="1.0"?>\n<m:error xmlns:m="http://docs.oasis-open.org/odata/ns/metadata">'
     b"<m:code>1</m:code><m:message>Entity set RegionMaster &amp; more [3707]</m:message></m:error>"
 )
+CLIENT = {"client_id": "client", "client_secret": "hunter2"}
 NOT_SAC = "and not from SAC itself"
 
 
@@ -329,6 +330,36 @@ def test_url_that_is_too_long_is_named(
     assert "select all columns of the stream" in result.stderr
 
 
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+def test_select_that_makes_the_url_too_long_is_left_out(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, method: str
+) -> None:
+    names = [f"COLUMN_WITH_A_LONG_NAME_{number:03}" for number in range(300)]
+    document = edmx(FactData={**COLUMNS, **dict.fromkeys(names, "Edm.String")})
+    filled = dict.fromkeys(names, "x")
+    rows = [json.dumps({"Version": "a", "Date": "b", "AMOUNT": 1, **filled})]
+    tenant = StandIn(Model("C4SALES", "Sales", document, {"FactData": rows}))
+    config = {**serve(tenant), "default_replication_method": method}
+    catalog = select(discover(config), FACTS)
+    (entry,) = (item for item in catalog["streams"] if item["tap_stream_id"] == FACTS)
+    for item in entry["metadata"]:
+        if item["breadcrumb"][-1:] == ["AMOUNT"]:
+            item["metadata"]["selected"] = False
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(catalog))
+    result = run_cli(config, "--catalog", str(path))
+    assert result.returncode == 0, result.stderr
+    (record,) = read_messages(result.stdout).records(FACTS)
+    own = {"_sdc_deleted_at": None} if method == "LOG_BASED" else {}
+    assert {name: value for name, value in record.items() if value is not None or name in own} == {
+        "Version": "a",
+        "Date": "b",
+        **filled,
+        **own,
+    }
+    assert max(len(request.target) for request in tenant.requests) < 6_000
+
+
 @pytest.mark.parametrize("status", [204, 206])
 def test_answer_without_all_of_its_content_is_named(
     serve: Serve, run_cli: RunCli, status: int
@@ -341,3 +372,102 @@ def test_answer_without_all_of_its_content_is_named(
     assert f"SAC answered {status}" in result.stderr
     assert "check the proxy in front of SAC" in result.stderr
     assert not read_messages(result.stdout).records(FACTS)
+
+
+def garbled(text: bytes, *, is_mended: bool) -> tuple[StandIn, list[Response]]:
+    """Serve a page with a text in its second row, for ever or once."""
+    document = edmx(FactData={"Version": "Edm.String*", "Note": "Edm.String"})
+    rows = [b'{"Version":"a","Note":"x, \\"y\\": {}"}', b'{"Version":"b", "Note":"' + text + b'"}']
+    body = b'{"@odata.context":"x","value":[' + b", ".join(rows) + b"]}"
+    whole = ['{"Version":"a","Note":"x"}', '{"Version":"b","Note":"y"}']
+    tenant = StandIn(Model("C4SALES", "Sales", document, {"FactData": whole}))
+    sent: list[Response] = []
+
+    def fault(request: Request) -> Response | None:
+        if "/FactData" not in request.target or (sent and is_mended):
+            return None
+        sent.append(Response(200, body))
+        return sent[-1]
+
+    tenant.fault = fault
+    return tenant, sent
+
+
+GARBLED = {
+    "control character": b"x\x01y",
+    "tab": b"x\ty",
+    "line feed": b"x\ny",
+    "stray backslash": b"C:\\qx",
+    "bytes of Latin-1": b"Z\xfcrich",
+    "half of a character": b"\xc3",
+}
+
+
+@pytest.mark.parametrize("text", GARBLED.values(), ids=GARBLED)
+def test_garbled_text_is_asked_for_once_more_and_named(
+    serve: Serve, run_cli: RunCli, waits: list[float], text: bytes
+) -> None:
+    tenant, sent = garbled(text, is_mended=False)
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    assert f"{FACTS}: SAC's answer to GET" in result.stderr
+    assert "in row 2, column Note: correct the text in SAC, or deselect" in result.stderr
+    assert "run the tap again later" not in result.stderr
+    assert len(sent) <= 3  # The first two with a count.
+    assert len(waits) == 1
+    assert not read_messages(result.stdout).records(FACTS)
+
+
+@pytest.mark.usefixtures("waits")
+@pytest.mark.parametrize("text", GARBLED.values(), ids=GARBLED)
+def test_text_that_was_garbled_on_its_way_is_no_matter(
+    serve: Serve, run_cli: RunCli, text: bytes
+) -> None:
+    tenant, _ = garbled(text, is_mended=True)
+    result = run_cli(serve(tenant))
+    assert result.returncode == 0, result.stderr
+    assert len(read_messages(result.stdout).records(FACTS)) == 2
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://acme.invalid"])
+def test_first_contact_is_given_up_within_seconds(
+    run_cli: RunCli, waits: list[float], url: str
+) -> None:
+    settings = {**CLIENT, "tenant_url": url, "token_url": f"{url}/oauth/token"}
+    result = run_cli({**settings, "backoff_max_tries": 50})
+    assert result.returncode == 1
+    assert "No answer from " in result.stderr
+    assert 8 < sum(waits) <= 20
+
+
+def test_server_that_was_reached_is_waited_for_longer(
+    serve: Serve, run_cli: RunCli, waits: list[float]
+) -> None:
+    tenant = StandIn(MODEL)
+    tenant.fault = at("/FactData", Response(503, b""))
+    result = run_cli({**serve(tenant), "backoff_max_tries": 9})
+    assert result.returncode == 1
+    assert sum(waits) > 60
+
+
+def test_port_without_tls_is_named_at_once(
+    serve: Serve, run_cli: RunCli, waits: list[float]
+) -> None:
+    settings = serve(StandIn(MODEL))
+    plain = settings["tenant_url"].replace("http://", "https://")
+    result = run_cli({**settings, "tenant_url": plain, "token_url": f"{plain}/oauth/token"})
+    assert result.returncode == 1
+    assert "check the port in the settings tenant_url and token_url" in result.stderr
+    assert not waits
+
+
+def test_socks_proxy_without_its_library_is_named_at_once(
+    run_cli: RunCli, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:hidden@127.0.0.1:1")
+    url = "https://acme.invalid"
+    result = run_cli({**CLIENT, "tenant_url": url, "token_url": f"{url}/oauth/token"})
+    assert result.returncode == 1
+    assert "install PySocks next to the tap" in result.stderr
+    assert "hidden" not in result.stderr
+    assert not waits

@@ -55,6 +55,16 @@ NO_APP = Cause(
     "the router in front of SAC does not reach it",
     "run the tap again later, and check the setting tenant_url if it persists",
 )
+NO_SOCKS = Cause(
+    "a SOCKS proxy needs PySocks, which is not installed",
+    "install PySocks next to the tap (pip install pysocks), or correct the environment variables "
+    "HTTPS_PROXY and ALL_PROXY",
+)
+PLAIN_PORT = Cause(
+    "the port does not speak TLS",
+    "check the port in the settings tenant_url and token_url, and the scheme of the proxy in the "
+    "environment variable HTTPS_PROXY (mostly http://)",
+)
 NO_CONNECTION = Cause(
     "the network, a firewall or SAC itself cut the connection",
     "check the settings tenant_url and token_url, the network and the proxy",
@@ -120,6 +130,10 @@ SERVER_FAULT = Cause(
 DAMAGED_ANSWER = Cause(
     "the answer was damaged on its way",
     "run the tap again later",
+)
+GARBLED_TEXT = Cause(
+    "a text holds raw control characters, a stray backslash, or bytes that are not UTF-8",
+    "correct the text in SAC, or deselect the column",
 )
 WRONG_VALUE = Cause(
     "a value does not match what $metadata says of its column",

@@ -9,7 +9,8 @@ body. ::
     ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
     ├── CSDLError               $metadata cannot be read
     ├── DataError               what came for one table cannot be trusted, or does not fit
-    │   └── ForeignAnswerError  somebody else answered in the place of SAC
+    │   ├── ForeignAnswerError  somebody else answered in the place of SAC
+    │   └── GarbledTextError    a text is not one that JSON can have
     └── DeltaLostError          the changes since the last run cannot be had
 """
 
@@ -36,8 +37,11 @@ from urllib3.exceptions import (
 )
 
 from tap_sac.sac.causes import (
+    GARBLED_TEXT,
     NO_APP,
     NO_CONNECTION,
+    NO_SOCKS,
+    PLAIN_PORT,
     PROXY,
     SERVER_FAULT,
     SLOW_ANSWER,
@@ -75,6 +79,7 @@ _XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
 _NUMBER = re.compile(r"\[(\d{4})\]")
 _LONGEST_RETRY_AFTER = 900.0
 # OpenSSL's libraries for certificates and their files.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
 _CERTIFICATE_LIBRARIES = {"X509", "PEM"}
 
 
@@ -99,6 +104,8 @@ class TransientError(SACError):
 
     Attributes:
         retry_after: Seconds to wait, if the server named them.
+        is_unreachable: Whether no connection came about.
+        most_tries: How often the request may be sent in all, where more do not help.
     """
 
     def __init__(
@@ -107,11 +114,15 @@ class TransientError(SACError):
         *causes: Cause,
         may_have_run: bool = True,
         retry_after: float | None = None,
+        is_unreachable: bool = False,
+        most_tries: int | None = None,
     ) -> None:
         """Keep what decides whether and when to ask again."""
         super().__init__(what, *causes)
         self.may_have_run = may_have_run
         self.retry_after = retry_after
+        self.is_unreachable = is_unreachable
+        self.most_tries = most_tries
 
     def before_the_request(self) -> Self:
         """Return this error as that of a request which was therefore never sent."""
@@ -176,6 +187,14 @@ class ForeignAnswerError(DataError):
 
     That says nothing of what SAC has: it is no reason to give something up, or to delete it.
     """
+
+
+class GarbledTextError(TransientError, DataError):
+    """A text is not one that JSON can have: garbled on its way, or stored so in SAC."""
+
+    def __init__(self, what: str) -> None:
+        """Ask once more, because only the way can be another."""
+        super().__init__(what, GARBLED_TEXT, most_tries=2)
 
 
 class DeltaLostError(SACError):
@@ -267,6 +286,8 @@ def connection_error(error: Exception, url: str) -> SACError:
     if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
         # Its text may hold the password. The addresses of the settings have been checked.
         return SACError("The proxy address is not a valid URL", PROXY)
+    if isinstance(error, requests.exceptions.InvalidSchema):  # Of a proxy alone.
+        return SACError(f"The proxy cannot be used ({log_safe(str(error))})", NO_SOCKS)
     # requests derives its own errors from ValueError and OSError, so these two go by exact type.
     if type(error) in {ValueError, UnicodeDecodeError}:
         return SACError(f"{origin_of(url)} redirects to an invalid address", NO_CONNECTION)
@@ -276,9 +297,16 @@ def connection_error(error: Exception, url: str) -> SACError:
     errors = list(_nested(error))
     if type(error) is OSError or any(map(_is_of_certificates, errors)):
         return SACError(what, UNTRUSTED_CERTIFICATE)
+    if any(map(_is_no_tls, errors)):
+        return SACError(what, PLAIN_PORT)
     found = (cause for types, cause in _CAUSES if any(isinstance(item, types) for item in errors))
     is_unsent = isinstance(reason, (NewConnectionError, ConnectTimeoutError))
-    return TransientError(what, next(found, NO_CONNECTION), may_have_run=not is_unsent)
+    return TransientError(
+        what,
+        next(found, NO_CONNECTION),
+        may_have_run=not is_unsent,
+        is_unreachable=isinstance(reason, NewConnectionError),
+    )
 
 
 # The more telling first: a proxy wraps the errors of others.
@@ -301,6 +329,11 @@ def _is_of_certificates(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLCertVerificationError) or (
         isinstance(error, ssl.SSLError) and error.library in _CERTIFICATE_LIBRARIES
     )
+
+
+def _is_no_tls(error: BaseException) -> bool:
+    """Return whether a server answered a TLS handshake in clear text."""
+    return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS
 
 
 def web_page_error(response: requests.Response) -> SACError:

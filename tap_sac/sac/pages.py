@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER, SERVER_FAULT, WR
 from tap_sac.sac.decimals import read_json
 from tap_sac.sac.errors import (
     DataError,
+    GarbledTextError,
     SACError,
     TransientError,
     error_reason,
@@ -186,6 +188,10 @@ class _Envelope(msgspec.Struct):
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ROWS = re.compile(r'"value"\s*:\s*\[')
+_BETWEEN_ROWS = re.compile(r"[\s,]*")
+_ROW = json.JSONDecoder()
+_NAME = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
 _BEFORE_ROWS = b'"value":['
 
 Members = list[tuple[str, Any]]
@@ -262,6 +268,18 @@ def _damage(body: bytes, error: Exception, source: str) -> SACError:
     """Say why a body cannot be read, in the words of Python's JSON reader where it can."""
     try:
         read_json(body.decode())
+    except UnicodeDecodeError as found:
+        if _is_complete(body):
+            place = _place(body[: found.start].decode())
+            return GarbledTextError(f"{source} has bytes that are not UTF-8 in {place}")
+        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
+    except json.JSONDecodeError as found:
+        char = found.doc[found.pos : found.pos + 1]
+        if _is_complete(body) and char and (char == "\\" or char < " "):
+            what = "a stray backslash" if char == "\\" else f"the control character {char!r}"
+            place = _place(found.doc[: found.pos])
+            return GarbledTextError(f"{source} has {what} in {place}")
+        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
     except (ValueError, RecursionError) as found:
         return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
     # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.
@@ -270,3 +288,28 @@ def _damage(body: bytes, error: Exception, source: str) -> SACError:
         "SAC, or deselect its column."
     )
     return DataError(msg)
+
+
+def _is_complete(body: bytes) -> bool:
+    return body.rstrip().endswith(b"}")
+
+
+def _place(text: str) -> str:
+    """Name the row and the column in which a text breaks off.
+
+    Args:
+        text: A page, as far as it can be read.
+    """
+    start = _ROWS.search(text)
+    if start is None:
+        return "its head"
+    position, row = start.end(), 1
+    while True:
+        position = _BETWEEN_ROWS.match(text, position).end()  # type: ignore[union-attr]
+        try:
+            _, position = _ROW.raw_decode(text, position)
+        except ValueError:
+            break
+        row += 1
+    names = _NAME.findall(text, position)
+    return f"row {row}, column {log_safe(names[-1])}" if names else f"row {row}"

@@ -14,7 +14,6 @@ from requests.adapters import HTTPAdapter
 from tenacity import (
     Retrying,
     retry_if_exception_type,
-    stop_after_attempt,
     wait_exponential,
     wait_random,
 )
@@ -38,6 +37,7 @@ logger = logging.getLogger(__name__)
 # that of a redirection to what is not a URL, and OverflowError that of an endless Content-Length.
 _CONNECTION_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError, OverflowError)
 _LONGEST_BACKOFF_SECONDS = 60
+_FIRST_CONTACT_SECONDS = 20
 _BACKOFF = wait_exponential(max=_LONGEST_BACKOFF_SECONDS) + wait_random(0, 1)
 
 
@@ -119,6 +119,7 @@ class Transport:
         self.max_tries = max_tries
         self._slots = threading.BoundedSemaphore(max_parallel_requests)
         self._is_stopped = False
+        self._was_reached = False
 
     def stop(self) -> None:
         """Send no more requests, whatever is still to be done."""
@@ -132,7 +133,7 @@ class Transport:
         """
         return Retrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(self.max_tries),
+            stop=self._is_last_try,
             wait=_wait,
             before_sleep=_log_retry,
             reraise=True,
@@ -148,7 +149,23 @@ class Transport:
             msg = "The tap was stopped, and asks SAC for nothing more."
             raise SACError(msg)
         with self._slots:
-            return exchange(self.session, request, timeout=self.request_timeout)
+            response = exchange(self.session, request, timeout=self.request_timeout)
+        self._was_reached = True
+        return response
+
+    def _is_last_try(self, state: RetryCallState) -> bool:
+        """Return whether to give up: sooner where nothing was ever reached, or more tries are idle.
+
+        The names of new containers come late, but not that late.
+        """
+        error = _error_of(state)
+        most_tries = self.max_tries
+        if isinstance(error, TransientError):
+            most_tries = min(most_tries, error.most_tries or most_tries)
+            waited = state.idle_for + state.upcoming_sleep
+            if error.is_unreachable and not self._was_reached and waited > _FIRST_CONTACT_SECONDS:
+                return True
+        return state.attempt_number >= most_tries
 
 
 def _error_of(state: RetryCallState) -> BaseException | None:

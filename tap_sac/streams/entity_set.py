@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from tap_sac.sac.model import EntitySet, Provider
     from tap_sac.sac.tables import Table
 
+# Gateways refuse longer ones, some of them from 8 KB on.
+_LONGEST_URL = 6_000
+
 
 class EntitySetStream(FullTableStream):
     """An entity set of a model: facts, master data, hierarchies, audit data."""
@@ -78,6 +81,14 @@ class EntitySetStream(FullTableStream):
     def url(self) -> str:
         """Where the rows are."""
         return self.client.entity_set_url(self.provider, self.entity_set.name)
+
+    @override
+    def query(self, columns: list[str]) -> dict[str, str]:
+        options = super().query(columns)
+        is_long = len(with_query(self.url, options)) > _LONGEST_URL
+        if is_long and not self.kind.needs_select:
+            options.pop("$select", None)  # All columns come then, and the records leave some out.
+        return options
 
     @override
     def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
