@@ -113,7 +113,7 @@ def wait_for_readers() -> None:
     does, which takes it for a test that is flaky.
     """
     for thread in threading.enumerate():
-        if thread.name == "tap-sac reader":
+        if thread.name.startswith("tap-sac reader"):
             thread.join(_PATIENCE)
 
 
