@@ -10,13 +10,14 @@ import os
 import socketserver
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 from tap_sac.demo import SampleTenant
+from tap_sac.demo.company import models
 from tap_sac.tap import TapSAC
 from tests.cli import Here
 from tests.cli import run_process as run_as_process
@@ -112,7 +113,7 @@ def wait_for_readers() -> None:
     does, which takes it for a test that is flaky.
     """
     for thread in threading.enumerate():
-        if thread.name == "tap-sac reader":
+        if thread.name.startswith("tap-sac reader"):
             thread.join(_PATIENCE)
 
 
@@ -122,6 +123,14 @@ def served(application: Application) -> Iterator[SampleTenant]:
     with SampleTenant(application) as tenant:
         yield tenant
         wait_for_readers()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def company() -> Iterator[None]:
+    """Make the rows of the sample company once: a service changes only lists of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tap_sac.demo.service.models", cache(models))
+        yield
 
 
 @pytest.fixture(scope="session")

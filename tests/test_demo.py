@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_sac.demo import Behaviour, SampleTenant
+from tap_sac.demo.company import models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tests.conftest import sync
 from tests.demo_client import BUDGET, FINANCE, SALES, WORKFORCE, Client
@@ -29,7 +30,9 @@ def settings() -> Iterator[dict[str, Any]]:
         yield tenant.settings
 
 
-def test_it_is_the_same_on_every_start() -> None:
+def test_it_is_the_same_on_every_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tap_sac.demo.service.models", models)  # without the cache of the tests
+
     def facts() -> list[dict[str, Any]]:
         with SampleTenant() as tenant:
             config = {**tenant.settings, "models": ["Sales Planning"]}

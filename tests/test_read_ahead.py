@@ -438,8 +438,17 @@ def test_table_that_was_thrown_away_makes_room_for_another(
     tenant.models[2].sets["FactData"] = [sales_row(number) for number in range(1_000)]
     settings = {**serve(tenant), "max_parallel_requests": 3}
     asked = {}
+    # C must not be thrown away before it is settled what is read at the turn of A.
+    is_begun = threading.Event()
+
+    def fault(request: Request) -> None:
+        if "/C4C/FactData" in request.target:
+            assert is_begun.wait(PATIENCE)
+
+    tenant.fault = fault
 
     def on_first_record(name: str) -> None:
+        is_begun.set()
         if name in "AB":
             wait_for_readers()
             asked[name] = [model for model in names if pages_asked_for(tenant, model)]
