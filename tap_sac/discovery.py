@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
-import re
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.naming import PROVIDERS_STREAM_NAME, model_of, model_prefixes, stream_names
+from tap_sac.naming import (
+    MOST_LABELS,
+    PROVIDERS_STREAM_NAME,
+    matches,
+    model_of,
+    model_prefixes,
+    no_match,
+    stream_names,
+)
+from tap_sac.offered import OfferedStream, StreamFilters
 from tap_sac.sac.causes import BROKEN_METADATA, DAMAGED_ANSWER, NO_MODELS, SERVER_FAULT
 from tap_sac.sac.csdl import read_csdl
 from tap_sac.sac.errors import CSDLError, ForeignAnswerError, ResponseError, SACError
-from tap_sac.sac.filters import look_at_filter
 from tap_sac.sac.read_ahead import ReadAhead
-from tap_sac.sac.text import did_you_mean, log_safe
+from tap_sac.sac.text import log_safe
 from tap_sac.tenant import connect
 
 if TYPE_CHECKING:
@@ -27,32 +32,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_LABELS = 10
 _NOT = "!"  # in front of an entry of the setting `models`: leave out what it matches
-_NEARNESS_OF_NAMES = 0.5
-
-
-@dataclass(frozen=True)
-class OfferedStream:
-    """A stream that can be read.
-
-    Attributes:
-        name: The stream name.
-        provider: The model.
-        entity_set: Its columns and key.
-        siblings: All entity sets of the model, by name.
-        odata_filter: The ``$filter`` that the settings ask for.
-    """
-
-    name: str
-    provider: Provider
-    entity_set: EntitySet
-    siblings: Mapping[str, EntitySet]
-    odata_filter: str | None
 
 
 class Discovery:
-    """Finds the streams of a tenant; each thing is asked for once, and when it is needed."""
+    """Finds the streams of a tenant; each thing is asked for once, and when it is needed.
+
+    Attributes:
+        filters: Those that the settings ask for.
+    """
 
     def __init__(
         self,
@@ -72,6 +60,7 @@ class Discovery:
         self._catalog = catalog
         self._user_agent = user_agent
         self._client: SACClient | None = None
+        self.filters = StreamFilters(settings.get("filters") or {})
         # Models that could not be read, and why.
         self._skipped: dict[Provider, SACError] = {}
 
@@ -118,7 +107,7 @@ class Discovery:
         named: set[Provider | None] = {item for entry in including for item in self._named(entry)}
         chosen = named - {item for entry in excluding for item in self._named(entry)}
         if not chosen:
-            names = [log_safe(item.name) for item in providers if item in named][:_MOST_LABELS]
+            names = [log_safe(item.name) for item in providers if item in named][:MOST_LABELS]
             msg = (
                 f"The setting models leaves out all models that it names ({', '.join(names)}): "
                 f"correct its entries {', '.join(map(repr, excluding))}."
@@ -145,7 +134,8 @@ class Discovery:
         siblings: dict[Provider, dict[str, EntitySet]] = {}
         for provider, entity_set in entity_sets:
             siblings.setdefault(provider, {})[entity_set.name] = entity_set
-        self._check_filters_match(offered)
+        skipped = [f"{self._prefixes[provider]}_" for provider in self._skipped]
+        self.filters.check_patterns({*offered, *(self._catalog or ())}, skipped)
         self._check_catalog_is_met(offered)
         streams = [
             OfferedStream(
@@ -153,11 +143,15 @@ class Discovery:
                 provider=provider,
                 entity_set=entity_set,
                 siblings=siblings[provider],
-                odata_filter=self.filter_of(name),
+                odata_filter=self.filters.of(name),
             )
             for provider, entity_set in entity_sets
         ]
-        self._look_at_filters(streams)
+        selected = self._selected
+        self.filters.look_at(
+            [item for item in streams if selected is None or item.name in selected],
+            has_providers=selected is None or PROVIDERS_STREAM_NAME in selected,
+        )
         return streams
 
     @property
@@ -187,14 +181,6 @@ class Discovery:
             )
             raise SACError(msg)
 
-    def filter_of(self, stream_name: str) -> str | None:
-        """Return the ``$filter`` for a stream: all that the setting `filters` has for it."""
-        filters = self._settings.get("filters") or {}
-        texts = [text for glob, text in filters.items() if _matches(glob, stream_name)]
-        if len(texts) > 1:
-            return " and ".join(f"({text})" for text in texts)
-        return texts[0] if texts else None
-
     def _named(self, entry: str) -> list[Provider]:
         """Return the models that an entry of the setting `models` names, to read or leave out.
 
@@ -203,11 +189,11 @@ class Discovery:
         """
         pattern = entry.removeprefix(_NOT)
         if found := [
-            item for item in self.providers if _matches(pattern, item.provider_id, item.name)
+            item for item in self.providers if matches(pattern, item.provider_id, item.name)
         ]:
             return found
         labels = [label for item in self.providers for label in (item.name, item.provider_id)]
-        msg = f"The setting models has {entry!r}, {_no_match('model', pattern, labels)}"
+        msg = f"The setting models has {entry!r}, {no_match('model', pattern, labels)}"
         raise SACError(msg)
 
     @cached_property
@@ -276,60 +262,14 @@ class Discovery:
             msg = f"The model {_label(provider)} cannot be read, because {error}"
             raise SACError(msg, BROKEN_METADATA) from None
 
-    def _check_filters_match(self, offered: set[str]) -> None:
-        """Name a glob of the setting `filters` that matches no stream of SAC or of the catalog."""
-        known = {*offered, *(self._catalog or ())}
-        for pattern in self._settings.get("filters") or {}:
-            if not any(_matches(pattern, name) for name in known) and not self._is_of_skipped(
-                pattern
-            ):
-                msg = (
-                    f"The setting filters has {pattern!r}, "
-                    f"{_no_match('stream', pattern, sorted(known))}"
-                )
-                raise SACError(msg)
-
-    def _is_of_skipped(self, pattern: str) -> bool:
-        """Return whether a glob may match streams of a model that was skipped."""
-        start = re.split(r"[*?]", pattern)[0]
-        prefixes = [f"{self._prefixes[provider]}_" for provider in self._skipped]
-        return any(start.startswith(prefix) for prefix in prefixes)
-
-    def _look_at_filters(self, streams: list[OfferedStream]) -> None:
-        """Warn of what SAC will not take in the filters of streams that may be read.
-
-        Raises:
-            SACError: As `look_at_filter` does.
-        """
-        selected = self._selected
-        for pattern, text in (self._settings.get("filters") or {}).items():
-            fitting = [
-                stream
-                for stream in streams
-                if _matches(pattern, stream.name) and (selected is None or stream.name in selected)
-            ]
-            is_of_providers = _matches(pattern, PROVIDERS_STREAM_NAME) and (
-                selected is None or PROVIDERS_STREAM_NAME in selected
-            )
-            if not fitting and not is_of_providers:
-                continue
-            models = {stream.provider: stream.siblings for stream in fitting}
-            for warning in look_at_filter(
-                pattern,
-                text,
-                {stream.name: stream.entity_set for stream in fitting},
-                [item for siblings in models.values() for item in siblings.values()],
-            ):
-                logger.warning("%s", warning)
-
     def _check_catalog_is_met(self, offered: set[str]) -> None:
         """Name selected streams that are not there, rather than leave them out in silence."""
         wanted = self._selected
         if not wanted or not (missing := sorted(wanted - offered)):
             return
-        names = ", ".join(map(log_safe, missing[:_MOST_LABELS]))
-        if len(missing) > _MOST_LABELS:
-            names += f" and {len(missing) - _MOST_LABELS} more"
+        names = ", ".join(map(log_safe, missing[:MOST_LABELS]))
+        if len(missing) > MOST_LABELS:
+            names += f" and {len(missing) - MOST_LABELS} more"
         msg = (
             f"The catalog selects streams that SAC, or the setting models, does not offer: "
             f"{names}. Run the discovery again (meltano run --refresh-catalog), or "
@@ -350,17 +290,3 @@ def _is_of_one_model(error: SACError) -> bool:
 
 def _label(provider: Provider) -> str:
     return f"{provider.name!r} ({provider.provider_id})"
-
-
-def _matches(pattern: str, *labels: str) -> bool:
-    """Compare with globs of ``*`` and ``?`` alone; brackets stand for themselves."""
-    glob = pattern.replace("[", "[[]")
-    return any(label == pattern or fnmatchcase(label, glob) for label in labels)
-
-
-def _no_match(kind: str, pattern: str, labels: list[str]) -> str:
-    if not labels:
-        return f"but there is no {kind} at all."
-    there_are = ", ".join(map(log_safe, labels[:_MOST_LABELS]))
-    hint = did_you_mean(pattern, labels, cutoff=_NEARNESS_OF_NAMES) or f"there are {there_are}."
-    return f"which matches no {kind}: {hint}"

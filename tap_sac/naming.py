@@ -1,4 +1,4 @@
-"""Stream names: snake_case, unique, and the same in whatever order SAC lists things."""
+"""Names: of streams, unique and the same in whatever order SAC lists things; and globs of names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
+
+from tap_sac.sac.text import did_you_mean, log_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +19,10 @@ if TYPE_CHECKING:
 PROVIDERS_STREAM_NAME = "providers"
 
 _Named = TypeVar("_Named")
+# How many names a message lists.
+MOST_LABELS = 10
 _HASH_DIGITS = 6
+_NEARNESS = 0.5
 
 # Letters that Unicode does not take apart into an ASCII letter and a mark.
 _LETTERS = str.maketrans(
@@ -98,6 +104,27 @@ def model_of(models: Mapping[str, Provider], stream_name: str) -> Provider | Non
     words = stream_name.split("_")
     prefixes = ("_".join(words[:count]) for count in range(len(words) - 1, 0, -1))
     return next((models[prefix] for prefix in prefixes if prefix in models), None)
+
+
+def matches(pattern: str, *labels: str) -> bool:
+    """Compare with globs of ``*`` and ``?`` alone; brackets stand for themselves."""
+    glob = pattern.replace("[", "[[]")
+    return any(label == pattern or fnmatchcase(label, glob) for label in labels)
+
+
+def no_match(kind: str, pattern: str, labels: list[str]) -> str:
+    """Say that a pattern matches nothing, and what is there.
+
+    Args:
+        kind: What was looked for, such as ``model``.
+        pattern: What somebody wrote.
+        labels: What there is.
+    """
+    if not labels:
+        return f"but there is no {kind} at all."
+    there_are = ", ".join(map(log_safe, labels[:MOST_LABELS]))
+    hint = did_you_mean(pattern, labels, cutoff=_NEARNESS) or f"there are {there_are}."
+    return f"which matches no {kind}: {hint}"
 
 
 def _unique(

@@ -95,7 +95,7 @@ class TapSAC(CommandLineTap):
             name=PROVIDERS_STREAM_NAME,
             client=discovery.client,
             read_ahead=self._read_ahead,
-            odata_filter=discovery.filter_of(PROVIDERS_STREAM_NAME),
+            odata_filter=discovery.filters.of(PROVIDERS_STREAM_NAME),
         )
         return [providers, *streams]
 
