@@ -607,6 +607,14 @@ def test_link_counts_as_read_only_by_what_sac_lists_or_the_tap_did(
     assert was_read(bookmark, subscriptions) == expected
 
 
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_link_of_another_form_is_none_of_the_listed_subscriptions(*, is_followed: bool) -> None:
+    link = "https://x/FactData?$deltatoken=A"
+    bookmark = Bookmark(link, None, DeltaQuery([], [], None), is_followed)
+    first = {"SubscriptionID": "A"}
+    assert was_read(bookmark, [first, FOLLOWER]) == is_followed
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_client_is_no_lost_delta(serve: Serve, status: int) -> None:
     tenant = TrackingStandIn(*ROWS)
