@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gzip
 import io
 import json
@@ -177,6 +178,34 @@ def test_run_that_cannot_write_its_last_file_activates_nothing(
     assert all(
         not item["value"]["bookmarks"].get(SALES) for item in messages if item["type"] == "STATE"
     )
+
+
+def test_changes_whose_last_file_cannot_be_written_are_not_lost(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = small(SampleService())
+    config = {
+        **serve(service),
+        "models": ["Sales Planning"],
+        "default_replication_method": "LOG_BASED",
+    }
+    pipeline = Pipeline(service, config)
+    pipeline.run()
+    before = pipeline.bookmark()
+    pipeline.facts.put(pipeline.row(0, QUANTITY="5.0000000"))
+    pipeline.facts.put(pipeline.row(1, QUANTITY="6.0000000"))
+    spoilt = {
+        **config,
+        **batch_config(tmp_path, "parquet", None, 1000),
+        # One column of two types, which is seen when the file is closed.
+        "stream_maps": {SALES: {"MIXED": "1 if QUANTITY == 5 else 'x'"}},
+    }
+    with pytest.raises(SACError, match="use the format jsonl"):
+        TapSAC(config=spoilt, state=copy.deepcopy(pipeline.table.state)).sync_all()
+    pipeline.table.load(read_messages(capsys.readouterr().out))
+    assert pipeline.bookmark()["delta_link"] == before["delta_link"]
+    pipeline.run()
+    pipeline.check()
 
 
 def unpacked(messages: Messages) -> Messages:

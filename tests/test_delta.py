@@ -163,6 +163,7 @@ def test_initial_update_insert_delete_and_reinsert(pipeline: Pipeline) -> None:
     facts.delete(facts.key_of(deleted))
     changes = pipeline.run().records(STREAM)
     assert len(changes) == 3
+    assert set(pipeline.table.versions.values()) == {first.of(STREAM)[-1]["version"]}
     gone = [record for record in changes if record["_sdc_deleted_at"]]
     assert [set(record) for record in gone] == [{*KEY, *MEASURES, "_sdc_deleted_at"}]
     pipeline.check()
@@ -256,11 +257,13 @@ def test_another_filter_reloads_and_deletes_the_old_chain(
     reason: str | None,
 ) -> None:
     pipeline.run()
+    (first,) = pipeline.service.subscriptions
     messages = pipeline.run(**changes)
     assert (reason in caplog.text) if reason else ("under a new version" not in caplog.text)
     assert bool(messages.records(STREAM)) == bool(reason)
     chains = {item.chain_id for item in pipeline.service.subscriptions.values()}
     assert len(chains) == 1
+    assert (first in pipeline.service.subscriptions) == (reason is None)
     pipeline.check()
 
 
@@ -298,6 +301,23 @@ def test_back_to_full_table_deletes_the_chain(pipeline: Pipeline) -> None:
     assert "delta_link" not in pipeline.bookmark()
     assert "_sdc_deleted_at" not in messages.schema(STREAM)["schema"]["properties"]
     pipeline.check()
+
+
+@pytest.mark.parametrize("followed", [1, 2])
+@pytest.mark.parametrize(
+    "changes", [{"default_replication_method": "FULL_TABLE"}, {"filters": ALL_PRODUCTS}]
+)
+def test_chain_is_deleted_however_often_it_was_followed(
+    pipeline: Pipeline, changes: dict[str, Any], followed: int
+) -> None:
+    pipeline.run()
+    for number in range(followed):
+        pipeline.facts.put(pipeline.row(number, REVENUE="5.0000000"))
+        assert len(pipeline.run().records(STREAM)) == 1
+    chain = set(pipeline.service.subscriptions)
+    assert len(chain) == followed + 1
+    pipeline.run(**changes)
+    assert chain.isdisjoint(pipeline.service.subscriptions)
 
 
 def test_subscriptions_of_others_are_never_touched(pipeline: Pipeline) -> None:
@@ -402,8 +422,11 @@ def test_tenant_that_lists_no_subscriptions_needs_no_other_settings(
     assert "tenant_url" not in caplog.text
 
 
-def test_no_version_is_written_where_activate_version_is_off(pipeline: Pipeline) -> None:
-    pipeline.run(emit_activate_version_messages=False)
+@pytest.mark.parametrize("before", [False, True])
+def test_no_version_is_written_where_activate_version_is_off(
+    pipeline: Pipeline, *, before: bool
+) -> None:
+    pipeline.run(emit_activate_version_messages=before)
     pipeline.facts.put(pipeline.row(0, REVENUE="1.0000000"))
     messages = pipeline.run(emit_activate_version_messages=False)
     assert [item.get("version") for item in messages.of(STREAM)] == [None, None]
@@ -421,7 +444,7 @@ class TrackingStandIn(StandIn):
         self, *rows: str, first_link: str = "A", spelling: str = "@odata.deltaLink"
     ) -> None:
         super().__init__(sales(*rows))
-        self.first_link = first_link
+        self.first_link: str | None = first_link
         self.spelling = spelling
         self.deltas: dict[str, Response] = {}
         self.prefer: list[str | None] = []
@@ -434,7 +457,7 @@ class TrackingStandIn(StandIn):
         response = super()._answer(request)
         if "/FactData" in request.target and "$count" not in request.target:
             self.prefer.append(request.headers.get("prefer"))
-            if b"nextLink" not in response.body:
+            if self.first_link and b"nextLink" not in response.body:
                 return with_link(response.body, self.spelling, self.first_link)
         return response
 
@@ -607,6 +630,14 @@ def test_link_counts_as_read_only_by_what_sac_lists_or_the_tap_did(
     assert was_read(bookmark, subscriptions) == expected
 
 
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_link_of_another_form_is_none_of_the_listed_subscriptions(*, is_followed: bool) -> None:
+    link = "https://x/FactData?$deltatoken=A"
+    bookmark = Bookmark(link, None, DeltaQuery([], [], None), is_followed)
+    first = {"SubscriptionID": "A"}
+    assert was_read(bookmark, [first, FOLLOWER]) == is_followed
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_client_is_no_lost_delta(serve: Serve, status: int) -> None:
     tenant = TrackingStandIn(*ROWS)
@@ -669,6 +700,32 @@ def test_tenant_that_gives_no_delta_link_is_read_in_whole_each_time(
     assert "SAC gave no delta link for sales_fact_data" in caplog.text
 
 
+def test_dry_run_misses_no_delta_link_of_an_empty_table(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    TapSAC(config=log_based(serve, StandIn(sales()))).run_connection_test()
+    assert "sales_fact_data" in caplog.text
+    assert "delta link" not in caplog.text
+
+
+def test_tenant_that_no_longer_gives_delta_links_has_lost_one_only_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    config = log_based(serve, tenant)
+    first = sync(config).state
+    tenant.deltas["A"] = error_response(404, "gone")
+    tenant.first_link = None
+    second = sync(config, state=first).state
+    bookmark = second["bookmarks"]["sales_fact_data"]
+    assert bookmark.keys() == {"version", "filter"}
+    bookmark["version"] += 10**9
+    config |= {"on_delta_lost": "fail", "filters": {"sales_fact_data": "Date ge '000001'"}}
+    third = sync(config, state=copy.deepcopy(second))
+    assert third.of("sales_fact_data")[-1]["version"] == bookmark["version"] + 1
+    assert "since the last completed read, from none to Date ge '000001'" in caplog.text
+
+
 @pytest.mark.parametrize(
     "link",
     [
@@ -704,6 +761,18 @@ def test_damaged_bookmark_leads_to_a_full_read(serve: Serve, bookmark: dict[str,
     state = {"bookmarks": {"sales_fact_data": bookmark}}
     messages = sync(log_based(serve, TrackingStandIn(*ROWS)), state=state)
     assert len(messages.records("sales_fact_data")) == 3
+
+
+@pytest.mark.parametrize("version", ["new", -1, 1.5, True, 2**63])
+def test_bookmark_with_a_strange_version_leads_to_a_full_read(
+    pipeline: Pipeline, version: object
+) -> None:
+    pipeline.run()
+    pipeline.bookmark()["version"] = version
+    messages = pipeline.run().of(STREAM)
+    assert len(messages) == len(["SCHEMA", *["RECORD"] * 12, "ACTIVATE_VERSION"])
+    assert {item["version"] for item in messages[1:]} == {pipeline.bookmark()["version"]}
+    assert 1 < pipeline.bookmark()["version"] < 2**63
 
 
 def test_failed_clean_up_is_a_warning(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
@@ -891,6 +960,18 @@ def test_data_audit_that_is_off_is_told(serve: Serve, status: int, filters: dict
         sync(config, select(discover(config), "sales_audit_data"))
 
 
+def test_other_forms_of_a_time_are_not_tried_where_the_client_is_refused(serve: Serve) -> None:
+    tenant = StandIn(Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": []}))
+    tenant.fault = lambda request: (
+        error_response(403, "no [3401]") if "$filter" in request.target else None
+    )
+    config = {**serve(tenant), "start_date": "2026-11-01"}
+    with pytest.raises(SACError, match=r"\[3401\]"):
+        sync(config, select(discover(config), "sales_audit_data"))
+    assert any("ge%202026-11-01" in target for target in tenant.targets)
+    assert not any("ge%20'" in target for target in tenant.targets)
+
+
 NAMES = st.lists(
     st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8),
     unique=True,
@@ -1045,6 +1126,29 @@ def test_deletion_carries_every_column(serve: Serve) -> None:
     assert record["AMOUNT"] is None
 
 
+@pytest.mark.parametrize("name", ["id", "@id", "@odata.id"])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"@odata.context": "#FactData/$deletedEntity"},
+        {"@context": "#FactData/$deletedEntity"},
+        {"@removed": {"reason": "deleted"}},
+        {"@odata.removed": {"reason": "changed"}},
+    ],
+)
+def test_deletion_is_understood_in_each_form_of_odata(
+    serve: Serve, mark: dict[str, Any], name: str
+) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    entity_id = "FactData(Version='public.Actual',Date='000002')"
+    tenant.deltas["A"] = delta(json.dumps({**mark, name: entity_id}))
+    config = log_based(serve, tenant)
+    messages = sync(config, state=sync(config).state)
+    (record,) = messages.records("sales_fact_data")
+    assert record["Date"] == "000002"
+    assert record["_sdc_deleted_at"]
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -1066,6 +1170,49 @@ def test_changes_that_cannot_be_trusted_are_lost(serve: Serve, rows: list[str]) 
         "000001",
         "000002",
     ]
+
+
+PARTIAL = '{"Version":"public.Actual","Date":"000001"}'
+
+
+@pytest.mark.parametrize("rows", [(ROWS[0], PARTIAL), (PARTIAL, ROWS[0])])
+def test_column_that_is_missing_on_another_page_is_not_null(
+    serve: Serve, rows: tuple[str, str]
+) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    tenant.deltas["A"] = delta(changed(rows[0]), link="A2", spelling="@odata.nextLink")
+    tenant.deltas["A2"] = delta(changed(rows[1]))
+    config = log_based(serve, tenant)
+    messages = sync(config, state=sync(config).state).of("sales_fact_data")
+    assert messages[-1]["type"] == "ACTIVATE_VERSION"
+
+
+@pytest.mark.parametrize(("text", "date"), [("a b", "50%"), ("a%20b", "50%25")])
+@pytest.mark.parametrize("order", ["before it", "after it", "on the page before"])
+def test_changed_rows_of_an_answer_show_which_row_was_deleted(
+    serve: Serve, order: str, text: str, date: str
+) -> None:
+    update = json.dumps(
+        {
+            "@odata.id": "FactData(Version='public.Actual',Date='a%20b')",
+            "Version": "public.Actual",
+            "Date": text,
+            "AMOUNT": 1,
+        }
+    )
+    deletion = deleted("FactData(Version='public.Actual',Date='50%25')")
+    tenant = TrackingStandIn(*ROWS)
+    if order == "on the page before":
+        tenant.deltas["A"] = delta(update, link="A2", spelling="@odata.nextLink")
+        tenant.deltas["A2"] = delta(deletion)
+    else:
+        rows = [update, deletion] if order == "before it" else [deletion, update]
+        tenant.deltas["A"] = delta(*rows)
+    config = log_based(serve, tenant)
+    messages = sync(config, state=sync(config).state)
+    assert "ACTIVATE_VERSION" not in {item["type"] for item in messages.of("sales_fact_data")}
+    (gone,) = [item for item in messages.records("sales_fact_data") if item["_sdc_deleted_at"]]
+    assert gone["Date"] == date
 
 
 def test_rows_that_all_lack_a_column_have_null_there(serve: Serve) -> None:
@@ -1109,6 +1256,23 @@ def test_subscription_that_the_state_does_not_prove_to_be_ours_stays(
     assert subscription in pipeline.service.subscriptions
     assert f"The subscription {subscription} of {STREAM} is no longer needed, but" in caplog.text
     pipeline.check()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"default_replication_method": "FULL_TABLE"}, {"filters": ALL_PRODUCTS}]
+)
+def test_state_cannot_delete_the_chain_of_another_stream(
+    pipeline: Pipeline, changes: dict[str, Any]
+) -> None:
+    other = f"{STREAM}_aggregation"
+    pipeline.run(catalog=select(discover(pipeline.config), STREAM, other))
+    theirs = pipeline.table.state["bookmarks"][other]
+    (subscription,) = parse_qs(urlsplit(theirs["delta_link"]).query)["deltaid"]
+    ours = pipeline.bookmark()
+    link = ours["delta_link"].partition("?")[0]
+    ours |= {"delta_link": f"{link}?deltaid={subscription}", "signature": theirs["signature"]}
+    pipeline.run(**changes)
+    assert subscription in pipeline.service.subscriptions
 
 
 def test_chain_of_others_does_not_become_ours_by_following_it(pipeline: Pipeline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 from dataclasses import replace
@@ -510,12 +511,40 @@ def test_filter_that_changed_is_told_before_the_read(
     assert "has changed since" not in caplog.text
 
 
-@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
-def test_version_is_above_the_last_one_whatever_the_clock_says(serve: Serve, method: str) -> None:
+@pytest.mark.parametrize(
+    ("earlier", "method"),
+    [("FULL_TABLE", "FULL_TABLE"), ("FULL_TABLE", "LOG_BASED"), ("LOG_BASED", "FULL_TABLE")],
+)
+def test_filter_that_changed_with_the_method_is_told_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture, earlier: str, method: str
+) -> None:
     service = SampleService()
     service.limit(SALES_MODEL, 5)
-    config = sales_config(serve, service, default_replication_method=method)
+    config = sales_config(serve, service, default_replication_method=earlier)
+    config["filters"] = {SALES: "startswith(Product,'P')"}
     state = sync(config).state
+    config["default_replication_method"] = method
+    run(config, state=copy.deepcopy(state))
+    assert "The filter" not in caplog.text
+    del config["filters"]
+    messages, _ = run(config, state=state)
+    warning = "since the last completed read, from startswith(Product,'P') to none: the target"
+    assert sum(warning in text for text in caplog.messages) == 1
+    caplog.clear()
+    run(config, state=messages.state)
+    assert "The filter" not in caplog.text
+
+
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+@pytest.mark.parametrize("earlier", ["FULL_TABLE", "LOG_BASED"])
+def test_version_is_above_the_last_one_whatever_the_clock_says(
+    serve: Serve, earlier: str, method: str
+) -> None:
+    service = SampleService()
+    service.limit(SALES_MODEL, 5)
+    config = sales_config(serve, service, default_replication_method=earlier)
+    state = sync(config).state
+    config["default_replication_method"] = method
     state["bookmarks"][SALES]["version"] += 10**9
     last = state["bookmarks"][SALES]["version"]
     service.expire()

@@ -136,6 +136,8 @@ def was_read(bookmark: Bookmark, subscriptions: Sequence[Mapping[str, Any]]) -> 
         subscriptions: As SAC lists them.
     """
     own_id = bookmark.subscription_id
+    if own_id is None:  # Then a list, in which a first subscription follows none, says nothing.
+        return bookmark.may_be_spent
     own = [item for item in subscriptions if item.get("SubscriptionID") == own_id]
     followers = {item.get("PreviousSubscriptionID") for item in subscriptions}
     if own_id in followers or any(item.get("EndTime") for item in own):
