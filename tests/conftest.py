@@ -7,7 +7,6 @@ import copy
 import io
 import json
 import os
-import socketserver
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
     Serve = Callable[[Application], dict[str, Any]]
     RunCli = Callable[..., CompletedProcess[str]]
-
-# An answer in two packets would wait 40 ms until the tap has acknowledged the first one.
-socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 _PATIENCE = 10  # seconds, with a thread that cannot end because a failed test holds its run
 _USUAL_EXAMPLES = 100  # of Hypothesis

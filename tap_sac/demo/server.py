@@ -100,6 +100,8 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # The second packet of a long answer would wait 40 ms for an acknowledgement of the first one.
+    disable_nagle_algorithm = True
     wbufsize = -1  # Headers and body in one packet, or each answer waits for a delayed ACK.
     server: _Server
 
