@@ -31,7 +31,7 @@ from tap_sac.sac.errors import (
     retry_after,
 )
 from tap_sac.sac.text import decimal_digits, log_safe
-from tap_sac.sac.transport import HEADER_VALUE, exchange
+from tap_sac.sac.transport import HEADER_VALUE, Limit, exchange
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 _LONGEST_LEEWAY = 60.0
+_LIMIT = Limit(1024**2, WRONG_TOKEN_URL)
 
 
 class Grant(Protocol):
@@ -174,7 +175,10 @@ class BearerAuthenticator(AuthBase):
             auth=_no_auth if self._in_body else self._basic,
         )
         response = exchange(
-            self._session, self._session.prepare_request(request), timeout=self._timeout
+            self._session,
+            self._session.prepare_request(request),
+            timeout=self._timeout,
+            limit=_LIMIT,
         )
         self.access_token, self._expires_in = self._read_token(response)
         self.last_refreshed = requested_at
