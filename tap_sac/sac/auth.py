@@ -30,6 +30,7 @@ from tap_sac.sac.errors import (
     looks_like_web_page,
     retry_after,
 )
+from tap_sac.sac.masks import keep_secret, keep_token
 from tap_sac.sac.text import decimal_digits, log_safe
 from tap_sac.sac.transport import HEADER_VALUE, Limit, exchange
 
@@ -116,6 +117,7 @@ class BearerAuthenticator(AuthBase):
         self._session = session
         self._timeout = timeout
         self._lock = threading.Lock()
+        keep_secret(client_secret, client_id=client_id)
 
     @override
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -223,6 +225,7 @@ class BearerAuthenticator(AuthBase):
         if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
             msg = f"{answered} without a usable access_token"
             raise SACError(msg, WRONG_TOKEN_URL)
+        keep_token(token)
         return token, decimal_digits(body.get("expires_in"))
 
 
