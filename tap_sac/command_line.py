@@ -26,6 +26,7 @@ from tap_sac.sac.logs import guard_logs
 from tap_sac.sac.masks import keep_secret
 from tap_sac.sac.text import log_safe
 from tap_sac.settings import settings_errors, unknown_settings, with_defaults
+from tap_sac.singer.logs import name_metrics, quiet
 from tap_sac.singer.messages import MessageWriter
 
 if sys.version_info >= (3, 12):
@@ -49,13 +50,15 @@ class CommandLineTap(Tap, abc.ABC):
     message_writer_class = MessageWriter
 
     def __init__(self, *args: Any, **parts: Any) -> None:
-        """Make a tap, whose log has no secrets.
+        """Make a tap, whose log has no secrets, and says less than the SDK does.
 
         Args:
             args: As of `singer_sdk.Tap`.
             parts: As of `singer_sdk.Tap`.
         """
         guard_logs(is_own_process=False)
+        quiet(self.logger)
+        name_metrics()
         super().__init__(*args, **parts)
 
     @abc.abstractmethod

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from base64 import b64encode
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
@@ -275,6 +276,75 @@ def test_link_of_a_state_is_held_to_the_same(serve: Serve, text: str) -> None:
     state = {"delta_link": "http://x/FactData?deltaid=1", "version": 1, "question": {}}
     assert Bookmark.from_state(state)
     assert Bookmark.from_state({**state, "delta_link": f"http://x/FactData?x={text}"}) is None
+
+
+def test_sample_tenant_is_read_with_a_line_for_each_stream(run_cli: RunCli) -> None:
+    result = run_cli({"demo": True}, log_level="INFO")
+    lines = result.stderr.splitlines()
+    messages = [json.loads(line) for line in result.stdout.splitlines()]
+    streams = {item["stream"] for item in messages if item["type"] == "SCHEMA"}
+    assert len(streams) == 27
+    assert len([line for line in lines if "METRIC" not in line]) <= 50
+    for stream in streams:
+        told = rf" {stream}: [0-9,]+ rows read, (not|[0-9,]+) counted by SAC, [0-9]+ pages\."
+        assert sum(bool(re.search(told, line)) for line in lines) == 1, stream
+
+
+def test_each_stream_writes_one_metric_of_a_kind(run_cli: RunCli) -> None:
+    result = run_cli({"demo": True}, log_level="INFO")
+    points = [json.loads(text) for text in re.findall("METRIC: (.*)", result.stderr)]
+    metrics = Counter((point["tags"]["stream"], point["metric"]) for point in points)
+    assert set(metrics.values()) == {1}
+    assert {metric for _, metric in metrics} == {
+        "http_request_count",
+        "http_request_duration",
+        "record_count",
+        "sync_duration",
+    }
+
+
+def test_debug_tells_each_request_and_what_the_sdk_says(serve: Serve, run_cli: RunCli) -> None:
+    result = run_cli(serve(StandIn(sales(*map(sales_row, range(5))))), log_level="DEBUG")
+    assert len(re.findall(r"DEBUG .* sales_fact_data: SAC answered 200 after", result.stderr)) == 3
+    assert re.search("DEBUG .* Beginning sync of 'sales_fact_data'", result.stderr)
+
+
+def test_changes_are_told_like_rows(run_cli: RunCli, tmp_path: Path) -> None:
+    settings = {
+        "demo": True,
+        "models": ["Workforce*"],
+        "default_replication_method": "LOG_BASED",
+    }
+    first = run_cli(settings)
+    states = [json.loads(line) for line in first.stdout.splitlines() if '"STATE"' in line]
+    (tmp_path / "state.json").write_text(json.dumps(states[-1]["value"]))
+    result = run_cli(settings, "--state", str(tmp_path / "state.json"), log_level="INFO")
+    assert re.search(
+        r"workforce_planning_fact_data: [0-9,]+ changes read, [0-9]+ pages\.", result.stderr
+    )
+
+
+def test_metrics_name_their_stream_in_the_structured_log_of_meltano(
+    serve: Serve, run_process: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": {"()": "singer_sdk.logging.StructuredFormatter"}},
+        "handlers": {"default": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"level": "INFO", "handlers": ["default"]},
+    }
+    (tmp_path / "logging.json").write_text(json.dumps(config))
+    monkeypatch.setenv("SINGER_SDK_LOG_CONFIG", str(tmp_path / "logging.json"))
+    result = run_process(serve(StandIn(sales(sales_row(1)))), log_level="INFO")
+    entries = [json.loads(line) for line in result.stderr.splitlines()]
+    metrics = [entry for entry in entries if entry["message"].startswith("METRIC")]
+    # Meltano's console shows the message, and name and value of `metric_info`.
+    infos = [entry["extra"]["metric_info"] for entry in metrics]
+    named = [f'"stream":"{info["tags"]["stream"]}"' for info in infos]
+    assert len(metrics) == 8
+    assert all(name in entry["message"] for name, entry in zip(named, metrics, strict=True))
+    assert {entry["stream_name"] for entry in metrics} == {"providers", "sales_fact_data"}
 
 
 def test_columns_with_a_key_of_several_facts_show_no_secret(serve: Serve, run_cli: RunCli) -> None:

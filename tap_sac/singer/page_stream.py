@@ -7,6 +7,7 @@ tests/test_sdk.py lists them.
 from __future__ import annotations
 
 import abc
+import math
 import sys
 from contextlib import ExitStack, closing, contextmanager
 from copy import deepcopy
@@ -23,6 +24,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
 from tap_sac.singer.batches import FORMATS, TABLE_VERSION, batch_file, with_version
+from tap_sac.singer.logs import quiet
 from tap_sac.singer.maps import check_deletions
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.records import MadeRecords
@@ -100,6 +102,7 @@ class PageStream(Stream, abc.ABC):
         self._state_before_completion: dict[str, Any] | None = None
         self._version_to_activate: int | None = None
         super().__init__(tap, schema=self._json_schema(tap.config), name=name)
+        quiet(self.logger)
         self.primary_keys = entity_set.key
 
     @abc.abstractmethod
@@ -245,6 +248,20 @@ class PageStream(Stream, abc.ABC):
             if self.offers_methods:
                 metadata.root.forced_replication_method = None
         return metadata
+
+    @override
+    def get_record_counter(
+        self, *, endpoint: str | None = None, log_interval: float = math.inf
+    ) -> metrics.Counter:
+        """Count records, for one METRIC at the end of the stream; the log tells how far it is."""
+        return super().get_record_counter(endpoint=endpoint, log_interval=log_interval)
+
+    @override
+    def get_batch_counter(self) -> metrics.Counter:
+        """Count batches, for one METRIC at the end of the stream."""
+        counter = super().get_batch_counter()
+        counter.log_interval = math.inf
+        return counter
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
