@@ -23,8 +23,11 @@ from singer_sdk.plugin_base import SingerCommand, _ConfigInput
 
 from tap_sac.catalog import read_catalog, read_json_file, read_state
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.logs import guard_logs
+from tap_sac.sac.masks import keep_secret
 from tap_sac.sac.text import log_safe
 from tap_sac.settings import settings_errors, unknown_settings, with_defaults
+from tap_sac.singer.logs import name_metrics, quiet
 from tap_sac.singer.messages import MessageWriter
 
 if sys.version_info >= (3, 12):
@@ -38,10 +41,26 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+# Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
+_NOT_MASKED = {"client_id"}
+
+
 class CommandLineTap(Tap, abc.ABC):
     """A tap with a command line for people."""
 
     message_writer_class = MessageWriter
+
+    def __init__(self, *args: Any, **parts: Any) -> None:
+        """Make a tap, whose log has no secrets, and says less than the SDK does.
+
+        Args:
+            args: As of `singer_sdk.Tap`.
+            parts: As of `singer_sdk.Tap`.
+        """
+        guard_logs(is_own_process=False)
+        quiet(self.logger)
+        name_metrics()
+        super().__init__(*args, **parts)
 
     @abc.abstractmethod
     def run_check(self) -> int:
@@ -126,6 +145,7 @@ class CommandLineTap(Tap, abc.ABC):
     @override
     def cli(cls) -> click.Command:  # noqa: N805
         """The command line; without a stack trace where the log cannot be set up."""
+        guard_logs(is_own_process=True)
         try:
             return super().cli
         except Exception as error:  # noqa: BLE001  (of whatever reads its configuration)
@@ -177,6 +197,9 @@ class CommandLineTap(Tap, abc.ABC):
         }
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
+        for name, declared in schema["properties"].items():
+            if declared.get("secret") and name not in _NOT_MASKED:
+                keep_secret(str(given.get(name, "")))
         errors = settings_errors(given, schema)
         if errors and raise_errors:
             msg = "Config validation failed"
@@ -230,6 +253,8 @@ class _OneSentenceCommand(SingerCommand):
 
     @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        # The SDK does so later, after the options that are commands, such as --discover.
+        sys.excepthook = self.excepthook
         try:
             return super().main(*args, **kwargs)
         except ConfigValidationError as error:

@@ -14,6 +14,7 @@ from tap_sac.command_line import CommandLineTap
 from tap_sac.discovery import Discovery
 from tap_sac.naming import PROVIDERS_STREAM_NAME
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.masks import one_line
 from tap_sac.sac.read_ahead import Extent, ReadAhead
 from tap_sac.settings import SETTINGS
 from tap_sac.streams import entity_set_stream
@@ -179,7 +180,8 @@ class TapSAC(CommandLineTap):
         # Someone waits for it, and the first failure tells as much as the last one.
         tries = min(_MOST_TRIES_OF_A_CHECK, self.config["backoff_max_tries"])
         self.discovery = self._discover({**self.config, "backoff_max_tries": tries})
-        return Check(self.discovery, lambda: self.streams).run(self.print_line)
+        check = Check(self.discovery, lambda: self.streams)
+        return check.run(lambda text: self.print_line(one_line(text)))
 
     def _discover(self, settings: dict[str, Any]) -> Discovery:
         catalog = None

@@ -220,10 +220,12 @@ def _restored_log() -> Iterator[None]:
         (logger, logger.level, [*logger.handlers], [*logger.filters], logger.propagate)
         for logger in (root, *known)
     ]
+    make_record = logging.getLogRecordFactory()
     root.handlers.clear()
     try:
         yield
     finally:
+        logging.setLogRecordFactory(make_record)
         logging.captureWarnings(capture=False)
         for logger, level, handlers, filters, propagate in before:
             logger.setLevel(level)

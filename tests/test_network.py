@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import socket
 import socketserver
 import ssl
 import threading
+import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,12 +19,17 @@ import trustme
 from typing_extensions import override
 
 from tap_sac.demo.server import SampleTenant
-from tap_sac.demo.service import Response
-from tests.conftest import read_messages
-from tests.stand_in import StandIn, sales, sales_row
+from tap_sac.demo.service import TOKEN_PATH, Response
+from tap_sac.sac.auth import ClientCredentialsAuthenticator
+from tap_sac.sac.client import SACClient
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.model import Provider
+from tap_sac.sac.transport import Transport, new_session
+from tests.conftest import read_messages, sync
+from tests.stand_in import JSON, StandIn, sales, sales_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tap_sac.demo.service import Request
@@ -332,3 +339,130 @@ def test_neither_secret_nor_token_is_in_any_output(
             assert "s3cr3t" not in output
             assert basic not in output
             assert not any(f"token-{number}" in output for number in range(1, 20))
+
+
+MIB = 1024**2
+UNFOLDED = 64 * MIB
+TWICE = "gzip, gzip"
+
+
+def bomb(status: int = 200, encoding: str = "gzip", start: bytes = b'{"value":[') -> Response:
+    """Make an answer of a few kilobytes that unfolds to 64 MiB."""
+    body = start + b" " * UNFOLDED
+    for _ in encoding.split(","):
+        body = gzip.compress(body, 1)
+    return Response(status, body, {**JSON, "Content-Encoding": encoding})
+
+
+def peak_of(action: Callable[[], object], told: str) -> int:
+    """Return the most bytes that something takes until it ends with an error."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(SACError, match=told):
+            action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def client_of(settings: dict[str, Any], most_bytes: int) -> SACClient:
+    """Make a client that takes no larger answer."""
+    session = new_session(1)
+    return SACClient(
+        settings["tenant_url"],
+        transport=Transport(
+            session,
+            request_timeout=10,
+            max_tries=3,
+            max_parallel_requests=1,
+            most_bytes=most_bytes,
+        ),
+        authenticator=ClientCredentialsAuthenticator(
+            token_url=settings["token_url"],
+            client_id="id",
+            client_secret="another s3cret",
+            auth_method="client_secret_basic",
+            session=session,
+            timeout=10,
+        ),
+    )
+
+
+def answering(answer: Response) -> StandIn:
+    tenant = StandIn(sales(sales_row(1)))
+    tenant.fault = lambda _: answer
+    return tenant
+
+
+@pytest.mark.parametrize("encoding", ["gzip", TWICE])
+def test_page_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve, encoding: str) -> None:
+    tenant = answering(bomb(encoding=encoding))
+    client = client_of(serve(tenant), MIB)
+    url = f"{client.origin}/FactData"
+    peak = peak_of(
+        lambda: list(client.pages(url)),
+        r"answer to GET http://[^ ]*/FactData is larger than 1 MiB: set page_size to a smaller",
+    )
+    assert peak < 8 * MIB
+    assert len(tenant.requests) == 1  # It would be as large again.
+
+
+def test_page_may_be_as_large_as_the_limit(serve: Serve) -> None:
+    body = b'{"value":[' + sales_row(1).encode() + b"]" + b" " * (2 * MIB) + b"}"
+    answer = Response(200, gzip.compress(body), {**JSON, "Content-Encoding": "gzip"})
+    settings = serve(answering(answer))
+    page = client_of(settings, len(body)).page(f"{settings['tenant_url']}/FactData")
+    assert len(page.items) == 1
+    with pytest.raises(SACError, match="larger than 2 MiB"):
+        client_of(settings, len(body) - 1).page(f"{settings['tenant_url']}/FactData")
+
+
+def test_metadata_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve) -> None:
+    client = client_of(serve(answering(bomb(start=b"<Edmx>"))), MIB)
+    peak = peak_of(
+        lambda: client.metadata(Provider("sac", "C4SALES", "Sales")),
+        r"C4SALES/\$metadata is larger than 1 MiB: leave the model out of the setting models",
+    )
+    assert peak < 8 * MIB
+
+
+@pytest.mark.parametrize("encoding", ["gzip", TWICE])
+@pytest.mark.parametrize("start", [b'{"error":{"message":"', b"<html>", b"no"])
+def test_error_that_unfolds_without_end_is_still_the_error(
+    serve: Serve, start: bytes, encoding: str
+) -> None:
+    settings = serve(answering(bomb(403, encoding, start)))
+    peak = peak_of(
+        lambda: sync(settings), "403 Forbidden.*, cut off after 1 MiB.*(client_id|HTTPS_PROXY)"
+    )
+    assert peak < 24 * MIB
+
+
+@pytest.mark.usefixtures("waits")
+def test_error_that_passes_may_be_as_large_as_it_likes(serve: Serve) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    answers = iter([bomb(503), bomb(502)])
+    tenant.fault = lambda request: next(answers, None) if "FactData" in request.target else None
+    assert len(sync(serve(tenant)).records("sales_fact_data")) == 1
+
+
+def test_error_of_a_usual_size_is_not_cut(serve: Serve) -> None:
+    body = b'{"error":{"message":"no [3401]","x":"' + b"x" * (MIB - 64) + b'"}}'
+    with pytest.raises(SACError, match=r"no \[3401\]") as caught:
+        sync(serve(answering(Response(403, body, JSON))))
+    assert "cut off" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_token_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve, status: int) -> None:
+    answer = bomb(status, start=b'{"access_token":"')
+
+    def tenant(request: Request) -> Response:
+        assert request.target == TOKEN_PATH
+        return answer
+
+    settings = serve(tenant)
+    peak = peak_of(
+        lambda: sync(settings), r"POST .*/oauth/token is larger than 1 MiB: copy the Token URL"
+    )
+    assert peak < 24 * MIB

@@ -31,8 +31,9 @@ from tap_sac.sac.errors import (
     looks_like_web_page,
     retry_after,
 )
+from tap_sac.sac.masks import keep_secret, keep_token
 from tap_sac.sac.text import decimal_digits, log_safe
-from tap_sac.sac.transport import HEADER_VALUE, exchange
+from tap_sac.sac.transport import HEADER_VALUE, Limit, exchange
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -46,6 +47,7 @@ AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 _LONGEST_LEEWAY = 60.0
 _OPAQUE_URL = re.compile(r"[!-~]+")
+_LIMIT = Limit(1024**2, WRONG_TOKEN_URL)
 
 
 class Grant(Protocol):
@@ -117,6 +119,7 @@ class BearerAuthenticator(AuthBase):
         self._session = session
         self._timeout = timeout
         self._lock = threading.Lock()
+        keep_secret(client_secret, client_id=client_id)
 
     @override
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -178,7 +181,7 @@ class BearerAuthenticator(AuthBase):
         prepared = self._session.prepare_request(request)
         if _OPAQUE_URL.fullmatch(self._token_url):  # requests would rewrite some of its escapes.
             prepared.url = self._token_url
-        response = exchange(self._session, prepared, timeout=self._timeout)
+        response = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
         self.access_token, self._expires_in = self._read_token(response)
         self.last_refreshed = requested_at
 
@@ -222,6 +225,7 @@ class BearerAuthenticator(AuthBase):
         if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
             msg = f"{answered} without a usable access_token"
             raise SACError(msg, WRONG_TOKEN_URL)
+        keep_token(token)
         return token, decimal_digits(body.get("expires_in"))
 
 

@@ -90,6 +90,10 @@ AUDIT_OFF = Cause(
     "switch on Data Audit in the model preferences under Access and Privacy, or deselect "
     "the stream",
 )
+HUGE_PAGE = Cause(
+    "SAC sends pages that are too large",
+    "set page_size to a smaller number, or contact SAP support if it is small",
+)
 NO_MODELS = Cause(
     "this is another tenant, or it has no models",
     "check that tenant_url is the right tenant, and that it has models",

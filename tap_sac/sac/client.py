@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER
+from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_PROTOCOL, DAMAGED_ANSWER
 from tap_sac.sac.errors import (
     ForeignAnswerError,
     ResponseError,
@@ -26,7 +26,7 @@ from tap_sac.sac.errors import (
 from tap_sac.sac.model import Provider
 from tap_sac.sac.pages import Page, follow, read_page, source_of
 from tap_sac.sac.text import log_safe
-from tap_sac.sac.transport import HEADER_VALUE
+from tap_sac.sac.transport import HEADER_VALUE, PAGE_LIMIT, Limit
 from tap_sac.sac.urls import path_segment, provider_key, string_literal, with_query
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 _MODELS_NAMESPACE = "sac"
 _UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
+_METADATA_LIMIT = Limit(512 * 1024**2, BROKEN_METADATA)
 _JSON = {"Accept": "application/json"}
 _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
 
@@ -168,7 +169,9 @@ class SACClient:
         url = f"{self._provider_root(provider)}/$metadata"
         for attempt in self.tries():
             with attempt:
-                response = self._send("GET", url, {"Accept": "application/xml"})
+                response = self._send(
+                    "GET", url, {"Accept": "application/xml"}, limit=_METADATA_LIMIT
+                )
                 if response.status_code == HTTPStatus.PRECONDITION_FAILED:
                     raise refusal(response)  # Of a live connection, whatever the body.
                 if response.status_code != HTTPStatus.OK:
@@ -290,9 +293,14 @@ class SACClient:
         return f"{self._service_root}/providers/{namespace}/{model}"
 
     def _get(
-        self, url: str, headers: Mapping[str, str], on_response: ResponseObserver | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        on_response: ResponseObserver | None = None,
+        *,
+        limit: Limit = PAGE_LIMIT,
     ) -> requests.Response:
-        response = self._send("GET", url, headers, on_response)
+        response = self._send("GET", url, headers, on_response, limit=limit)
         if response.status_code != HTTPStatus.OK:
             raise response_error(response)
         return response
@@ -303,12 +311,14 @@ class SACClient:
         url: str,
         headers: Mapping[str, str],
         on_response: ResponseObserver | None = None,
+        *,
+        limit: Limit = PAGE_LIMIT,
     ) -> requests.Response:
         """Send a request, and send it again with a new token if SAC refuses the first one."""
-        response = self._send_once(method, url, headers, on_response)
+        response = self._send_once(method, url, headers, on_response, limit)
         if response.status_code == _UNAUTHORIZED:
             self._authenticator.expire(response.request)
-            response = self._send_once(method, url, headers, on_response)
+            response = self._send_once(method, url, headers, on_response, limit)
         return response
 
     def _send_once(
@@ -317,6 +327,7 @@ class SACClient:
         url: str,
         headers: Mapping[str, str],
         on_response: ResponseObserver | None,
+        limit: Limit,
     ) -> requests.Response:
         request = self._transport.session.prepare_request(
             requests.Request(
@@ -328,7 +339,7 @@ class SACClient:
         )
         # requests would rewrite some of the escapes in a link that is opaque to us.
         request.url = url
-        response = self._transport.send(request)
+        response = self._transport.send(request, limit)
         if on_response:
             on_response(response)
         return response

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tap_sac.sac.decimals import ExactDecimal
 from tap_sac.sac.errors import DeltaLostError
+from tap_sac.sac.masks import has_control_characters, masked, reveals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -85,6 +86,8 @@ class Bookmark:
         if not (
             isinstance(link, str)
             and _is_url(link)
+            and not has_control_characters(link)
+            and not reveals(link)
             and (version is None or is_version(version))
             and isinstance(query, dict)
         ):
@@ -196,7 +199,7 @@ class EntityIds:
         Raises:
             DeltaLostError: If it does not name exactly the key columns, or may mean two things.
         """
-        shown = repr(entity_id[:_LONGEST_ID_SHOWN])
+        shown = repr(masked(entity_id)[:_LONGEST_ID_SHOWN])
         forms = (False, True) if self._is_encoded is None else (self._is_encoded,)
         found = [key for form in forms if (key := self._read(entity_id, is_encoded=form))]
         if not found:

@@ -78,6 +78,8 @@ _XML_ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(\w+:)?error\b")
 _XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
 _NUMBER = re.compile(r"\[(\d{4})\]")
 _LONGEST_RETRY_AFTER = 900.0
+# How much of an answer that is no success is read.
+MOST_BYTES_OF_AN_ERROR = 1024**2
 # OpenSSL's libraries for certificates and their files.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
 _CERTIFICATE_LIBRARIES = {"X509", "PEM"}
@@ -256,7 +258,7 @@ def refusal(response: requests.Response) -> SACError:
         )
     if response.is_redirect:
         location = origin_of(response.headers["location"])
-        what += f", and it leads to {log_safe(location, _token_of(response))}"
+        what += f", and it leads to {log_safe(location, token_of(response))}"
     return ResponseError(
         what, *(causes or (WRONG_HOST,)), status=status, number=number, reason=reason
     )
@@ -373,15 +375,17 @@ def _may_be_of_sac(response: requests.Response) -> bool:
 
 def _text_and_reason(response: requests.Response) -> tuple[str, str]:
     """Return what the body says, alone and with the status and the correlation id."""
-    token = _token_of(response)
+    token = token_of(response)
     text, correlation_id = (log_safe(str(part or ""), token) for part in _error_text(response))
     reason = f"{response.status_code} {log_safe(response.reason or '', token)}".rstrip()
     reason += f", {text!r}" if text else ""
+    if response.status_code != HTTPStatus.OK and len(response.content) > MOST_BYTES_OF_AN_ERROR:
+        reason += f", cut off after {MOST_BYTES_OF_AN_ERROR // 1024**2} MiB"
     reason += f" (correlation id {correlation_id})" if correlation_id else ""
     return text, reason
 
 
-def _token_of(response: requests.Response) -> str:
+def token_of(response: requests.Response) -> str:
     """Return the token of the request, which an answer may repeat."""
     return response.request.headers.get("Authorization", "").partition(" ")[2]
 

@@ -25,8 +25,10 @@ from tap_sac.sac.errors import (
     TransientError,
     error_reason,
     looks_like_web_page,
+    token_of,
     web_page_error,
 )
+from tap_sac.sac.masks import has_control_characters, reveals
 from tap_sac.sac.text import decimal_digits, log_safe, origin_of
 from tap_sac.sac.urls import absolute_link, is_same_server
 
@@ -240,7 +242,11 @@ def _annotation(members: Members, name: str) -> object:
 
 
 def _link(members: Members, name: str, response: requests.Response) -> str | None:
-    """Find a link and make it absolute, but keep the token from another server."""
+    """Find a link and make it absolute, but keep the token from another server.
+
+    Links go into the state, into the log and over the network: what is secret does not, however
+    SAC comes to repeat it.
+    """
     link = _annotation(members, name)
     if link is None:
         return None
@@ -251,11 +257,19 @@ def _link(members: Members, name: str, response: requests.Response) -> str | Non
         msg = f"{source_of(response)} has a {name} that is not a link"
         raise SACError(msg, BROKEN_PROTOCOL) from None
     if not is_same_server(url, page_url):
+        origin = log_safe(origin_of(url), token_of(response))
         msg = (
-            f"{source_of(response)} continues on another server, {origin_of(url)}, which must not "
+            f"{source_of(response)} continues on another server, {origin}, which must not "
             "see the token"
         )
         raise SACError(msg, WRONG_HOST)
+    # What it is taken for may have lost line breaks, which the link itself has.
+    if any(has_control_characters(text) for text in (str(link), url)):
+        msg = f"{source_of(response)} has a {name} with control characters"
+        raise SACError(msg, BROKEN_PROTOCOL)
+    if reveals(url, token_of(response)):
+        msg = f"{source_of(response)} has a {name} that holds the token or the client secret"
+        raise SACError(msg, BROKEN_PROTOCOL)
     return url
 
 

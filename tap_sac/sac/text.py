@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tap_sac.sac.masks import masked
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -23,8 +25,10 @@ def log_safe(text: str, *secrets: str) -> str:
 
     Args:
         text: Whatever somebody else wrote.
-        secrets: Texts to mask, besides whatever looks like a token or the user part of a URL.
+        secrets: Texts to mask, besides all secrets that are known, and whatever looks like a token
+            or the user part of a URL.
     """
+    text = masked(text)  # Before it is shortened: nobody would know a part of a secret again.
     for secret in filter(None, secrets):
         text = text.replace(secret, "***")
     text = "".join(char if char.isprintable() else " " for char in text)

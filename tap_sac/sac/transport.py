@@ -7,7 +7,8 @@ import re
 import sys
 import threading
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -19,8 +20,8 @@ from tenacity import (
 )
 from urllib3.exceptions import HTTPError
 
-from tap_sac.sac.causes import DAMAGED_ANSWER
-from tap_sac.sac.errors import SACError, TransientError, connection_error
+from tap_sac.sac.causes import DAMAGED_ANSWER, HUGE_PAGE, Cause
+from tap_sac.sac.errors import MOST_BYTES_OF_AN_ERROR, SACError, TransientError, connection_error
 from tap_sac.sac.text import origin_of
 
 if sys.version_info >= (3, 12):
@@ -40,6 +41,25 @@ _LONGEST_BACKOFF_SECONDS = 60
 _FIRST_CONTACT_SECONDS = 20
 _BACKOFF = wait_exponential(max=_LONGEST_BACKOFF_SECONDS) + wait_random(0, 1)
 
+
+_MIB = 1024**2
+# As fast as all at once; the small pieces that requests would take are not.
+_READ_AT_ONCE = _MIB
+
+
+class Limit(NamedTuple):
+    """How large an answer may be: a megabyte of gzip may unfold to a gigabyte.
+
+    Attributes:
+        size: In bytes, unfolded.
+        cause: What may have happened if it is larger.
+    """
+
+    size: int
+    cause: Cause
+
+
+PAGE_LIMIT = Limit(2048 * _MIB, HUGE_PAGE)
 
 # What a token may be made of, to be sent in a header.
 HEADER_VALUE = re.compile(r"[!-~]+")
@@ -65,18 +85,25 @@ def new_session(pool_size: int) -> requests.Session:
 
 
 def exchange(
-    session: requests.Session, request: requests.PreparedRequest, *, timeout: float
+    session: requests.Session,
+    request: requests.PreparedRequest,
+    *,
+    timeout: float,
+    limit: Limit,
 ) -> requests.Response:
     """Send a request, and read its answer to the end; redirections are not followed.
+
+    Of what is no success, no more than an error may have is read, and one byte as a sign of more.
 
     Args:
         session: Has the connections, and takes proxies and certificates from the environment.
         request: With all of its headers.
         timeout: Seconds without a byte.
+        limit: How large the answer may be.
 
     Raises:
         TransientError: If no whole answer came, but may come another time.
-        SACError: If none can come.
+        SACError: If none can come, or it is too large.
     """
     url = request.url or ""
     settings = session.merge_environment_settings(url, {}, None, None, None)
@@ -88,11 +115,38 @@ def exchange(
             response.close()
             what = f"{origin_of(url)} answered {response.status_code} and nothing more"
             raise TransientError(what, DAMAGED_ANSWER)
-        # At once: requests itself would take the body in many small pieces.
-        response._content = response.raw.read(decode_content=True)  # noqa: SLF001
+        response._content = _read_body(response, limit)  # noqa: SLF001
     except _CONNECTION_ERRORS as error:
         raise connection_error(error, url) from None
     return response
+
+
+def _read_body(response: requests.Response, limit: Limit) -> bytes:
+    """Read a body, and unfold no more of it than it may have.
+
+    Raises:
+        SACError: If it is larger than it may be; the rest is not read.
+    """
+    is_error = not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES
+    is_cut = is_error and limit.size > MOST_BYTES_OF_AN_ERROR
+    most = MOST_BYTES_OF_AN_ERROR if is_cut else limit.size
+    pieces = []
+    left = most + 1
+    while left and (piece := response.raw.read(min(left, _READ_AT_ONCE), decode_content=True)):
+        pieces.append(piece)
+        left -= len(piece)
+    if not left:
+        response.close()
+        if not is_cut:
+            request = response.request
+            where = f"{origin_of(request.url or '')}{urlsplit(request.url or '').path}"
+            msg = f"The answer to {request.method} {where} is larger than {_size(most)}"
+            raise SACError(msg, limit.cause)
+    return b"".join(pieces)
+
+
+def _size(number: int) -> str:
+    return f"{number // _MIB:,} MiB" if number >= _MIB else f"{number:,} bytes"
 
 
 class Transport:
@@ -105,6 +159,7 @@ class Transport:
         request_timeout: float,
         max_tries: int,
         max_parallel_requests: int,
+        most_bytes: int = PAGE_LIMIT.size,
     ) -> None:
         """Keep the limits; nothing is sent yet.
 
@@ -113,10 +168,12 @@ class Transport:
             request_timeout: Seconds without a byte before a request counts as failed.
             max_tries: How often a request is sent at most.
             max_parallel_requests: How many requests are under way at once at most.
+            most_bytes: How large an answer may be at most, unfolded.
         """
         self.session = session
         self.request_timeout = request_timeout
         self.max_tries = max_tries
+        self._most_bytes = most_bytes
         self._slots = threading.BoundedSemaphore(max_parallel_requests)
         self._is_stopped = False
         self._was_reached = False
@@ -139,8 +196,14 @@ class Transport:
             reraise=True,
         )
 
-    def send(self, request: requests.PreparedRequest) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, limit: Limit = PAGE_LIMIT
+    ) -> requests.Response:
         """Send a request once, as soon as fewer are under way than may be.
+
+        Args:
+            request: With all of its headers.
+            limit: How large the answer may be.
 
         Raises:
             SACError: As `exchange` does, or if the tap was stopped.
@@ -148,8 +211,9 @@ class Transport:
         if self._is_stopped:
             msg = "The tap was stopped, and asks SAC for nothing more."
             raise SACError(msg)
+        limit = limit._replace(size=min(limit.size, self._most_bytes))
         with self._slots:
-            response = exchange(self.session, request, timeout=self.request_timeout)
+            response = exchange(self.session, request, timeout=self.request_timeout, limit=limit)
         self._was_reached = True
         return response
 

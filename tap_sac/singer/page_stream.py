@@ -7,6 +7,7 @@ tests/test_sdk.py lists them.
 from __future__ import annotations
 
 import abc
+import math
 import sys
 from contextlib import closing, contextmanager
 from copy import deepcopy
@@ -22,6 +23,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
 from tap_sac.singer.batches import FORMATS, TABLE_VERSION, write_files
+from tap_sac.singer.logs import quiet
 from tap_sac.singer.maps import check_deletions
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.portions import divide
@@ -76,6 +78,7 @@ class SDKStream(Stream, abc.ABC):
         self._state_before_completion: dict[str, Any] | None = None
         self._version_to_activate: int | None = None
         super().__init__(tap, schema=self._json_schema(tap.config), name=name)
+        quiet(self.logger)
         self.primary_keys = entity_set.key
 
     @property
@@ -246,6 +249,20 @@ class PageStream(SDKStream, abc.ABC):
                 "unset batch_config."
             )
             raise SACError(msg)
+
+    @override
+    def get_record_counter(
+        self, *, endpoint: str | None = None, log_interval: float = math.inf
+    ) -> metrics.Counter:
+        """Count records, for one METRIC at the end of the stream; the log tells how far it is."""
+        return super().get_record_counter(endpoint=endpoint, log_interval=log_interval)
+
+    @override
+    def get_batch_counter(self) -> metrics.Counter:
+        """Count batches, for one METRIC at the end of the stream."""
+        counter = super().get_batch_counter()
+        counter.log_interval = math.inf
+        return counter
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:

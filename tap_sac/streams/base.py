@@ -8,7 +8,6 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk import metrics
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_sac.sac.causes import REFUSED_QUERY
@@ -17,7 +16,7 @@ from tap_sac.sac.kinds import kind_of
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.records import RecordMaker
 from tap_sac.singer.scales import SINGER_DECIMAL, decimals_without_scale
-from tap_sac.streams.progress import Progress
+from tap_sac.streams.progress import Progress, RequestMeter
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -75,7 +74,7 @@ class SACStream(PageStream, abc.ABC):
         # Whether the rows of this run could be compared with SAC's count; None before.
         self.is_verified: bool | None = None
         super().__init__(tap, name=name, entity_set=entity_set)
-        self._http_request_counter = metrics.http_request_counter(name, endpoint=entity_set.name)
+        self._requests = RequestMeter(name, endpoint=entity_set.name)
 
     @abc.abstractmethod
     def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
@@ -100,7 +99,7 @@ class SACStream(PageStream, abc.ABC):
         Raises:
             SACError: If SAC refuses, or its rows do not fit the catalog.
         """
-        with self._http_request_counter:
+        with self._requests:
             try:
                 yield from self.read_served(self.columns)
             except UnknownEntitySetError as error:
@@ -209,24 +208,11 @@ class SACStream(PageStream, abc.ABC):
         return error
 
     def measure(self, response: requests.Response) -> None:
-        """Write the metrics that streams on the SDK's RESTStream write."""
-        self._http_request_counter.increment()
-        succeeded = response.status_code < HTTPStatus.BAD_REQUEST
-        self.log_metric(
-            metrics.Point(
-                "timer",
-                metric=metrics.Metric.HTTP_REQUEST_DURATION,
-                value=response.elapsed.total_seconds(),
-                tags={
-                    metrics.Tag.STREAM: self.name,
-                    metrics.Tag.ENDPOINT: self.entity_set.name,
-                    metrics.Tag.HTTP_STATUS_CODE: response.status_code,
-                    metrics.Tag.STATUS: (
-                        metrics.Status.SUCCEEDED if succeeded else metrics.Status.FAILED
-                    ),
-                },
-            ),
-        )
+        """Count a request for the metrics that other taps write, too."""
+        seconds = response.elapsed.total_seconds()
+        self._requests.add(seconds)
+        status = response.status_code
+        self.logger.debug("%s: SAC answered %s after %.3f seconds", self.name, status, seconds)
 
     @property
     def _offered(self) -> set[str]:

@@ -1,12 +1,19 @@
-"""How far a long read has come, for whoever watches the log."""
+"""How far a long read has come, and what its requests took, for whoever watches the log."""
 
 from __future__ import annotations
 
+import math
+import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from singer_sdk import metrics
+
 if TYPE_CHECKING:
     import logging
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 _SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -37,3 +44,46 @@ class Progress:
                 f"{self._pages:,}",
                 f"{self._server_milliseconds:,}",
             )
+
+
+class RequestMeter:
+    """Counts the requests of a stream and the seconds that they take, and logs both at its end.
+
+    The metrics are those of streams on the SDK's RESTStream, but there is one point of each: the
+    seconds are those of all requests, so that with the count they give the mean.
+    """
+
+    def __init__(self, stream: str, *, endpoint: str) -> None:
+        """Begin with none.
+
+        Args:
+            stream: The stream name.
+            endpoint: What is asked for.
+        """
+        self._tags: dict[str, str] = {metrics.Tag.STREAM: stream, metrics.Tag.ENDPOINT: endpoint}
+        self._counter = metrics.http_request_counter(stream, endpoint, log_interval=math.inf)
+        self._seconds = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float) -> None:
+        """Count a request, from any thread, before or during the read."""
+        with self._lock:
+            self._counter.increment()
+            self._seconds += seconds
+
+    def __enter__(self) -> Self:
+        self._counter.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self._counter.__exit__(exc_type, exc_val, exc_tb)
+        status = metrics.Status.SUCCEEDED if exc_type is None else metrics.Status.FAILED
+        tags = {**self._tags, metrics.Tag.STATUS: status}
+        name = metrics.Metric.HTTP_REQUEST_DURATION
+        metrics.log(self._counter.logger, metrics.Point("timer", name, self._seconds, tags))
+        self._seconds = 0.0

@@ -157,8 +157,11 @@ class ChangeTrackedStream(EntitySetStream):
         self.version = bookmark.version if self.has_versions else None
         changes = Changes(self.entity_set, query.columns, self.record_maker(query.columns))
         delta_link = None
+        rows = pages = 0
         try:
             for page in self._pages_of_changes(bookmark):
+                rows += len(page.items)
+                pages += 1
                 yield MadeRecords(changes.records(page))
                 delta_link = page.delta_url
         except ResponseError as error:
@@ -169,6 +172,7 @@ class ChangeTrackedStream(EntitySetStream):
         if delta_link is None:
             msg = "SAC gave no new delta link"
             raise DeltaLostError(msg)
+        self.logger.info("%s: %s changes read, %s pages.", self.name, f"{rows:,}", f"{pages:,}")
         self.before_completion()
         is_own = self.subscriptions.is_proven(bookmark)
         after = Bookmark(delta_link, bookmark.version, query)
