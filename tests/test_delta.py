@@ -1258,6 +1258,18 @@ def test_subscription_that_the_state_does_not_prove_to_be_ours_stays(
     pipeline.check()
 
 
+@pytest.mark.parametrize("control", ["\n", "\r", "\x1b[2J"])
+def test_state_of_a_stranger_cannot_forge_the_log(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, control: str
+) -> None:
+    pipeline.run()
+    pipeline.bookmark()["delta_link"] += quote(f"{control}forged")
+    pipeline.run(default_replication_method="FULL_TABLE")
+    (message,) = (text for text in caplog.messages if "forged" in text)
+    assert "is no longer needed, but" in message
+    assert control not in message
+
+
 @pytest.mark.parametrize(
     "changes", [{"default_replication_method": "FULL_TABLE"}, {"filters": ALL_PRODUCTS}]
 )
