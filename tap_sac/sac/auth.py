@@ -16,6 +16,7 @@ from urllib.parse import quote, quote_plus
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from tap_sac.sac.answers import is_transient, looks_like_web_page, retry_after
 from tap_sac.sac.causes import (
     DAMAGED_ANSWER,
     PROXY,
@@ -24,13 +25,7 @@ from tap_sac.sac.causes import (
     WRONG_TOKEN_URL,
     Cause,
 )
-from tap_sac.sac.errors import (
-    SACError,
-    TransientError,
-    is_transient,
-    looks_like_web_page,
-    retry_after,
-)
+from tap_sac.sac.errors import SACError, TransientError
 from tap_sac.sac.masks import keep_secret, keep_token
 from tap_sac.sac.text import decimal_digits, log_safe
 from tap_sac.sac.transport import HEADER_VALUE, Limit, exchange

@@ -13,16 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tap_sac.sac.answers import refusal, response_error, web_page_error
 from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_PROTOCOL, DAMAGED_ANSWER
-from tap_sac.sac.errors import (
-    ForeignAnswerError,
-    ResponseError,
-    SACError,
-    TransientError,
-    refusal,
-    response_error,
-    web_page_error,
-)
+from tap_sac.sac.errors import ForeignAnswerError, ResponseError, SACError, TransientError
 from tap_sac.sac.model import Provider
 from tap_sac.sac.pages import Page, follow, read_page, source_of
 from tap_sac.sac.text import log_safe

@@ -16,18 +16,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tap_sac.sac.answers import error_reason, looks_like_web_page, token_of, web_page_error
 from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER, SERVER_FAULT, WRONG_HOST
 from tap_sac.sac.decimals import read_json
-from tap_sac.sac.errors import (
-    DataError,
-    GarbledTextError,
-    SACError,
-    TransientError,
-    error_reason,
-    looks_like_web_page,
-    token_of,
-    web_page_error,
-)
+from tap_sac.sac.errors import DataError, GarbledTextError, SACError, TransientError
 from tap_sac.sac.masks import has_control_characters, reveals
 from tap_sac.sac.text import decimal_digits, log_safe, origin_of
 from tap_sac.sac.urls import absolute_link, is_same_server

@@ -20,8 +20,10 @@ from tenacity import (
 )
 from urllib3.exceptions import HTTPError
 
+from tap_sac.sac.answers import MOST_BYTES_OF_AN_ERROR
 from tap_sac.sac.causes import DAMAGED_ANSWER, HUGE_PAGE, Cause
-from tap_sac.sac.errors import MOST_BYTES_OF_AN_ERROR, SACError, TransientError, connection_error
+from tap_sac.sac.connections import connection_error
+from tap_sac.sac.errors import SACError, TransientError
 from tap_sac.sac.text import origin_of
 
 if sys.version_info >= (3, 12):
