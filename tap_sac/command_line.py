@@ -145,7 +145,6 @@ class CommandLineTap(Tap, abc.ABC):
     @override
     def cli(cls) -> click.Command:  # noqa: N805
         """The command line; without a stack trace where the log cannot be set up."""
-        guard_logs(is_own_process=True)
         try:
             return super().cli
         except Exception as error:  # noqa: BLE001  (of whatever reads its configuration)
@@ -253,6 +252,7 @@ class _OneSentenceCommand(SingerCommand):
 
     @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        guard_logs(is_own_process=True)
         # The SDK does so later, after the options that are commands, such as --discover.
         sys.excepthook = self.excepthook
         try:

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from singer_sdk.logging import StructuredFormatter
 
-from tap_sac.demo.service import Response
+from tap_sac.demo.service import TOKEN_PATH, Response
 from tap_sac.sac.delta import Bookmark
 from tests.conftest import discover, select, sync
 from tests.stand_in import JSON, StandIn, edmx, error_response, sales, sales_row
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tap_sac.demo.service import Request
     from tests.conftest import RunCli, Serve
 
 SECRET = "s3cr3t $=-_/+ü'x"
@@ -268,6 +269,19 @@ def test_link_that_holds_a_secret_or_forges_text_is_a_broken_protocol(
     assert "skiptoken" not in result.stdout + result.stderr
     assert not any("skiptoken" in target for target in tenant.targets)
     assert_clean(result.stdout + result.stderr)
+
+
+@pytest.mark.parametrize("word", ["token", "skip", "FactData"])
+def test_token_that_is_a_common_word_breaks_no_link(serve: Serve, word: str) -> None:
+    tenant = StandIn(sales(*map(sales_row, range(5))))
+
+    def application(request: Request) -> Response:
+        if request.target == TOKEN_PATH:
+            return Response(200, json.dumps({"access_token": word}).encode(), JSON)
+        return tenant(request)
+
+    messages = sync({**serve(application), "client_secret": word})
+    assert len(messages.records("sales_fact_data")) == 5
 
 
 @pytest.mark.parametrize("text", ["\n", "\u202e", quote(SECRET)])

@@ -98,15 +98,13 @@ def reveals(text: str, *secrets: str) -> bool:
 
     Args:
         text: Such as a link.
-        secrets: More than those that are known.
+        secrets: More than those that are known; short words are too common to count.
     """
+    secrets = tuple(filter(_is_telling, secrets))
     texts = {text}
     for _ in range(_MOST_ENCODINGS):
         texts |= {decode(item) for item in texts for decode in (unquote, unquote_plus)}
-    return any(
-        masked(item) != item or any(secret in item for secret in secrets if secret)
-        for item in texts
-    )
+    return any(masked(item) != item or any(secret in item for secret in secrets) for item in texts)
 
 
 def _is_telling(text: str) -> bool:
