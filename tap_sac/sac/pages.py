@@ -207,19 +207,30 @@ def _members(body: bytes, envelope: _Envelope) -> Members:
                 if name.startswith("@")
             ]
         rest = body
-    members: Members = json.loads(rest, object_pairs_hook=list)
+    try:
+        members: Members = json.loads(rest, object_pairs_hook=list)
+    except json.JSONDecodeError:  # What looked like the end of the rows was a part of one.
+        members = json.loads(body, object_pairs_hook=list)
     return members
 
 
 def _without_rows(body: bytes, envelope: _Envelope) -> bytes | None:
-    """Take the rows out of a page, if they stand there as a compact list; else None."""
-    if isinstance(envelope.items, msgspec.UnsetType):
+    """Take the rows out of a page, if they stand there as a compact list; else None.
+
+    They are not put together to compare them: pages are large, and copies of them slow.
+    """
+    items = envelope.items
+    if isinstance(items, msgspec.UnsetType):
         return body
-    rows = b",".join(envelope.items)
-    before, found, rest = body.partition(_BEFORE_ROWS)
-    end = len(rows)
-    is_compact = found and rest[end : end + 1] == b"]" and rest.startswith(rows)
-    return before + found + rest[end:] if is_compact else None
+    start = body.find(_BEFORE_ROWS) + len(_BEFORE_ROWS)
+    if start < len(_BEFORE_ROWS):
+        return None
+    end = start + sum(map(len, items)) + max(0, len(items) - 1)
+    is_compact = body[end : end + 1] == b"]"
+    if items:
+        first, last = bytes(items[0]), bytes(items[-1])
+        is_compact = is_compact and body.startswith(first, start) and body.endswith(last, 0, end)
+    return body[:start] + body[end:] if is_compact else None
 
 
 def _annotation(members: Members, name: str) -> object:

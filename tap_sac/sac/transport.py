@@ -132,6 +132,10 @@ def _read_body(response: requests.Response, limit: Limit) -> bytes:
     is_error = not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES
     is_cut = is_error and limit.size > MOST_BYTES_OF_AN_ERROR
     most = MOST_BYTES_OF_AN_ERROR if is_cut else limit.size
+    length = response.headers.get("content-length", "")
+    is_plain = "content-encoding" not in response.headers
+    if is_plain and length.isdecimal() and int(length) <= most:  # As it is: nothing unfolds.
+        return response.raw.read()
     pieces = []
     left = most + 1
     while left and (piece := response.raw.read(min(left, _READ_AT_ONCE), decode_content=True)):
