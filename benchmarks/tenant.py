@@ -83,7 +83,10 @@ class Tenant:
             number = self.requests
         if model == "SMALL":
             time.sleep(SMALL_SET_SECONDS)
-            return _json({"@odata.context": f"$metadata#{name}", "value": [{"ID": name}]})
+            counted = {"@odata.count": 1} if "$count=true" in request.target else {}
+            return _json(
+                {"@odata.context": f"$metadata#{name}", **counted, "value": [{"ID": name}]}
+            )
         page = self._page(request, FACTS[model])
         if self.fault_every and number % self.fault_every == 0:
             return _faulty(page, number // self.fault_every)
