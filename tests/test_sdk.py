@@ -32,7 +32,6 @@ METHODS = {
     (Stream, "_finalize_state"): ["self", "state"],
     (Stream, "_generate_record_messages"): ["self", "record"],
     (Stream, "_generate_schema_messages"): ["self"],
-    (Stream, "_log_metric"): ["self", "point"],
     (Stream, "_sync_batches"): ["self", "batch_config", "context"],
     (Stream, "_sync_records"): ["self", "context", "write_messages"],
     (Stream, "_write_batch_message"): ["self", "encoding", "manifest"],

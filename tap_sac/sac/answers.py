@@ -15,7 +15,6 @@ from tap_sac.sac.causes import NO_APP, PROXY, SERVER_FAULT, WRONG_HOST, likely_c
 from tap_sac.sac.errors import (
     CANNOT_PREPARE,
     CLIENT_NOT_ALLOWED,
-    NOT_EXPORTED,
     ForeignAnswerError,
     ResponseError,
     SACError,
@@ -33,7 +32,12 @@ _NOT_CARRIED_OUT = {
     HTTPStatus.TOO_MANY_REQUESTS,
 }
 # What proxies and firewalls answer with pages of their own, and SAC with its JSON error.
-_OF_GATEWAYS = {*NOT_EXPORTED, HTTPStatus.METHOD_NOT_ALLOWED}
+_OF_GATEWAYS = {
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.PRECONDITION_FAILED,
+}
 # Of Cloud Foundry's router, where it has no instance of SAC to pass a request to.
 _ROUTER_ERROR = "x-cf-routererror"
 _NEVER_PASSED_ON = "unknown_route"

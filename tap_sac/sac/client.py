@@ -286,14 +286,9 @@ class SACClient:
         return f"{self._service_root}/providers/{namespace}/{model}"
 
     def _get(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        on_response: ResponseObserver | None = None,
-        *,
-        limit: Limit = PAGE_LIMIT,
+        self, url: str, headers: Mapping[str, str], on_response: ResponseObserver | None = None
     ) -> requests.Response:
-        response = self._send("GET", url, headers, on_response, limit=limit)
+        response = self._send("GET", url, headers, on_response)
         if response.status_code != HTTPStatus.OK:
             raise response_error(response)
         return response

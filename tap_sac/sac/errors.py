@@ -24,7 +24,6 @@ from tap_sac.sac.causes import GARBLED_TEXT, Cause
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-NOT_EXPORTED = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED}
 CANNOT_PREPARE = 1205
 CLIENT_NOT_ALLOWED = 3401
 
@@ -101,11 +100,6 @@ class ResponseError(SACError):
         is_client = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
         is_client = is_client or self.number == CLIENT_NOT_ALLOWED
         return is_client or HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
-
-    @property
-    def is_not_exported(self) -> bool:
-        """Whether SAC does not export the thing asked for, while the rest may be fine."""
-        return self.status in NOT_EXPORTED or self.number == CLIENT_NOT_ALLOWED
 
     @property
     def is_unprepared(self) -> bool:

@@ -181,10 +181,6 @@ class SDKStream(Stream, abc.ABC):
             SACError: If it is not.
         """
 
-    def log_metric(self, point: metrics.Point[Any]) -> None:
-        """Log a measurement."""
-        self._log_metric(point)
-
     def complete_schema(self, schema: dict[str, Any]) -> None:
         """Put back what a schema of this stream lost in the SDK's schema objects."""
         add_decimal_facets(schema, self.entity_set.properties)
