@@ -255,7 +255,7 @@ class Discovery:
 
     def _metadata_or_reason(self, provider: Provider) -> Iterator[Metadata | SACError]:
         try:
-            yield self._metadata(provider)
+            yield self._metadata_of(provider)
         except SACError as error:
             if not _is_of_one_model(error):
                 raise
@@ -275,7 +275,7 @@ class Discovery:
         named = {provider.name, provider.provider_id} & {*self._settings.get("models", ())}
         return self._catalog is not None or bool(named)
 
-    def _metadata(self, provider: Provider) -> Metadata:
+    def _metadata_of(self, provider: Provider) -> Metadata:
         """Read the metadata of a model.
 
         Raises:
