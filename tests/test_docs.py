@@ -15,7 +15,7 @@ from tests.test_settings import OF_THE_SDK, OWN
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 SUBPAGES = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *SUBPAGES]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *SUBPAGES]
 SETTINGS = {*OWN, *OF_THE_SDK}
 
 CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
