@@ -94,4 +94,4 @@ def test_wheel_reads_the_sample_tenant_in_an_empty_environment(wheel: Path, tmp_
     result = run(tap, "--config", "config.json", cwd=tmp_path)
     messages = [json.loads(line) for line in result.stdout.splitlines()]
     rows = [message["stream"] for message in messages if message["type"] == "RECORD"]
-    assert rows.count("financial_planning_fact_data") == 5_760
+    assert rows.count("sales_planning_fact_data") == 5_760
