@@ -9,7 +9,7 @@ file to file.
 from __future__ import annotations
 
 import gzip
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from tap_sac.sac.errors import SACError
@@ -36,6 +36,7 @@ _WRITTEN_AT_ONCE = 2**20  # bytes, for which it is worth to wake a thread
 class Storage(Protocol):
     """Where files go: the SDK's storage target."""
 
+    root: str
     prefix: str | None
 
     def get_url(self, filename: str) -> str:
@@ -189,9 +190,11 @@ def batch_file(
     """
     try:
         with ExitStack() as stack:
-            file = _opened(stack, storage, name)
+            file = stack.enter_context(_opened(storage, name))
             yield storage.get_url(name), stack.enter_context(format_.open(file))
-    except OSError as error:
+    except Exception as error:
+        if not _is_of_storage(error):
+            raise
         msg = (
             f"The batch file {name} cannot be written ({error}): check the storage of the "
             "setting batch_config."
@@ -199,13 +202,45 @@ def batch_file(
         raise SACError(msg) from None
 
 
-def _opened(stack: ExitStack, storage: Storage, file_name: str) -> IO[bytes]:
-    """Open a file.
+@contextmanager
+def _opened(storage: Storage, name: str) -> Iterator[IO[bytes]]:
+    """Open a file, which is there when all of it has been written, or never.
 
     Raises:
-        OSError: If that is not possible, also for want of a package for such a storage.
+        SACError: If the storage needs a package that is not installed.
+        OSError: If there is no such storage.
     """
-    try:
-        return stack.enter_context(storage.open(file_name, "wb"))
-    except (ValueError, ImportError) as error:
-        raise OSError(str(error)) from None
+    with ExitStack() as stack:
+        file: Any = None
+
+        @stack.push
+        def discard(kind: object, *_: object) -> None:
+            # fsspec would leave a temporary file behind, or an upload that is not finished.
+            if kind and file:
+                with suppress(Exception):
+                    file.discard()
+
+        try:
+            file = stack.enter_context(storage.open(name, "wb"))
+        except ImportError as error:
+            raise _missing_package_error(storage, error) from None
+        except ValueError as error:
+            raise OSError(str(error)) from None
+        yield file
+
+
+def _missing_package_error(storage: Storage, error: ImportError) -> SACError:
+    scheme = storage.root.partition("://")[0]
+    if scheme == "s3":
+        what = "s3fs: install tap-sac[s3]"
+    else:
+        what = f"a package that is not installed ({error}): install it"
+    return SACError(
+        f"The setting batch_config asks for storage in {scheme}://, which needs {what}, or use "
+        "another storage."
+    )
+
+
+def _is_of_storage(error: Exception) -> bool:
+    """Return whether storage has failed; what S3 is reached with has errors of its own kinds."""
+    return isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
