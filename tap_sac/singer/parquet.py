@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.decimals import ENCODER, ExactDecimal, read_json
@@ -19,7 +20,7 @@ from tap_sac.singer.scales import NoRoomError
 from tap_sac.singer.schema import TABLE_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import IO
 
     from tap_sac.sac.model import Property
@@ -30,8 +31,11 @@ _ROWS_IN_FILE = 500_000
 # Readers go through a file by row groups, each with its own statistics and dictionaries.
 _ROWS_IN_GROUP = 100_000
 _BYTES_IN_GROUP = 64 * 2**20
-# What is read again one by one, if it does not fit, is many objects.
-_LINES_AT_ONCE = 10_000
+# Few texts hold it.
+_SEPARATOR = "\x1f"
+# What goes to the thread that writes: enough to be worth it, and not too much to hold as objects,
+# for values that do not fit at first.
+_ROWS_AT_ONCE = 10_000
 # Arrow's own level of gzip takes ten times as long, for files of the same size.
 _GZIP_LEVEL = 1
 _MOST_DIGITS = {128: 38, 256: 76}  # of a decimal of so many bits
@@ -44,7 +48,8 @@ class _Piece:
     """Some records.
 
     Attributes:
-        values: They as JSON lines, or by column: Arrow arrays, and the texts of numbers.
+        values: They as JSON lines, or by column: texts with `_SEPARATOR` between, numbers with
+            commas between as bytes, and anything else as an Arrow array.
         size: How many they are.
         version: Their version, if they have one.
     """
@@ -53,48 +58,42 @@ class _Piece:
     size: int
     version: int | None
 
-    @property
-    def is_lines(self) -> bool:
-        return isinstance(self.values, bytes)
 
-    @property
-    def bytes_held(self) -> int:
-        if isinstance(self.values, bytes):
-            return len(self.values)
-        return sum(
-            len(values) if isinstance(values, bytes) else values.nbytes
-            for values in self.values.values()
-        )
+class _RowGroups:
+    """The row groups of a file, which are written when they are full."""
 
+    def __init__(self, file: IO[bytes], compression: Mapping[str, Any]) -> None:
+        self._file = file
+        self._compression = compression
+        self._writer: Any = None
+        self._tables: list[Any] = []
 
-@dataclass
-class _Group:
-    """What becomes a row group."""
+    def add(self, table: Any) -> None:  # noqa: ANN401  (pyarrow has no types)
+        self._tables.append(table)
+        size = sum(item.num_rows for item in self._tables)
+        if size >= _ROWS_IN_GROUP or sum(item.nbytes for item in self._tables) >= _BYTES_IN_GROUP:
+            self.write()
 
-    pieces: list[_Piece] = field(default_factory=list)
-    size: int = 0
-    bytes_held: int = 0
+    def write(self) -> None:
+        """Write what there is, as one group unless it came at once as more."""
+        import pyarrow as pa  # noqa: PLC0415  (see ParquetFormat)
+        from pyarrow import parquet  # noqa: PLC0415
 
-    def add(self, piece: _Piece) -> None:
-        self.pieces.append(piece)
-        self.size += piece.size
-        self.bytes_held += piece.bytes_held
+        if not self._tables:
+            return
+        table = pa.concat_tables(self._tables)
+        self._tables.clear()
+        if self._writer is None:
+            # Arrow's own schema would tell readers of wider decimals than the columns need.
+            self._writer = parquet.ParquetWriter(
+                self._file, table.schema, store_schema=False, **self._compression
+            )
+        groups = max(1, table.num_rows // _ROWS_IN_GROUP)
+        self._writer.write_table(table, row_group_size=-(-table.num_rows // groups))
 
-    @property
-    def is_full(self) -> bool:
-        return self.size >= _ROWS_IN_GROUP or self.bytes_held >= _BYTES_IN_GROUP
-
-
-def _runs(pieces: Iterable[_Piece], *, most_lines: int) -> Iterator[list[_Piece]]:
-    """Divide pieces into runs of one form, those of lines with not too many records."""
-    run: list[_Piece] = []
-    for piece in pieces:
-        is_other = bool(run) and piece.is_lines != run[0].is_lines
-        if is_other or (piece.is_lines and sum(item.size for item in run) >= most_lines):
-            yield run
-            run = []
-        run.append(piece)
-    yield run
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
 
 
 class ParquetFormat:
@@ -149,66 +148,61 @@ class ParquetFormat:
         Raises:
             DataError: If a value does not fit the type of its column.
         """
-        from pyarrow import parquet  # noqa: PLC0415  (see above)
-
-        writer = None
-        group = _Group()
-
-        def write(group: _Group) -> None:
-            nonlocal writer
-            table = self._table(group)
-            if writer is None:
-                # Arrow's own schema would tell readers of wider decimals than the columns need.
-                writer = parquet.ParquetWriter(
-                    file, table.schema, store_schema=False, **self._compression
-                )
-            writer.write_table(table, row_group_size=_ROWS_IN_GROUP)
+        groups = _RowGroups(file, self._compression)
+        waiting: list[_Piece] = []
 
         def add(portion: Portion, version: int | None) -> None:
-            nonlocal group
-            group.add(self._piece(portion, version))
+            nonlocal waiting
+            waiting.append(self._piece(portion, version))
             # A type that is found must fit the whole file.
-            if group.is_full and not self._finds_types:
-                full, group = group, _Group()
-                write_next(full)
+            if not self._finds_types and sum(piece.size for piece in waiting) >= _ROWS_AT_ONCE:
+                pieces, waiting = waiting, []
+                take(pieces)
+
+        def write(pieces: list[_Piece]) -> None:
+            groups.add(self._table(pieces))
 
         try:
-            with writing_behind(write) as write_next:
+            with writing_behind(write) as take:
                 yield add
-                if group.pieces:
-                    write_next(group)
+                if waiting:
+                    take(waiting)
+            groups.write()
         finally:
-            if writer:
-                writer.close()
+            groups.close()
 
     def _piece(self, portion: Portion, version: int | None) -> _Piece:
         values: Any = portion.lines() if self._finds_types else portion.columns()
         if not isinstance(values, bytes):
             values = {
-                name: column if isinstance(column, bytes) else self._array(name, column)
+                name: column if isinstance(column, bytes) else self._compact(name, column)
                 for name, column in values.items()
             }
         return _Piece(values, portion.size, version)
 
-    def _array(self, name: str, values: list[Any]) -> Any:  # noqa: ANN401  (pyarrow has no types)
+    def _compact(self, name: str, values: list[Any]) -> Any:  # noqa: ANN401  (pyarrow has no types)
+        """Hold values in one object: texts in a form that Arrow takes apart without Python."""
+        if self._types[name] == self._pa.string() and None not in values:
+            text = _SEPARATOR.join(values)
+            if text.count(_SEPARATOR) == len(values) - 1:
+                return text
         try:
             return self._pa.array(values, self._types[name])
         except _ARROW_ERRORS as error:
             raise _misfit_error(error) from None
 
-    def _table(self, group: _Group) -> Any:  # noqa: ANN401
+    def _table(self, pieces: list[_Piece]) -> Any:  # noqa: ANN401
         """Make a table of what came by column and of what came as lines, in order.
 
         Raises:
             DataError: If a value does not fit.
         """
         tables = []
-        most_lines = group.size if self._finds_types else _LINES_AT_ONCE
-        for pieces in _runs(group.pieces, most_lines=most_lines):
-            is_lines = pieces[0].is_lines
-            columns = self._of_lines(pieces) if is_lines else self._of_columns(pieces)
+        for is_lines, run in groupby(pieces, lambda piece: isinstance(piece.values, bytes)):
+            some = list(run)
+            columns = self._of_lines(some) if is_lines else self._of_columns(some)
             if TABLE_VERSION.name in self._types:
-                columns[TABLE_VERSION.name] = self._versions(pieces)
+                columns[TABLE_VERSION.name] = self._versions(some)
             tables.append(self._pa.table(columns))
         return self._pa.concat_tables(tables)
 
@@ -232,12 +226,22 @@ class ParquetFormat:
                 columns[name] = self._pa.nulls(size, arrow)
                 continue
             parts = [values[name] for values in by_column]
-            columns[name] = (
-                self._numbers(b",".join(parts), self._columns[name])
-                if isinstance(parts[0], bytes)
-                else self._pa.chunked_array(parts, arrow)
-            )
+            if isinstance(parts[0], bytes):
+                columns[name] = self._numbers(b",".join(parts), self._columns[name])
+            elif all(isinstance(part, str) for part in parts):
+                columns[name] = self._split(_SEPARATOR.join(parts), _SEPARATOR)
+            else:
+                arrays = (
+                    self._split(part, _SEPARATOR) if isinstance(part, str) else part
+                    for part in parts
+                )
+                columns[name] = self._pa.chunked_array(arrays, arrow)
         return columns
+
+    def _split(self, texts: str | bytes, separator: str) -> Any:  # noqa: ANN401
+        from pyarrow import compute  # noqa: PLC0415  (see __init__)
+
+        return compute.split_pattern(self._pa.scalar(texts, self._pa.string()), separator).values
 
     def _numbers(self, texts: bytes, column: Property) -> Any:  # noqa: ANN401
         """Read numbers.
@@ -252,7 +256,7 @@ class ParquetFormat:
         from pyarrow import compute  # noqa: PLC0415  (see __init__)
 
         arrow = self._types[column.name]
-        strings = compute.split_pattern(self._pa.scalar(texts, self._pa.string()), ",").values
+        strings = self._split(texts, ",")
         if b"null" in texts:
             strings = compute.if_else(compute.equal(strings, "null"), None, strings)
         if self._pa.types.is_decimal(arrow):
