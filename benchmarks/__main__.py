@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ class Benchmark:
         self._url = url
         self._folder = folder
         self._root = f"{url}{SERVICE_ROOT}/providers/sac"
+        # Several commands are made before the first of them runs.
+        self._numbers = count()
 
     def facts_url(self, model: str) -> str:
         """Tell where the facts of a model are."""
@@ -77,14 +80,12 @@ class Benchmark:
         }
         if batch_config:
             config["batch_config"] = batch_config
-        # Several commands are made before the first of them runs.
-        name = f"tap-sac-{len(list(self._folder.glob('tap-sac-*')))}"
         return [
             sys.executable,
             "-m",
             "tap_sac",
             "--config",
-            self._file(name, config),
+            self._file(f"tap-sac-{next(self._numbers)}", config),
             *arguments,
         ]
 
