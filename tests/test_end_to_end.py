@@ -176,6 +176,22 @@ def test_postgres(project: Path, database: str, route: str) -> None:
     assert bool(list((project / "files").iterdir())) is (route == "batches")
 
 
+def test_the_nightly_schedule_loads_postgres(project: Path, database: str) -> None:
+    assert "[0 3 * * *] job nightly" in meltano(project, "schedule", "list")
+    meltano(
+        project,
+        "--environment=demo",
+        *("schedule", "run", "nightly"),
+        TAP_SAC_MODELS='["Sales Planning"]',
+        TARGET_POSTGRES_SQLALCHEMY_URL=database.replace(":", "+psycopg:", 1),
+        TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA="nightly",
+    )
+    loaded = contents(database, "nightly")
+    sales = {name for name in expected_tables() if name.startswith("sales_planning_")}
+    assert set(loaded) == {*sales, "providers"}
+    assert all(table["rows"] for table in loaded.values())
+
+
 def contents(database: str, schema: str) -> dict[str, dict[str, Any]]:
     """Read rows, keys and sums of all tables, without the target's own columns."""
     with psycopg.connect(database) as connection:
