@@ -47,7 +47,7 @@ KEPT = {
     "Edm.Duration": ['"P12DT23H59M59.999999999999S"', '"-PT0S"'],
     "Edm.String": ['""', '"2024-02-30"', '"\\ud83d\\ude00"', json.dumps(10_000 * "x")],
 }
-RESPELLED = {
+RESPELLED: dict[str, dict[str, Any]] = {
     "Edm.Date": {
         '"20240229"': "2024-02-29",
         "20240229": "2024-02-29",
@@ -129,7 +129,7 @@ def written(config: dict[str, Any], path: str, catalog: dict[str, Any] | None = 
     return [record["X"] for record in records]
 
 
-def cases(table: dict[str, Any]) -> list[tuple[str, str]]:
+def cases(table: dict[str, list[str]]) -> list[tuple[str, str]]:
     return [(type_name, value) for type_name, values in table.items() for value in values]
 
 
