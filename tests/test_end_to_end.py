@@ -322,10 +322,11 @@ def test_all_values_that_pass_fit_into_postgres(
     with psycopg.connect(database) as connection:
         for name, type_name in columns.items():
             sql_type, convert = IN_POSTGRES[type_name]
-            value = "{} IS NOT NULL" if convert is is_there else "{}"
-            query = sql.SQL(f'SELECT pg_typeof({{}})::text, {value} FROM {{}} ORDER BY "ID"')
-            identifier = sql.Identifier(name)
-            query = query.format(identifier, identifier, sql.Identifier(schema, "t_s"))
+            column = sql.Identifier(name)
+            value = sql.SQL("{} IS NOT NULL").format(column) if convert is is_there else column
+            query = sql.SQL('SELECT pg_typeof({})::text, {} FROM {} ORDER BY "ID"').format(
+                column, value, sql.Identifier(schema, "t_s")
+            )
             found = connection.execute(query).fetchall()
             assert found == [(sql_type, convert(WRITTEN[type_name][row[name]])) for row in rows]
 
