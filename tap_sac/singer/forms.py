@@ -19,7 +19,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The day of every month first, because nearly all dates have one.
+# First the days that all months have, because nearly all dates are one of them.
 _DATE = (
     r"(?!0000)(?:\d\d\d\d-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
     r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
@@ -43,7 +43,6 @@ _OTHER_GUID = re.compile(
     r"(?(brace)\})",
     re.IGNORECASE,
 )
-
 
 _DIGITS = b"123456789"
 _HEX_DIGITS = _DIGITS + b"abcdefABCDEF"
@@ -112,6 +111,8 @@ class Glance:
 
     def accepts(self, values: bytes) -> bool:
         """Return whether all texts, with commas and null between, have the form and one shape."""
+        if self._decode is None and b"null" in values:  # Perhaps inside a text.
+            return False
         shapes = (values + b",").replace(b"null,", b"").translate(self._zeros)
         shape = shapes[: shapes.find(b",")]
         if not self._match(shape):
