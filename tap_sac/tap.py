@@ -96,6 +96,7 @@ class TapSAC(CommandLineTap):
             name=PROVIDERS_STREAM_NAME,
             client=discovery.client,
             read_ahead=self._read_ahead,
+            namespaces=discovery.namespaces,
             odata_filter=discovery.filters.of(PROVIDERS_STREAM_NAME),
         )
         return [providers, *streams]
@@ -122,10 +123,14 @@ class TapSAC(CommandLineTap):
     @override
     def catalog_dict(self) -> dict[str, Any]:
         catalog = super().catalog_dict
+        offered = {item.name: item for item in self.discovery.offered}
         for entry in catalog["streams"]:
-            stream = self.streams[entry["tap_stream_id"]]
+            name = entry["tap_stream_id"]
+            stream = self.streams[name]
             if isinstance(stream, SACStream):
                 stream.complete_schema(entry["schema"])
+            for item in entry["metadata"] if name in offered else ():
+                item["metadata"] |= offered[name].metadata(item["breadcrumb"])
         return catalog
 
     @override
