@@ -113,13 +113,13 @@ class SACClient:
         pages = self.pages(url) if is_vital else follow(url, self.page)
         return [
             Provider(
-                namespace_id=str(row.get("NamespaceID") or namespace),
+                namespace_id=str(row["NamespaceID"]),
                 provider_id=str(row["ProviderID"]),
                 name=str(row.get("ProviderName") or ""),
             )
             for page in pages
             for row in page.rows
-            if row.get("ProviderID")
+            if row.get("NamespaceID") and row.get("ProviderID")
         ]
 
     def provider_pages(
