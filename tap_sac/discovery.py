@@ -186,7 +186,7 @@ class Discovery:
         reads = {provider: partial(result_or_reason, provider) for provider in self.chosen}
         return read_each(self._settings["max_parallel_requests"], reads)
 
-    def metadata(self, provider: Provider) -> Metadata:
+    def metadata_of(self, provider: Provider) -> Metadata:
         """Read the metadata of a model.
 
         Raises:
@@ -264,7 +264,7 @@ class Discovery:
 
     def _read_metadata(self) -> list[tuple[Provider, Metadata]]:
         """Read the metadata of the models; skip those that SAC does not export."""
-        found = list(self.of_each_model(self.metadata))
+        found = list(self.of_each_model(self.metadata_of))
         self._skipped = {item: reason for item, reason in found if isinstance(reason, SACError)}
         for provider, reason in self._skipped.items():
             logger.warning("Skipping the model %s: %s", _label(provider), reason)

@@ -118,7 +118,7 @@ class Models:
         Raises:
             SACError: If the description cannot be had.
         """
-        metadata = self._discovery.metadata(provider)
+        metadata = self._discovery.metadata_of(provider)
         if reason := metadata.unreadable.get(FACTS):
             return _unreadable(provider, reason)
         if not metadata.entity_sets:
