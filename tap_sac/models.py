@@ -103,7 +103,7 @@ class Models:
                 print_line(line)
         failure = self._discovery.failure
         if not any(model.exportable for model in models):
-            failure = f"None of the {len(models)} models can be read: {models[0].reason}."
+            failure = f"None of the {len(models)} models can be read: {models[0].reason}"
         if failure:
             logger.error("%s", failure)
         return 1 if failure else 0

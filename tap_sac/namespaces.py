@@ -110,15 +110,19 @@ class Namespaces:
             return True
         if (self._names is None and namespace == _MODELS) or not is_of_one_part(error):
             return False
-        if namespace not in self._refused:
-            logger.warning("Skipping the namespace %s: %s", log_safe(namespace), error)
+        logger.warning("Skipping the namespace %s: %s", log_safe(namespace), error)
         self._refused[namespace] = error
         return True
 
     @property
     def has_gaps(self) -> bool:
-        """Whether there is a namespace that is to be read and that SAC does not serve."""
+        """Whether SAC does not serve a chosen namespace."""
         return bool(self._refused)
+
+    @property
+    def served(self) -> list[str]:
+        """The chosen namespaces that SAC has not refused."""
+        return [name for name in self.chosen if name not in self._refused]
 
     def failures(self, *, lacks_streams: bool) -> list[str]:
         """Say which namespaces a run is incomplete without.

@@ -53,10 +53,10 @@ class ProvidersStream(FullTableStream):
         return UncountedTable(self._pages(query))
 
     def _pages(self, query: Mapping[str, str]) -> Iterator[Page]:
-        for namespace in self._namespaces.chosen:
+        for namespace in self._namespaces.served:
             try:
                 yield from self.client.provider_pages(namespace, query, self.measure)
             except SACError as error:  # noqa: PERF203  (one namespace each)
                 if not self._namespaces.skips(namespace, error):
                     raise
-                self.is_complete = False
+        self.is_complete = not self._namespaces.has_gaps
