@@ -95,7 +95,7 @@ def test_models_are_chosen_in_the_namespaces(
 
 def test_providers_are_those_of_the_chosen_namespaces(serve: Serve) -> None:
     config = serve(StandIn(sales(*ROWS), public(), rates()))
-    messages = sync({**config, "namespaces": ["sac", CURRENCIES], "models": ["Sales"]})
+    messages = sync({**config, "namespaces": [CURRENCIES, "sac", "sac"], "models": ["Sales"]})
     providers = messages.records("providers")
     assert [item["NamespaceID"] for item in providers] == ["sac", CURRENCIES]
     assert messages.of("providers")[-1]["type"] == "ACTIVATE_VERSION"
@@ -223,6 +223,30 @@ def test_namespace_that_is_left_out_cannot_fail_a_run(
     assert result.returncode == 0, result.stderr
     assert not waits
     assert read(result).of("providers")[-1]["type"] == "ACTIVATE_VERSION"
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "code"), [({}, 0), ({"namespaces": ["sac", DIMENSIONS]}, 1)]
+)
+def test_namespace_may_be_refused_after_its_models_were_found(
+    serve: Serve, run_cli: RunCli, namespaces: dict[str, Any], code: int
+) -> None:
+    tenant = StandIn(sales(*ROWS), public())
+    asked: list[str] = []
+
+    def fault(request: Request) -> Response | None:
+        if f"'{DIMENSIONS}'" not in request.target:
+            return None
+        asked.append(request.target)
+        return error_response(403, "no") if len(asked) > 1 else None
+
+    tenant.fault = fault
+    result = run_cli({**serve(tenant), **namespaces})
+    assert result.returncode == code
+    messages = read(result)
+    assert len(messages.records("region_public_dimension_data")) == 2
+    assert [item["NamespaceID"] for item in messages.records("providers")] == ["sac"]
+    assert messages.of("providers")[-1]["type"] == "RECORD"
 
 
 def test_models_may_be_refused_to_a_client_that_reads_public_dimensions(
@@ -358,12 +382,15 @@ def test_master_may_have_its_members_with_hierarchies_alone(serve: Serve) -> Non
     document = edmx(
         FactData={"Entity": "Edm.String*", "Lone": "Edm.String*", "AMOUNT": "Edm.Decimal"},
         EntityMasterWithHierarchy={"ID": "Edm.String*"},
+        LeaderMaster={"ID": "Edm.String*", "Entity": "Edm.String"},
     )
     catalog = discover(serve(StandIn(Model("C4A", "A", document, {}))))
     columns = metadata(catalog["a_fact_data"])
     master = columns["properties", "Entity"]["sac-master-stream"]
     assert master == "a_entity_master_with_hierarchy"
     assert "sac-master-stream" not in columns["properties", "Lone"]
+    attribute = metadata(catalog["a_leader_master"])["properties", "Entity"]
+    assert "sac-master-stream" not in attribute  # of a member, and not of facts
 
 
 def test_catalog_with_its_origins_can_be_read(serve: Serve) -> None:
