@@ -76,7 +76,8 @@ class ChangeTrackedStream(EntitySetStream):
         super().apply_catalog(catalog)
         if self.is_log_based and not self.primary_keys and not self.kind.is_additive:
             self.logger.warning(
-                "The catalog has no key for %s, so the whole table is read instead of LOG_BASED.",
+                "%s for %s, so the whole table is read instead of LOG_BASED.",
+                "All dimensions are deselected" if self.dropped_key else "The catalog has no key",
                 self.name,
             )
             self.forced_replication_method = REPLICATION_FULL_TABLE
@@ -155,7 +156,12 @@ class ChangeTrackedStream(EntitySetStream):
         self._keep_bookmark(replace(bookmark, may_be_spent=True))
         self.write_state()
         self.version = bookmark.version if self.has_versions else None
-        changes = Changes(self.entity_set, query.columns, self.record_maker(query.columns))
+        changes = Changes(
+            self.entity_set,
+            query.columns,
+            self.record_maker(query.columns),
+            aggregated=self.dropped_key,
+        )
         delta_link = None
         rows = pages = 0
         try:
