@@ -112,14 +112,14 @@ class HierarchyStream(EntitySetStream):
                 numbers.extend(map(members.add, page.rows))
                 spool.add(page)
             for hierarchy, trouble in members.settle().items():
-                self._report(hierarchy, trouble)
+                self._report(hierarchy, [name for name, _ in wanted[hierarchy]], trouble)
             rest = iter(numbers)
             for page in spool:
                 rows = zip(page.items, islice(rest, len(page.items)), strict=True)
                 yield replace(page, items=[_placed(*row, members, wanted) for row in rows])
 
-    def _report(self, hierarchy: Hierarchy, trouble: Trouble) -> None:
-        """Name members that have no place in a hierarchy."""
+    def _report(self, hierarchy: Hierarchy, columns: list[str], trouble: Trouble) -> None:
+        """Name members that have no place in a hierarchy, and thus null in some columns."""
         what = []
         if trouble.orphans:
             names = [f"{member} below {parent}" for member, parent in trouble.orphans.items()]
@@ -129,13 +129,13 @@ class HierarchyStream(EntitySetStream):
             shown = _shown(trouble.cycle, trouble.cycle_count)
             what.append(f"{shown}, which are their own ancestors")
         self.logger.warning(
-            "The hierarchy %s of %s is broken at %s: %s members have no %s, with those below. "
-            "Correct their parents in SAC%s.",
+            "The hierarchy %s of %s is broken at %s: there and below, %s null (rows: %s). Correct "
+            "the parents in SAC%s.",
             log_safe(hierarchy.name),
             self.name,
             ", and at ".join(what),
+            " and ".join(columns) + (" are" if len(columns) > 1 else " is"),
             f"{trouble.count:,}",
-            " and no ".join(f"{hierarchy.name}_{name}" for name, _ in _PARTS),
             ", or let the filter keep them" if self.filter and trouble.orphans else "",
         )
 
