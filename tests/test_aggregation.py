@@ -260,10 +260,35 @@ def test_another_selection_of_dimensions_is_another_chain(
     (line,) = [item.getMessage() for item in caplog.records if "again" in item.getMessage()]
     assert line == (
         f"Reading the whole table of {STREAM} again under a new version, because the key changed "
-        "from ['Version', 'Product'] to ['Version', 'Date', 'Product']."
+        "from ['Version', 'Product'] to ['Version', 'Date', 'Product'], for which targets need a "
+        "new table."
     )
     third = sync(tenant.config, without(tenant.config, "XX_REGION", "Currency"), second.state)
     assert third.records(STREAM) == []
+
+
+def test_another_key_is_told_because_targets_would_mix_the_rows(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = Tenant(serve)
+    logged = Tenant(serve, default_replication_method="LOG_BASED").config
+    by_month = without(tenant.config, *KEY[2:])
+    told = f"The key of {STREAM} has changed since the last completed read, from "
+    first = sync(tenant.config, by_month)
+    state = sync(tenant.config, by_month, first.state).state
+    assert told not in caplog.text
+    state = sync(tenant.config, without(tenant.config, *KEY), state).state
+    assert f"{told}Version, Date to none: load it into a new table" in caplog.text
+    caplog.clear()
+    # Back from change tracking, whose bookmark has the key too.
+    state = sync({**logged, **serve(tenant.service)}, by_month, state).state
+    assert f"{told}none to Version, Date: " in caplog.text
+    caplog.clear()
+    full = {**tenant.config, **serve(tenant.service)}
+    state = sync(full, by_month, state).state
+    assert told not in caplog.text
+    sync(full, without(full, *KEY[1:]), state)
+    assert f"{told}Version, Date to Version: " in caplog.text
 
 
 AGGREGATION = "sales_fact_data_aggregation"

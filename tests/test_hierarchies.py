@@ -80,7 +80,7 @@ def test_members_of_the_sample_company_have_levels_and_paths() -> None:
                 }
                 stream = f"{prefix}_{snake}_master_with_hierarchy"
                 found = places(messages, hierarchy, stream)
-                assert found == {member: expected(member, parents) for member in parents}
+                assert found == {member: place_of(member, parents) for member in parents}
     costs = "financial_planning_cost_center_master_with_hierarchy"
     assert places(messages, "H1", costs)["1600"] == (3, "ALL/SHOPS/1600")
     assert places(messages, "H2", costs)["1600"] == (2, "VARIABLE/1600")
@@ -95,7 +95,7 @@ def optional(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def expected(member: str, parents: Mapping[str, str | None]) -> tuple[int | None, str | None]:
+def place_of(member: str, parents: Mapping[str, str | None]) -> tuple[int | None, str | None]:
     """Find the place of a member in the plain way, which only those of trees have."""
     way = [member]
     while above := parents[way[-1]]:
@@ -128,7 +128,7 @@ def test_any_parents_lead_to_a_place_or_are_told(
         member: members.place(number, hierarchy) or (None, None)
         for member, number in numbers.items()
     }
-    assert found == {member: expected(member, parents) for member in parents}
+    assert found == {member: place_of(member, parents) for member in parents}
     lost = [item for item in parents if parents[item] is not None and found[item] == (None, None)]
     trouble = troubles.get(hierarchy)
     assert (trouble.count if trouble else 0) == len(lost)

@@ -95,7 +95,8 @@ class ChangeTrackedStream(EntitySetStream):
             if bookmark:
                 self.subscriptions.delete_chain(bookmark)
                 self._keep_bookmark(None)
-                self.keep(LastRead(bookmark.version, bookmark.query.filter))
+                key = bookmark.query.key if self.has_optional_key else None
+                self.keep(LastRead(bookmark.version, bookmark.query.filter, key))
             yield from super().read_served(columns)
             return
         query = DeltaQuery(list(self.entity_set.key), columns, self.filter)
@@ -116,7 +117,7 @@ class ChangeTrackedStream(EntitySetStream):
 
     def _open_chain(self, query: DeltaQuery) -> Iterator[Records]:
         """Read the whole table, and keep the link to what changes after that."""
-        self._warn_of_another_filter()
+        self.compare_with_last_read()
         # A dry run would leave a chain behind: it ends before it knows its id.
         whole = WholeRead(self, query.columns, track_changes=not self.is_dry_run)
         whole.prove_keys()
@@ -135,7 +136,7 @@ class ChangeTrackedStream(EntitySetStream):
                     self.name,
                 )
             self._keep_bookmark(None)
-            self.keep(LastRead(whole.version, self.filter))
+            self.keep(LastRead(whole.version, self.filter, self.chosen_key))
             return
         bookmark = self.subscriptions.signed(Bookmark(whole.delta_link, whole.version, query))
         self.logger.info(
