@@ -16,7 +16,7 @@ from tap_sac.demo.service import Request, Response
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.hierarchies import Hierarchy, Members
 from tests.conftest import discover, select, sync
-from tests.stand_in import JSON, Model, StandIn, edmx, error_response
+from tests.stand_in import JSON, PAGE_SIZE, Model, StandIn, edmx, error_response
 from tests.test_batches import batch_config, files, records_of
 
 if TYPE_CHECKING:
@@ -303,6 +303,9 @@ def test_batch_files_have_them_with_their_types(serve: Serve, tmp_path: Path) ->
     assert table["H1_LEVEL"].to_pylist() == [1, 2, None]
     assert str(table["H1_LEVEL"].type) == "int64"
     assert table["H1_PATH"].to_pylist() == ["root", "root/leaf", None]
+    settings = batch_config(tmp_path, "parquet", None, 10)
+    (path,) = files(sync({**config, **settings}, without(config, "H1_PATH")), STREAM)
+    assert parquet.read_table(path).column_names == [*TYPES, "H1_LEVEL", "_sdc_table_version"]
 
 
 @pytest.mark.parametrize("batches", [False, True])
@@ -406,4 +409,8 @@ def test_check_and_test_read_a_first_page_alone(serve: Serve, run_cli: RunCli) -
     result = run_cli(config, "--check")
     assert result.returncode == 0
     assert f"the first page of {STREAM} has 2 rows" in result.stdout
-    assert len(tenant.reads(f"{SET}?")) == 1
+    assert len(tenant.reads(SET)) == 1
+    tenant.requests.clear()
+    result = run_cli(config, "--test")
+    assert result.returncode == 0
+    assert len(tenant.reads(SET)) < len(range(0, 9, PAGE_SIZE))
