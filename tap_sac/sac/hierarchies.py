@@ -91,9 +91,10 @@ class Members:
         self._key = key
         self._numbers: dict[str, int] = {}
         self._is_member = bytearray()
-        self._parents = {hierarchy: array("l") for hierarchy in hierarchies}
+        self._parents = {hierarchy: array("i") for hierarchy in hierarchies}
         self._levels: dict[Hierarchy, MutableSequence[int]] = {}
-        self._ids: list[str] = []
+        # What they are called in a path, by number.
+        self._steps: list[str] = []
 
     def add(self, row: Mapping[str, Any]) -> int:
         """Take the next member, and return its number, by which it can be asked for.
@@ -113,10 +114,11 @@ class Members:
         Returns:
             What is wrong with those hierarchies that have members without a place.
         """
-        self._ids = list(self._numbers)
+        ids = list(self._numbers)
+        self._steps = list(map(_escaped, ids))
         troubles = {}
         for hierarchy, parents in self._parents.items():
-            levels, trouble = self._find_levels(parents)
+            levels, trouble = self._find_levels(parents, ids)
             self._levels[hierarchy] = levels
             if trouble.count:
                 troubles[hierarchy] = trouble
@@ -130,9 +132,10 @@ class Members:
         parents = self._parents[hierarchy]
         way = []
         while number != _NO_PARENT:
-            way.append(_escaped(self._ids[number]))
+            way.append(self._steps[number])
             number = parents[number]
-        return Place(level, _SEPARATOR.join(reversed(way)))
+        way.reverse()
+        return Place(level, _SEPARATOR.join(way))
 
     def _number(self, member: str) -> int:
         number = self._numbers.setdefault(member, len(self._numbers))
@@ -142,7 +145,9 @@ class Members:
                 parents.append(_NO_PARENT)
         return number
 
-    def _find_levels(self, parents: Sequence[int]) -> tuple[MutableSequence[int], Trouble]:
+    def _find_levels(
+        self, parents: Sequence[int], ids: Sequence[str]
+    ) -> tuple[MutableSequence[int], Trouble]:
         """Go up from each member until there is a level, and down again."""
         levels = self._first_levels(parents)
         trouble = Trouble()
@@ -160,11 +165,11 @@ class Members:
                 cycle = way[way.index(number) :]
                 trouble.cycle_count += len(cycle)
                 room = _MOST_NAMES - len(trouble.cycle)
-                trouble.cycle += [self._ids[item] for item in cycle[: max(0, room)]]
+                trouble.cycle += [ids[item] for item in cycle[: max(0, room)]]
             elif level == _NO_MEMBER:
                 trouble.orphan_count += 1
                 if len(trouble.orphans) < _MOST_NAMES:
-                    trouble.orphans[self._ids[way[-1]]] = self._ids[number]
+                    trouble.orphans[ids[way[-1]]] = ids[number]
             if level < 1:
                 trouble.count += len(way)
             for item in reversed(way):
@@ -178,7 +183,7 @@ class Members:
         for parent in parents:
             if parent != _NO_PARENT:
                 has_child[parent] = True
-        levels = array("l", [_UNKNOWN]) * len(parents)
+        levels = array("i", [_UNKNOWN]) * len(parents)
         for number, parent in enumerate(parents):
             if not self._is_member[number]:
                 levels[number] = _NO_MEMBER

@@ -106,7 +106,7 @@ class HierarchyStream(EntitySetStream):
             yield from super().take(pages)
             return
         members = Members(self.entity_set.key[0], wanted)
-        numbers = array("l")
+        numbers = array("i")
         with PageSpool() as spool:
             for page in _first_page_apart(super().take(pages)):
                 numbers.extend(map(members.add, page.rows))
