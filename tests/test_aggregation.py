@@ -183,6 +183,22 @@ def test_dimension_that_the_catalog_does_not_have_still_stops_the_run(serve: Ser
         sync(tenant.config, catalog)
 
 
+def test_dimension_that_is_gone_does_not_matter_if_it_was_deselected(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = {"Version": "Edm.String*", "Gone": "Edm.String*", "AMOUNT": "Edm.Decimal"}
+    model = Model("C4SALES", "Sales", edmx(FactDataAggregation=columns))
+    model.sets["FactDataAggregation"] = ['{"Version":"a","AMOUNT":9}']
+    config = serve(StandIn(model))
+    catalog = without(config, "Gone", stream=AGGREGATION)
+    del columns["Gone"]
+    model.edmx = edmx(FactDataAggregation=columns)
+    messages = sync(config, catalog)
+    assert messages.records(AGGREGATION) == [{"Version": "a", "AMOUNT": 9}]
+    assert messages.schema(AGGREGATION)["key_properties"] == ["Version"]
+    assert f"SAC no longer has these columns of {AGGREGATION}: Gone." in caplog.text
+
+
 def test_parquet_and_renamed_streams_have_what_is_left(serve: Serve, tmp_path: Path) -> None:
     tenant = Tenant(serve)
     catalog = without(tenant.config, *KEY[2:], "LOYALTY_POINTS")  # Its sums have too many digits.

@@ -145,14 +145,14 @@ class SDKStream(Stream, abc.ABC):
         entry = catalog.get_stream(self.name)
         if entry is None or not self.selected:
             return
-        is_left = {name: self.mask["properties", name] for name in self.entity_set.key}
-        self.dropped_key = tuple(name for name in is_left if not is_left[name])
-        if not self.dropped_key:
-            return
-        left = tuple(name for name in is_left if is_left[name])
-        self.entity_set = replace(self.entity_set, key=left)
-        self.primary_keys = tuple(name for name in self.primary_keys if is_left.get(name, True))
-        entry.key_properties = self.primary_keys
+        of_sac, of_catalog = (
+            [name for name in key if self.mask["properties", name]]
+            for key in (self.entity_set.key, self.primary_keys)
+        )
+        self.dropped_key = tuple(name for name in self.entity_set.key if name not in of_sac)
+        self.entity_set = replace(self.entity_set, key=tuple(of_sac))
+        if of_catalog != [*self.primary_keys]:
+            self.primary_keys = entry.key_properties = of_catalog
 
     def check_own_columns(self) -> None:
         """See that no column of our own takes the place of one that is wanted of SAC.

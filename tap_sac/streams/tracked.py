@@ -77,7 +77,9 @@ class ChangeTrackedStream(EntitySetStream):
         if self.is_log_based and not self.primary_keys and not self.kind.is_additive:
             self.logger.warning(
                 "%s for %s, so the whole table is read instead of LOG_BASED.",
-                "All dimensions are deselected" if self.dropped_key else "The catalog has no key",
+                "The catalog has no key"
+                if self.entity_set.key
+                else "All dimensions are deselected",
                 self.name,
             )
             self.forced_replication_method = REPLICATION_FULL_TABLE
