@@ -84,8 +84,15 @@ def test_parquet_in_s3(serve: Serve, s3: str) -> None:
     assert rows == NUMBERS
 
 
-def test_compressed_lines_in_s3(serve: Serve, s3: str) -> None:
-    messages = sync({**serve(StandIn(sales(*ROWS))), **in_s3(s3, "lines", "jsonl", "gzip", 3)})
+def test_compressed_lines_in_s3_with_settings_of_aws(
+    serve: Serve, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    config = in_s3(s3, "lines", "jsonl", "gzip", 3)
+    del config["batch_config"]["storage"]["params"]
+    messages = sync({**serve(StandIn(sales(*ROWS))), **config})
     records = []
     for path in paths(messages):
         with file_system(s3).open(path) as file:
