@@ -36,8 +36,9 @@ _SEPARATOR = "\x1f"
 # What goes to the thread that writes: enough to be worth it, and not too much to hold as objects,
 # for values that do not fit at first.
 _ROWS_AT_ONCE = 10_000
+_SNAPPY: dict[str, Any] = {"compression": "snappy"}
 # Arrow's own level of gzip takes ten times as long, for files of the same size.
-_GZIP_LEVEL = 1
+_GZIP: dict[str, Any] = {"compression": "gzip", "compression_level": 1}
 _MOST_DIGITS = {128: 38, 256: 76}  # of a decimal of so many bits
 # What Arrow's errors are.
 _ARROW_ERRORS = (ValueError, TypeError, NotImplementedError, OverflowError)
@@ -132,11 +133,7 @@ class ParquetFormat:
             if (column_type := arrow_type(pa, column)) is not None
         }
         self._columns = {column.name: column for column in columns}
-        self._compression: dict[str, Any] = (
-            {"compression": "gzip", "compression_level": _GZIP_LEVEL}
-            if is_gzip
-            else {"compression": "snappy"}
-        )
+        self._compression = _GZIP if is_gzip else _SNAPPY
         self._finds_types = has_others or len(self._types) < len(columns)
         # If types are found, the records of a whole file are in memory.
         self.usual_size = None if self._finds_types else _ROWS_IN_FILE
