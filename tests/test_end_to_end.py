@@ -108,6 +108,13 @@ def environment(name: str, route: str) -> str:
 
 def meltano(project: Path, *arguments: str, **environment: str) -> str:
     """Run Meltano as the README does; returns what it prints."""
+    result = run_meltano(project, *arguments, **environment)
+    return result.stdout + result.stderr
+
+
+def run_meltano(
+    project: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(  # noqa: S603
         [find_uv_bin(), "tool", "run", "meltano", *arguments],
         cwd=project,
@@ -118,7 +125,7 @@ def meltano(project: Path, *arguments: str, **environment: str) -> str:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    return result.stdout + result.stderr
+    return result
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -129,6 +136,14 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def test_check(project: Path) -> None:
     output = meltano(project, "invoke", "tap-sac", "--check")
     assert "ok      rows: the first page of financial_planning_fact_data has 1000" in output
+
+
+def test_models(project: Path) -> None:
+    listed = json.loads(run_meltano(project, "invoke", "tap-sac", "--models=json").stdout)
+    assert {(item["namespace"], item["id"]): item["exportable"] for item in listed} == {
+        (model.namespace, model.id): bool(model.tables) for model in models()
+    }
+    assert "Sales Planning      sac" in meltano(project, "invoke", "tap-sac", "--models")
 
 
 @pytest.mark.parametrize("use_singer_decimal", ["false", "true"])
@@ -186,6 +201,22 @@ def test_postgres(project: Path, database: str, route: str) -> None:
     meltano(project, *job, **load)
     assert contents(database, SCHEMAS[route]) == first
     assert bool(list((project / "files").iterdir())) is (route == "batches")
+
+
+def test_the_nightly_schedule_loads_postgres(project: Path, database: str) -> None:
+    assert "[0 3 * * *] job nightly" in meltano(project, "schedule", "list")
+    meltano(
+        project,
+        "--environment=demo",
+        *("schedule", "run", "nightly"),
+        TAP_SAC_MODELS='["Sales Planning"]',
+        TARGET_POSTGRES_SQLALCHEMY_URL=database.replace(":", "+psycopg:", 1),
+        TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA="nightly",
+    )
+    loaded = contents(database, "nightly")
+    sales = {name for name in expected_tables() if name.startswith("sales_planning_")}
+    assert set(loaded) == {*sales, "providers"}
+    assert all(table["rows"] for table in loaded.values())
 
 
 def contents(database: str, schema: str) -> dict[str, dict[str, Any]]:
