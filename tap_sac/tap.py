@@ -111,6 +111,7 @@ class TapSAC(CommandLineTap):
         Raises:
             SACError: If they do not go together with the setting batch_config.
         """
+        _ = self.streams  # The catalog decides what is left of a key, before maps are made of it.
         super().setup_mapper()
         for stream in self.streams.values():
             if stream.selected and isinstance(stream, SACStream):

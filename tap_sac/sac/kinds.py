@@ -36,7 +36,9 @@ class Kind:
         is_trackable: Whether SAC can track its changes, where ``$metadata`` does not say.
         is_additive: Whether rows of one key add up instead of replacing each other.
         needs_select: Whether SAC insists on ``$select``.
-        is_hierarchy: Whether SAC answers a plain 400 for a dimension that has no hierarchy.
+        is_aggregation: Whether SAC aggregates over key columns that are not asked for.
+        is_hierarchy: Whether its rows have the parents of members; SAC answers a plain 400 for a
+            dimension that has no hierarchy.
         replication_key: The column that tells newer rows from older ones.
         aggregated_in: Where SAC adds up rows of one key, of which it may store several.
         is_counted: Whether SAC may count its rows (``$count``).
@@ -50,6 +52,7 @@ class Kind:
     is_trackable: bool = False
     is_additive: bool = False
     needs_select: bool = False
+    is_aggregation: bool = False
     is_hierarchy: bool = False
     replication_key: str | None = None
     aggregated_in: str | None = None
@@ -67,7 +70,14 @@ KINDS = (
         aggregated_in=AGGREGATION,
         has_dimensions=True,
     ),
-    Kind(AGGREGATION, is_selected=False, is_trackable=True, needs_select=True, has_dimensions=True),
+    Kind(
+        AGGREGATION,
+        is_selected=False,
+        is_trackable=True,
+        needs_select=True,
+        is_aggregation=True,
+        has_dimensions=True,
+    ),
     Kind(
         "FactDataDifference",
         is_selected=False,
