@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tap_sac.sac.decimals import ENCODER
 from tap_sac.singer.edm import is_decimal_text, written_type
 from tap_sac.singer.scales import told_room
 
@@ -19,7 +21,13 @@ if TYPE_CHECKING:
     from tap_sac.singer.forms import Form
     from tap_sac.singer.sums import Sums
 
+    # The values of each column, or the texts of its numbers (as `_Number.texts`).
+    Columns = dict[str, list[Any] | bytes]
+
 _NULL = msgspec.Raw(b"null")
+# Texts that structs do not hold as such.
+_ENCODED_TEXTS = (msgspec.Raw, date, date | None)
+_TEXTS = msgspec.json.Decoder(list[str | None])
 _NEGATIVE_ZERO = re.compile(rb"-0(?:,|$)")
 _NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
 
@@ -46,6 +54,15 @@ class RowReader:
         self._texts = texts
         self._sums = sums
         self._summed = [item for item in numbers if sums and names[item.field] in sums.columns]
+        of_numbers = {number.field for number in numbers}
+        self._values_of = {
+            names[name]: attrgetter(name) for name, *_ in fields if name not in of_numbers
+        }
+        self._encoded = [
+            names[name]
+            for name, type_, _ in fields
+            if type_ in _ENCODED_TEXTS and name not in of_numbers
+        ]
         self._ignored: list[str] = []
         self._decoder = self._make_decoder()
 
@@ -122,6 +139,15 @@ class RowReader:
             for number in self._summed:
                 self._sums.add_texts(self._names[number.field], number.texts)
         return rows
+
+    def columns(self, rows: list[Any]) -> Columns:
+        """Take apart the rows that were read last."""
+        columns: Columns = {name: list(map(get, rows)) for name, get in self._values_of.items()}
+        for name in self._encoded:
+            columns[name] = _TEXTS.decode(ENCODER.encode(columns[name]))
+        for number in self._numbers:
+            columns[self._names[number.field]] = number.texts
+        return columns
 
     def ignore(self, columns: set[str]) -> None:
         """Leave out columns that are not asked for; others, not seen yet, must be noticed."""
