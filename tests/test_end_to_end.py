@@ -389,3 +389,24 @@ def test_several_facts_of_a_key_add_up_in_postgres(
         facts.put({**second, "Date": "202712"})
         facts.delete(facts.key_of(third))
         run_and_check()
+
+
+def test_nul_does_not_end_a_load_into_postgres(project: Path, database: str) -> None:
+    service = SampleService()
+    service.limit(SALES_MODEL, 10)
+    facts = service.facts(SALES_MODEL)
+    first = next(row for row in facts.rows if row is not None)
+    facts.put({**first, "Date": "2026\0"})
+    with SampleTenant(service) as tenant:
+        job = ("run", "--state-id-suffix=nul", "tap-sac", "target-postgres")
+        variables = {
+            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
+            "TAP_SAC_MODELS": '["Sales Planning"]',
+            "TAP_SAC__SELECT": f'["{SALES}.*"]',
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "nul",
+        }
+        meltano(project, environment("prod", "records"), *job, **variables)
+    with psycopg.connect(database) as connection:
+        query = f'SELECT count(*) FROM nul.{SALES} WHERE "Date" = %s'  # noqa: S608
+        assert connection.execute(query, ["2026\ufffd"]).fetchone() == (1,)
