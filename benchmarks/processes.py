@@ -131,10 +131,10 @@ class Environments:
         path = self._folder / environment
         if not path.exists():
             python = str(path / "bin" / "python")
-            requirements = self._requirements[environment]
+            install = ["uv", "pip", "install", "-q", "--compile-bytecode", "--python", python]
             for command in (
                 ["uv", "venv", "-q", "--python", sys.executable, str(path)],
-                ["uv", "pip", "install", "-q", "--python", python, *requirements],
+                [*install, *self._requirements[environment]],
             ):
                 subprocess.run(command, check=True)  # noqa: S603
         return str(path / "bin" / name)

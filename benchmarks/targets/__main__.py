@@ -9,6 +9,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from pathlib import Path
@@ -49,7 +50,7 @@ class Benchmark:
         environments: Their environments.
         tenant: The address of the tenant.
         database: The address of the PostgreSQL server.
-        storage: The address of the S3 server, if there is one.
+        storage: The address of the S3 server; empty if nobody needs one.
     """
 
     folder: Path
@@ -108,9 +109,9 @@ def differences(found: Found, right: Found) -> str:
     with localcontext() as context:
         context.prec = 100
         texts += [
-            f"{name} {found.sums[name] - total:+,f}"
+            f"{name} {difference:+,f}"
             for name, total in right.sums.items()
-            if found.sums[name] != total
+            if (difference := found.sums[name] - total)
         ]
     return ", ".join(texts)
 
@@ -124,32 +125,42 @@ def _compare(
         for name in names:
             results[name].append(benchmark.run(name, model))
             print(f"{name}: {results[name][-1].seconds:.1f} s", file=sys.stderr, flush=True)
-    right = expected("digits", rows)
-    print(f"\n{rows:,} rows, medians of {rounds} rounds\n")
     print(
-        "| | seconds | rows per second | x | CPU s: tap | target | peak MB: tap | target | exact |"
+        f"\n{rows:,} rows, medians of {rounds} rounds; "
+        f"x is how many times as fast as {CONTENDERS[names[0]].title}\n\n"
+        "| | s | rows per second | x | CPU s: tap | target | peak MB: tap | target | exact |\n"
+        "|---|---:|---:|---:|---:|---:|---:|---:|---|"
     )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
-    first = statistics.median(result.seconds for result in results[names[0]])
+    right = expected("digits", rows)
+    first = _seconds(results[names[0]])
     for name in names:
-        some = results[name]
-        seconds = statistics.median(result.seconds for result in some)
-        *tap, target = (
-            (
-                statistics.median(usage.cpu_seconds for usage in usages),
-                statistics.median(usage.peak_megabytes for usage in usages),
-            )
-            for usages in zip(*(result.usages for result in some), strict=True)
-        )
-        cpu, peak = (f"{tap[0][0]:.1f}", f"{tap[0][1]:.0f}") if tap else ("", "")
-        wrong = {text for result in some if (text := differences(result.found, right))}
+        wrong = {text for result in results[name] if (text := differences(result.found, right))}
         wrong |= benchmark.wrong_with_text(name)
+        seconds = _seconds(results[name])
+        cpu, peak = _usages(results[name])
         print(
             f"| {CONTENDERS[name].title} | {seconds:.1f} | {rows / seconds:,.0f} "
-            f"| {first / seconds:.1f} | {cpu} | {target[0]:.1f} | {peak} | {target[1]:.0f} "
+            f"| {first / seconds:.1f} | {cpu} | {peak} "
             f"| {'no: ' + '; '.join(sorted(wrong)) if wrong else 'yes'} |",
             flush=True,
         )
+
+
+def _seconds(results: Sequence[Result]) -> float:
+    return statistics.median(result.seconds for result in results)
+
+
+def _usages(results: Sequence[Result]) -> tuple[str, str]:
+    """Write the cells for the CPU seconds and the memory: of a tap, if there is one; a target."""
+    *tap, target = (
+        (
+            statistics.median(usage.cpu_seconds for usage in usages),
+            statistics.median(usage.peak_megabytes for usage in usages),
+        )
+        for usages in zip(*(result.usages for result in results), strict=True)
+    )
+    cpu, peak = (f"{tap[0][0]:.1f}", f"{tap[0][1]:.0f}") if tap else ("", "")
+    return f"{cpu} | {target[0]:.1f}", f"{peak} | {target[1]:.0f}"
 
 
 def main() -> None:
@@ -179,7 +190,7 @@ def main() -> None:
         postgres() as database,
     ):
         environments = Environments(Path(folder), REQUIREMENTS)
-        with s3(environments, Path(folder)) as storage:
+        with s3(environments, Path(folder)) if "s3" in names else nullcontext("") as storage:
             benchmark = Benchmark(Path(folder), environments, tenant, database, storage)
             print(f"Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
             _compare(benchmark, names, arguments.rows, "SHORT", arguments.rounds)

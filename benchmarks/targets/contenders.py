@@ -115,7 +115,7 @@ def _into(
 
 def _files(place: Place, **encoding: str) -> dict[str, Any]:
     """Return the tap's settings that have it write files."""
-    folder = place.folder / "parquet"
+    folder = place.folder / encoding["format"]
     folder.mkdir()
     storage = {"root": folder.as_uri()}
     return {"batch_config": {"encoding": encoding, "storage": storage, "batch_size": _BATCH_SIZE}}

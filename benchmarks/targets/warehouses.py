@@ -99,7 +99,10 @@ def _measures(columns: Iterable[str]) -> dict[str, str]:
 
 def _found(row: tuple[Any, ...] | None, measures: Iterable[str]) -> Found:
     rows, *sums = row or (0,)
-    return Found(rows, dict(zip(measures, sums, strict=False)))  # without measures, one is NULL
+    # NULL is the sum of no rows, or stands there for want of a measure.
+    return Found(
+        rows, {name: total or Decimal(0) for name, total in zip(measures, sums, strict=False)}
+    )
 
 
 def _added(rows: Iterable[Mapping[str, Any]]) -> Found:
