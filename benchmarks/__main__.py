@@ -13,7 +13,9 @@ import sys
 import tempfile
 import urllib.request
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from benchmarks.processes import Environments, run_pipeline, serving, tap_settings
 from benchmarks.tenant import (
@@ -35,9 +37,15 @@ _PARALLEL = 4
 
 @dataclass(frozen=True)
 class Result:
-    """What a process needed: seconds since its first request for rows, or since its start."""
+    """What a process needed.
+
+    Attributes:
+        seconds: Since its first request for rows, or else since its start.
+        whole_seconds: Since its start, with that of Python.
+    """
 
     seconds: float
+    whole_seconds: float
     cpu_seconds: float
     peak_megabytes: float
 
@@ -51,22 +59,43 @@ class Benchmark:
         self._folder = folder
         self._root = f"{url}{SERVICE_ROOT}/providers/sac"
         self._environments = Environments(folder, _ENVIRONMENTS)
+        # Several commands are made before the first of them runs.
+        self._numbers = count()
 
     def facts_url(self, model: str) -> str:
         """Tell where the facts of a model are."""
         return f"{self._root}/{model}/FactData"
 
-    def tap_sac(self, model: str, *arguments: str) -> list[str]:
+    def tap_sac(
+        self, model: str, *arguments: str, batch_config: dict[str, Any] | None = None
+    ) -> list[str]:
         """Make the command that reads a model with this tap."""
         config = tap_settings(self._url, model) | {"max_parallel_requests": _PARALLEL}
+        if batch_config:
+            config["batch_config"] = batch_config
         return [
             sys.executable,
             "-m",
             "tap_sac",
             "--config",
-            self._file("tap-sac", config),
+            self._file(f"tap-sac-{next(self._numbers)}", config),
             *arguments,
         ]
+
+    def tap_sac_into_files(self, model: str, encoding: dict[str, str]) -> list[str]:
+        """Make the command that writes a model to files, in a folder of their own."""
+        folder = self._folder / "files" / f"{model}-{'-'.join(encoding.values())}"
+        folder.mkdir(parents=True, exist_ok=True)
+        batch_config = {"encoding": encoding, "storage": {"root": folder.as_uri()}}
+        return self.tap_sac(model, batch_config=batch_config)
+
+    def remove_files(self) -> float:
+        """Remove the files that were written, and say how many megabytes they had."""
+        paths = [path for path in (self._folder / "files").rglob("*fact_data*") if path.is_file()]
+        megabytes = sum(path.stat().st_size for path in paths) / 1e6
+        for path in paths:
+            path.unlink()
+        return megabytes
 
     def stock_tap(self, model: str) -> list[str]:
         """Make the command of the SDK's stock path."""
@@ -94,8 +123,12 @@ class Benchmark:
         """Run a command."""
         self._first_request()
         (usage,) = run_pipeline([command], self._folder, output=output)
-        begin = self._first_request() or usage.begin
-        return Result(usage.end - begin, usage.cpu_seconds, usage.peak_megabytes)
+        return Result(
+            usage.end - (self._first_request() or usage.begin),
+            usage.end - usage.begin,
+            usage.cpu_seconds,
+            usage.peak_megabytes,
+        )
 
     def amounts_are_exact(self) -> bool:
         """Compare the digits that the tap writes with those that the tenant sends."""
@@ -160,6 +193,43 @@ def _throughput(benchmark: Benchmark, rounds: int) -> None:
         print(f"\ntap-sac is {ratio:.1f} times as fast as the stock path.", flush=True)
 
 
+def _files(benchmark: Benchmark, rounds: int) -> None:
+    encodings = {
+        "Parquet": {"format": "parquet"},
+        "Parquet, gzip": {"format": "parquet", "compression": "gzip"},
+        "JSON lines, gzip": {"format": "jsonl", "compression": "gzip"},
+        "JSON lines": {"format": "jsonl"},
+    }
+    commands = {
+        (name, model): benchmark.tap_sac_into_files(model, encoding)
+        for name, encoding in encodings.items()
+        for model in ("PAGES10K", "PAGES100K", "LONG")
+        if model != "LONG" or name == "Parquet"
+    }
+    results: dict[tuple[str, str], list[Result]] = {case: [] for case in commands}
+    sizes = {}
+    for number in range(rounds):
+        for case, command in commands.items():
+            if case[1] == "LONG" and number:  # It is about memory, and takes its time.
+                continue
+            results[case].append(benchmark.run(command))
+            sizes[case] = benchmark.remove_files()
+    print(f"\nFiles of BATCH messages, medians of {rounds} rounds\n")
+    print("| | rows | rows per page | rows per second | s in all | CPU s | peak MB | MB of files |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for (name, model), runs in results.items():
+        facts = FACTS[model]
+        speed = facts.rows / statistics.median(item.seconds for item in runs)
+        whole = statistics.median(item.whole_seconds for item in runs)
+        cpu = statistics.median(item.cpu_seconds for item in runs)
+        peak = statistics.median(item.peak_megabytes for item in runs)
+        print(
+            f"| {name} | {facts.rows:,} | {facts.page_size:,} | {speed:,.0f} | {whole:.1f} "
+            f"| {cpu:.1f} | {peak:.0f} | {sizes[name, model]:.0f} |",
+            flush=True,
+        )
+
+
 def _single_runs(benchmark: Benchmark) -> None:
     print("\n| | measured | for comparison |\n|---|---:|---:|")
     paced = benchmark.run(benchmark.tap_sac("PACED"))
@@ -201,14 +271,19 @@ def main() -> None:
     """Print tables in Markdown."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only-files", action="store_true", help="measure BATCH messages alone")
+    arguments = parser.parse_args()
+    rounds, only_files = arguments.rounds, arguments.only_files
     with tempfile.TemporaryDirectory() as folder, serving() as url:
         benchmark = Benchmark(url, Path(folder))
         print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
         exact = "the same" if benchmark.amounts_are_exact() else "NOT the same"
         print(f"The digits of 400,000 decimals are {exact} as those that were sent.")
-        _throughput(benchmark, rounds)
-        _single_runs(benchmark)
+        if not only_files:
+            _throughput(benchmark, rounds)
+        _files(benchmark, rounds)
+        if not only_files:
+            _single_runs(benchmark)
 
 
 if __name__ == "__main__":

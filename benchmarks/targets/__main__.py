@@ -9,7 +9,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from pathlib import Path
@@ -18,11 +17,10 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from benchmarks.processes import Environments, FailedError, run_pipeline, serving
-from benchmarks.targets.contenders import CONTENDERS, REQUIREMENTS, SCHEMA, Place
-from benchmarks.targets.storage import s3
-from benchmarks.targets.warehouses import Found
+from benchmarks.targets.contenders import BUCKET, CONTENDERS, REQUIREMENTS, SCHEMA, Place
+from benchmarks.targets.warehouses import Found, bucket_at
 from benchmarks.tenant import MEASURES, PARTS, ROWS_IN_PART, TEXT, render, totals
-from tests.servers import postgres
+from tests.servers import postgres, s3
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +48,7 @@ class Benchmark:
         environments: Their environments.
         tenant: The address of the tenant.
         database: The address of the PostgreSQL server.
-        storage: The address of the S3 server; empty if nobody needs one.
+        storage: The address of the S3 server.
     """
 
     folder: Path
@@ -188,15 +186,16 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="targets-") as folder,
         serving(*options) as tenant,
         postgres() as database,
+        s3() as storage,
     ):
+        bucket_at(storage).create_dir(BUCKET)
         environments = Environments(Path(folder), REQUIREMENTS)
-        with s3(environments, Path(folder)) if "s3" in names else nullcontext("") as storage:
-            benchmark = Benchmark(Path(folder), environments, tenant, database, storage)
-            print(f"Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
-            _compare(benchmark, names, arguments.rows, "SHORT", arguments.rounds)
-            fast = [name for name in names if CONTENDERS[name].is_fast]
-            if fast and arguments.more_rows:
-                _compare(benchmark, fast, arguments.more_rows, "LONG", arguments.rounds)
+        benchmark = Benchmark(Path(folder), environments, tenant, database, storage)
+        print(f"Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
+        _compare(benchmark, names, arguments.rows, "SHORT", arguments.rounds)
+        fast = [name for name in names if CONTENDERS[name].is_fast]
+        if fast and arguments.more_rows:
+            _compare(benchmark, fast, arguments.more_rows, "LONG", arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ REQUIREMENTS = {
     "target-csv": ["meltanolabs-target-csv==0.5.0"],
     "target-jsonl": ["target-jsonl==0.1.4"],
     "target-s3": ["plinxore-target-s3==0.1.7", "setuptools<81"],
-    "moto": ["moto[server]==5.2.5"],
     "dlt": ["dlt[duckdb,postgres]==1.31.0"],
 }
 BUCKET = "benchmark"
@@ -46,7 +45,7 @@ class Place:
     Attributes:
         tenant: The address of the tenant.
         database: The address of a PostgreSQL server.
-        storage: The address of a server that speaks S3, with a bucket of the name `BUCKET`.
+        storage: The address of a server that speaks S3 and has a bucket of the name `BUCKET`.
         environments: The environments of the contenders.
         folder: The folder of a run, which is empty at its start.
         model: The model that is read.

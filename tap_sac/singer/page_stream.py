@@ -22,13 +22,19 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.singer.batches import FORMATS, TABLE_VERSION, write_files
+from tap_sac.singer.batches import FORMATS, file_format, write_files
 from tap_sac.singer.logs import quiet
 from tap_sac.singer.maps import check_deletions
 from tap_sac.singer.messages import MessageWriter
-from tap_sac.singer.portions import divide
+from tap_sac.singer.portions import divide, gather
 from tap_sac.singer.records import MadeRecords
-from tap_sac.singer.schema import DELETED_AT, add_decimal_facets, json_schema, with_own_columns
+from tap_sac.singer.schema import (
+    DELETED_AT,
+    TABLE_VERSION,
+    add_decimal_facets,
+    json_schema,
+    with_own_columns,
+)
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -48,7 +54,6 @@ if TYPE_CHECKING:
     from tap_sac.singer.records import Records
 
 _WRITTEN_AT_ONCE = 1000  # so that they stay in the caches of a processor
-_BATCHED_AT_ONCE = 10_000
 
 
 class SDKStream(Stream, abc.ABC):
@@ -281,15 +286,18 @@ class PageStream(SDKStream, abc.ABC):
         """
         self._check_table_version()
         encoding = batch_config.encoding
-        needs_single_records = self.replication_method == REPLICATION_INCREMENTAL
-        if needs_single_records or encoding.format not in FORMATS:
+        if encoding.format not in FORMATS:
             yield from super().get_batches(batch_config, context)
             return
-        portions = self._portions(
-            self.read() if self._is_unmapped else self._read_mapped(),
-            batch_config.batch_size,
-            at_once=_BATCHED_AT_ONCE,
+        is_gzip = encoding.compression == "gzip"
+        format_ = file_format(
+            encoding.format,
+            self._columns_of_files,
+            has_others=not self._is_unmapped,
+            is_gzip=is_gzip,
         )
+        size = self.config["batch_config"].get("batch_size") or format_.usual_size
+        portions = self._portions_of_files(size or batch_config.batch_size)
         with (
             closing(portions),
             closing(
@@ -297,10 +305,8 @@ class PageStream(SDKStream, abc.ABC):
                     portions,
                     batch_config.storage,
                     f"{self.tap_name}--{self.name}-{uuid4()}",
-                    self._columns_of_files,
-                    has_others=not self._is_unmapped,
-                    is_parquet=encoding.format == "parquet",
-                    is_gzip=encoding.compression == "gzip",
+                    format_,
+                    is_gzip=is_gzip,
                     version=lambda: self.version,
                 )
             ) as urls,
@@ -460,11 +466,21 @@ class PageStream(SDKStream, abc.ABC):
             if before["properties"].get(column.name) == after["properties"].get(column.name)
         ]
 
+    def _portions_of_files(self, size: int) -> Generator[Portion, None, None]:
+        """Read what files of this size have."""
+        if self.replication_method != REPLICATION_INCREMENTAL:
+            reads = self.read() if self._is_unmapped else self._read_mapped()
+            return self._portions(reads, size, at_once=_WRITTEN_AT_ONCE)
+        # The bookmark is that of the last record that the SDK has seen: no file may end before it.
+        records = self._sync_records(write_messages=False)
+        reads = gather(records, period=size, at_once=_WRITTEN_AT_ONCE)
+        return divide(reads, period=size, at_once=_WRITTEN_AT_ONCE)
+
     def _read_mapped(self) -> Iterator[Records]:
         """Read what stream maps and flattening make of the records, not too many at a time."""
         for records in self.read():
             mapped = (item for record in records for item in self._mapped(record))
-            while some := MadeRecords(islice(mapped, _BATCHED_AT_ONCE)):
+            while some := MadeRecords(islice(mapped, _WRITTEN_AT_ONCE)):
                 yield some
 
     def _mapped(self, record: Record) -> Iterator[Record]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.model import EntitySet
     from tap_sac.sac.pages import Page
+    from tap_sac.singer.rows import Columns
     from tap_sac.singer.sums import Sums
 
     Row = Mapping[str, Any]
@@ -49,6 +50,9 @@ class Records(Protocol):
     def lines(self, start: int, stop: int) -> bytes:
         """Write some of them as JSON, each with a newline at its end."""
 
+    def columns(self, start: int, stop: int) -> Columns | bytes:
+        """Give some of them by column, or as `lines` where that is not at hand."""
+
 
 class MadeRecords(list["Record"]):
     """Records that exist already."""
@@ -56,6 +60,10 @@ class MadeRecords(list["Record"]):
     def lines(self, start: int, stop: int) -> bytes:
         """Write some of them as JSON, each with a newline at its end."""
         return ENCODER.encode_lines(self[start:stop])
+
+    def columns(self, start: int, stop: int) -> bytes:
+        """Give some of them as `lines`."""
+        return self.lines(start, stop)
 
 
 class PageRecords:
@@ -85,6 +93,14 @@ class PageRecords:
             SACError: As `RecordMaker.records` does.
         """
         return self._maker.lines(self._page.items[start:stop], self._page.source)
+
+    def columns(self, start: int, stop: int) -> Columns | bytes:
+        """Give some of them by column, or as `lines` if a value needs conversion.
+
+        Raises:
+            SACError: As `RecordMaker.records` does.
+        """
+        return self._maker.columns(self._page.items[start:stop], self._page.source)
 
 
 class RecordMaker:
@@ -155,6 +171,25 @@ class RecordMaker:
         """
         if self._row_reader and (rows := self._row_reader.read(items)) is not None:
             return ENCODER.encode_lines(rows)
+        return self._converted_lines(items, source)
+
+    def columns(self, items: list[msgspec.Raw], source: str) -> Columns | bytes:
+        """Give the records of rows by column, or as `lines` if a value needs conversion.
+
+        Columns of our own, which are null, are left out.
+
+        Args:
+            items: The JSON text of each row.
+            source: What they are of, for errors.
+
+        Raises:
+            SACError: As `records` does.
+        """
+        if self._row_reader and (rows := self._row_reader.read(items)) is not None:
+            return self._row_reader.columns(rows)
+        return self._converted_lines(items, source)
+
+    def _converted_lines(self, items: list[msgspec.Raw], source: str) -> bytes:
         unusual = read_rows(items, source)
         lines = ENCODER.encode_lines(list(self.records(unusual)))
         if self._row_reader:

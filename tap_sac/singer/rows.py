@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tap_sac.singer.scales import Room
     from tap_sac.singer.sums import Sums
 
+    # The values of each column, or the texts of its numbers (as `_Number.texts`).
+    Columns = dict[str, list[Any] | bytes]
+
 _NULL = msgspec.Raw(b"null")
 _NEGATIVE_ZERO = re.compile(rb"-0(?:,|$)")
 _NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
@@ -44,6 +47,11 @@ class RowReader:
         self._numbers = numbers
         self._sums = sums
         self._summed = [item for item in numbers if sums and names[item.field] in sums.columns]
+        self._values_of = {
+            names[name]: attrgetter(name)
+            for name, type_, _ in fields
+            if type_ not in (msgspec.Raw, None)
+        }
         self._ignored: list[str] = []
         self._decoder = self._make_decoder()
 
@@ -111,6 +119,11 @@ class RowReader:
             for number in self._summed:
                 self._sums.add_texts(self._names[number.field], number.texts)
         return rows
+
+    def columns(self, rows: list[Any]) -> Columns:
+        """Take apart the rows that were read last; columns without values are left out."""
+        texts = {self._names[number.field]: number.texts for number in self._numbers}
+        return {name: list(map(get, rows)) for name, get in self._values_of.items()} | texts
 
     def ignore(self, columns: set[str]) -> None:
         """Leave out columns that are not asked for; others, not seen yet, must be noticed."""

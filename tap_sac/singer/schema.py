@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # The Singer SDK's name for the mark of a deleted row, which targets know.
 DELETED_AT = Property("_sdc_deleted_at", "Edm.DateTimeOffset")
+# Its name for the version of a row, which targets compare with ACTIVATE_VERSION.
+TABLE_VERSION = Property("_sdc_table_version", "Edm.Int64")
 
 
 def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str, Any]:
