@@ -9,16 +9,15 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import Environments, run_pipeline, serving, tap_settings
 from benchmarks.tenant import (
     FACTS,
     MANY_MODELS,
@@ -27,7 +26,7 @@ from benchmarks.tenant import (
     SMALL_SET_SECONDS,
     SMALL_SETS,
 )
-from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH
+from tap_sac.demo.service import SERVICE_ROOT
 
 _ENVIRONMENTS = {
     "dlt": ["dlt[duckdb]~=1.5"],
@@ -59,6 +58,7 @@ class Benchmark:
         self._url = url
         self._folder = folder
         self._root = f"{url}{SERVICE_ROOT}/providers/sac"
+        self._environments = Environments(folder, _ENVIRONMENTS)
         # Several commands are made before the first of them runs.
         self._numbers = count()
 
@@ -70,14 +70,7 @@ class Benchmark:
         self, model: str, *arguments: str, batch_config: dict[str, Any] | None = None
     ) -> list[str]:
         """Make the command that reads a model with this tap."""
-        config: dict[str, Any] = {
-            "tenant_url": self._url,
-            "token_url": f"{self._url}{TOKEN_PATH}",
-            "client_id": "benchmark",
-            "client_secret": "benchmark",
-            "models": [model],
-            "max_parallel_requests": _PARALLEL,
-        }
+        config = tap_settings(self._url, model) | {"max_parallel_requests": _PARALLEL}
         if batch_config:
             config["batch_config"] = batch_config
         return [
@@ -118,34 +111,23 @@ class Benchmark:
             "next_page_token_path": "$['@odata.nextLink']",
             "streams": [{"name": "fact_data", "path": "/FactData", "records_path": "$.value[*]"}],
         }
-        command = self._environment("msdk") / "bin" / "tap-rest-api-msdk"
-        return [str(command), "--config", self._file("msdk", config)]
+        command = self._environments.program("msdk", "tap-rest-api-msdk")
+        return [command, "--config", self._file("msdk", config)]
 
     def dlt(self, model: str) -> list[str]:
         """Make the command of dlt's extract step."""
-        script = Path(__file__).with_name("dlt_extract.py")
-        return [
-            str(self._environment("dlt") / "bin" / "python"),
-            str(script),
-            self.facts_url(model),
-        ]
+        python = self._environments.program("dlt", "python")
+        return [python, str(Path(__file__).with_name("dlt_pipeline.py")), self.facts_url(model)]
 
     def run(self, command: list[str], output: Path | str = os.devnull) -> Result:
         """Run a command."""
         self._first_request()
-        with Path(output).open("wb") as file, (self._folder / "log").open("wb") as log:
-            begin = time.time()
-            with subprocess.Popen(command, stdout=file, stderr=log) as process:  # noqa: S603
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-            end = time.time()
-        if process.returncode:
-            sys.exit(f"{command[:3]} failed:\n{(self._folder / 'log').read_text()[-2000:]}")
+        (usage,) = run_pipeline([command], self._folder, output=output)
         return Result(
-            end - (self._first_request() or begin),
-            end - begin,
-            usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss / 1024,
+            usage.end - (self._first_request() or usage.begin),
+            usage.end - usage.begin,
+            usage.cpu_seconds,
+            usage.peak_megabytes,
         )
 
     def amounts_are_exact(self) -> bool:
@@ -176,17 +158,6 @@ class Benchmark:
         path = self._folder / f"{name}.json"
         path.write_text(json.dumps(config))
         return str(path)
-
-    def _environment(self, name: str) -> Path:
-        path = self._folder / name
-        if not path.exists():
-            python = str(path / "bin" / "python")
-            for command in (
-                ["uv", "venv", "-q", "--python", sys.executable, str(path)],
-                ["uv", "pip", "install", "-q", "--python", python, *_ENVIRONMENTS[name]],
-            ):
-                subprocess.run(command, check=True)  # noqa: S603
-        return path
 
 
 def _throughput(benchmark: Benchmark, rounds: int) -> None:
@@ -303,24 +274,16 @@ def main() -> None:
     parser.add_argument("--only-files", action="store_true", help="measure BATCH messages alone")
     arguments = parser.parse_args()
     rounds, only_files = arguments.rounds, arguments.only_files
-    command = [sys.executable, "-m", "benchmarks.tenant"]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tenant,  # noqa: S603
-    ):
-        assert tenant.stdout  # noqa: S101
-        try:
-            benchmark = Benchmark(tenant.stdout.readline().strip(), Path(folder))
-            print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
-            exact = "the same" if benchmark.amounts_are_exact() else "NOT the same"
-            print(f"The digits of 400,000 decimals are {exact} as those that were sent.")
-            if not only_files:
-                _throughput(benchmark, rounds)
-            _files(benchmark, rounds)
-            if not only_files:
-                _single_runs(benchmark)
-        finally:
-            tenant.terminate()
+    with tempfile.TemporaryDirectory() as folder, serving() as url:
+        benchmark = Benchmark(url, Path(folder))
+        print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
+        exact = "the same" if benchmark.amounts_are_exact() else "NOT the same"
+        print(f"The digits of 400,000 decimals are {exact} as those that were sent.")
+        if not only_files:
+            _throughput(benchmark, rounds)
+        _files(benchmark, rounds)
+        if not only_files:
+            _single_runs(benchmark)
 
 
 if __name__ == "__main__":

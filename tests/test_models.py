@@ -48,7 +48,7 @@ def test_table_of_the_sample_tenant(run_process: RunCli) -> None:
     sales_model = ["C4SALESPLK8M4X1QW6TBV2ZJ5C", "Sales Planning", "sac", "5", "3", "5,760", "yes"]
     assert sales_model in models
     product = ["sap.epm.Alpenglow_Product:Product", "Product", "sac_public_dimensions"]
-    assert [*product, "-", "-", "11", "yes"] in models
+    assert [*product, "-", "-", "14", "yes"] in models
     (live,) = [model for model in models if model[1] == "Live Revenue"]
     assert live[3:6] == ["-", "-", "-"]
     assert live[6].startswith("no: the model is a live connection, whose rows are not in SAC; SAC")

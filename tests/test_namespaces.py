@@ -51,8 +51,8 @@ def read(result: Any) -> Messages:  # noqa: ANN401
 def test_the_sample_tenant_has_each_namespace() -> None:
     messages = sync({"demo": True})
     expected = {
-        "product_public_dimension_data": 11,
-        "product_public_dimension_data_with_hierarchy": 11,
+        "product_public_dimension_data": 14,
+        "product_public_dimension_data_with_hierarchy": 14,
         "account_public_dimension_data": 13,
         "account_public_dimension_data_with_hierarchy": 13,
         "region_public_dimension_data": 8,
