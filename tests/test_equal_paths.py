@@ -122,6 +122,10 @@ PARQUET_COLUMNS = {
     "RATE": "Edm.Double",
     "COUNT": "Edm.Int64",
     "FLAG": "Edm.Boolean",
+    "BYTE": "Edm.Byte",
+    "DAY": "Edm.Date",
+    "AT": "Edm.DateTimeOffset",
+    "GUID": "Edm.Guid",
 }
 # Most have too many digits before or behind the point, or zeros that do not count.
 long_numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,45})(\.[0-9]{0,7}[1-9]?0{1,40})?", fullmatch=True)
@@ -134,6 +138,10 @@ parquet_rows = st.fixed_dictionaries(
         "TEXT": texts | st.just("null"),
         "COUNT": st.integers(-(2**63), 2**63).map(str) | st.just("null"),
         "FLAG": st.sampled_from(["true", "false", "null"]),
+        "BYTE": st.sampled_from(["0", "255", "null"]),
+        "DAY": st.sampled_from(['"2026-02-28"', '"0001-01-01"', "null"]),
+        "AT": st.sampled_from(['"2026-11-02T05:12:44.123Z"', "null"]),
+        "GUID": st.sampled_from(['"21ec2020-3aea-1069-a2dd-08002b30309d"', "null"]),
     },
 )
 odd_parquet_rows = st.fixed_dictionaries(
@@ -142,6 +150,8 @@ odd_parquet_rows = st.fixed_dictionaries(
         "AMOUNT": long_numbers | st.sampled_from(['"1.50"', "15E-1", "1E30", '"x"', "-0"]),
         "RATE": long_numbers | st.sampled_from(["1e-3", "1E400", '"INF"', '"0.5"']),
         "COUNT": st.sampled_from(['"7"', "2.0", "1.5"]),
+        "BYTE": st.sampled_from(["256", '"7"']),
+        "DAY": st.sampled_from(['"2026-02-30"', '"2026-\\u00302-28"']),
         "NEW": texts,
     },
 )
@@ -173,7 +183,7 @@ def test_parquet(whole: list[str], size: int, page_size: int, *, use_singer_deci
 
 def numbers_of(record: dict[str, Any]) -> dict[str, Any]:
     """Read the numbers of a record, which JSON has as text."""
-    kinds: dict[str, Any] = {"AMOUNT": Decimal, "RATE": float, "COUNT": int}
+    kinds: dict[str, Any] = {"AMOUNT": Decimal, "RATE": float, "COUNT": int, "BYTE": int}
     return {
         name: kinds[name](value) if name in kinds and value is not None else value
         for name, value in record.items()

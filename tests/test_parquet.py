@@ -158,15 +158,6 @@ def test_long_numbers_by_column_are_exact_or_fail_by_name(
             sync(config)
 
 
-def test_numbers_that_no_integer_type_holds_fail_by_name(serve: Serve, tmp_path: Path) -> None:
-    document = edmx(S={"ID": "Edm.String*", "X": "Edm.Int64"})
-    rows = ['{"ID":"1","X":1}', f'{{"ID":"2","X":{2**63}}}']
-    tenant = StandIn(Model("C4T", "T", document, {"S": rows}))
-    config = {**serve(tenant), **batch_config(tmp_path, "parquet", None, 10)}
-    with pytest.raises(SACError, match="use the format jsonl"):
-        sync(config)
-
-
 AUDIT = {
     "ID": "Edm.String*",
     "Audit_Time": "Edm.DateTimeOffset",

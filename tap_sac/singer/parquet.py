@@ -177,6 +177,7 @@ class ParquetFormat:
             values = {
                 name: column if isinstance(column, bytes) else self._compact(name, column)
                 for name, column in values.items()
+                if name in self._types
             }
         return _Piece(values, portion.size, version)
 
@@ -201,8 +202,6 @@ class ParquetFormat:
         for is_lines, run in groupby(pieces, lambda piece: isinstance(piece.values, bytes)):
             some = list(run)
             columns = self._of_lines(some) if is_lines else self._of_columns(some)
-            if TABLE_VERSION.name in self._types:
-                columns[TABLE_VERSION.name] = self._versions(some)
             tables.append(self._pa.table(columns))
         return self._pa.concat_tables(tables)
 
@@ -218,12 +217,11 @@ class ParquetFormat:
         Raises:
             DataError: If a number does not fit its type.
         """
-        size = sum(piece.size for piece in pieces)
         by_column: Any = [piece.values for piece in pieces]
         columns = {}
         for name, arrow in self._types.items():
-            if name not in by_column[0]:  # A column of our own.
-                columns[name] = self._pa.nulls(size, arrow)
+            if name == TABLE_VERSION.name:
+                columns[name] = self._versions(pieces)
                 continue
             parts = [values[name] for values in by_column]
             if isinstance(parts[0], bytes):
@@ -292,6 +290,8 @@ class ParquetFormat:
         """
         lines = b"".join(piece.values for piece in pieces if isinstance(piece.values, bytes))
         columns = self._read_fitting(lines)
+        if TABLE_VERSION.name in columns:
+            columns[TABLE_VERSION.name] = self._versions(pieces)
         return columns | self._other_columns(lines) if self._finds_types else columns
 
     def _read_fitting(self, lines: bytes) -> dict[str, Any]:
