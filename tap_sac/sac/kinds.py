@@ -39,6 +39,7 @@ class Kind:
         aggregated_in: Where SAC adds up rows of one key, of which it may store several.
         is_counted: Whether SAC may count its rows (``$count``).
         needs_administrator: Whether it takes an administrator's client, and Data Audit.
+        needs_client: Whether SAC gives it to the OAuth client alone (2-legged), and to no person.
     """
 
     pattern: str
@@ -52,6 +53,7 @@ class Kind:
     aggregated_in: str | None = None
     is_counted: bool = True
     needs_administrator: bool = False
+    needs_client: bool = False
 
 
 # The first that fits counts.
@@ -60,7 +62,13 @@ KINDS = (
     Kind(AGGREGATION, is_selected=False, is_trackable=True, needs_select=True),
     Kind("FactDataDifference", is_selected=False, is_trackable=True, is_additive=True),
     Kind("MasterData", is_selected=False),
-    Kind("AuditData", is_selected=False, replication_key=AUDIT_TIME, needs_administrator=True),
+    Kind(
+        "AuditData",
+        is_selected=False,
+        replication_key=AUDIT_TIME,
+        needs_administrator=True,
+        needs_client=True,
+    ),
     Kind(PROVIDERS, is_optional=False, is_counted=False),
     Kind("*___Distinct", is_selected=False),
     Kind("*MasterWithHierarchy", is_hierarchy=True),
