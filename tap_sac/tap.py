@@ -167,7 +167,8 @@ class TapSAC(CommandLineTap):
             messages.append(
                 "This run has signed in as somebody else than the last one, whose rights may be "
                 f"others, so no row was removed from the target ({some_of(withheld)}): run with "
-                "--full-refresh to let this person's rights decide, or sign in as before."
+                "--full-refresh (or without --state) to let this person's rights decide, or sign "
+                "in as before."
             )
         if messages:
             raise SACError(" ".join(messages))

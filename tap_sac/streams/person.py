@@ -32,7 +32,7 @@ class Rights:
         """
         last, rows = state.get(_PERSON), state.get(_ROWS)
         self._has_last = has_last
-        self._last = last if isinstance(last, str) else None
+        self._last = last if isinstance(last, str) and last else None
         self._last_rows = rows if isinstance(rows, int) else None
         self._now = None if person is None else person.fingerprint or _UNKNOWN
 
