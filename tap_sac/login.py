@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 300.0  # seconds, with a person who signs in
 _MOST_TRIES = 2
-_SUCCESS = "You are signed in"
+_SUCCESS = "The sign-in worked"
 _FAILURE = "The sign-in failed"
 
 
@@ -112,7 +112,7 @@ class Login:
             except SACError as error:
                 listener.show(_FAILURE, str(error), is_success=False)
                 raise
-            text = f"tap-sac reads as {name} from now on. You can close this page."
+            text = f"You are signed in as {name}: close this page, and go back to the terminal."
             listener.show(_SUCCESS, text, is_success=True)
             return grant, name
 

@@ -118,8 +118,8 @@ def test_whole_way(serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri
     assert result.returncode == 0, result.stderr
     page = browser.did()
     assert page.status_code == 200
-    assert "You are signed in" in page.text
-    assert BEN in page.text
+    assert "The sign-in worked" in page.text
+    assert f"signed in as {BEN}" in page.text
     in_config, in_env, for_meltano = result.stdout.splitlines()
     token = json.loads(f"{{{in_config}}}")["refresh_token"]
     assert in_env == f"TAP_SAC_REFRESH_TOKEN={token}"
