@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import threading
 import webbrowser
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.grants import AuthorizationCode
 
 PATIENCE = 300.0  # seconds, with a person who signs in
+_SECONDS_TO_OPEN = 1.0
 _MOST_TRIES = 2
 _SUCCESS = "The sign-in worked"
 _FAILURE = "The sign-in failed"
@@ -133,8 +135,11 @@ class Login:
 
     def _show_address(self, sign_in: SignIn) -> None:
         _tell(f"Sign in at this address:\n\n{sign_in.address}\n")
-        if self._opens_browser and not webbrowser.open(sign_in.address):
-            _tell("No browser could be opened, so open the address yourself.")
+        if self._opens_browser:
+            # Some browsers are waited for until they are closed, and would wait for a page here.
+            opener = threading.Thread(target=_open, args=(sign_in.address,), daemon=True)
+            opener.start()
+            opener.join(_SECONDS_TO_OPEN)
 
     def _exchange(self, sign_in: SignIn, redirected: str) -> tuple[AuthorizationCode, str]:
         """Change the answer for tokens; returns them and the name of the person."""
@@ -152,6 +157,11 @@ class Login:
         print_line(f'"refresh_token": {json.dumps(token)}')
         print_line(f"TAP_SAC_REFRESH_TOKEN={quoted}")
         print_line(f"meltano config set tap-sac refresh_token {quoted}")
+
+
+def _open(address: str) -> None:
+    if not webbrowser.open(address):
+        _tell("No browser could be opened, so open the address yourself.")
 
 
 def _tell(text: str) -> None:

@@ -86,8 +86,8 @@ def _token_url(config: Mapping[str, Any], origin: str) -> str:
 
 
 def _grant(config: Mapping[str, Any]) -> Grant:
-    token, file = config.get("refresh_token"), token_file(config)
-    return RefreshToken(token, file) if token or file else ClientCredentials()
+    token, file = (config.get("refresh_token") or "").strip(), token_file(config)
+    return RefreshToken(token or None, file) if token or file else ClientCredentials()
 
 
 def _check_query(token_url: str) -> None:

@@ -164,7 +164,7 @@ def test_file_without_a_token_leaves_it_to_the_setting(
     path = tmp_path / "token"
     path.write_text(content)
     tenant = Rotating()
-    sync({**serve(tenant), "refresh_token": "refresh-0", "refresh_token_file": str(path)})
+    sync({**serve(tenant), "refresh_token": " refresh-0\n", "refresh_token_file": str(path)})
     assert path.read_text().strip() == "refresh-1"
 
 
@@ -276,6 +276,9 @@ def test_file_that_is_something_else_is_told(serve: Serve, tmp_path: Path) -> No
         sync({**config, "refresh_token_file": str(tmp_path)})
     with pytest.raises(SACError, match=r"cannot be written \(.*in a folder that the tap may"):
         sync({**config, "refresh_token_file": str(path / "below" / "a file")})
+    for impossible in ("~nobody-of-this-name/token", "a\0b"):
+        with pytest.raises(SACError, match="refresh_token_file is not the path of a file"):
+            sync({**config, "refresh_token_file": impossible})
     assert not tenant.token_requests
 
 

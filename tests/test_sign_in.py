@@ -38,14 +38,18 @@ if TYPE_CHECKING:
 
     Act = Callable[[str], Any]
 
+# Systems give higher ones to whoever wants any.
+_PORTS = iter(range(20_000 + os.getpid() % 9_000, 30_000))
 SALES = {"models": ["Sales Planning"]}
 
 
 @pytest.fixture
 def redirect_uri() -> str:
-    """Find a port that nobody uses."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}/callback"
+    """Find a port that nobody uses, and that no other program gets by chance."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return f"http://127.0.0.1:{port}/callback"
+    pytest.fail("no port is free")
 
 
 class Browser:
@@ -162,14 +166,14 @@ def test_real_way_through_the_browser_of_the_system(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Start what the environment variable BROWSER names, as the standard library does."""
+    """Start what the environment variable BROWSER names, which the standard library waits for."""
     script = tmp_path / "browser.py"
     script.write_text(
         "import sys\n"
         "from urllib.request import urlopen\n"
         f"urlopen(sys.argv[1], {f'person={ANNA}'.encode()!r}).read()\n"
     )
-    monkeypatch.setenv("BROWSER", f"{sys.executable} {script} %s &")
+    monkeypatch.setenv("BROWSER", f"{sys.executable} {script} %s")
     config = serve(tenant(redirect_uri))
     result = run_process(config, "--login", "--redirect-uri", redirect_uri)
     assert result.returncode == 0, result.stderr

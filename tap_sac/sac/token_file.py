@@ -35,8 +35,15 @@ class TokenFile:
 
         Args:
             path: As of the setting `refresh_token_file`; a link is followed, and stays a link.
+
+        Raises:
+            SACError: If it cannot be the path of a file.
         """
-        self.path = Path(os.path.realpath(Path(path).expanduser()))
+        try:
+            self.path = Path(os.path.realpath(Path(path).expanduser()))
+        except (ValueError, RuntimeError) as error:
+            msg = f"The setting refresh_token_file is not the path of a file ({error}): correct it."
+            raise SACError(msg) from None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
