@@ -161,7 +161,7 @@ def _reader(person: Person | None) -> str:
     if person is None:
         return "the OAuth client gets one, and reads as itself (2-legged)"
     name = person.name or "somebody whom the token does not name"
-    return f"it is that of {name}, whose rights SAC applies (3-legged)"
+    return f"it belongs to {name}, whose rights SAC applies (3-legged)"
 
 
 def _count_subscriptions(stream: ChangeTrackedStream) -> str:

@@ -309,13 +309,14 @@ class Discovery:
         if not left_out:
             return streams
         wanted = self._selected or set()
+        is_wanted = not wanted.isdisjoint(left_out)
         msg = (
             f"Leaving out {some_of(left_out)}, because SAC gives audit data only to the OAuth "
             "client itself: remove refresh_token and refresh_token_file to read it."
         )
-        if wanted and wanted <= {*left_out, PROVIDERS_STREAM_NAME} and wanted & {*left_out}:
+        if is_wanted and wanted <= {*left_out, PROVIDERS_STREAM_NAME}:
             raise SACError(msg)
-        logger.log(logging.WARNING if wanted & {*left_out} else logging.INFO, msg)
+        logger.log(logging.WARNING if is_wanted else logging.INFO, msg)
         return [item for item in streams if item.name not in left_out]
 
     def _check_catalog_is_met(self, offered: set[str]) -> None:

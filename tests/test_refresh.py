@@ -369,7 +369,7 @@ def test_server_that_repeats_the_refresh_token_does_not_show_it(serve: Serve) ->
 
 
 @pytest.mark.parametrize("answer", [{"refresh_token": None}, {"refresh_token": "a\nb"}])
-def test_refresh_token_that_is_none_changes_nothing(
+def test_answer_without_a_usable_refresh_token_changes_nothing(
     serve: Serve, caplog: pytest.LogCaptureFixture, answer: dict[str, Any]
 ) -> None:
     config = {**serve(Rotating(**answer)), "refresh_token": "refresh-0"}
@@ -407,14 +407,14 @@ def test_check_tells_who_reads(serve: Serve, run_cli: RunCli) -> None:
     config = {**serve(SampleService()), **MODEL}
     assert "reads as itself (2-legged)" in run_cli(config, "--check").stdout
     config["refresh_token"] = refresh_token(config, BEN)
-    assert f"it is that of {BEN}, whose rights SAC applies" in run_cli(config, "--check").stdout
+    assert f"it belongs to {BEN}, whose rights SAC applies" in run_cli(config, "--check").stdout
 
 
 def test_check_tells_where_nobody_knows_who_reads(serve: Serve, run_cli: RunCli) -> None:
     config = {**serve(StandIn(sales(*ROWS))), "refresh_token": "refresh-0"}
     result = run_cli(config, "--check")
     assert result.returncode == 0
-    assert "it is that of somebody whom the token does not name" in result.stdout
+    assert "it belongs to somebody whom the token does not name" in result.stdout
 
 
 @pytest.mark.parametrize(

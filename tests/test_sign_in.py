@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Act = Callable[[str], Any]
 
-# Systems give higher ones to whoever wants any.
+# Systems give higher ones to programs that want any.
 _PORTS = iter(range(20_000 + os.getpid() % 9_000, 30_000))
 SALES = {"models": ["Sales Planning"]}
 

@@ -1,7 +1,7 @@
 """The people of Alpenglow Outdoor who may sign in, and what each of them may see.
 
-That a person sees the members of a dimension, and the facts on them, that data access control
-grants, is SAP's documentation; that the same is true of members without any fact is a guess.
+SAP documents that data access control decides which members of a dimension a person sees, and
+which facts. That it also hides the members themselves in master data is a guess.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where people sign in: a page, codes, and refresh tokens (RFC 6749, 4.1 and 6; RFC 7636).
 
-There are no passwords: whoever sees the page chooses who to be. That SAC's own authorization
+There are no passwords: the person at the page chooses who to be. Whether SAC's own authorization
 server insists on PKCE is not known; this one does, so that a client without it is noticed.
 """
 
@@ -148,9 +148,8 @@ def _sign_in_page() -> Response:
         _BUTTON.substitute(value=html.escape(person.email), label=html.escape(person.name))
         for person in PEOPLE
     )
-    form = (
-        f'<form method="post">\n{buttons}{_BUTTON.substitute(value="", label="No, thanks")}</form>'
-    )
+    refusal = _BUTTON.substitute(value="", label="No, thanks")
+    form = f'<form method="post">\n{buttons}{refusal}</form>'
     text = "tap-sac wants to read models with your rights. Who are you?"
     return _page("Sign in", text, form, HTTPStatus.OK)
 

@@ -98,8 +98,9 @@ UNTRUSTED_CERTIFICATE = Cause(
     "name your company's CA bundle in the environment variable REQUESTS_CA_BUNDLE",
 )
 NOT_SHARED = Cause(
-    "the model is not shared with the OAuth client, or was deleted",
-    "share the model with the OAuth client, or leave it out of the setting models",
+    "the model is not shared with the OAuth client or the person who has signed in, or was deleted",
+    "share the model with the OAuth client or the person who has signed in, or leave it out of the "
+    "setting models",
 )
 LIVE_MODEL = Cause(
     "the model is a live connection, whose rows are not in SAC",

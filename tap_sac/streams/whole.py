@@ -265,7 +265,8 @@ class FullTableStream(SACStream):
 
     def _warn_of_another_filter(self) -> None:
         last = LastRead.from_state(self.stream_state)
-        if last and last.filter != self.filter and self.has_versions:
+        removes = self.has_versions and not self.is_withheld
+        if last and last.filter != self.filter and removes:
             self.logger.warning(
                 "The filter of %s has changed since the last completed read, from %s to %s: the "
                 "target will mark or delete rows outside of it. Set "
