@@ -185,6 +185,7 @@ def test_no_browser_is_opened_where_nobody_wants_one(
     serve: Serve, redirect_uri: str, tmp_path: Path
 ) -> None:
     config = serve(tenant(redirect_uri))
+    opened = tmp_path / "opened"
     command = tap_command(
         tmp_path, config, "--login", "--no-browser", "--redirect-uri", redirect_uri
     )
@@ -193,7 +194,7 @@ def test_no_browser_is_opened_where_nobody_wants_one(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "BROWSER": "false"},
+        env={**os.environ, "BROWSER": f"touch {opened} %s"},
     ) as process:
         assert process.stderr is not None
         told = ""
@@ -205,6 +206,7 @@ def test_no_browser_is_opened_where_nobody_wants_one(
     assert process.returncode == 0, told
     assert "TAP_SAC_REFRESH_TOKEN=" in output
     assert "No browser" not in told
+    assert not opened.exists()
 
 
 def test_browser_that_cannot_be_opened_is_told(
