@@ -361,11 +361,18 @@ def test_no_log_shows_a_refresh_token(serve: Serve, run_cli: RunCli, tmp_path: P
         assert token not in result.stderr + result.stdout
 
 
-def test_server_that_repeats_the_refresh_token_does_not_show_it(serve: Serve) -> None:
-    answer = {"error": "invalid_grant", "error_description": "no <refresh-0>"}
+@pytest.mark.parametrize("is_in_file", [True, False])
+def test_server_that_repeats_the_refresh_token_does_not_show_it(
+    serve: Serve, tmp_path: Path, *, is_in_file: bool
+) -> None:
+    token = f"refresh-token-{is_in_file}"
+    answer = {"error": "invalid_grant", "error_description": f"no <{token}>"}
     response = Response(400, json.dumps(answer).encode(), JSON)
+    path = tmp_path / "token"
+    path.write_text(token)
+    kept = {"refresh_token_file": str(path)} if is_in_file else {"refresh_token": token}
     with pytest.raises(SACError, match=r"no <\*\*\*>"):
-        sync({**serve(lambda _: response), "refresh_token": "refresh-0"})
+        sync({**serve(lambda _: response), **kept})
 
 
 @pytest.mark.parametrize("answer", [{"refresh_token": None}, {"refresh_token": "a\nb"}])

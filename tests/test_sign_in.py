@@ -86,6 +86,12 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
         yield Browser(monkeypatch, executor)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the five minutes be over at once."""
+    monkeypatch.setattr(login, "PATIENCE", 0)
+
+
 def sign_in_as(person: str) -> Act:
     """Do what a person does in a browser; gives the page at the end."""
     return lambda address: requests.post(address, {"person": person}, timeout=30)
@@ -209,11 +215,11 @@ def test_no_browser_is_opened_where_nobody_wants_one(
     assert not opened.exists()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_browser_that_cannot_be_opened_is_told(
     serve: Serve, run_cli: RunCli, redirect_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webbrowser, "open", lambda _: False)
-    monkeypatch.setattr(login, "PATIENCE", 0)
     result = run_cli(serve(tenant(redirect_uri)), "--login", "--redirect-uri", redirect_uri)
     assert "open the address yourself" in result.stderr
 
@@ -327,6 +333,7 @@ def test_nobody_is_waited_for_without_end(
     assert browser.opened
 
 
+@pytest.mark.usefixtures("impatient")
 def test_port_that_is_in_use_is_told_before_a_browser_opens(
     serve: Serve, run_cli: RunCli, browser: Browser
 ) -> None:
@@ -393,6 +400,7 @@ def test_no_other_address_of_this_machine_is_listened_at(
         "https://ä.example/",
     ],
 )
+@pytest.mark.usefixtures("impatient")
 def test_redirect_uri_that_cannot_be_one_is_told(
     serve: Serve, run_cli: RunCli, browser: Browser, uri: str
 ) -> None:
@@ -404,14 +412,13 @@ def test_redirect_uri_that_cannot_be_one_is_told(
     assert not browser.opened
 
 
+@pytest.mark.usefixtures("impatient")
 def test_address_has_a_challenge_and_never_the_same_state(
     serve: Serve,
     run_cli: RunCli,
     browser: Browser,
     redirect_uri: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(login, "PATIENCE", 0)
     config = serve(tenant(redirect_uri))
     for _ in range(2):
         run_cli(config, "--login", "--redirect-uri", redirect_uri)
@@ -427,10 +434,10 @@ def test_address_has_a_challenge_and_never_the_same_state(
         assert first[name] != second[name]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_default_redirect_uri_is_one_that_can_be_registered(
-    serve: Serve, run_cli: RunCli, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, run_cli: RunCli, browser: Browser
 ) -> None:
-    monkeypatch.setattr(login, "PATIENCE", 0)
     run_cli(serve(SampleService()), "--login")
     for address in browser.opened:  # None where another program has the port.
         assert parse_qs(urlsplit(address).query)["redirect_uri"] == [Behaviour.redirect_uri]
@@ -484,6 +491,7 @@ def test_file_gets_the_token_too(
     assert tokens(config, grant_type="refresh_token", refresh_token=token).ok
 
 
+@pytest.mark.usefixtures("impatient")
 def test_file_that_cannot_be_written_is_told_before_anybody_signs_in(
     serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str, tmp_path: Path
 ) -> None:
@@ -496,6 +504,7 @@ def test_file_that_cannot_be_written_is_told_before_anybody_signs_in(
     assert not browser.opened
 
 
+@pytest.mark.usefixtures("impatient")
 def test_demo_has_nobody_to_sign_in(run_cli: RunCli, browser: Browser) -> None:
     result = run_cli({"demo": True}, "--login")
     assert result.returncode == 1
@@ -504,6 +513,7 @@ def test_demo_has_nobody_to_sign_in(run_cli: RunCli, browser: Browser) -> None:
     assert not browser.opened
 
 
+@pytest.mark.usefixtures("impatient")
 def test_settings_are_checked_first(run_cli: RunCli, browser: Browser) -> None:
     result = run_cli({"tenant_url": "https://acme.eu10.hcs.cloud.sap"}, "--login")
     assert result.returncode == 1
@@ -552,6 +562,7 @@ def test_address_to_sign_in_at_is_beside_the_token_url(token_url: str, address: 
     assert derive_authorize_url(token_url) == address
 
 
+@pytest.mark.usefixtures("impatient")
 def test_address_that_cannot_be_derived_is_told(run_cli: RunCli, browser: Browser) -> None:
     config = {
         "tenant_url": "https://acme.eu10.hcs.cloud.sap",
