@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 # Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
 _NOT_MASKED = {"client_id"}
+# How --models writes.
+_TABLE, _JSON = "table", "json"
 
 
 class CommandLineTap(Tap, abc.ABC):
@@ -84,6 +86,17 @@ class CommandLineTap(Tap, abc.ABC):
         """
 
     @abc.abstractmethod
+    def run_models(self, *, as_json: bool) -> int:
+        """Print the models of the tenant.
+
+        Args:
+            as_json: Whether to write JSON for programs, instead of a table for people.
+
+        Returns:
+            The exit code: 1 if none can be read, else 0.
+        """
+
+    @abc.abstractmethod
     def stop_requests(self) -> None:
         """Ask for nothing more, because the tap is about to end."""
 
@@ -108,6 +121,7 @@ class CommandLineTap(Tap, abc.ABC):
         login: bool = False,
         no_browser: bool = False,
         redirect_uri: str | None = None,
+        models: str | None = None,
         config: _ConfigInput | None = None,
         state: IO[Any] | None = None,
         catalog: IO[Any] | None = None,
@@ -117,14 +131,7 @@ class CommandLineTap(Tap, abc.ABC):
             cls.print_about(about_format)
             return
         config = config or _ConfigInput()
-        parts: dict[str, Any] = {
-            "config": config.config,
-            "parse_env_config": config.parse_env,
-            "state": None if state is None else read_state(state),
-            "catalog": None if catalog is None else read_catalog(catalog),
-        }
-        if check:
-            sys.exit(cls._check(parts))
+        parts: dict[str, Any] = {"config": config.config, "parse_env_config": config.parse_env}
         if login:
             tap = cls(**parts, setup_mapper=False)
             tap.run_login(redirect_uri=redirect_uri, opens_browser=not no_browser)
@@ -132,6 +139,14 @@ class CommandLineTap(Tap, abc.ABC):
         if no_browser or redirect_uri:
             msg = "--no-browser and --redirect-uri go together with --login."
             raise click.UsageError(msg)
+        if models:  # Also those that the catalog, which Meltano hands over, does not have.
+            sys.exit(cls(**parts, setup_mapper=False).run_models(as_json=models == _JSON))
+        parts |= {
+            "state": None if state is None else read_state(state),
+            "catalog": None if catalog is None else read_catalog(catalog),
+        }
+        if check:
+            sys.exit(cls._check(parts))
         cls.print_version(print_fn=cls.logger.info)
         cls(**parts).sync_all()
 
@@ -206,6 +221,13 @@ class CommandLineTap(Tap, abc.ABC):
                     "this machine, or of https, to paste the address that the browser ends at. "
                     f"The default is {DEFAULT_REDIRECT_URI}."
                 ),
+            ),
+            click.Option(
+                ["--models"],
+                is_flag=False,
+                flag_value=_TABLE,
+                type=click.Choice([_TABLE, _JSON]),
+                help="List the models of the tenant, in a table, or for programs (--models=json).",
             ),
         ]
         return command

@@ -19,6 +19,8 @@ class Behaviour:
         counts: Whether ``$count`` is answered.
         client_has_access: Whether the client may use the Data Export Service.
         ignores_skip: Whether ``$skip`` is ignored, as some other options are.
+        extra_namespaces: Whether the namespaces beside that of the models are served. If not, they
+            are listed all the same, and what is in them is not found, as on some tenants.
         redirect_uri: The only one at which a sign-in may end.
         rotates_refresh_tokens: Whether each refresh token is good for one use, which gives the
             next one.
@@ -32,6 +34,7 @@ class Behaviour:
     counts: bool = True
     client_has_access: bool = True
     ignores_skip: bool = False
+    extra_namespaces: bool = True
     redirect_uri: str = "http://127.0.0.1:8484/callback"
     rotates_refresh_tokens: bool = False
     token_seconds: int = 3600

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from singer_sdk import Tap
+    from singer_sdk.singerlib import Catalog
 
     from tap_sac.sac.model import EntitySet, Provider
     from tap_sac.sac.tables import Table
@@ -59,6 +60,14 @@ class EntitySetStream(FullTableStream):
         self._siblings = siblings
         super().__init__(tap, entity_set=entity_set, **parts)
         self.selected_by_default = self.kind.is_selected
+        self.has_optional_key = self.kind.is_aggregation
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        """Apply the catalog; SAC aggregates over the dimensions that it deselects."""
+        super().apply_catalog(catalog)
+        if self.has_optional_key:
+            self.narrow_key(catalog)
 
     def read_first_page(self) -> int:
         """Ask for what a sync would ask for first, and count the records; nothing is written.
