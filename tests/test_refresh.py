@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -333,19 +334,27 @@ def test_file_in_the_home_of_the_user(
     assert (tmp_path / "token").read_text().strip() == "refresh-1"
 
 
-def test_another_person_in_the_middle_of_a_run_ends_it(serve: Serve) -> None:
+@pytest.mark.parametrize(("person", "is_known"), [("ben", True), ("", False)])
+def test_another_person_in_the_middle_of_a_run_ends_it(
+    serve: Serve, person: str, *, is_known: bool
+) -> None:
     tenant = Rotating()
     tenant.revoke()
     fault = tenant.fault
 
     def change(request: Request) -> Response | None:
         refusal = fault(request)
-        tenant.person = "ben" if refusal else tenant.person
+        tenant.person = person if refusal else tenant.person
         return refusal
 
     tenant.fault = change
-    with pytest.raises(SACError, match="Another person has signed in during the run"):
-        sync({**serve(tenant), "refresh_token": "refresh-0"})
+    config = {**serve(tenant), "refresh_token": "refresh-0"}
+    if is_known:
+        with pytest.raises(SACError, match="Another person has signed in during the run"):
+            sync(config)
+    else:
+        bookmarks = sync(config).state["bookmarks"]
+        assert re.fullmatch("[0-9a-f]{64}", bookmarks["sales_fact_data"]["person"])
 
 
 def test_no_log_shows_a_refresh_token(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:

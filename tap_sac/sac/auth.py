@@ -182,10 +182,11 @@ class BearerAuthenticator(AuthBase):
                 "The access token does not say who has signed in, so the tap will not notice if "
                 "the rights that decide are those of another person than in the last run."
             )
-        if self.person and person.id != self.person.id:
+        known = self.person.id if self.person else None
+        if known and person.id and person.id != known:
             msg = "Another person has signed in during the run: run the tap again."
             raise SACError(msg)
-        self.person = person
+        self.person = person if self.person is None or person.id else self.person
 
     @property
     def _basic(self) -> HTTPBasicAuth:
