@@ -144,12 +144,16 @@ class SampleService:
         return error_answer(HTTPStatus.NOT_FOUND, msg)
 
     def change(self) -> dict[str, object]:
-        """Insert, update and delete facts of the model Sales Planning, and return them."""
+        """Insert, update and delete facts of the model Sales Planning, and return them.
+
+        The members of all of them are in the tables of the dimensions.
+        """
         self._changes += 1
         facts = self._facts[SALES_MODEL]
         rows = [row for row in facts.rows if row is not None]
         updated = {**rows[self._changes], "REVENUE": Decimal(self._changes) + Decimal("0.0000001")}
-        inserted = {**rows[0], "Date": f"2027{self._changes:02}"}
+        # A version that the model has as a member, and no facts of yet.
+        inserted = {**rows[self._changes], "Version": "public.Rolling Forecast"}
         deleted = facts.key_of(rows[-self._changes])
         facts.put(updated)
         facts.put(inserted)
