@@ -23,6 +23,7 @@ from tap_sac.streams import entity_set_stream
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.providers import ProvidersStream
 from tap_sac.streams.whole import FullTableStream
+from tap_sac.terminal import STATUS_LINE
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -151,7 +152,8 @@ class TapSAC(CommandLineTap):
             self.discovery.check_selection()
         except SACError as error:  # Having nothing to do is not a failure.
             self.logger.warning("%s", error)
-        super().sync_all()
+        with STATUS_LINE.shown():
+            super().sync_all()
         streams = [item for item in self.streams.values() if isinstance(item, SACStream)]
         if unverified := [stream.name for stream in streams if stream.is_verified is False]:
             self.logger.warning(

@@ -20,7 +20,14 @@ MODULES = {
 FLOORS = [
     {"tap_sac.demo", "tap_sac"},
     {"tap_sac.sac"},
-    {"tap_sac.singer", "tap_sac.naming", "tap_sac.tenant", "tap_sac.settings", "tap_sac.catalog"},
+    {
+        "tap_sac.singer",
+        "tap_sac.naming",
+        "tap_sac.tenant",
+        "tap_sac.settings",
+        "tap_sac.catalog",
+        "tap_sac.terminal",
+    },
     {"tap_sac.namespaces"},
     {"tap_sac.streams", "tap_sac.offered"},
     {"tap_sac.discovery"},
