@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 from pyarrow import parquet
 
 from tap_sac.sac.errors import SACError
+from tests import servers
 from tests.conftest import sync
 from tests.stand_in import StandIn, error_response, sales, sales_row
 from tests.test_batches import batch_config
@@ -34,13 +34,9 @@ NUMBERS = [None if text == "null" else Decimal(text.strip('"')) for text in AMOU
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """Serve S3 on loopback, with a bucket named lake."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    file_system(url).mkdir("lake")
-    yield url
-    server.stop()
+    with servers.s3() as url:
+        file_system(url).mkdir("lake")
+        yield url
 
 
 def file_system(url: str) -> Any:  # noqa: ANN401  (s3fs has no types)

@@ -203,9 +203,9 @@ class ParquetFormat:
         return self._pa.concat_tables(tables)
 
     def _versions(self, pieces: list[_Piece]) -> Any:  # noqa: ANN401
-        pa, version_type = self._pa, self._types[TABLE_VERSION.name]
+        pa = self._pa
         return pa.chunked_array(
-            [pa.repeat(pa.scalar(piece.version, version_type), piece.size) for piece in pieces]
+            [pa.repeat(pa.scalar(piece.version, pa.int64()), piece.size) for piece in pieces]
         )
 
     def _of_columns(self, pieces: list[_Piece]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class ParquetFormat:
         by_column: Any = [piece.values for piece in pieces]
         columns = {}
         for name, arrow in self._types.items():
-            if name == TABLE_VERSION.name:
+            if name == TABLE_VERSION.name and name not in by_column[0]:
                 columns[name] = self._versions(pieces)
                 continue
             parts = [values[name] for values in by_column]
@@ -287,9 +287,11 @@ class ParquetFormat:
         """
         lines = b"".join(piece.values for piece in pieces if isinstance(piece.values, bytes))
         columns = self._read_fitting(lines)
-        if TABLE_VERSION.name in columns:
+        if self._finds_types:
+            columns |= self._other_columns(lines)
+        if pieces[0].version is not None:
             columns[TABLE_VERSION.name] = self._versions(pieces)
-        return columns | self._other_columns(lines) if self._finds_types else columns
+        return columns
 
     def _read_fitting(self, lines: bytes) -> dict[str, Any]:
         """Read the columns whose types are known, if need be without zeros that have no room.

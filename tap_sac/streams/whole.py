@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
@@ -13,6 +14,7 @@ from tap_sac.sac.delta import is_delta, is_version
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.base import SACStream
+from tap_sac.streams.person import Rights
 from tap_sac.streams.proof import Proof
 
 if sys.version_info >= (3, 12):
@@ -68,6 +70,7 @@ class WholeRead:
     Attributes:
         version: The version that the rows carry; None where there are no versions.
         delta_link: Where the changes after this read will be, as far as SAC has said.
+        rows: How many rows it had, after the last one.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class WholeRead:
         """
         self.version = stream.new_version if stream.has_versions else None
         self.delta_link: str | None = None
+        self.rows = 0
         self._stream = stream
         self._columns = columns
         self._query = stream.query(columns)
@@ -145,12 +149,19 @@ class WholeRead:
         if totals:
             totals.settle(stream.name, stream.logger, fails=stream.fails)
         stream.note_counts(has_counts=bool(proof.counts))
+        self.rows = proof.rows
         if self.version is not None and self._may_activate(proof):
             stream.activate(self.version)
 
     def _may_activate(self, proof: Proof) -> bool:
-        """Return whether older rows may go: an empty read proves nothing by itself."""
+        """Return whether older rows may go: an empty read proves nothing by itself.
+
+        Nor does one with the rights of another person than the last time, or the count for one.
+        """
         stream = self._stream
+        if stream.is_withheld:
+            stream.was_withheld = True
+            return False
         if not stream.is_complete:
             stream.logger.warning(
                 "Rows of %s that are gone from SAC stay in the target, because not all of it "
@@ -159,8 +170,10 @@ class WholeRead:
             )
             return False
         if proof.rows:
+            stream.rights.warn_of_fewer(proof.rows, stream=stream.name, logger=stream.logger)
             return True
-        count = self._table.count(is_filtered=False) if stream.verifies else None
+        counts = stream.verifies and not stream.rights.are_of_person
+        count = self._table.count(is_filtered=False) if counts else None
         if count == 0:
             return True
         stream.logger.warning(
@@ -176,6 +189,23 @@ class FullTableStream(SACStream):
 
     # Whether everything that belongs to the table could be read.
     is_complete = True
+    # Whether a read of this run was withheld.
+    was_withheld = False
+
+    @property
+    def has_last_read(self) -> bool:
+        """Whether the state knows of a completed read."""
+        return LastRead.from_state(self.stream_state) is not None
+
+    @cached_property
+    def rights(self) -> Rights:
+        """The rights behind the read of this run."""
+        return Rights(self.client.person, self.stream_state, has_last=self.has_last_read)
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether no row may go, and the state must stay: these are not the rights of before."""
+        return self.has_versions and self.rights.are_others
 
     @property
     def new_version(self) -> int:
@@ -228,9 +258,10 @@ class FullTableStream(SACStream):
         self.compare_with_last_read()
         whole = WholeRead(self, columns)
         yield from whole.records()
-        if self.replication_method != REPLICATION_INCREMENTAL:
+        if self.replication_method != REPLICATION_INCREMENTAL and not self.is_withheld:
             self.before_completion()
             self.keep(LastRead(whole.version, self.filter, self.chosen_key))
+            self.rights.keep(self.stream_state, whole.rows)
 
     def keep(self, read: LastRead | None) -> None:
         """Put what was read, or nothing, into the state that will be written next."""
@@ -248,6 +279,7 @@ class FullTableStream(SACStream):
     def compare_with_last_read(self) -> None:
         """Warn of what rows of earlier runs do not go together with."""
         last = LastRead.from_state(self.stream_state)
+        removes = self.has_versions and not self.is_withheld
         key = self.chosen_key or []
         if last and last.key is not None and {*last.key} != {*key}:
             self.logger.warning(
@@ -257,7 +289,7 @@ class FullTableStream(SACStream):
                 ", ".join(last.key) or "none",
                 ", ".join(key) or "none",
             )
-        if last and last.filter != self.filter and self.has_versions:
+        if last and last.filter != self.filter and removes:
             self.logger.warning(
                 "The filter of %s has changed since the last completed read, from %s to %s: the "
                 "target will mark or delete rows outside of it. Set "
