@@ -73,11 +73,13 @@ def sac() -> None:
         bash_command=LOAD,
         env={"STATE_ID_SUFFIX": "providers", "TAP_SAC__SELECT_FILTER": '["providers"]'},
         append_env=True,
+        do_xcom_push=False,
     )
     load = BashOperator.partial(
         task_id="load",
         bash_command=LOAD,
         append_env=True,
+        do_xcom_push=False,
         map_index_template="{{ task.env['SAC_MODEL'] }}",
         max_active_tis_per_dagrun=MODELS_AT_ONCE,
     )
