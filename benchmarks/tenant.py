@@ -6,11 +6,12 @@ import argparse
 import gzip
 import json
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from tap_sac.demo.server import SampleTenant
 from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH, Request, Response
@@ -30,6 +31,11 @@ DIMENSIONS = (
     "Currency",
 )
 MEASURES = ("AMOUNT", "QUANTITY")
+SLICES = 12
+SLICED_ROWS = 960_000
+SLICED_PAGE = 10_000
+SLICED_SECONDS_PER_PAGE = 2.0
+SECONDS_OF_A_COUNT = 0.2
 SMALL_SETS = 60
 SMALL_SET_SECONDS = 2.0
 MANY_MODELS = 300
@@ -81,6 +87,8 @@ class Tenant:
             self.first_request = self.first_request or time.time()
             self.requests += 1
             number = self.requests
+        if model == "SLICED":
+            return self._sliced(request, name)
         if model == "SMALL":
             time.sleep(SMALL_SET_SECONDS)
             counted = {"@odata.count": 1} if "$count=true" in request.target else {}
@@ -92,6 +100,35 @@ class Tenant:
             return _faulty(page, number // self.fault_every)
         return page
 
+    def _sliced(self, request: Request, name: str) -> Response:
+        """Answer about facts of which each month is a slice, in the order of months."""
+        options = request.options
+        months = [f"2026{number:02}" for number in range(1, SLICES + 1)]
+        if name == "Date___Distinct":
+            time.sleep(SECONDS_OF_A_COUNT)
+            return _json({"value": [{"Date": month} for month in months]})
+        due = time.monotonic() + SLICED_SECONDS_PER_PAGE
+        asked = re.fullmatch(r"Date eq '(\d+)'", options.get("$filter", ""))
+        rows = SLICED_ROWS // SLICES if asked else SLICED_ROWS
+        counted = f'"@odata.count":{rows},' if options.get("$count") == "true" else ""
+        if options.get("$top") == "0":
+            time.sleep(SECONDS_OF_A_COUNT)
+            return Response(200, f'{{{counted}"value":[]}}'.encode(), JSON)
+        start = int(options.get("$skiptoken", "0"))
+        first = start + (months.index(asked[1]) * rows if asked else 0)
+        month = months[first // (SLICED_ROWS // SLICES)]
+        page = self.parts[first // ROWS_IN_PART]
+        page = re.sub(rb'"Date":"\d+"', f'"Date":"{month}"'.encode(), page)
+        end = ""
+        if start + SLICED_PAGE < rows:
+            kept = f"$filter={quote(options['$filter'])}&" if asked else ""
+            path = urlsplit(request.target).path
+            link = f"{request.base_url}{path}?{kept}$skiptoken={start + SLICED_PAGE}"
+            end = f',"@odata.nextLink":"{link}"'
+        body = b'{%b"value":[%b]%b}' % (counted.encode(), page, end.encode())
+        time.sleep(max(0.0, due - time.monotonic()))
+        return Response(200, body, JSON)
+
     def _about(self, path: str) -> Response | None:
         """Answer what is not about one model."""
         if path == TOKEN_PATH:
@@ -102,7 +139,12 @@ class Tenant:
         if path == "/administration/Namespaces":
             return _json({"value": [{"NamespaceID": "sac"}]})
         if path.endswith("/Providers"):
-            models = [*FACTS, "SMALL", *(f"MODEL{number}" for number in range(MANY_MODELS))]
+            models = [
+                *FACTS,
+                "SLICED",
+                "SMALL",
+                *(f"MODEL{number}" for number in range(MANY_MODELS)),
+            ]
             rows = [
                 {"NamespaceID": "sac", "ProviderID": name, "ProviderName": name} for name in models
             ]
@@ -169,7 +211,7 @@ def _faulty(page: Response, number: int) -> Response:
 
 
 def _metadata(model: str) -> bytes:
-    if model in FACTS:
+    if model in {*FACTS, "SLICED"}:
         columns = "".join(f'<Property Name="{name}" Type="Edm.String"/>' for name in DIMENSIONS)
         columns += "".join(
             f'<Property Name="{name}" Type="Edm.Decimal" Precision="31" Scale="7"/>'
@@ -177,6 +219,9 @@ def _metadata(model: str) -> bytes:
         )
         key = "".join(f'<PropertyRef Name="{name}"/>' for name in DIMENSIONS)
         types = f'<EntityType Name="FactData"><Key>{key}</Key>{columns}</EntityType>'
+        if model == "SLICED":
+            date = '<Property Name="Date" Type="Edm.String"/>'
+            types += f'<EntityType Name="Date___Distinct">{date}</EntityType>'
     elif model == "SMALL":
         types = "".join(
             f'<EntityType Name="D{number:02}Master"><Key><PropertyRef Name="ID"/></Key>'

@@ -17,6 +17,7 @@ from tap_sac.naming import (
     stream_names,
 )
 from tap_sac.offered import OfferedStream, StreamFilters
+from tap_sac.partitions import StreamPartitions
 from tap_sac.sac.causes import BROKEN_METADATA, DAMAGED_ANSWER, NO_MODELS, SERVER_FAULT
 from tap_sac.sac.csdl import read_csdl
 from tap_sac.sac.errors import CSDLError, ForeignAnswerError, ResponseError, SACError
@@ -61,6 +62,7 @@ class Discovery:
         self._user_agent = user_agent
         self._client: SACClient | None = None
         self.filters = StreamFilters(settings.get("filters") or {})
+        self._partitions = StreamPartitions(settings.get("partition_by") or {})
         # Models that could not be read, and why.
         self._skipped: dict[Provider, SACError] = {}
 
@@ -135,7 +137,9 @@ class Discovery:
         for provider, entity_set in entity_sets:
             siblings.setdefault(provider, {})[entity_set.name] = entity_set
         skipped = [f"{self._prefixes[provider]}_" for provider in self._skipped]
-        self.filters.check_patterns({*offered, *(self._catalog or ())}, skipped)
+        known = {*offered, *(self._catalog or ())}
+        self.filters.check_patterns(known, skipped)
+        self._partitions.check_patterns(known, skipped)
         self._check_catalog_is_met(offered)
         streams = [
             OfferedStream(
@@ -144,14 +148,15 @@ class Discovery:
                 entity_set=entity_set,
                 siblings=siblings[provider],
                 odata_filter=self.filters.of(name),
+                partition_by=self._partitions.of(name, entity_set),
             )
             for provider, entity_set in entity_sets
         ]
         selected = self._selected
-        self.filters.look_at(
-            [item for item in streams if selected is None or item.name in selected],
-            has_providers=selected is None or PROVIDERS_STREAM_NAME in selected,
-        )
+        wanted = [item for item in streams if selected is None or item.name in selected]
+        has_providers = selected is None or PROVIDERS_STREAM_NAME in selected
+        self.filters.look_at(wanted, has_providers=has_providers)
+        self._partitions.look_at(wanted)
         return streams
 
     @property

@@ -22,6 +22,7 @@ FLOORS = [
     {"tap_sac.sac"},
     {"tap_sac.singer", "tap_sac.naming", "tap_sac.tenant", "tap_sac.settings", "tap_sac.catalog"},
     {"tap_sac.streams", "tap_sac.offered"},
+    {"tap_sac.partitions"},
     {"tap_sac.discovery"},
     {"tap_sac.check", "tap_sac.command_line"},
     {"tap_sac.tap"},

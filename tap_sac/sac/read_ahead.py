@@ -55,6 +55,8 @@ class ReadAhead(Generic[_Item]):
         parallel: int,
         plan: Callable[[], Mapping[Any, Callable[[], Iterable[_Item] | None]]],
         extent_of: Callable[[_Item], Extent] | None = None,
+        *,
+        most_bytes_of_a_table: int = _MOST_BYTES_OF_A_TABLE,
     ) -> None:
         """Make a reader, which begins with the first table that is asked for.
 
@@ -63,10 +65,12 @@ class ReadAhead(Generic[_Item]):
             plan: Says then which tables there are, in the order in which they will be asked for,
                 and how to begin to read each; what gives None is not read before its turn.
             extent_of: Measures an item; None if all items are small.
+            most_bytes_of_a_table: What may be kept of one table until its turn.
         """
         self._parallel = parallel
         self._plan = plan
         self._extent_of = extent_of
+        self._most_bytes_of_a_table = most_bytes_of_a_table
         self._readers: dict[Hashable, _Reader[_Item]] = {}
 
     @cached_property
@@ -88,8 +92,7 @@ class ReadAhead(Generic[_Item]):
         self._planned.pop(name, None)
         reader = self._readers.get(name)
         if reader is None or not reader.begin_turn():
-            reader = _Reader(name, items(), self._extent_of, is_turn=True)
-            self._readers[name] = reader
+            reader = self._begin(name, items(), is_turn=True)
         try:
             self._begin_next()
             yield from reader
@@ -97,6 +100,15 @@ class ReadAhead(Generic[_Item]):
             reader.drop()
             if self._readers.get(name) is reader:
                 del self._readers[name]
+
+    def of_parts(self, plan: Mapping[Any, Callable[[], Iterable[_Item]]]) -> ReadAhead[_Item]:
+        """Make a reader of the parts of one table, which are larger than most tables.
+
+        Args:
+            plan: As of another reader: the parts in their order, and how to begin to read each.
+        """
+        most = max(_MOST_BYTES_OF_A_TABLE, _MOST_BYTES // self._parallel)
+        return ReadAhead(self._parallel, lambda: plan, self._extent_of, most_bytes_of_a_table=most)
 
     def drop(self, name: Hashable) -> None:
         """Give up one table: what has been read of it, and what has not been begun."""
@@ -114,11 +126,19 @@ class ReadAhead(Generic[_Item]):
         for name, begin in list(self._planned.items()):
             readers = [reader for reader in self._readers.values() if not reader.is_dropped]
             reserved = sum(reader.reserved for reader in readers)
-            if len(readers) >= self._parallel or reserved + _MOST_BYTES_OF_A_TABLE > _MOST_BYTES:
+            if (
+                len(readers) >= self._parallel
+                or reserved + self._most_bytes_of_a_table > _MOST_BYTES
+            ):
                 return
             del self._planned[name]
             if (items := begin()) is not None:
-                self._readers[name] = _Reader(name, items, self._extent_of, is_turn=False)
+                self._begin(name, items, is_turn=False)
+
+    def _begin(self, name: Hashable, items: Iterable[_Item], *, is_turn: bool) -> _Reader[_Item]:
+        reader = _Reader(name, items, self._extent_of, self._most_bytes_of_a_table, is_turn=is_turn)
+        self._readers[name] = reader
+        return reader
 
 
 class _Reader(Generic[_Item]):
@@ -133,12 +153,14 @@ class _Reader(Generic[_Item]):
         name: Hashable,
         items: Iterable[_Item],
         extent_of: Callable[[_Item], Extent] | None,
+        most_bytes: int,
         *,
         is_turn: bool,
     ) -> None:
         self.is_dropped = False
         self._name = name
         self._extent_of = extent_of
+        self._most_bytes = most_bytes
         self._is_turn = is_turn
         self._changed = threading.Condition()
         self._items: deque[_Item] = deque()
@@ -169,7 +191,7 @@ class _Reader(Generic[_Item]):
         """The bytes that it may come to keep."""
         if self._extent_of is None:
             return 0
-        return self._size if self._is_finished else _MOST_BYTES_OF_A_TABLE
+        return self._size if self._is_finished else self._most_bytes
 
     def begin_turn(self) -> bool:
         """Throw nothing away from now on; return False if that has happened."""
@@ -217,7 +239,7 @@ class _Reader(Generic[_Item]):
         self._size += extent.size
         # What follows is most often as large as what came.
         expected = self._size if extent.is_last else max(self._size + extent.size, extent.whole)
-        return expected <= _MOST_BYTES_OF_A_TABLE
+        return expected <= self._most_bytes
 
 
 def _generator(items: Iterable[_Item]) -> Generator[_Item, None, None]:

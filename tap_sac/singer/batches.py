@@ -74,7 +74,7 @@ def write_files(
     is_gzip: bool,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
-    """Write records to files, one for each period.
+    """Write records to files, one for each period that has some.
 
     Args:
         portions: The records.
@@ -96,7 +96,7 @@ def write_files(
     url = ""
     with ExitStack() as open_file:
         for portion in portions:
-            if not url:
+            if portion.size and not url:
                 url, write = open_file.enter_context(
                     batch_file(
                         storage,
@@ -107,8 +107,9 @@ def write_files(
                         is_gzip=is_gzip,
                     )
                 )
-            write(with_version(portion.lines(), version()))
-            if portion.ends_period:
+            if portion.size:
+                write(with_version(portion.lines(), version()))
+            if portion.ends_period and url:
                 open_file.close()
                 yield url
                 url = ""
