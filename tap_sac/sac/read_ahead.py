@@ -56,7 +56,7 @@ class ReadAhead(Generic[_Item]):
         plan: Callable[[], Mapping[Any, Callable[[], Iterable[_Item] | None]]],
         extent_of: Callable[[_Item], Extent] | None = None,
         *,
-        most_bytes_of_a_table: int = _MOST_BYTES_OF_A_TABLE,
+        are_parts: bool = False,
     ) -> None:
         """Make a reader, which begins with the first table that is asked for.
 
@@ -65,12 +65,15 @@ class ReadAhead(Generic[_Item]):
             plan: Says then which tables there are, in the order in which they will be asked for,
                 and how to begin to read each; what gives None is not read before its turn.
             extent_of: Measures an item; None if all items are small.
-            most_bytes_of_a_table: What may be kept of one table until its turn.
+            are_parts: Whether they are parts of one table (`of_parts`).
         """
         self._parallel = parallel
         self._plan = plan
         self._extent_of = extent_of
-        self._most_bytes_of_a_table = most_bytes_of_a_table
+        self._are_parts = are_parts
+        self._most_bytes_of_a_table = _MOST_BYTES_OF_A_TABLE
+        if are_parts:
+            self._most_bytes_of_a_table = max(_MOST_BYTES_OF_A_TABLE, _MOST_BYTES // parallel)
         self._readers: dict[Hashable, _Reader[_Item]] = {}
 
     @cached_property
@@ -95,20 +98,25 @@ class ReadAhead(Generic[_Item]):
             reader = self._begin(name, items(), is_turn=True)
         try:
             self._begin_next()
-            yield from reader
+            for item in reader:
+                yield item
+                if self._are_parts:
+                    self._begin_next()
         finally:
             reader.drop()
             if self._readers.get(name) is reader:
                 del self._readers[name]
 
     def of_parts(self, plan: Mapping[Any, Callable[[], Iterable[_Item]]]) -> ReadAhead[_Item]:
-        """Make a reader of the parts of one table, which are larger than most tables.
+        """Make a reader of the parts of one table, which are large, and differ in size.
+
+        More may be kept of each than of a table, and those that are kept count no longer: as many
+        are read at once as there is room for. So a large part does not hold up small ones.
 
         Args:
             plan: As of another reader: the parts in their order, and how to begin to read each.
         """
-        most = max(_MOST_BYTES_OF_A_TABLE, _MOST_BYTES // self._parallel)
-        return ReadAhead(self._parallel, lambda: plan, self._extent_of, most_bytes_of_a_table=most)
+        return ReadAhead(self._parallel, lambda: plan, self._extent_of, are_parts=True)
 
     def drop(self, name: Hashable) -> None:
         """Give up one table: what has been read of it, and what has not been begun."""
@@ -126,8 +134,9 @@ class ReadAhead(Generic[_Item]):
         for name, begin in list(self._planned.items()):
             readers = [reader for reader in self._readers.values() if not reader.is_dropped]
             reserved = sum(reader.reserved for reader in readers)
+            counted = [item for item in readers if not (self._are_parts and item.is_finished)]
             if (
-                len(readers) >= self._parallel
+                len(counted) >= self._parallel
                 or reserved + self._most_bytes_of_a_table > _MOST_BYTES
             ):
                 return
@@ -185,6 +194,11 @@ class _Reader(Generic[_Item]):
             yield item
         if self._error:
             raise self._error
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all has been read."""
+        return self._is_finished
 
     @property
     def reserved(self) -> int:

@@ -131,12 +131,13 @@ class SlicedRead(WholeRead):
         self._values = values
         self._question = digest(question)
         self._started_at = stream.started_at
+        self._goes_on = False
         self._done: dict[str, int] = {}
         self._slices: list[Slice] = []
         self._whole_counts: list[int] = []
         self._pages = self._rows = 0
         self._watch = stream.proof(self._table)
-        self._go_on()
+        self._go_on_with_earlier()
 
     @override
     def records(self) -> Iterator[Records]:
@@ -160,10 +161,9 @@ class SlicedRead(WholeRead):
         else:
             hindrance = f"SAC lists no values of {self._column.name}"
         stream.logger.warning("The table of %s is read in one go: %s.", stream.name, hindrance)
-        UnfinishedRead.forget(stream.stream_state)
         yield from super().records()
 
-    def _go_on(self) -> None:
+    def _go_on_with_earlier(self) -> None:
         """Take up the read of an earlier run, if it asks for the same.
 
         The rows of a slice that was not complete come again, so there must be a key.
@@ -182,6 +182,7 @@ class SlicedRead(WholeRead):
                 told,
             )
             return
+        self._goes_on = True
         self.version = earlier.version
         self._started_at = earlier.started_at
         self._done = dict(earlier.done)
@@ -195,6 +196,8 @@ class SlicedRead(WholeRead):
 
     def _sliced(self, values: Collection[Value]) -> Iterator[Records]:
         stream = self._stream
+        if not self._goes_on:
+            stream.forget_unfinished()
         stream.version = self.version
         totals = stream.totals(self._columns)
         if totals:
@@ -281,18 +284,18 @@ class SlicedRead(WholeRead):
             item.settle(proof)
 
     def _check_value(self, item: Slice, page: Page) -> None:
-        """See by its first row that a page is of its slice: SAC ignores what it does not know.
+        """See by two rows that a page is of its slice: SAC ignores what it does not know.
 
         Raises:
             _SliceError: If it is of another one.
         """
         name = self._column.name
-        if not page.items or name not in self._columns:
+        if name not in self._columns:
             return
-        (row,) = replace(page, items=page.items[:1]).rows
-        if row.get(name) != item.value:
-            msg = f"SAC answered to the slice {item} with rows of {row.get(name)!r}"
-            raise _SliceError(log_safe(msg))
+        for row in replace(page, items=[*page.items[:1], *page.items[-1:]]).rows:
+            if row.get(name) != item.value:
+                msg = f"SAC answered to the slice {item} with rows of {row.get(name)!r}"
+                raise _SliceError(log_safe(msg))
 
     def _keep(self, item: Slice) -> None:
         """Put a slice that is done into the state, and write that, so that another run goes on."""
@@ -300,7 +303,7 @@ class SlicedRead(WholeRead):
         self._done.pop(item.id, None)
         if item.is_proven:
             self._done[item.id] = item.rows
-        if stream.primary_keys and stream.writes_parts:
+        if self._done and stream.primary_keys and stream.writes_parts:
             unfinished = UnfinishedRead(self.version, self._question, self._started_at, self._done)
             unfinished.put_into(stream.stream_state)
             stream.mark_state_changed()

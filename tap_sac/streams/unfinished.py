@@ -60,10 +60,16 @@ class UnfinishedRead:
         return cls(version, question, started_at, dict(done))
 
     @staticmethod
-    def forget(state: dict[str, Any]) -> None:
-        """Say in a stream's state that there is none; what is just removed, a merge puts back."""
-        if _NAME in state:
-            state[_NAME] = None
+    def forget(state: dict[str, Any]) -> bool:
+        """Say in a stream's state that there is none; what is just removed, a merge puts back.
+
+        Returns:
+            Whether there was one.
+        """
+        if state.get(_NAME) is None:
+            return False
+        state[_NAME] = None
+        return True
 
     def put_into(self, state: dict[str, Any]) -> None:
         """Write it into a stream's state."""

@@ -110,6 +110,7 @@ class WholeRead:
             SACError: If SAC refuses.
         """
         stream = self._stream
+        stream.forget_unfinished()
         stream.version = self.version
         totals = stream.totals(self._columns)
         maker = stream.record_maker(self._columns, sums=totals.sums if totals else None)
@@ -187,6 +188,12 @@ class FullTableStream(SACStream):
         """Return whether a read of this version, or of a later one, was completed."""
         last = self.stream_state.get("version")
         return version is not None and is_version(last) and version <= last
+
+    def forget_unfinished(self) -> None:
+        """Let no run go on with an earlier read, once rows of a later version are written."""
+        if UnfinishedRead.forget(self.stream_state):
+            self.mark_state_changed()
+            self.write_state()
 
     def begin_read(self, columns: list[str]) -> WholeRead:
         """Prepare a read of all rows.
