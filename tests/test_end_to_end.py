@@ -22,6 +22,7 @@ from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.company import Column, Model, Table, models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.naming import snake_case
+from tests.stand_in import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,7 +97,15 @@ def environment(name: str, route: str) -> str:
 
 def meltano(project: Path, *arguments: str, **environment: str) -> str:
     """Run Meltano as the README does; returns what it prints."""
-    result = subprocess.run(  # noqa: S603
+    result = run_meltano(project, *arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+def run_meltano(
+    project: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
         [find_uv_bin(), "tool", "run", "meltano", *arguments],
         cwd=project,
         env={**os.environ, **environment},
@@ -105,8 +114,6 @@ def meltano(project: Path, *arguments: str, **environment: str) -> str:
         text=True,
         check=False,
     )
-    assert result.returncode == 0, result.stderr
-    return result.stdout + result.stderr
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -261,9 +268,17 @@ class Warehouse:
         }
 
     def run(self, *options: str, **changes: str) -> str:
-        job = ("run", f"--state-id-suffix={self._schema}", *options, "tap-sac", "target-postgres")
-        chosen = environment("prod", self._route)
-        return meltano(self._project, chosen, *job, **(self._environment | changes))
+        return meltano(self._project, *self._job(*options), **(self._environment | changes))
+
+    def fail(self, **changes: str) -> str:
+        """Run what fails; returns what it prints."""
+        result = run_meltano(self._project, *self._job(), **(self._environment | changes))
+        assert result.returncode == 1
+        return result.stdout + result.stderr
+
+    def _job(self, *options: str) -> list[str]:
+        job = ["run", f"--state-id-suffix={self._schema}", *options, "tap-sac", "target-postgres"]
+        return [environment("prod", self._route), *job]
 
     def check(self, *, deleted: int, gone: int = 0) -> None:
         """See that the rows without a mark are those of the tenant.
@@ -317,6 +332,29 @@ def test_full_reads_into_postgres(warehouse: Warehouse, route: str, *, hard_dele
     facts.put(second)
     warehouse.run()
     warehouse.check(deleted=0 if hard_delete else 1)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_slices_that_failed_go_on_into_postgres(warehouse: Warehouse, route: str) -> None:
+    warehouse.choose(f"slices_{route}", method="FULL_TABLE", route=route, hard_delete=True)
+    sliced = {"TAP_SAC_PARTITION_BY": f'{{"{SALES}": "Date"}}'}
+    service, facts = warehouse.service, warehouse.facts
+    warehouse.run()
+    rows = [row for row in facts.rows if row is not None]
+    early, late = rows[0], rows[-1]
+    facts.delete(facts.key_of(rows[1]))
+    facts.delete(facts.key_of(rows[-2]))
+    facts.put({**late, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    service.refuse("Date eq '202610'", error_response(403, "no"), times=2)
+    assert "SAC answered 403" in warehouse.fail(**sliced)
+    facts.put({**early, "Product": "P-NEW"})
+    output = warehouse.run(**sliced)
+    assert "of which 33 slices are done" in output
+    assert "after 5,120 of an earlier run" in output
+    warehouse.check(deleted=0)
+    facts.delete(facts.key_of(early))
+    warehouse.run(**sliced)
+    warehouse.check(deleted=0)
 
 
 @pytest.mark.parametrize(

@@ -680,7 +680,7 @@ def test_small_parts_do_not_wait_for_a_large_one() -> None:
     sources = Sources("AB")
     parts = sources.parts("ABCDE")
     readers: dict[str, threading.Thread] = {}
-    is_begun = defaultdict(threading.Event)
+    is_begun: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 
     def hold(name: str, number: int) -> None:
         """Let each item of A but the first wait for another part to come to its end."""
