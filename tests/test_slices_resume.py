@@ -181,6 +181,19 @@ def test_day_is_not_over_after_23_hours(serve: Serve) -> None:
     assert versions(messages) == [*"EEEE"]
 
 
+def test_run_without_versions_goes_on_too(serve: Serve) -> None:
+    tenant = SlicingStandIn(SIZES)
+    config = {**serve(tenant), **SLICED, "emit_activate_version_messages": False}
+    first, state = failed_run(tenant, config)
+    messages, failure = run(config, state=state)
+    assert not failure
+    assert versions(messages) == [*"EEEE"]
+    assert not any("version" in item for item in [*first, *messages])
+    again, failure = run(config, state=messages.state)
+    assert not failure
+    assert len(again.records(FACTS)) == 18
+
+
 def test_other_columns_begin_anew(serve: Serve) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}

@@ -18,7 +18,7 @@ from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
 from tap_sac.singer.records import PageRecords
 from tap_sac.singer.sums import Sums
-from tap_sac.streams.slices import SlicedRead
+from tap_sac.streams.sliced import SlicedRead
 from tap_sac.streams.totals import Totals
 from tap_sac.streams.whole import FullTableStream
 

@@ -1,27 +1,19 @@
-"""A full read in slices, one for each value of a column: several at a time, written in order.
+"""The slices of a table, one for each value of a column, and whether they are the whole of it.
 
-What one slice after the other shows is the table only if the slices are the whole of it. SAC may
-cut the list of values short, and may understand a condition in another way than we do. So no row
-is believed to be of a slice that has another value, the values are asked for again after the last
-slice, and the slices are compared with SAC's count of the whole table. Where they are not proven
+SAC may cut the list of values short, and may understand a condition in another way than we do. So
+the rows of the slices are compared with SAC's count of the whole table. Where they are not proven
 to be the whole, nothing that is missing from them may go from the target.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.causes import PARTIAL_SLICES, ROWS_TWICE
-from tap_sac.sac.conditions import both, equals
-from tap_sac.sac.errors import DataError, ResponseError, SACError
+from tap_sac.sac.errors import DataError
 from tap_sac.sac.text import log_safe
-from tap_sac.singer.records import END_OF_PART, PageRecords
-from tap_sac.streams.progress import Progress
-from tap_sac.streams.unfinished import UnfinishedRead, digest
-from tap_sac.streams.whole import WholeRead
+from tap_sac.streams.unfinished import digest
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -29,26 +21,13 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    import logging
+    from collections.abc import Callable, Iterator
 
     from tap_sac.sac.conditions import Value
-    from tap_sac.sac.distinct import ColumnValues
-    from tap_sac.sac.model import Property
     from tap_sac.sac.pages import Page
-    from tap_sac.sac.read_ahead import ReadAhead
     from tap_sac.sac.tables import Table
-    from tap_sac.singer.records import RecordMaker, Records
     from tap_sac.streams.proof import Proof
-    from tap_sac.streams.whole import FullTableStream
-
-# Each slice takes requests of its own.
-_MOST_SLICES = 1_000
-# How often the values are asked for again, as long as new ones come up.
-_MOST_ROUNDS = 5
-
-
-class _SliceError(SACError):
-    """SAC does not give a slice what was asked for."""
 
 
 class Slice:
@@ -105,273 +84,98 @@ class Slice:
         self.rows = proof.counts[-1] if proof.counts and not self.is_proven else proof.rows
 
 
-class SlicedRead(WholeRead):
-    """A read of all rows of a table in slices; of the whole in one go, where that cannot be."""
+class Slices:
+    """Compares slices with SAC's counts of the whole table.
+
+    Attributes:
+        read: Those that are read, or are about to be.
+        counts: What SAC has counted in the whole table, at different times.
+    """
 
     def __init__(
-        self,
-        stream: FullTableStream,
-        columns: list[str],
-        column: Property,
-        values: ColumnValues,
-        *,
-        question: str,
+        self, stream: str, table: Table, logger: logging.Logger, *, fails: bool, has_key: bool
     ) -> None:
-        """Prepare a read; nothing is asked for yet.
+        """Begin without slices.
 
         Args:
-            stream: Whose table it is.
-            columns: Those to ask for.
-            column: The one whose values make the slices.
-            values: Finds them.
-            question: What is asked for, in a text that changes with it.
+            stream: What messages call the table.
+            table: The whole table.
+            logger: Is told what cannot be proven.
+            fails: Whether what is disproved fails the stream, instead of being a warning.
+            has_key: Whether rows that come twice replace each other.
         """
-        super().__init__(stream, columns)
-        self._column = column
-        self._values = values
-        self._question = digest(question)
-        self._started_at = stream.started_at
-        self._goes_on = False
-        self._done: dict[str, int] = {}
-        self._slices: list[Slice] = []
-        self._whole_counts: list[int] = []
-        self._pages = self._rows = 0
-        self._watch = stream.proof(self._table)
-        self._go_on_with_earlier()
+        self.read: list[Slice] = []
+        self.counts: list[int] = []
+        self._stream = stream
+        self._table = table
+        self._logger = logger
+        self._fails = fails
+        self._has_key = has_key
 
-    @override
-    def records(self) -> Iterator[Records]:
-        stream = self._stream
-        values = self._values.find()
-        if values and len(values) <= _MOST_SLICES:
-            try:
-                yield from self._sliced(values)
-            except _SliceError as error:
-                if self._rows and not stream.primary_keys:
-                    msg = f"{error}, and without a key, rows would come twice in one go"
-                    raise DataError(msg, PARTIAL_SLICES) from None
-                hindrance = str(error)
-            else:
-                return
-        elif values:
-            hindrance = (
-                f"{self._column.name} has {len(values):,} values, and {_MOST_SLICES:,} slices are "
-                "the most"
-            )
-        else:
-            hindrance = f"SAC lists no values of {self._column.name}"
-        stream.logger.warning("The table of %s is read in one go: %s.", stream.name, hindrance)
-        yield from super().records()
+    @property
+    def values(self) -> set[Value]:
+        """The values of the slices."""
+        return {item.value for item in self.read}
 
-    def _go_on_with_earlier(self) -> None:
-        """Take up the read of an earlier run, if it asks for the same.
+    @property
+    def rows(self) -> int:
+        """How many rows they have."""
+        return sum(item.rows for item in self.read)
 
-        The rows of a slice that was not complete come again, so there must be a key.
-        """
-        stream = self._stream
-        earlier = UnfinishedRead.from_state(stream.stream_state)
-        if earlier is None or not stream.primary_keys or stream.has_completed(earlier.version):
-            return
-        told = earlier.hindrance(
-            self._question, stream.started_at, has_versions=stream.has_versions
-        )
-        if told:
-            stream.logger.info(
-                "%s: all slices are read, and not only those that an earlier run left, because %s.",
-                stream.name,
-                told,
-            )
-            return
-        self._goes_on = True
-        self.version = earlier.version
-        self._started_at = earlier.started_at
-        self._done = dict(earlier.done)
-        begin = datetime.fromtimestamp(earlier.started_at / 1000, timezone.utc)
-        stream.logger.info(
-            "%s: going on with the read that began at %s, of which %s slices are done.",
-            stream.name,
-            begin.isoformat(timespec="seconds"),
-            f"{len(self._done):,}",
-        )
+    @property
+    def rows_of_earlier_run(self) -> int:
+        """How many of them an earlier run has read."""
+        return sum(item.rows for item in self.read if item.is_unchanged)
 
-    def _sliced(self, values: Collection[Value]) -> Iterator[Records]:
-        stream = self._stream
-        if not self._goes_on:
-            stream.forget_unfinished()
-        stream.version = self.version
-        totals = stream.totals(self._columns)
-        if totals:
-            totals.begin()
-        maker = stream.record_maker(self._columns, sums=totals.sums if totals else None)
-        self._count_whole()
-        if stream.suspects_repeated_keys(self._whole_counts[0] if self._whole_counts else None):
-            self._watch.watch_keys(stream.entity_set.key)
-        yield from self._read(values, maker)
-        for _ in range(_MOST_ROUNDS):
-            known = {item.value for item in self._slices}
-            new = self._values.find_all() - known
-            if not new or len(known) + len(new) > _MOST_SLICES:
-                break
-            stream.logger.info(
-                "%s: SAC lists %s more values of %s by now.",
-                stream.name,
-                f"{len(new):,}",
-                self._column.name,
-            )
-            yield from self._read(new, maker)
-        is_whole = self._is_whole()
-        if totals and any(item.is_unchanged for item in self._slices):
-            stream.logger.warning(
-                "The totals of %s are not compared, because an earlier run read a part of it.",
-                stream.name,
-            )
-        elif totals:
-            totals.settle(stream.name, stream.logger, fails=stream.fails)
-        stream.note_counts(has_counts=bool(self._whole_counts))
-        rows = sum(item.rows for item in self._slices)
-        if self.version is not None and is_whole and self._may_activate(rows):
-            stream.activate(self.version)
+    @property
+    def lack_rows(self) -> bool:
+        """Whether SAC counts more rows than they have, or does not count."""
+        return not self.counts or self.rows < min(self.counts)
 
-    def _read(self, values: Collection[Value], maker: RecordMaker) -> Iterator[Records]:
-        """Read the slices of some values, in the order of those, and keep what is done."""
-        slices = [self._slice(value) for value in sorted(values, key=_order)]
-        self._slices += slices
-        progress = Progress(self._stream.name, self._stream.logger)
-        ahead = self._stream.parts_ahead({item: item.pages for item in slices})
-        try:
-            for item in slices:
-                for page in self._pages_of(item, ahead):
-                    self._rows += len(page.items)
-                    self._pages += 1
-                    yield PageRecords(page, maker)
-                    progress.add(len(page.items), page.server_milliseconds)
-                yield END_OF_PART
-                self._keep(item)
-        finally:
-            ahead.close()
-
-    def _slice(self, value: Value) -> Slice:
-        stream = self._stream
-        condition = equals(self._column, value)
-        query = {**self._query, "$filter": both(self._query.get("$filter"), condition)}
-        known_rows = self._done.get(digest(condition))
-        return Slice(value, condition, lambda: stream.table(query), known_rows)
-
-    def _pages_of(self, item: Slice, ahead: ReadAhead[Page]) -> Iterator[Page]:
-        """Read a slice, and compare it with SAC's count after its last page.
-
-        Raises:
-            _SliceError: If SAC refuses it, or answers with rows of another one.
-            DataError: If it is proven not to be whole, or a key has several facts.
-            SACError: If SAC refuses a later page, or the client.
-        """
-        stream = self._stream
-        proof = stream.proof(item.table, f"{stream.name} ({item})")
-        is_first = True
-        try:
-            for page in ahead.read(item, item.pages):
-                self._check_value(item, page)
-                is_first = False
-                proof.add(page)
-                self._watch.add(replace(page, count=None))
-                yield page
-        except ResponseError as error:
-            if not is_first or error.is_denied:
-                raise
-            msg = f"SAC answered {error.reason} to the slice {item}"
-            raise _SliceError(msg) from None
-        if not item.is_unchanged:
-            item.settle(proof)
-
-    def _check_value(self, item: Slice, page: Page) -> None:
-        """See by two rows that a page is of its slice: SAC ignores what it does not know.
-
-        Raises:
-            _SliceError: If it is of another one.
-        """
-        name = self._column.name
-        if name not in self._columns:
-            return
-        for row in replace(page, items=[*page.items[:1], *page.items[-1:]]).rows:
-            if row.get(name) != item.value:
-                msg = f"SAC answered to the slice {item} with rows of {row.get(name)!r}"
-                raise _SliceError(log_safe(msg))
-
-    def _keep(self, item: Slice) -> None:
-        """Put a slice that is done into the state, and write that, so that another run goes on."""
-        stream = self._stream
-        self._done.pop(item.id, None)
-        if item.is_proven:
-            self._done[item.id] = item.rows
-        if self._done and stream.primary_keys and stream.writes_parts:
-            unfinished = UnfinishedRead(self.version, self._question, self._started_at, self._done)
-            unfinished.put_into(stream.stream_state)
-            stream.mark_state_changed()
-            stream.write_state()
-
-    def _count_whole(self) -> None:
+    def count_whole(self) -> None:
+        """Ask SAC how many rows the whole table has by now."""
         count = self._table.count()
-        self._whole_counts += [] if count is None else [count]
+        self.counts += [] if count is None else [count]
 
-    def _is_whole(self) -> bool:
-        """Return whether the slices are the whole table, by what SAC counts; log it if not.
+    def doubt(self, uncounted: str) -> str | None:
+        """Say why they are not proven to be the whole table; None if they are.
+
+        People write during a long read, so all are counted again where the counts differ.
+
+        Args:
+            uncounted: Why SAC has not counted the table, if it has not.
 
         Raises:
             DataError: If rows are proven to be missing from them, or came twice without a key.
         """
-        stream, name = self._stream, self._column.name
-        self._count_whole()
-        rows, counts = sum(item.rows for item in self._slices), self._whole_counts
-        earlier = sum(item.rows for item in self._slices if item.is_unchanged)
-        stream.logger.info(
-            "%s: %s rows read%s, %s, %s pages, %s slices by %s.",
-            stream.name,
-            f"{self._rows:,}",
-            f" after {earlier:,} of an earlier run" if earlier else "",
-            f"{counts[-1]:,} counted by SAC" if counts else "not counted by SAC",
-            f"{self._pages:,}",
-            f"{len(self._slices):,}",
-            name,
-        )
-        if counts and not _agrees(rows, counts):
-            rows, counts = self._count_again(rows, counts)
-        if counts and _agrees(rows, counts):
-            return True
-        if not counts:
-            why = "SAC does not count it" if stream.verifies else "verify_counts is off"
-        else:
-            why = f"SAC counts {counts[-1]:,} rows of {stream.name}, and {rows:,} in its slices"
-            if rows < min(counts) and self._table.has_row_at(rows):
-                self._disprove(DataError(f"{why} by {name}, which lack rows", PARTIAL_SLICES))
-            elif rows > max(counts) and not stream.primary_keys:
-                self._disprove(DataError(f"{why} by {name}, so rows came twice", ROWS_TWICE))
-        stream.logger.warning(
-            "The slices of %s by %s are not proven to be the whole table%s: %s.",
-            stream.name,
-            name,
-            ", so rows that are gone from SAC stay in the target" if stream.has_versions else "",
-            why,
-        )
-        return False
+        if not self.counts:
+            return uncounted
+        rows, counts = self.rows, self.counts
+        if not _agrees(rows, counts):
+            rows, counts = self._counted_again()
+        if _agrees(rows, counts):
+            return None
+        why = f"SAC counts {counts[-1]:,} rows of {self._stream}, and {rows:,} in its slices"
+        if rows < min(counts) and self._table.has_row_at(rows):
+            self._disprove(DataError(f"{why}, which lack rows", PARTIAL_SLICES))
+        elif rows > max(counts) and not self._has_key:
+            self._disprove(DataError(f"{why}, so rows came twice", ROWS_TWICE))
+        return why
 
-    def _count_again(self, rows: int, counts: list[int]) -> tuple[int, list[int]]:
-        """Count slices and the whole at about the same time: people write during a long read."""
-        again = [item.table.count() for item in self._slices]
-        now = self._table.count()
-        if now is None or None in again:
-            return rows, counts
-        return sum(count or 0 for count in again), [counts[-1], now]
+    def _counted_again(self) -> tuple[int, list[int]]:
+        """Count the slices and the whole at about the same time."""
+        again = [item.table.count() for item in self.read]
+        before = self.counts[-1]
+        self.count_whole()
+        if None in again:
+            return self.rows, self.counts
+        return sum(count or 0 for count in again), [before, self.counts[-1]]
 
     def _disprove(self, error: DataError) -> None:
-        if self._stream.fails:
+        if self._fails:
             raise error
-        self._stream.logger.warning("%s (verify_counts is warn.)", error)
+        self._logger.warning("%s (verify_counts is warn.)", error)
 
 
 def _agrees(rows: int, counts: list[int]) -> bool:
     return min(counts) <= rows <= max(counts)
-
-
-def _order(value: Value) -> tuple[bool, Value]:
-    """Sort nulls first, and values of one type as usual."""
-    return value is not None, value

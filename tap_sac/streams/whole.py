@@ -191,7 +191,7 @@ class FullTableStream(SACStream):
 
     def forget_unfinished(self) -> None:
         """Let no run go on with an earlier read, once rows of a later version are written."""
-        if UnfinishedRead.forget(self.stream_state):
+        if not self.is_dry_run and UnfinishedRead.forget(self.stream_state):
             self.mark_state_changed()
             self.write_state()
 
