@@ -139,8 +139,8 @@ class Check:
 
     def _streams_of_models(self) -> list[EntitySetStream]:
         streams = self._streams()
-        if self._discovery.failure:
-            raise SACError(self._discovery.failure)
+        if failure := self._discovery.failure or self._discovery.streams_failure:
+            raise SACError(failure)
         found = (streams[offered.name] for offered in self._discovery.offered)
         return [stream for stream in found if isinstance(stream, EntitySetStream)]
 

@@ -18,9 +18,16 @@ from tap_sac.naming import (
 )
 from tap_sac.offered import OfferedStream, StreamFilters
 from tap_sac.partitions import StreamPartitions
-from tap_sac.sac.causes import BROKEN_METADATA, DAMAGED_ANSWER, NO_MODELS, SERVER_FAULT
-from tap_sac.sac.csdl import read_csdl
+from tap_sac.sac.causes import (
+    BROKEN_METADATA,
+    BROKEN_SET,
+    DAMAGED_ANSWER,
+    NO_MODELS,
+    SERVER_FAULT,
+)
+from tap_sac.sac.csdl import Metadata, read_csdl
 from tap_sac.sac.errors import CSDLError, ForeignAnswerError, ResponseError, SACError
+from tap_sac.sac.kinds import FACTS
 from tap_sac.sac.read_ahead import ReadAhead
 from tap_sac.sac.text import log_safe
 from tap_sac.tenant import connect
@@ -65,6 +72,8 @@ class Discovery:
         self._partitions = StreamPartitions(settings.get("partition_by") or {})
         # Models that could not be read, and why.
         self._skipped: dict[Provider, SACError] = {}
+        # Streams of other models that cannot be read, and that a run must not be without.
+        self._missed: dict[str, SACError] = {}
 
     @property
     def client(self) -> SACClient:
@@ -128,10 +137,15 @@ class Discovery:
         Raises:
             SACError: If a setting or the catalog names what is not there, or nothing can be read.
         """
-        entity_sets = self._read_entity_sets()
+        described = self._read_metadata()
+        entity_sets = [(model, item) for model, read in described for item in read.entity_sets]
+        broken = [(model, name) for model, read in described for name in read.unreadable]
         names = stream_names(
-            self._prefixes, [(provider, item.name) for provider, item in entity_sets]
+            self._prefixes, [*((model, item.name) for model, item in entity_sets), *broken]
         )
+        for model, read in described:
+            for name, reason in read.unreadable.items():
+                self._skip_stream(names[model, name], reason, is_facts=name == FACTS)
         offered = {PROVIDERS_STREAM_NAME, *names.values()}
         siblings: dict[Provider, dict[str, EntitySet]] = {}
         for provider, entity_set in entity_sets:
@@ -173,6 +187,15 @@ class Discovery:
         ]
         return " ".join(told) or None
 
+    @property
+    def streams_failure(self) -> str | None:
+        """What to say of streams whose absence makes a run incomplete; None if there are none.
+
+        They are facts, unless the catalog deselects them, and what the catalog selects.
+        """
+        told = [f"{name} was not read. {error}" for name, error in self._missed.items()]
+        return " ".join(told) or None
+
     def check_selection(self) -> None:
         """See that the catalog selects something.
 
@@ -212,10 +235,10 @@ class Discovery:
             return None
         return {name for name, is_selected in self._catalog.items() if is_selected}
 
-    def _read_entity_sets(self) -> list[tuple[Provider, EntitySet]]:
+    def _read_metadata(self) -> list[tuple[Provider, Metadata]]:
         """Read the metadata of several models at a time; skip those that SAC does not export."""
         providers = self.chosen
-        reads = {provider: partial(self._entity_sets_or_reason, provider) for provider in providers}
+        reads = {provider: partial(self._metadata_or_reason, provider) for provider in providers}
         read_ahead = ReadAhead(self._settings["max_parallel_requests"], lambda: reads)
         try:
             found = [
@@ -233,28 +256,31 @@ class Discovery:
                 msg = f"None of the {len(providers)} models can be read, SAC says {error.reason}"
                 raise SACError(msg, *error.causes)
             raise error
-        return [
-            (provider, entity_set)
-            for provider, result in found
-            if not isinstance(result, SACError)
-            for entity_set in result
-        ]
+        return [(item, result) for item, result in found if not isinstance(result, SACError)]
 
-    def _entity_sets_or_reason(self, provider: Provider) -> Iterator[list[EntitySet] | SACError]:
+    def _metadata_or_reason(self, provider: Provider) -> Iterator[Metadata | SACError]:
         try:
-            yield self._entity_sets(provider)
+            yield self._metadata_of(provider)
         except SACError as error:
             if not _is_of_one_model(error):
                 raise
             logger.warning("Skipping the model %s: %s", _label(provider), error)
             yield error
 
+    def _skip_stream(self, name: str, reason: str, *, is_facts: bool) -> None:
+        """Leave out a stream whose columns $metadata does not say in a way that can be read."""
+        error = SACError(f"Its columns are not known, because {reason}", BROKEN_SET)
+        logger.warning("Skipping the stream %s: %s", name, error)
+        catalog = self._catalog or {}
+        if catalog.get(name, is_facts):
+            self._missed[name] = error
+
     def _is_asked_for(self, provider: Provider) -> bool:
         """Return whether the catalog, or the setting `models` without a glob, names a model."""
         named = {provider.name, provider.provider_id} & {*self._settings.get("models", ())}
         return self._catalog is not None or bool(named)
 
-    def _entity_sets(self, provider: Provider) -> list[EntitySet]:
+    def _metadata_of(self, provider: Provider) -> Metadata:
         """Read the metadata of a model.
 
         Raises:
@@ -262,10 +288,17 @@ class Discovery:
             SACError: If it cannot be understood.
         """
         try:
-            return read_csdl(self.client.metadata(provider))
+            metadata = read_csdl(self.client.metadata(provider))
         except CSDLError as error:
             msg = f"The model {_label(provider)} cannot be read, because {error}"
             raise SACError(msg, BROKEN_METADATA) from None
+        if metadata.fault:
+            logger.warning(
+                "$metadata of the model %s %s, and is read all the same.",
+                _label(provider),
+                metadata.fault,
+            )
+        return metadata
 
     def _check_catalog_is_met(self, offered: set[str]) -> None:
         """Name selected streams that are not there, rather than leave them out in silence."""

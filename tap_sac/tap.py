@@ -155,7 +155,7 @@ class TapSAC(CommandLineTap):
                 else "SAC does not count their rows",
             )
         told = [f"{item.name}: {item.failure}" for item in streams if item.failure]
-        messages = [self.discovery.failure] if self.discovery.failure else []
+        messages = [*filter(None, (self.discovery.failure, self.discovery.streams_failure))]
         if told:
             selected = sum(stream.selected for stream in streams)
             messages.append(

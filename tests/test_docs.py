@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.test_settings import OF_THE_SDK, OWN
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 SUBPAGES = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *SUBPAGES]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *SUBPAGES]
 SETTINGS = {*OWN, *OF_THE_SDK}
 
 CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -107,3 +108,11 @@ def test_yaml_examples_are_yaml() -> None:
     assert examples("yaml")
     for code in examples("yaml"):
         assert isinstance(yaml.safe_load(code), dict)
+
+
+def test_picture_is_the_one_that_its_script_draws(tmp_path: Path) -> None:
+    picture = tmp_path / "way.svg"
+    script = tmp_path / "make_picture.py"
+    script.write_bytes((ROOT / "docs" / "make_picture.py").read_bytes())
+    runpy.run_path(str(script), run_name="__main__")
+    assert picture.read_bytes() == (ROOT / "docs" / "way.svg").read_bytes()

@@ -210,8 +210,8 @@ def test_client_that_may_not_export_is_refused_whatever_the_status(
 
 
 BAD_DOCUMENTS = {
-    "control character": Response(200, EDMX.replace("FactData", "Fact\x01Data", 1).encode()),
-    "ampersand": Response(200, EDMX.replace("Edm.Decimal", "A & B", 1).encode()),
+    "control character in each name": Response(200, EDMX.replace('e="', 'e="\x01').encode()),
+    "ampersand in the markup": Response(200, EDMX.replace(" Type=", " & Type=").encode()),
     "cut short": Response(200, EDMX[:200].encode()),
     "not XML": Response(200, b"{}"),
     "set of an unknown type": Response(
@@ -251,6 +251,90 @@ def test_bad_model_does_not_spoil_the_rest(
         assert result.returncode == 1
         assert len(read_messages(result.stdout).records(FACTS)) == 6
         assert "The model 'Bad' (C4BAD) was not read. " in result.stderr
+
+
+# What can be read safely of a document that is not what it should be.
+MENDED_DOCUMENTS = {
+    "ampersand in a label": (
+        EDMX.replace('"AMOUNT"', '"AMOUNT" label="R&D"'),
+        "does not escape &",
+    ),
+    "control character in a label": (
+        EDMX.replace('"AMOUNT"', '"AMOUNT" label="\x0bAmount"'),
+        "has characters that XML does not allow",
+    ),
+    "column twice": (EDMX.replace("</EntityType>", '<Property Name="ID"/></EntityType>'), None),
+    "type of another document": (EDMX.replace('"Edm.Decimal"', '"other.Amount"'), None),
+}
+
+
+@pytest.mark.parametrize(
+    ("document", "told"), MENDED_DOCUMENTS.values(), ids=MENDED_DOCUMENTS.keys()
+)
+def test_document_is_read_as_far_as_it_is_clear(
+    serve: Serve, run_cli: RunCli, document: str, told: str | None
+) -> None:
+    model = Model("C4SALES", "Sales", document, {"FactData": ROWS, "RegionMaster": REGIONS})
+    result = run_cli({**serve(StandIn(model)), "models": ["Sales"]})
+    assert result.returncode == 0, result.stderr
+    messages = read_messages(result.stdout)
+    assert [row["AMOUNT"] for row in messages.records(FACTS)] == ["1.0000000"] * 6
+    assert messages.records(MASTER) == [{"ID": "R1"}]
+    message = f"$metadata of the model 'Sales' (C4SALES) {told}, and is read all the same"
+    assert (message in result.stderr) == bool(told)
+
+
+def unclear(entity_set: str) -> Model:
+    """Make a model that has two columns of one name in a set."""
+    column = '<Property Name="ID" Type="Edm.Date"/><Property Name="ID"/>'
+    kept = EDMX.index("</EntityType>", EDMX.index(f'"{entity_set}"'))
+    document = EDMX[:kept] + column + EDMX[kept:]
+    return Model("C4SALES", "Sales", document, {"FactData": ROWS, "RegionMaster": REGIONS})
+
+
+def test_facts_that_are_not_described_are_missed_after_the_rest(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    config = serve(StandIn(unclear("FactData")))
+    result = run_cli(config)
+    assert result.returncode == 1
+    assert f"{FACTS} was not read. Its columns are not known" in result.stderr
+    assert "'ID' of 'FactData' twice" in result.stderr
+    assert read_messages(result.stdout).records(MASTER) == [{"ID": "R1"}]
+
+    assert "FAILED  $metadata: " in run_cli(config, "--check").stdout
+    # Meltano discovers first, and would read no model at all if that failed.
+    result = run_cli(config, "--discover")
+    assert result.returncode == 0
+    catalog = json.loads(result.stdout)
+    assert {entry["tap_stream_id"] for entry in catalog["streams"]} == {MASTER, "providers"}
+    path = tmp_path / "catalog.json"
+    path.write_text(result.stdout)
+    assert run_cli(config, "--catalog", str(path)).returncode == 1
+
+    whole = discover(serve(StandIn(MODEL)))
+    path.write_text(json.dumps(select(whole, MASTER)))
+    result = run_cli(config, "--catalog", str(path))
+    assert result.returncode == 0, result.stderr
+    assert f"Skipping the stream {FACTS}: Its columns are not known" in result.stderr
+
+
+def test_other_set_that_is_not_described_is_missed_where_it_is_selected(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    config = serve(StandIn(unclear("RegionMaster")))
+    config["filters"] = {MASTER: "ID eq 'R1'"}
+    result = run_cli(config)
+    assert result.returncode == 0, result.stderr
+    assert f"Skipping the stream {MASTER}: Its columns are not known" in result.stderr
+    assert len(read_messages(result.stdout).records(FACTS)) == 6
+
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(select(discover(serve(StandIn(MODEL))), FACTS, MASTER)))
+    result = run_cli(config, "--catalog", str(path))
+    assert result.returncode == 1
+    assert f"{MASTER} was not read. Its columns are not known" in result.stderr
+    assert len(read_messages(result.stdout).records(FACTS)) == 6
 
 
 def test_blank_lines_before_the_declaration_are_nothing(serve: Serve, run_cli: RunCli) -> None:

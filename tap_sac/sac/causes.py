@@ -178,6 +178,11 @@ BROKEN_METADATA = Cause(
     "$metadata breaks the OData protocol",
     "leave the model out of the setting models, and report it to SAP support",
 )
+BROKEN_SET = Cause(
+    "$metadata contradicts itself about an entity set",
+    "report it to SAP support, and until then deselect the stream, or leave the model out of the "
+    "setting models",
+)
 BROKEN_PROTOCOL = Cause(
     "the answer breaks the OData protocol",
     "report it to SAP support, because the answer breaks the OData protocol",

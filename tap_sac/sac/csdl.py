@@ -3,6 +3,7 @@
 Pure: bytes in, dataclasses out. The format is OData CSDL XML 4.0 and 4.01; SAC's own documents
 are not published, so everything that they may leave out or spell differently is accepted:
 namespaces and prefixes of elements, a missing entity container, labels as child or attribute.
+An entity set that the document contradicts itself about is left out, and the others are read.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from tap_sac.sac.errors import CSDLError
 from tap_sac.sac.model import EntitySet, Property
+from tap_sac.sac.xml import MARK, parse_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,22 @@ _FACET = re.compile(r"[0-9]{1,9}")
 _MOST_COLUMNS = 100_000
 
 
-def read_csdl(document: bytes) -> list[EntitySet]:
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a ``$metadata`` document describes.
+
+    Attributes:
+        entity_sets: The sets that can be read.
+        unreadable: The names of the other sets, and what is wrong with each.
+        fault: What had to be mended to read the document at all; None if nothing had to be.
+    """
+
+    entity_sets: tuple[EntitySet, ...]
+    unreadable: dict[str, str]
+    fault: str | None = None
+
+
+def read_csdl(document: bytes) -> Metadata:
     """Read the entity sets of a service.
 
     Args:
@@ -39,30 +55,35 @@ def read_csdl(document: bytes) -> list[EntitySet]:
 
     Raises:
         CSDLError: If the document is not XML, has a document type declaration (which OData
-            never has, and attacks need), or contradicts itself.
+            never has, and attacks need), or has no set that can be read, but others.
     """
     try:
-        root = fromstring(document.lstrip(b"\r\n\t "), forbid_dtd=True)
+        root, fault = parse_xml(document)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         msg = f"$metadata is not a readable XML document ({error})"
         raise CSDLError(msg) from None
     try:
-        return _Document(root).entity_sets()
+        entity_sets, unreadable = _Document(root, is_mended=fault is not None).entity_sets()
     except RecursionError:
-        msg = "$metadata nests its types too deeply"
+        msg = "$metadata nests its elements too deeply"
         raise CSDLError(msg) from None
+    if unreadable and not entity_sets:
+        raise CSDLError(next(iter(unreadable.values())))
+    return Metadata(tuple(entity_sets), unreadable, fault)
 
 
 class _Document:
     """The declarations of a document, found by their qualified names."""
 
-    def __init__(self, root: Element) -> None:
+    def __init__(self, root: Element, *, is_mended: bool) -> None:
+        self._is_mended = is_mended
         self._entity_types: dict[str, Element] = {}
         self._other_types: dict[str, Element] = {}
         self._labels: dict[str, str] = {}
         self._tracks_changes: dict[str, bool] = {}
         self._aliases: dict[str, str] = {}
-        self._sets: list[Element] = []
+        self._sets: list[tuple[str, str]] = []
+        self._contradictory: set[str] = set()
         self._columns_left = _MOST_COLUMNS
         schemas = [element for element in root.iter() if _local(element.tag) == "Schema"]
         if not schemas:
@@ -74,25 +95,34 @@ class _Document:
         for schema in schemas:
             self._declare(schema)
 
-    def entity_sets(self) -> list[EntitySet]:
-        if not self._sets:
-            return [
-                self._entity_set(element.get("Name", ""), qualified_name)
-                for qualified_name, element in self._entity_types.items()
-                if element.get("Abstract") != "true"
-            ]
+    def entity_sets(self) -> tuple[list[EntitySet], dict[str, str]]:
+        """Return the sets that can be read, and what is wrong with each of the others."""
         sets: dict[str, EntitySet] = {}
-        for element in self._sets:
-            name = element.get("Name", "")
-            type_name = self._qualified(element.get("EntityType", ""))
-            if type_name not in self._entity_types:
-                msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
-                raise CSDLError(msg)
-            entity_set = self._entity_set(name, type_name)
-            if sets.setdefault(name, entity_set) != entity_set:
-                msg = f"$metadata declares the entity set {name!r} twice, with other columns"
-                raise CSDLError(msg)
-        return list(sets.values())
+        unreadable: dict[str, str] = {}
+        for name, type_name in self._sets or self._types_as_sets():
+            result = self._entity_set_or_reason(name, type_name)
+            if isinstance(result, str):
+                unreadable[name] = result
+            elif sets.setdefault(name, result) != result:
+                unreadable[name] = (
+                    f"$metadata declares the entity set {name!r} twice, with other columns"
+                )
+        return [item for name, item in sets.items() if name not in unreadable], unreadable
+
+    def _entity_set_or_reason(self, name: str, type_name: str) -> EntitySet | str:
+        try:
+            return self._entity_set(name, type_name)
+        except RecursionError:
+            return "$metadata nests its types too deeply"
+        except CSDLError as error:
+            return str(error)
+
+    def _types_as_sets(self) -> list[tuple[str, str]]:
+        return [
+            (element.get("Name", ""), qualified_name)
+            for qualified_name, element in self._entity_types.items()
+            if element.get("Abstract") != "true"
+        ]
 
     def _declare(self, schema: Element) -> None:
         namespace = schema.get("Namespace", "")
@@ -100,20 +130,24 @@ class _Document:
             kind = _local(element.tag)
             name = f"{namespace}.{element.get('Name', '')}"
             if kind == "EntityType":
-                if name in self._entity_types:
-                    msg = f"$metadata declares the entity type {name!r} twice"
-                    raise CSDLError(msg)
-                self._entity_types[name] = element
+                self._declare_type(self._entity_types, name, element)
             elif kind in {"ComplexType", "EnumType", "TypeDefinition"}:
-                self._other_types[name] = element
+                self._declare_type(self._other_types, name, element)
             elif kind == "EntityContainer":
-                self._sets.extend(_children(element, "EntitySet"))
+                self._sets.extend(
+                    (item.get("Name", ""), self._qualified(item.get("EntityType", "")))
+                    for item in _children(element, "EntitySet")
+                )
                 for child in element:
                     tracks_changes = _tracks_changes(child)
                     if tracks_changes is not None:
                         self._tracks_changes[child.get("Name", "")] = tracks_changes
             elif kind == "Annotations":
                 self._annotate(element)
+
+    def _declare_type(self, types: dict[str, Element], name: str, element: Element) -> None:
+        if not _is_same(types.setdefault(name, element), element):
+            self._contradictory.add(name)
 
     def _annotate(self, element: Element) -> None:
         """Keep what a block of annotations says of its target.
@@ -133,31 +167,45 @@ class _Document:
         return f"{self._aliases.get(namespace, namespace)}.{local}"
 
     def _entity_set(self, name: str, type_name: str) -> EntitySet:
-        properties: dict[str, Property] = {}
+        """Read a set.
+
+        Raises:
+            CSDLError: If the document does not say what its columns are.
+        """
+        self._check_name(name)
+        if type_name not in self._entity_types:
+            msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
+            raise CSDLError(msg)
+        properties: list[Property] = []
         key: tuple[str, ...] = ()
         for qualified_name in reversed(self._type_and_bases(type_name, self._entity_types)):
             element = self._entity_types[qualified_name]
-            for item in self._properties(element, qualified_name, ()):
-                if item.name in properties:
-                    msg = f"$metadata declares the column {item.name!r} of {name!r} twice"
-                    raise CSDLError(msg)
-                properties[item.name] = item
+            properties += self._properties(element, qualified_name, ())
             references = [
                 reference.get("Name", "")
                 for key_element in _children(element, "Key")
                 for reference in _children(key_element, "PropertyRef")
             ]
             key = tuple(dict.fromkeys(references)) or key
+        columns = _unique_columns(properties, name)
         if any("/" in column for column in key):
             # A part of a complex column or of another entity cannot be the key of a record.
             key = ()
         for column in key:
-            if column not in properties:
+            if column not in {item.name for item in columns}:
                 msg = f"$metadata names {column!r} in the key of {name!r}, which is not a column"
                 raise CSDLError(msg)
-        return EntitySet(
-            name, tuple(properties.values()), key, tracks_changes=self._tracks_changes.get(name)
-        )
+        return EntitySet(name, columns, key, tracks_changes=self._tracks_changes.get(name))
+
+    def _check_name(self, name: str) -> None:
+        """See that a name came whole.
+
+        Raises:
+            CSDLError: If a character of it was lost.
+        """
+        if self._is_mended and MARK in name:
+            msg = f"$metadata has the name {name!r} with a character that XML does not allow"
+            raise CSDLError(msg)
 
     def _type_and_bases(self, name: str, types: dict[str, Element]) -> list[str]:
         """Follow BaseType, from the type itself up to the root."""
@@ -168,6 +216,9 @@ class _Document:
                 msg = f"$metadata derives {names[-1]!r} from {base!r}, which is unknown or itself"
                 raise CSDLError(msg)
             names.append(base)
+        for contradictory in self._contradictory.intersection(names):
+            msg = f"$metadata declares the type {contradictory!r} twice, with other contents"
+            raise CSDLError(msg)
         return names
 
     def _properties(
@@ -179,6 +230,7 @@ class _Document:
                 msg = f"$metadata describes more than {_MOST_COLUMNS} columns"
                 raise CSDLError(msg)
             name = element.get("Name", "")
+            self._check_name(name)
             type_name = element.get("Type", "Edm.String")
             is_collection = type_name.startswith("Collection(") and type_name.endswith(")")
             if is_collection:
@@ -213,7 +265,7 @@ class _Document:
         qualified_name = self._qualified(type_name)
         declared = self._other_types.get(qualified_name)
         kind = "" if declared is None else _local(declared.tag)
-        if declared is None or qualified_name in outer:
+        if declared is None or qualified_name in {*outer, *self._contradictory}:
             return Property(name, "Edm.Untyped")
         if kind == "EnumType":
             return Property(name, "Edm.String")
@@ -229,7 +281,32 @@ class _Document:
             for base in reversed(bases)
             for part in self._properties(self._other_types[base], base, (*outer, qualified_name))
         ]
-        return Property(name, "Edm.ComplexType", properties=tuple(parts))
+        return Property(name, "Edm.ComplexType", properties=_unique_columns(parts, qualified_name))
+
+
+def _unique_columns(properties: list[Property], owner: str) -> tuple[Property, ...]:
+    """Read each column once, however often it is declared.
+
+    Raises:
+        CSDLError: If a column is declared in two ways.
+    """
+    columns: dict[str, Property] = {}
+    for item in properties:
+        if columns.setdefault(item.name, item) != item:
+            msg = f"$metadata declares the column {item.name!r} of {owner!r} twice, differently"
+            raise CSDLError(msg)
+    return tuple(columns.values())
+
+
+def _is_same(element: Element, other: Element) -> bool:
+    """Compare elements, but for white space around their texts."""
+    return element is other or (
+        element.tag == other.tag
+        and element.attrib == other.attrib
+        and (element.text or "").strip() == (other.text or "").strip()
+        and len(element) == len(other)
+        and all(map(_is_same, element, other))
+    )
 
 
 def _local(tag: str) -> str:
