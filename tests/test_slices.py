@@ -362,14 +362,15 @@ def test_what_cannot_be_sliced_is_read_in_one_go(
 def test_column_with_too_many_values_is_read_in_one_go(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.stand_in.PAGE_SIZE", 2_000)
-    tenant = SlicingStandIn({f"V{number}": 1 for number in range(1_001)})
+    monkeypatch.setattr("tests.stand_in.PAGE_SIZE", 1_000)
+    tenant = SlicingStandIn({f"V{number}": 1 for number in range(2_500)})
     messages, failure = run({**serve(tenant), **SLICED})
     assert not failure
-    assert len(messages.records(FACTS)) == 1_001
+    assert len(messages.records(FACTS)) == 2_500
     assert tenant.asked() == [""]
+    assert sum("/Version___Distinct" in target for target in tenant.targets) == 2
     (line,) = warnings(caplog, "in one go")
-    assert line.endswith("Version has 1,001 values, and 1,000 slices are the most.")
+    assert line.endswith("Version has more than 1,000 values.")
 
 
 def without_key(config: dict[str, Any]) -> dict[str, Any]:

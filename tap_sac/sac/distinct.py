@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Of a list that is longer, no more is read.
+MOST_VALUES = 1_000
 _DISTINCT = "___Distinct"
 _MEMBER = "___ID"  # what MasterData calls the column of a dimension
 
@@ -72,7 +74,7 @@ class ColumnValues:
         self._unlisted = [] if self._listed else [*sets][-1:]
 
     def find(self) -> set[Value] | None:
-        """Ask for the values; None if SAC does not say."""
+        """Ask for the values, or for more than `MOST_VALUES`; None if SAC does not say."""
         return next((values for values in self._answers() if values is not None), None)
 
     def find_all(self) -> set[Value]:
@@ -118,13 +120,18 @@ class ColumnValues:
             pages = table.pages()
         else:
             pages = self._client.pages(with_query(url, options), self._on_response)
+        values: set[Value] = set()
         try:
-            return {self._value(row) for page in pages for row in page.rows}
+            for page in pages:
+                values.update(map(self._value, page.rows))
+                if len(values) > MOST_VALUES:
+                    break
         except (SACError, ValueError) as error:
             logger.debug(
                 "%s does not list the values of %s: %s", set_name, self._column.name, error
             )
             return None
+        return values
 
     def _value(self, row: Mapping[str, Any]) -> Value:
         """Take the value out of a row, which leaves out null.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.sac.causes import PARTIAL_SLICES
 from tap_sac.sac.conditions import both, equals
+from tap_sac.sac.distinct import MOST_VALUES
 from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.text import log_safe
 from tap_sac.singer.records import END_OF_PART, PageRecords
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from tap_sac.singer.records import RecordMaker, Records
     from tap_sac.streams.whole import FullTableStream
 
-# Each slice takes requests of its own.
-_MOST_SLICES = 1_000
 # How often the values are asked for again, as long as new ones come up.
 _MOST_ROUNDS = 5
 
@@ -86,7 +85,7 @@ class SlicedRead(WholeRead):
     def records(self) -> Iterator[Records]:
         stream = self._stream
         values = self._values.find()
-        if values and len(values) <= _MOST_SLICES:
+        if values and len(values) <= MOST_VALUES:
             try:
                 yield from self._sliced(values)
             except _SliceError as error:
@@ -97,10 +96,7 @@ class SlicedRead(WholeRead):
             else:
                 return
         elif values:
-            hindrance = (
-                f"{self._column.name} has {len(values):,} values, and {_MOST_SLICES:,} slices are "
-                "the most"
-            )
+            hindrance = f"{self._column.name} has more than {MOST_VALUES:,} values"
         else:
             hindrance = f"SAC lists no values of {self._column.name}"
         stream.logger.warning("The table of %s is read in one go: %s.", stream.name, hindrance)
@@ -193,7 +189,7 @@ class SlicedRead(WholeRead):
         for _ in range(_MOST_ROUNDS):
             known = self._slices.values
             new = (find() or set()) - known
-            if not new or len(known) + len(new) > _MOST_SLICES:
+            if not new or len(known) + len(new) > MOST_VALUES:
                 return
             self._stream.logger.info(
                 "%s: SAC lists %s more values of %s.",
