@@ -9,27 +9,25 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
+from benchmarks.processes import Environments, run_pipeline, serving, tap_settings
 from benchmarks.tenant import (
     FACTS,
     MANY_MODELS,
     METADATA_SECONDS,
     SAC_ROWS_PER_SECOND,
-    SLICED_PAGE,
-    SLICED_ROWS,
     SLICED_SECONDS_PER_PAGE,
     SLICES,
     SMALL_SET_SECONDS,
     SMALL_SETS,
 )
-from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH
+from tap_sac.demo.service import SERVICE_ROOT
 
 _ENVIRONMENTS = {
     "dlt": ["dlt[duckdb]~=1.5"],
@@ -40,9 +38,15 @@ _PARALLEL = 4
 
 @dataclass(frozen=True)
 class Result:
-    """What a process needed: seconds since its first request for rows, or since its start."""
+    """What a process needed.
+
+    Attributes:
+        seconds: Since its first request for rows, or else since its start.
+        whole_seconds: Since its start, with that of Python.
+    """
 
     seconds: float
+    whole_seconds: float
     cpu_seconds: float
     peak_megabytes: float
 
@@ -55,6 +59,9 @@ class Benchmark:
         self._url = url
         self._folder = folder
         self._root = f"{url}{SERVICE_ROOT}/providers/sac"
+        self._environments = Environments(folder, _ENVIRONMENTS)
+        # Several commands are made before the first of them runs.
+        self._numbers = count()
 
     def facts_url(self, model: str) -> str:
         """Tell where the facts of a model are."""
@@ -62,23 +69,31 @@ class Benchmark:
 
     def tap_sac(self, model: str, *arguments: str, **settings: object) -> list[str]:
         """Make the command that reads a model with this tap."""
-        config = {
-            "tenant_url": self._url,
-            "token_url": f"{self._url}{TOKEN_PATH}",
-            "client_id": "benchmark",
-            "client_secret": "benchmark",
-            "models": [model],
-            "max_parallel_requests": _PARALLEL,
-            **settings,
-        }
+        own = {"max_parallel_requests": _PARALLEL, **settings}
+        config = tap_settings(self._url, model) | own
         return [
             sys.executable,
             "-m",
             "tap_sac",
             "--config",
-            self._file("tap-sac", config),
+            self._file(f"tap-sac-{next(self._numbers)}", config),
             *arguments,
         ]
+
+    def tap_sac_into_files(self, model: str, encoding: dict[str, str]) -> list[str]:
+        """Make the command that writes a model to files, in a folder of their own."""
+        folder = self._folder / "files" / f"{model}-{'-'.join(encoding.values())}"
+        folder.mkdir(parents=True, exist_ok=True)
+        batch_config = {"encoding": encoding, "storage": {"root": folder.as_uri()}}
+        return self.tap_sac(model, batch_config=batch_config)
+
+    def remove_files(self) -> float:
+        """Remove the files that were written, and say how many megabytes they had."""
+        paths = [path for path in (self._folder / "files").rglob("*fact_data*") if path.is_file()]
+        megabytes = sum(path.stat().st_size for path in paths) / 1e6
+        for path in paths:
+            path.unlink()
+        return megabytes
 
     def stock_tap(self, model: str) -> list[str]:
         """Make the command of the SDK's stock path."""
@@ -94,33 +109,23 @@ class Benchmark:
             "next_page_token_path": "$['@odata.nextLink']",
             "streams": [{"name": "fact_data", "path": "/FactData", "records_path": "$.value[*]"}],
         }
-        command = self._environment("msdk") / "bin" / "tap-rest-api-msdk"
-        return [str(command), "--config", self._file("msdk", config)]
+        command = self._environments.program("msdk", "tap-rest-api-msdk")
+        return [command, "--config", self._file("msdk", config)]
 
     def dlt(self, model: str) -> list[str]:
         """Make the command of dlt's extract step."""
-        script = Path(__file__).with_name("dlt_extract.py")
-        return [
-            str(self._environment("dlt") / "bin" / "python"),
-            str(script),
-            self.facts_url(model),
-        ]
+        python = self._environments.program("dlt", "python")
+        return [python, str(Path(__file__).with_name("dlt_pipeline.py")), self.facts_url(model)]
 
     def run(self, command: list[str], output: Path | str = os.devnull) -> Result:
         """Run a command."""
         self._first_request()
-        with Path(output).open("wb") as file, (self._folder / "log").open("wb") as log:
-            begin = time.time()
-            with subprocess.Popen(command, stdout=file, stderr=log) as process:  # noqa: S603
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-            end = time.time()
-        if process.returncode:
-            sys.exit(f"{command[:3]} failed:\n{(self._folder / 'log').read_text()[-2000:]}")
+        (usage,) = run_pipeline([command], self._folder, output=output)
         return Result(
-            end - (self._first_request() or begin),
-            usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss / 1024,
+            usage.end - (self._first_request() or usage.begin),
+            usage.end - usage.begin,
+            usage.cpu_seconds,
+            usage.peak_megabytes,
         )
 
     def run_and_count(self, command: list[str], stream: str) -> tuple[Result, int]:
@@ -160,17 +165,6 @@ class Benchmark:
         path.write_text(json.dumps(config))
         return str(path)
 
-    def _environment(self, name: str) -> Path:
-        path = self._folder / name
-        if not path.exists():
-            python = str(path / "bin" / "python")
-            for command in (
-                ["uv", "venv", "-q", "--python", sys.executable, str(path)],
-                ["uv", "pip", "install", "-q", "--python", python, *_ENVIRONMENTS[name]],
-            ):
-                subprocess.run(command, check=True)  # noqa: S603
-        return path
-
 
 def _throughput(benchmark: Benchmark, rounds: int) -> None:
     for size in ("10K", "100K"):
@@ -203,6 +197,43 @@ def _throughput(benchmark: Benchmark, rounds: int) -> None:
             print(f"| {name} | {speeds[name]:,.0f} | {share:.3f} | {cpu:.1f} | {peak:.0f} |")
         ratio = speeds["tap-sac"] / speeds["SDK, stock RESTStream"]
         print(f"\ntap-sac is {ratio:.1f} times as fast as the stock path.", flush=True)
+
+
+def _files(benchmark: Benchmark, rounds: int) -> None:
+    encodings = {
+        "Parquet": {"format": "parquet"},
+        "Parquet, gzip": {"format": "parquet", "compression": "gzip"},
+        "JSON lines, gzip": {"format": "jsonl", "compression": "gzip"},
+        "JSON lines": {"format": "jsonl"},
+    }
+    commands = {
+        (name, model): benchmark.tap_sac_into_files(model, encoding)
+        for name, encoding in encodings.items()
+        for model in ("PAGES10K", "PAGES100K", "LONG")
+        if model != "LONG" or name == "Parquet"
+    }
+    results: dict[tuple[str, str], list[Result]] = {case: [] for case in commands}
+    sizes = {}
+    for number in range(rounds):
+        for case, command in commands.items():
+            if case[1] == "LONG" and number:  # It is about memory, and takes its time.
+                continue
+            results[case].append(benchmark.run(command))
+            sizes[case] = benchmark.remove_files()
+    print(f"\nFiles of BATCH messages, medians of {rounds} rounds\n")
+    print("| | rows | rows per page | rows per second | s in all | CPU s | peak MB | MB of files |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for (name, model), runs in results.items():
+        facts = FACTS[model]
+        speed = facts.rows / statistics.median(item.seconds for item in runs)
+        whole = statistics.median(item.whole_seconds for item in runs)
+        cpu = statistics.median(item.cpu_seconds for item in runs)
+        peak = statistics.median(item.peak_megabytes for item in runs)
+        print(
+            f"| {name} | {facts.rows:,} | {facts.page_size:,} | {speed:,.0f} | {whole:.1f} "
+            f"| {cpu:.1f} | {peak:.0f} | {sizes[name, model]:.0f} |",
+            flush=True,
+        )
 
 
 def _single_runs(benchmark: Benchmark) -> None:
@@ -247,10 +278,11 @@ def _sliced(benchmark: Benchmark) -> None:
     whole = benchmark.run(benchmark.tap_sac("SLICED"))
     command = benchmark.tap_sac("SLICED", partition_by={"sliced_fact_data": "Date"})
     sliced, rows = benchmark.run_and_count(command, "sliced_fact_data")
-    pages = SLICED_ROWS // SLICED_PAGE
+    facts = FACTS["SLICED"]
+    pages = facts.rows // facts.page_size
     print(
         f"| {rows:,} rows in {SLICES} slices, {SLICED_SECONDS_PER_PAGE:.0f} s per page of "
-        f"{SLICED_PAGE:,} | {sliced.seconds:.1f} s, {sliced.peak_megabytes:.0f} MB "
+        f"{facts.page_size:,} | {sliced.seconds:.1f} s, {sliced.peak_megabytes:.0f} MB "
         f"| {whole.seconds:.1f} s in one go ({whole.seconds / sliced.seconds:.2f} x), "
         f"{pages * SLICED_SECONDS_PER_PAGE / _PARALLEL:.1f} s by {_PARALLEL} requests at once |",
         flush=True,
@@ -261,22 +293,19 @@ def main() -> None:
     """Print tables in Markdown."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    command = [sys.executable, "-m", "benchmarks.tenant"]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tenant,  # noqa: S603
-    ):
-        assert tenant.stdout  # noqa: S101
-        try:
-            benchmark = Benchmark(tenant.stdout.readline().strip(), Path(folder))
-            print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
-            exact = "the same" if benchmark.amounts_are_exact() else "NOT the same"
-            print(f"The digits of 400,000 decimals are {exact} as those that were sent.")
+    parser.add_argument("--only-files", action="store_true", help="measure BATCH messages alone")
+    arguments = parser.parse_args()
+    rounds, only_files = arguments.rounds, arguments.only_files
+    with tempfile.TemporaryDirectory() as folder, serving() as url:
+        benchmark = Benchmark(url, Path(folder))
+        print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
+        exact = "the same" if benchmark.amounts_are_exact() else "NOT the same"
+        print(f"The digits of 400,000 decimals are {exact} as those that were sent.")
+        if not only_files:
             _throughput(benchmark, rounds)
+        _files(benchmark, rounds)
+        if not only_files:
             _single_runs(benchmark)
-        finally:
-            tenant.terminate()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -12,24 +11,13 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from benchmarks.tenant import FACTS, PARTS, ROWS_IN_PART, render
-from tap_sac.demo.service import TOKEN_PATH
+from benchmarks.processes import serving, tap_settings
+from benchmarks.tenant import FACTS, PARTS, ROWS_IN_PART, render, totals
 
 _FAULT_EVERY = 50
 _MODEL = "SOAK"
 _LEAST_FAULTS = FACTS[_MODEL].rows // FACTS[_MODEL].page_size // _FAULT_EVERY
 _MOST_MEGABYTES = 150
-_DIGITS = re.compile(rb'"AMOUNT":(\d+)\.(\d{7}),"QUANTITY":(\d+)\.(\d{7})')
-
-
-def totals(text: bytes) -> tuple[int, int, int]:
-    """Count rows, and add up their decimals in ten-millionths."""
-    found = _DIGITS.findall(text)
-    return (
-        len(found),
-        sum(int(whole + rest) for whole, rest, _, _ in found),
-        sum(int(whole + rest) for _, _, whole, rest in found),
-    )
 
 
 def main() -> None:
@@ -40,22 +28,12 @@ def main() -> None:
     rows = FACTS[_MODEL].rows
     repeats = rows // (PARTS * ROWS_IN_PART)
     expected = [repeats * sum(column) for column in zip(*map(totals, render()), strict=True)]
-    command = [sys.executable, "-m", "benchmarks.tenant", "--fault-every", str(_FAULT_EVERY)]
     with (
         tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tenant,  # noqa: S603
+        serving("--fault-every", str(_FAULT_EVERY)) as url,
     ):
-        assert tenant.stdout  # noqa: S101
-        url = tenant.stdout.readline().strip()
         config = Path(folder, "config.json")
-        settings = {
-            "tenant_url": url,
-            "token_url": f"{url}{TOKEN_PATH}",
-            "client_id": "soak",
-            "client_secret": "soak",
-            "models": [_MODEL],
-        }
-        config.write_text(json.dumps(settings))
+        config.write_text(json.dumps(tap_settings(url, _MODEL)))
         tap = [sys.executable, "-m", "tap_sac", "--config", str(config)]
         begin = time.monotonic()
         log_path = Path(folder, "log")
@@ -71,7 +49,6 @@ def main() -> None:
                 found = [total + new for total, new in zip(found, totals(text), strict=True)]
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        tenant.terminate()
         seconds = time.monotonic() - begin
         retries = log_path.read_text().count("Trying again")
     amount, quantity = (Decimal(total).scaleb(-7) for total in found[1:])

@@ -32,8 +32,6 @@ DIMENSIONS = (
 )
 MEASURES = ("AMOUNT", "QUANTITY")
 SLICES = 12
-SLICED_ROWS = 960_000
-SLICED_PAGE = 10_000
 SLICED_SECONDS_PER_PAGE = 2.0
 SECONDS_OF_A_COUNT = 0.2
 SMALL_SETS = 60
@@ -52,6 +50,7 @@ class Facts:
     rows: int
     page_size: int
     rows_per_second: int | None = None
+    kind: str = "usual"
 
 
 FACTS = {
@@ -62,18 +61,28 @@ FACTS = {
     "LONG": Facts(5_000_000, 10_000),
     "SOAK": Facts(20_000_000, 10_000),
     "PACED": Facts(1_000_000, 10_000, SAC_ROWS_PER_SECOND),
+    "SLICED": Facts(960_000, 10_000),
 }
+# The digits of AMOUNT before the point, by kind of rows. A float has 15 to 17, on both sides of it.
+DIGITS = {"usual": 9, "digits": 20}
+TEXT = "text"  # the kind without measures
+_MEASURES = re.compile(rb'"AMOUNT":(\d+)\.(\d{7}),"QUANTITY":(\d+)\.(\d{7})')
 
 
 @dataclass
 class Tenant:
     """Answers with what is rendered; knows when it was first asked for rows."""
 
-    parts: list[bytes] = field(default_factory=lambda: list(render()))
+    models: dict[str, Facts] = field(default_factory=lambda: FACTS)
+    parts: dict[str, list[bytes]] = field(init=False)
     fault_every: int | None = None
     first_request: float | None = None
     requests: int = 0
     lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        """Render the rows."""
+        self.parts = {kind: list(render(kind)) for kind in {f.kind for f in self.models.values()}}
 
     def __call__(self, request: Request) -> Response:
         """Answer a request."""
@@ -82,25 +91,25 @@ class Tenant:
             return answer
         model, _, name = path.removeprefix("/providers/sac/").partition("/")
         if name == "$metadata":
-            return Response(200, _metadata(model))
+            return Response(200, _metadata(model, self.models.get(model)))
         with self.lock:
             self.first_request = self.first_request or time.time()
             self.requests += 1
             number = self.requests
         if model == "SLICED":
-            return self._sliced(request, name)
+            return self._sliced(request, name, self.models[model])
         if model == "SMALL":
             time.sleep(SMALL_SET_SECONDS)
             counted = {"@odata.count": 1} if "$count=true" in request.target else {}
             return _json(
                 {"@odata.context": f"$metadata#{name}", **counted, "value": [{"ID": name}]}
             )
-        page = self._page(request, FACTS[model])
+        page = self._page(request, self.models[model])
         if self.fault_every and number % self.fault_every == 0:
             return _faulty(page, number // self.fault_every)
         return page
 
-    def _sliced(self, request: Request, name: str) -> Response:
+    def _sliced(self, request: Request, name: str, facts: Facts) -> Response:
         """Answer about facts of which each month is a slice, in the order of months."""
         options = request.options
         months = [f"2026{number:02}" for number in range(1, SLICES + 1)]
@@ -109,21 +118,21 @@ class Tenant:
             return _json({"value": [{"Date": month} for month in months]})
         due = time.monotonic() + SLICED_SECONDS_PER_PAGE
         asked = re.fullmatch(r"Date eq '(\d+)'", options.get("$filter", ""))
-        rows = SLICED_ROWS // SLICES if asked else SLICED_ROWS
+        rows = facts.rows // SLICES if asked else facts.rows
         counted = f'"@odata.count":{rows},' if options.get("$count") == "true" else ""
         if options.get("$top") == "0":
             time.sleep(SECONDS_OF_A_COUNT)
             return Response(200, f'{{{counted}"value":[]}}'.encode(), JSON)
         start = int(options.get("$skiptoken", "0"))
         first = start + (months.index(asked[1]) * rows if asked else 0)
-        month = months[first // (SLICED_ROWS // SLICES)]
-        page = self.parts[first // ROWS_IN_PART]
+        month = months[first // (facts.rows // SLICES)]
+        page = self.parts[facts.kind][first // ROWS_IN_PART]
         page = re.sub(rb'"Date":"\d+"', f'"Date":"{month}"'.encode(), page)
         end = ""
-        if start + SLICED_PAGE < rows:
+        if start + facts.page_size < rows:
             kept = f"$filter={quote(options['$filter'])}&" if asked else ""
             path = urlsplit(request.target).path
-            link = f"{request.base_url}{path}?{kept}$skiptoken={start + SLICED_PAGE}"
+            link = f"{request.base_url}{path}?{kept}$skiptoken={start + facts.page_size}"
             end = f',"@odata.nextLink":"{link}"'
         body = b'{%b"value":[%b]%b}' % (counted.encode(), page, end.encode())
         time.sleep(max(0.0, due - time.monotonic()))
@@ -139,12 +148,8 @@ class Tenant:
         if path == "/administration/Namespaces":
             return _json({"value": [{"NamespaceID": "sac"}]})
         if path.endswith("/Providers"):
-            models = [
-                *FACTS,
-                "SLICED",
-                "SMALL",
-                *(f"MODEL{number}" for number in range(MANY_MODELS)),
-            ]
+            many = (f"MODEL{number}" for number in range(MANY_MODELS))
+            models = [*self.models, "SMALL", *many]
             rows = [
                 {"NamespaceID": "sac", "ProviderID": name, "ProviderName": name} for name in models
             ]
@@ -159,7 +164,8 @@ class Tenant:
             due += facts.page_size / facts.rows_per_second
         first = start // ROWS_IN_PART
         count = facts.page_size // ROWS_IN_PART
-        rows = b",".join(self.parts[number % PARTS] for number in range(first, first + count))
+        parts_of_kind = self.parts[facts.kind]
+        rows = b",".join(parts_of_kind[number % PARTS] for number in range(first, first + count))
         end = b""
         if start + facts.page_size < facts.rows:
             link = f"{request.base_url}{parts.path}?$skiptoken={start + facts.page_size}"
@@ -173,10 +179,10 @@ class Tenant:
         return Response(200, body, JSON)
 
 
-def render() -> Iterator[bytes]:
+def render(kind: str = "usual", parts: int = PARTS) -> Iterator[bytes]:
     """Write the rows of which every page is made."""
     number = random.Random(1)  # noqa: S311  (the same rows in every run)
-    for part in range(PARTS):
+    for part in range(parts):
         rows = []
         for row in range(part * ROWS_IN_PART, (part + 1) * ROWS_IN_PART):
             members = (
@@ -190,10 +196,21 @@ def render() -> Iterator[bytes]:
                 "EUR",
             )
             texts = [f'"{name}":"{text}"' for name, text in zip(DIMENSIONS, members, strict=True)]
-            amount = f"{number.randrange(10**9)}.{number.randrange(10**7):07}"
-            texts.append(f'"AMOUNT":{amount},"QUANTITY":{number.randrange(10**4)}.0000000')
+            if kind != TEXT:
+                amount = f"{number.randrange(10 ** DIGITS[kind])}.{number.randrange(10**7):07}"
+                texts.append(f'"AMOUNT":{amount},"QUANTITY":{number.randrange(10**4)}.0000000')
             rows.append("{" + ",".join(texts) + "}")
         yield ",".join(rows).encode()
+
+
+def totals(text: bytes) -> tuple[int, int, int]:
+    """Count rows, and add up their decimals in ten-millionths."""
+    found = _MEASURES.findall(text)
+    return (
+        len(found),
+        sum(int(whole + rest) for whole, rest, _, _ in found),
+        sum(int(whole + rest) for _, _, whole, rest in found),
+    )
 
 
 def _faulty(page: Response, number: int) -> Response:
@@ -210,12 +227,13 @@ def _faulty(page: Response, number: int) -> Response:
     return faults[number % len(faults)]
 
 
-def _metadata(model: str) -> bytes:
-    if model in {*FACTS, "SLICED"}:
+def _metadata(model: str, facts: Facts | None) -> bytes:
+    if facts:
         columns = "".join(f'<Property Name="{name}" Type="Edm.String"/>' for name in DIMENSIONS)
         columns += "".join(
             f'<Property Name="{name}" Type="Edm.Decimal" Precision="31" Scale="7"/>'
             for name in MEASURES
+            if facts.kind != TEXT
         )
         key = "".join(f'<PropertyRef Name="{name}"/>' for name in DIMENSIONS)
         types = f'<EntityType Name="FactData"><Key>{key}</Key>{columns}</EntityType>'
@@ -244,8 +262,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A tenant for benchmarks.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--fault-every", type=int)
+    parser.add_argument(
+        "--model",
+        action="append",
+        nargs=3,
+        metavar=("NAME", "KIND", "ROWS"),
+        help="serve this model instead of the usual ones; may be given several times",
+    )
     arguments = parser.parse_args()
-    application = Tenant(fault_every=arguments.fault_every)
+    models = {
+        name: Facts(int(rows), ROWS_IN_PART, kind=kind)
+        for name, kind, rows in arguments.model or []
+    }
+    application = Tenant(models or FACTS, fault_every=arguments.fault_every)
     with SampleTenant(application, port=arguments.port) as tenant:
         print(tenant.url, flush=True)
         while True:

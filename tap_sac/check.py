@@ -110,9 +110,12 @@ class Check:
             client.authenticate()
             yield step, "the OAuth client gets one"
             step = "namespaces"
-            yield step, ", ".join(map(log_safe, client.namespaces()))
+            namespaces = discovery.namespaces
+            yield step, ", ".join(map(log_safe, namespaces.chosen))
             step = "providers"
-            yield step, f"{len(discovery.providers)} in SAC, {len(discovery.chosen)} chosen"
+            found = f"{len(namespaces.everything)} in SAC, {len(discovery.chosen)} chosen"
+            self._check_failure()  # Of a namespace: no model has been asked yet.
+            yield step, found
             step = "$metadata"
             streams = self._streams_of_models()
             selected = [stream for stream in streams if stream.selected]
@@ -139,10 +142,13 @@ class Check:
 
     def _streams_of_models(self) -> list[EntitySetStream]:
         streams = self._streams()
-        if failure := self._discovery.failure or self._discovery.streams_failure:
-            raise SACError(failure)
+        self._check_failure()
         found = (streams[offered.name] for offered in self._discovery.offered)
         return [stream for stream in found if isinstance(stream, EntitySetStream)]
+
+    def _check_failure(self) -> None:
+        if failure := self._discovery.failure or self._discovery.streams_failure:
+            raise SACError(failure)
 
 
 def _first_page(streams: Sequence[EntitySetStream]) -> str:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 # Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
 _NOT_MASKED = {"client_id"}
+# How --models writes.
+_TABLE, _JSON = "table", "json"
 
 
 class CommandLineTap(Tap, abc.ABC):
@@ -71,6 +73,17 @@ class CommandLineTap(Tap, abc.ABC):
         """
 
     @abc.abstractmethod
+    def run_models(self, *, as_json: bool) -> int:
+        """Print the models of the tenant.
+
+        Args:
+            as_json: Whether to write JSON for programs, instead of a table for people.
+
+        Returns:
+            The exit code: 1 if none can be read, else 0.
+        """
+
+    @abc.abstractmethod
     def stop_requests(self) -> None:
         """Ask for nothing more, because the tap is about to end."""
 
@@ -92,6 +105,7 @@ class CommandLineTap(Tap, abc.ABC):
         about: bool = False,
         about_format: str | None = None,
         check: bool = False,
+        models: str | None = None,
         config: _ConfigInput | None = None,
         state: IO[Any] | None = None,
         catalog: IO[Any] | None = None,
@@ -101,9 +115,10 @@ class CommandLineTap(Tap, abc.ABC):
             cls.print_about(about_format)
             return
         config = config or _ConfigInput()
-        parts: dict[str, Any] = {
-            "config": config.config,
-            "parse_env_config": config.parse_env,
+        parts: dict[str, Any] = {"config": config.config, "parse_env_config": config.parse_env}
+        if models:  # Also those that the catalog, which Meltano hands over, does not have.
+            sys.exit(cls(**parts, setup_mapper=False).run_models(as_json=models == _JSON))
+        parts |= {
             "state": None if state is None else read_state(state),
             "catalog": None if catalog is None else read_catalog(catalog),
         }
@@ -165,6 +180,15 @@ class CommandLineTap(Tap, abc.ABC):
                 ["--check"],
                 is_flag=True,
                 help="Walk the way of a sync as far as one page, and say why it ends there.",
+            )
+        )
+        command.params.append(
+            click.Option(
+                ["--models"],
+                is_flag=False,
+                flag_value=_TABLE,
+                type=click.Choice([_TABLE, _JSON]),
+                help="List the models of the tenant, in a table, or for programs (--models=json).",
             )
         )
         return command

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property, partial
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from tap_sac.namespaces import Namespaces
 from tap_sac.naming import (
     MOST_LABELS,
     PROVIDERS_STREAM_NAME,
-    matches,
     model_of,
     model_prefixes,
-    no_match,
     stream_names,
 )
 from tap_sac.offered import OfferedStream, StreamFilters
 from tap_sac.partitions import StreamPartitions
-from tap_sac.sac.causes import (
-    BROKEN_METADATA,
-    BROKEN_SET,
-    DAMAGED_ANSWER,
-    NO_MODELS,
-    SERVER_FAULT,
-)
+from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_SET
 from tap_sac.sac.csdl import Metadata, read_csdl
-from tap_sac.sac.errors import CSDLError, ForeignAnswerError, ResponseError, SACError
-from tap_sac.sac.kinds import FACTS
-from tap_sac.sac.read_ahead import ReadAhead
+from tap_sac.sac.errors import (
+    CSDLError,
+    ForeignAnswerError,
+    ResponseError,
+    SACError,
+    is_of_one_part,
+)
+from tap_sac.sac.kinds import FACTS, kind_of, master_of
+from tap_sac.sac.read_ahead import read_each
 from tap_sac.sac.text import log_safe
 from tap_sac.tenant import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tap_sac.sac.client import SACClient
     from tap_sac.sac.model import EntitySet, Provider
 
 logger = logging.getLogger(__name__)
 
-_NOT = "!"  # in front of an entry of the setting `models`: leave out what it matches
+_Result = TypeVar("_Result")
 
 
 class Discovery:
@@ -74,6 +72,8 @@ class Discovery:
         self._skipped: dict[Provider, SACError] = {}
         # Streams of other models that cannot be read, and that a run must not be without.
         self._missed: dict[str, SACError] = {}
+        # Whether the catalog selects streams that are not there.
+        self._lacks_streams = False
 
     @property
     def client(self) -> SACClient:
@@ -92,43 +92,29 @@ class Discovery:
             self._client.stop()
 
     @cached_property
-    def providers(self) -> list[Provider]:
-        """All models of the tenant, and the like.
+    def namespaces(self) -> Namespaces:
+        """The namespaces of the tenant, and what is in them.
 
         Raises:
-            SACError: If SAC does not list them.
+            SACError: As `connect` does.
         """
-        return self.client.providers()
+        return Namespaces(self.client, self._settings.get("namespaces"))
 
     @cached_property
     def chosen(self) -> list[Provider]:
         """The models that the setting `models` names and the catalog has selected streams of.
 
         Raises:
-            SACError: If there are none at all, an entry of the setting matches none, or it leaves
-                out all that it names.
+            SACError: If there are none at all, or a setting names none, or leaves out all.
         """
-        providers = self.providers
-        if not providers:
-            msg = "SAC lists no model at all for the OAuth client of the setting client_id"
-            raise SACError(msg, NO_MODELS)
-        entries = self._settings.get("models", ["*"])
-        excluding = [entry for entry in entries if entry.startswith(_NOT)]
-        including = [entry for entry in entries if not entry.startswith(_NOT)] or ["*"]
-        named: set[Provider | None] = {item for entry in including for item in self._named(entry)}
-        chosen = named - {item for entry in excluding for item in self._named(entry)}
-        if not chosen:
-            names = [log_safe(item.name) for item in providers if item in named][:MOST_LABELS]
-            msg = (
-                f"The setting models leaves out all models that it names ({', '.join(names)}): "
-                f"correct its entries {', '.join(map(repr, excluding))}."
-            )
-            raise SACError(msg)
+        chosen: set[Provider | None] = {
+            *self.namespaces.models(self._settings.get("models", ["*"]))
+        }
         if self._selected is not None:
             models = {prefix: model for model, prefix in self._prefixes.items()}
             wanted = self._selected - {PROVIDERS_STREAM_NAME}
             chosen &= {model_of(models, name) for name in wanted}
-        return [provider for provider in providers if provider in chosen]
+        return [provider for provider in self.namespaces.providers if provider in chosen]
 
     @cached_property
     def offered(self) -> list[OfferedStream]:
@@ -140,9 +126,7 @@ class Discovery:
         described = self._read_metadata()
         entity_sets = [(model, item) for model, read in described for item in read.entity_sets]
         broken = [(model, name) for model, read in described for name in read.unreadable]
-        names = stream_names(
-            self._prefixes, [*((model, item.name) for model, item in entity_sets), *broken]
-        )
+        names = self.stream_names([*((model, item.name) for model, item in entity_sets), *broken])
         for model, read in described:
             for name, reason in read.unreadable.items():
                 self._skip_stream(names[model, name], reason, is_facts=name == FACTS)
@@ -151,6 +135,8 @@ class Discovery:
         for provider, entity_set in entity_sets:
             siblings.setdefault(provider, {})[entity_set.name] = entity_set
         skipped = [f"{self._prefixes[provider]}_" for provider in self._skipped]
+        if self.namespaces.has_gaps:  # Nobody knows what streams there would be called.
+            skipped.append("")
         known = {*offered, *(self._catalog or ())}
         self.filters.check_patterns(known, skipped)
         self._partitions.check_patterns(known, skipped)
@@ -163,6 +149,12 @@ class Discovery:
                 siblings=siblings[provider],
                 odata_filter=self.filters.of(name),
                 partition_by=self._partitions.of(name, entity_set),
+                masters={
+                    column.name: names[provider, master]
+                    for column in entity_set.properties
+                    if kind_of(entity_set.name).has_dimensions
+                    and (master := master_of(column.name, siblings[provider]))
+                },
             )
             for provider, entity_set in entity_sets
         ]
@@ -173,14 +165,67 @@ class Discovery:
         self._partitions.look_at(wanted)
         return streams
 
+    def of_each_model(
+        self, read: Callable[[Provider], _Result]
+    ) -> Iterator[tuple[Provider, _Result | SACError]]:
+        """Read something of each chosen model, of several at a time.
+
+        Args:
+            read: Reads it.
+
+        Returns:
+            Each model, with what was read, or why SAC does not export the model.
+
+        Raises:
+            SACError: If nothing else can be read, either.
+        """
+
+        def result_or_reason(provider: Provider) -> Iterator[_Result | SACError]:
+            try:
+                yield read(provider)
+            except SACError as error:
+                if not is_of_one_part(error):
+                    raise
+                yield error
+
+        reads = {provider: partial(result_or_reason, provider) for provider in self.chosen}
+        return read_each(self._settings["max_parallel_requests"], reads)
+
+    def metadata_of(self, provider: Provider) -> Metadata:
+        """Read the metadata of a model.
+
+        Raises:
+            ResponseError: If SAC refuses.
+            SACError: If it cannot be understood.
+        """
+        try:
+            metadata = read_csdl(self.client.metadata(provider))
+        except CSDLError as error:
+            msg = f"The model {_label(provider)} cannot be read, because {error}"
+            raise SACError(msg, BROKEN_METADATA) from None
+        if metadata.fault:
+            logger.warning(
+                "$metadata of the model %s %s, and is read all the same.",
+                _label(provider),
+                metadata.fault,
+            )
+        return metadata
+
+    def stream_names(
+        self, entity_sets: Iterable[tuple[Provider, str]]
+    ) -> dict[tuple[Provider, str], str]:
+        """Name streams of models, whichever others there are (`naming.stream_names`)."""
+        return stream_names(self._prefixes, entity_sets)
+
     @property
     def failure(self) -> str | None:
         """What to say of models whose absence makes a run incomplete; None if there are none.
 
         They are those that somebody asked for, by name or in the catalog, and those for which
-        somebody else answered than SAC: they may be there.
+        somebody else answered than SAC: they may be there. The same goes for namespaces.
         """
-        told = [
+        told = self.namespaces.failures(lacks_streams=self._lacks_streams)
+        told += [
             f"The model {_label(provider)} was not read. {error}"
             for provider, error in self._skipped.items()
             if self._is_asked_for(provider) or isinstance(error, ForeignAnswerError)
@@ -209,24 +254,11 @@ class Discovery:
             )
             raise SACError(msg)
 
-    def _named(self, entry: str) -> list[Provider]:
-        """Return the models that an entry of the setting `models` names, to read or leave out.
-
-        Raises:
-            SACError: If there are none.
-        """
-        pattern = entry.removeprefix(_NOT)
-        if found := [
-            item for item in self.providers if matches(pattern, item.provider_id, item.name)
-        ]:
-            return found
-        labels = [label for item in self.providers for label in (item.name, item.provider_id)]
-        msg = f"The setting models has {entry!r}, {no_match('model', pattern, labels)}"
-        raise SACError(msg)
-
     @cached_property
     def _prefixes(self) -> dict[Provider, str]:
-        return model_prefixes(self.providers, by_id=self._settings["stream_naming"] == "id")
+        return model_prefixes(
+            self.namespaces.everything, by_id=self._settings["stream_naming"] == "id"
+        )
 
     @property
     def _selected(self) -> set[str] | None:
@@ -236,36 +268,18 @@ class Discovery:
         return {name for name, is_selected in self._catalog.items() if is_selected}
 
     def _read_metadata(self) -> list[tuple[Provider, Metadata]]:
-        """Read the metadata of several models at a time; skip those that SAC does not export."""
-        providers = self.chosen
-        reads = {provider: partial(self._metadata_or_reason, provider) for provider in providers}
-        read_ahead = ReadAhead(self._settings["max_parallel_requests"], lambda: reads)
-        try:
-            found = [
-                (provider, result)
-                for provider, read in reads.items()
-                for result in read_ahead.read(provider, read)
-            ]
-        finally:
-            read_ahead.close()
+        """Read the metadata of the models; skip those that SAC does not export."""
+        found = list(self.of_each_model(self.metadata_of))
         self._skipped = {item: reason for item, reason in found if isinstance(reason, SACError)}
-        reasons = list(self._skipped.values())
-        if providers and len(reasons) == len(providers):
-            error = reasons[0]
+        for provider, reason in self._skipped.items():
+            logger.warning("Skipping the model %s: %s", _label(provider), reason)
+        if found and len(self._skipped) == len(found):
+            error = next(iter(self._skipped.values()))
             if isinstance(error, ResponseError):
-                msg = f"None of the {len(providers)} models can be read, SAC says {error.reason}"
+                msg = f"None of the {len(found)} models can be read, SAC says {error.reason}"
                 raise SACError(msg, *error.causes)
             raise error
         return [(item, result) for item, result in found if not isinstance(result, SACError)]
-
-    def _metadata_or_reason(self, provider: Provider) -> Iterator[Metadata | SACError]:
-        try:
-            yield self._metadata_of(provider)
-        except SACError as error:
-            if not _is_of_one_model(error):
-                raise
-            logger.warning("Skipping the model %s: %s", _label(provider), error)
-            yield error
 
     def _skip_stream(self, name: str, reason: str, *, is_facts: bool) -> None:
         """Leave out a stream whose columns $metadata does not say in a way that can be read."""
@@ -280,50 +294,23 @@ class Discovery:
         named = {provider.name, provider.provider_id} & {*self._settings.get("models", ())}
         return self._catalog is not None or bool(named)
 
-    def _metadata_of(self, provider: Provider) -> Metadata:
-        """Read the metadata of a model.
-
-        Raises:
-            ResponseError: If SAC refuses.
-            SACError: If it cannot be understood.
-        """
-        try:
-            metadata = read_csdl(self.client.metadata(provider))
-        except CSDLError as error:
-            msg = f"The model {_label(provider)} cannot be read, because {error}"
-            raise SACError(msg, BROKEN_METADATA) from None
-        if metadata.fault:
-            logger.warning(
-                "$metadata of the model %s %s, and is read all the same.",
-                _label(provider),
-                metadata.fault,
-            )
-        return metadata
-
     def _check_catalog_is_met(self, offered: set[str]) -> None:
         """Name selected streams that are not there, rather than leave them out in silence."""
         wanted = self._selected
         if not wanted or not (missing := sorted(wanted - offered)):
             return
+        self._lacks_streams = True
         names = ", ".join(map(log_safe, missing[:MOST_LABELS]))
         if len(missing) > MOST_LABELS:
             names += f" and {len(missing) - MOST_LABELS} more"
         msg = (
-            f"The catalog selects streams that SAC, or the setting models, does not offer: "
-            f"{names}. Run the discovery again (meltano run --refresh-catalog), or "
+            "The catalog selects streams that SAC, or the setting models or namespaces, does not "
+            f"offer: {names}. Run the discovery again (meltano run --refresh-catalog), or "
             "deselect them."
         )
         if wanted <= {*missing, PROVIDERS_STREAM_NAME}:  # None of a model, of those it asks for.
             raise SACError(msg)
         logger.warning(msg)
-
-
-def _is_of_one_model(error: SACError) -> bool:
-    """Return whether the next model may be read all the same."""
-    if isinstance(error, ResponseError):
-        return error.status != HTTPStatus.UNAUTHORIZED
-    causes = {SERVER_FAULT, DAMAGED_ANSWER, BROKEN_METADATA} & {*error.causes}
-    return bool(causes) or isinstance(error, ForeignAnswerError)
 
 
 def _label(provider: Provider) -> str:

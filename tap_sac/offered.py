@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_OF_A_COLUMN = 2  # parts of the breadcrumb: properties, and the name
+
 
 @dataclass(frozen=True)
 class OfferedStream:
@@ -30,6 +32,7 @@ class OfferedStream:
         siblings: All entity sets of the model, by name.
         odata_filter: The ``$filter`` that the settings ask for.
         partition_by: The column that the settings name to read it in slices, if it can be.
+        masters: The streams that have the members of its dimensions, by column.
     """
 
     name: str
@@ -37,7 +40,24 @@ class OfferedStream:
     entity_set: EntitySet
     siblings: Mapping[str, EntitySet]
     odata_filter: str | None
+    masters: Mapping[str, str]
     partition_by: str | None = None
+
+    def metadata(self, breadcrumb: Sequence[str]) -> dict[str, str]:
+        """Return what the catalog says of where the stream, or a column of it, comes from.
+
+        Args:
+            breadcrumb: The place in the schema, empty for the stream, as Singer catalogs have it.
+        """
+        if not breadcrumb:
+            return {
+                "sac-namespace-id": self.provider.namespace_id,
+                "sac-provider-id": self.provider.provider_id,
+                "sac-provider-name": self.provider.name,
+                "sac-entity-set": self.entity_set.name,
+            }
+        master = self.masters.get(breadcrumb[-1]) if len(breadcrumb) == _OF_A_COLUMN else None
+        return {"sac-master-stream": master} if master else {}
 
 
 def check_patterns(

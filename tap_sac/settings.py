@@ -59,6 +59,15 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         ),
     ),
     th.Property(
+        "namespaces",
+        th.ArrayType(th.StringType),
+        title="Namespaces",
+        description=(
+            "Namespaces of SAC to read: sac (models), sac_public_dimensions, "
+            "sac_currency_tables, sac_unit_conversion. All that the tenant lists if not set."
+        ),
+    ),
+    th.Property(
         "models",
         th.ArrayType(th.StringType),
         title="Models",
@@ -256,11 +265,12 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
         *_start_date_errors(config),
         *_batch_errors(config),
     ]
-    if config.get("models") == []:
-        errors.append(
-            "The setting models is an empty list: name the models to read, or leave it out to "
-            "read all."
-        )
+    errors += [
+        f"The setting {name} is an empty list: name the {name} to read, or leave it out to read "
+        "all."
+        for name in ("namespaces", "models")
+        if config.get(name) == []
+    ]
     if not config.get("demo"):
         errors += [
             f"The setting {name} is missing: set it in the file of --config, or as "

@@ -12,6 +12,7 @@ from tap_sac.catalog import check_catalog, check_state, completed
 from tap_sac.check import Check
 from tap_sac.command_line import CommandLineTap
 from tap_sac.discovery import Discovery
+from tap_sac.models import Models
 from tap_sac.naming import PROVIDERS_STREAM_NAME
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.masks import one_line
@@ -97,6 +98,7 @@ class TapSAC(CommandLineTap):
             name=PROVIDERS_STREAM_NAME,
             client=discovery.client,
             read_ahead=self._read_ahead,
+            namespaces=discovery.namespaces,
             odata_filter=discovery.filters.of(PROVIDERS_STREAM_NAME),
         )
         return [providers, *streams]
@@ -110,6 +112,7 @@ class TapSAC(CommandLineTap):
         Raises:
             SACError: If they do not go together with the setting batch_config.
         """
+        _ = self.streams  # The catalog decides what is left of a key, before maps are made of it.
         super().setup_mapper()
         for stream in self.streams.values():
             if stream.selected and isinstance(stream, SACStream):
@@ -123,10 +126,14 @@ class TapSAC(CommandLineTap):
     @override
     def catalog_dict(self) -> dict[str, Any]:
         catalog = super().catalog_dict
+        offered = {item.name: item for item in self.discovery.offered}
         for entry in catalog["streams"]:
-            stream = self.streams[entry["tap_stream_id"]]
+            name = entry["tap_stream_id"]
+            stream = self.streams[name]
             if isinstance(stream, SACStream):
                 stream.complete_schema(entry["schema"])
+            for item in entry["metadata"] if name in offered else ():
+                item["metadata"] |= offered[name].metadata(item["breadcrumb"])
         return catalog
 
     @override
@@ -183,6 +190,10 @@ class TapSAC(CommandLineTap):
         self.discovery = self._discover({**self.config, "backoff_max_tries": tries})
         check = Check(self.discovery, lambda: self.streams)
         return check.run(lambda text: self.print_line(one_line(text)))
+
+    @override
+    def run_models(self, *, as_json: bool) -> int:
+        return Models(self.discovery).run(self.print_line, as_json=as_json)
 
     def _discover(self, settings: dict[str, Any]) -> Discovery:
         catalog = None

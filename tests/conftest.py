@@ -151,6 +151,15 @@ def serve(aside: ThreadPoolExecutor) -> Iterator[Serve]:
         wait_for_readers()
 
 
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """Run a PostgreSQL server; returns its address."""
+    from tests.servers import postgres  # noqa: PLC0415  (most tests need none, and it takes time)
+
+    with postgres() as address:
+        yield address
+
+
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Wait for nothing between tries, and tell how long it would have been.

@@ -35,8 +35,9 @@ def test_each_step_tells_what_it_found(run_process: RunCli) -> None:
     steps = [line.split(":")[0] for line in result.stdout.splitlines()]
     names = ("settings", "token", "namespaces", "providers", "$metadata", "rows", "subscriptions")
     assert steps == [f"ok      {name}" for name in names]
-    assert "namespaces: sac, sac_public_dimensions" in result.stdout
-    assert "7 in SAC, 7 chosen" in result.stdout
+    namespaces = "sac, sac_public_dimensions, sac_currency_tables, sac_unit_conversion"
+    assert f"namespaces: {namespaces}\n" in result.stdout
+    assert "11 in SAC, 11 chosen" in result.stdout
     assert "the first page of financial_planning_fact_data has 1000 rows" in result.stdout
 
 

@@ -373,7 +373,7 @@ def test_method_that_sac_does_not_have_for_a_stream_is_read_in_whole(
     for entry in catalog["streams"]:
         entry["replication_method"] = method
     messages = pipeline.run(catalog=catalog)
-    assert len(messages.records("sales_planning_product_master")) == 11
+    assert len(messages.records("sales_planning_product_master")) == 14
     assert f"cannot be replicated {method}" in caplog.text
 
 
@@ -931,11 +931,19 @@ def test_audit_data_before_the_bookmark_can_be_read_again(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("time", ['"nonsense"', "null", '""'])
-def test_audit_time_that_is_none_is_no_bookmark(serve: Serve, time: str) -> None:
-    model = Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": [f'{{"Audit_Time":{time}}}']})
+@pytest.mark.parametrize("type_name", ["Edm.DateTimeOffset", "Edm.String"])
+def test_audit_time_that_is_none_is_no_bookmark(serve: Serve, time: str, type_name: str) -> None:
+    document = edmx(AuditData={"Audit_Time": type_name})
+    model = Model("C4SALES", "Sales", document, {"AuditData": [f'{{"Audit_Time":{time}}}']})
     config = serve(StandIn(model))
+    catalog = select(discover(config), "sales_audit_data")
+    if time != "null" and type_name != "Edm.String":
+        with pytest.raises(SACError, match=r"Audit_Time of AuditData holds '.*DateTimeOffset"):
+            sync(config, copy.deepcopy(catalog))
+        for entry in catalog["streams"]:
+            entry["schema"]["properties"].get("Audit_Time", {}).pop("format", None)
     with pytest.raises(SACError, match=r"no time in Audit_Time.*FULL_TABLE"):
-        sync(config, select(discover(config), "sales_audit_data"))
+        sync(config, catalog)
 
 
 def test_tenant_that_filters_no_times_is_told(serve: Serve) -> None:

@@ -46,7 +46,7 @@ def test_it_is_the_same_on_every_start(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_run_on_its_own_it_prints_settings_that_work() -> None:
     with serving() as settings:
         messages = sync({**settings, "models": ["Budget"]})
-    assert len(messages.records("providers")) == 7
+    assert len(messages.records("providers")) == 11
     assert {record["BUDGET"] for record in messages.records(messages.streams[2])}
 
 

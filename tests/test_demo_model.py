@@ -178,7 +178,7 @@ def test_provider_with_dots_and_a_colon_in_its_id_is_served(client: Client) -> N
     assert find(schema, "EntityContainer").get("Name") == model_id
     data_id = find(schema, "EntityType/Annotation[@Term='Integration.CDataID']/String")
     assert data_id.text == "sap.epm.Alpenglow_Product:Product"
-    assert len(client.rows(f"{path}/PublicDimensionData")) == 11
+    assert len(client.rows(f"{path}/PublicDimensionData")) == 14
 
 
 def test_master_data_joins_facts_with_attributes(client: Client) -> None:

@@ -6,34 +6,22 @@ import json
 import re
 import runpy
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from tests.pages import PAGES, README, ROOT, SUBPAGES, examples, prose
 from tests.test_settings import OF_THE_SDK, OWN
 
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-SUBPAGES = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *SUBPAGES]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SETTINGS = {*OWN, *OF_THE_SDK}
 
-CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 SETTINGS_TABLE = re.compile(r"^\| Setting \|.*\n\| -.*\n((?:\|.*\n)+)", re.MULTILINE)
-
-
-def prose(page: Path) -> str:
-    """Return what a page says, without its code blocks."""
-    return CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
-
-
-def examples(language: str) -> list[str]:
-    """Return the code blocks in a language, from all pages."""
-    blocks = (block for page in PAGES for block in CODE_BLOCK.findall(page.read_text("utf-8")))
-    return [code for found, code in blocks if found == language]
 
 
 def links(page: Path) -> list[str]:

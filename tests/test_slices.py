@@ -487,6 +487,16 @@ def test_incremental_read_is_in_one_go(serve: Serve, caplog: pytest.LogCaptureFi
     assert warnings(caplog, "an INCREMENTAL read has only the rows since the last one")
 
 
+def test_hierarchies_are_in_one_go(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    stream = "sales_planning_product_master_with_hierarchy"
+    config = {**serve(SampleService()), "models": ["Sales Planning"]}
+    config["partition_by"] = {stream: "Brand"}
+    messages, failure = run(config, catalog=select(discover(config), stream))
+    assert not failure
+    assert is_activated(messages, stream)
+    assert warnings(caplog, "a place in a hierarchy is not known before all members are")
+
+
 def test_sums_over_a_deselected_column_are_in_one_go(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:

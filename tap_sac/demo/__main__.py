@@ -73,6 +73,12 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         help="refuse the client, as one without the Data Export Service",
     )
     options.add_argument("--ignores-skip", action="store_true", help="ignore $skip")
+    options.add_argument(
+        "--no-extra-namespaces",
+        dest="extra_namespaces",
+        action="store_false",
+        help="list public dimensions, currencies and units, and do not serve them",
+    )
 
 
 def _serve(port: int, behaviour: Behaviour) -> None:

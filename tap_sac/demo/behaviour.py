@@ -19,6 +19,8 @@ class Behaviour:
         counts: Whether ``$count`` is answered.
         client_has_access: Whether the client may use the Data Export Service.
         ignores_skip: Whether ``$skip`` is ignored, as some other options are.
+        extra_namespaces: Whether the namespaces beside that of the models are served. If not, they
+            are listed all the same, and what is in them is not found, as on some tenants.
     """
 
     page_cap: int | None = None
@@ -27,6 +29,7 @@ class Behaviour:
     counts: bool = True
     client_has_access: bool = True
     ignores_skip: bool = False
+    extra_namespaces: bool = True
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing.

@@ -1,4 +1,4 @@
-"""The planning models of Alpenglow Outdoor, a company that does not exist.
+"""The planning models of Alpenglow Outdoor, a company that does not exist, and what they share.
 
 All figures are computed from the names of what they describe, so they are the same on every start.
 """
@@ -26,11 +26,11 @@ from tap_sac.demo.sets import (
     date_master,
     dimensions,
     masters,
-    member_table,
     model_tables,
     short_date_master,
     version_master,
 )
+from tap_sac.demo.shared import shared_data
 from tap_sac.demo.tables import Column, Model, Row, Table
 
 __all__ = ["Column", "Model", "Row", "Table", "models"]
@@ -49,13 +49,7 @@ def models() -> list[Model]:
             "Live Revenue",
             "Live connection to an ERP system, which SAC does not export",
         ),
-        Model(
-            "sap.epm.Alpenglow_Product:Product",  # as old sample models have it, to be encoded
-            "Product",
-            "Public dimension",
-            namespace="sac_public_dimensions",
-            tables=(member_table("PublicDimensionData", "Product", PRODUCTS),),
-        ),
+        *shared_data(),
     ]
 
 

@@ -29,6 +29,7 @@ _VOCABULARIES = {
 _ORIGINAL_TYPES = {
     "Edm.String": "NVARCHAR",
     "Edm.Decimal": "DECIMAL",
+    "Edm.Boolean": "BOOLEAN",
     "Edm.Int32": "INTEGER",
     "Edm.DateTimeOffset": "TIMESTAMP",
 }

@@ -84,20 +84,23 @@ COST_CENTERS = [
 ]
 PRODUCTS = [
     Member("P-ALL", "All products"),
+    Member("P-BIKE", "Bikes", {}, {"H1": "P-ALL"}),
+    Member("P-HIKE", "Hiking", {}, {"H1": "P-ALL"}),
+    Member("P-HIKE/ALPINE", "Alpine hiking", {}, {"H1": "P-HIKE"}),
     *(
-        Member(f"P-{number:03}", name, {"Brand": brand}, {"H1": "P-ALL"})
-        for number, (name, brand) in enumerate(
+        Member(f"P-{number:03}", name, {"Brand": brand}, {"H1": parent})
+        for number, (name, brand, parent) in enumerate(
             [
-                ('Gravel bike "Föhn"', "Alpenglow"),
-                ("Touring bike", "Alpenglow"),
-                ("Kid's bike 20''", "Edelweiss"),
-                ("Tent, 2 persons", "Alpenglow"),
-                ("Tent, 4 persons", "Alpenglow"),
-                ("Sleeping bag -10 °C", "Nordkette"),
-                ("Stove", "Nordkette"),
-                ("Headlamp", "Nordkette"),
-                ("Rope 60 m", "Edelweiss"),
-                ("Ice axe", "Edelweiss"),
+                ('Gravel bike "Föhn"', "Alpenglow", "P-BIKE"),
+                ("Touring bike", "Alpenglow", "P-BIKE"),
+                ("Kid's bike 20''", "Edelweiss", "P-BIKE"),
+                ("Tent, 2 persons", "Alpenglow", "P-HIKE"),
+                ("Tent, 4 persons", "Alpenglow", "P-HIKE"),
+                ("Sleeping bag -10 °C", "Nordkette", "P-HIKE"),
+                ("Stove", "Nordkette", "P-HIKE"),
+                ("Headlamp", "Nordkette", "P-HIKE/ALPINE"),
+                ("Rope 60 m", "Edelweiss", "P-HIKE/ALPINE"),
+                ("Ice axe", "Edelweiss", "P-HIKE/ALPINE"),
             ],
             start=1,
         )

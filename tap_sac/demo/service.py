@@ -200,7 +200,8 @@ class SampleService:
             for model in self.models.values()
             if model.namespace == namespace
         ]
-        if not rows:
+        is_extra = namespace != SALES_MODEL[0]
+        if not rows or (is_extra and not self.behaviour.extra_namespaces):
             return error_answer(HTTPStatus.NOT_FOUND, f"There is no namespace {namespace}.")
         if "$filter" in request.options:
             try:

@@ -114,7 +114,8 @@ def refusal(response: requests.Response) -> SACError:
 
 def is_transient(status: int) -> bool:
     """Return whether the same request may get another answer than this status later."""
-    return status in _NOT_CARRIED_OUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    is_of_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return status in _NOT_CARRIED_OUT or (is_of_server and status != HTTPStatus.NOT_IMPLEMENTED)
 
 
 def error_reason(response: requests.Response) -> str:

@@ -143,6 +143,11 @@ WRONG_VALUE = Cause(
     "a value does not match what $metadata says of its column",
     "run the discovery again, and deselect the column if it persists",
 )
+WRONG_FORM = Cause(
+    "a value does not have the form of its type, such as 2024-02-30 in a column of dates",
+    "correct it in SAC, or remove the format of the column from the catalog, so that it is written "
+    "as plain text, or deselect the column",
+)
 NOT_FINITE = Cause(
     "a number is NaN or infinite, such as after a division by zero",
     "correct it in SAC, or deselect the column",

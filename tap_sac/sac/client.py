@@ -15,10 +15,9 @@ import requests
 
 from tap_sac.sac.answers import refusal, response_error, web_page_error
 from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_PROTOCOL, DAMAGED_ANSWER
-from tap_sac.sac.errors import ForeignAnswerError, ResponseError, SACError, TransientError
+from tap_sac.sac.errors import ResponseError, SACError, TransientError
 from tap_sac.sac.model import Provider
 from tap_sac.sac.pages import Page, follow, read_page, source_of
-from tap_sac.sac.text import log_safe
 from tap_sac.sac.transport import HEADER_VALUE, PAGE_LIMIT, Limit
 from tap_sac.sac.urls import path_segment, provider_key, string_literal, with_query
 
@@ -34,7 +33,6 @@ ResponseObserver = Callable[[requests.Response], None]
 
 logger = logging.getLogger(__name__)
 
-_MODELS_NAMESPACE = "sac"
 _UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 _METADATA_LIMIT = Limit(512 * 1024**2, BROKEN_METADATA)
 _JSON = {"Accept": "application/json"}
@@ -88,7 +86,7 @@ class SACClient:
             with attempt:
                 self._authenticator(self._transport.session.prepare_request(request))
 
-    def namespaces(self, on_response: ResponseObserver | None = None) -> list[str]:
+    def namespaces(self) -> list[str]:
         """List what providers are grouped by: ``sac`` for models.
 
         Raises:
@@ -96,60 +94,48 @@ class SACClient:
         """
         return [
             str(row["NamespaceID"])
-            for page in self.pages(f"{self._administration}/Namespaces", on_response)
+            for page in self.pages(f"{self._administration}/Namespaces")
             for row in page.rows
             if row.get("NamespaceID")
         ]
 
-    def providers(self) -> list[Provider]:
-        """List the models, and the like, of every namespace.
+    def providers(self, namespace: str, *, is_vital: bool = True) -> list[Provider]:
+        """List the models, and the like, of a namespace.
+
+        Args:
+            namespace: Its id.
+            is_vital: Whether to ask again for what may pass.
 
         Raises:
-            SACError: As `provider_pages` does.
+            SACError: If SAC does not list them.
         """
-        providers = (
+        url = self._providers_url(namespace)
+        pages = self.pages(url) if is_vital else follow(url, self.page)
+        return [
             Provider(
                 namespace_id=str(row["NamespaceID"]),
                 provider_id=str(row["ProviderID"]),
                 name=str(row.get("ProviderName") or ""),
             )
-            for page in self.provider_pages()
+            for page in pages
             for row in page.rows
             if row.get("NamespaceID") and row.get("ProviderID")
-        )
-        return list(dict.fromkeys(providers))
+        ]
 
     def provider_pages(
-        self,
-        query: Mapping[str, str] | None = None,
-        on_response: ResponseObserver | None = None,
-        *,
-        on_skipped: Callable[[str], None] = lambda _: None,
+        self, namespace: str, query: Mapping[str, str], on_response: ResponseObserver
     ) -> Iterator[Page]:
-        """Read the providers of every namespace.
-
-        A namespace that SAC lists but does not serve is left out with a warning: the newer ones
-        (public dimensions, currencies, units) answer 404 on some tenants.
+        """Read the list of a namespace's providers, as SAC has it.
 
         Args:
+            namespace: Its id.
             query: Query options such as ``$filter``.
             on_response: Is given each answer.
-            on_skipped: Is given each namespace that is left out, also after some of its pages.
 
         Raises:
-            SACError: If SAC refuses the models' own namespace or the token, or may answer later.
+            SACError: If SAC does not list them.
         """
-        for namespace in self.namespaces(on_response):
-            predicate = f"NamespaceID={string_literal(namespace)}"
-            url = f"{self._administration}/Namespaces({predicate})/Providers"
-            try:
-                yield from self.pages(with_query(url, query or {}), on_response)
-            except (ResponseError, ForeignAnswerError) as error:
-                is_refused = isinstance(error, ResponseError) and error.status == _UNAUTHORIZED
-                if namespace == _MODELS_NAMESPACE or is_refused:
-                    raise
-                logger.warning("Skipping the namespace %s: %s", log_safe(namespace), error)
-                on_skipped(namespace)
+        return self.pages(with_query(self._providers_url(namespace), query), on_response)
 
     def metadata(self, provider: Provider) -> bytes:
         """Read the CSDL document of a model.
@@ -280,6 +266,11 @@ class SACClient:
             msg = "SAC gave no CSRF token, without which nothing can be written"
             raise SACError(msg, BROKEN_PROTOCOL)
         return token
+
+    def _providers_url(self, namespace: str) -> str:
+        return (
+            f"{self._administration}/Namespaces(NamespaceID={string_literal(namespace)})/Providers"
+        )
 
     def _provider_root(self, provider: Provider) -> str:
         namespace, model = path_segment(provider.namespace_id), path_segment(provider.provider_id)

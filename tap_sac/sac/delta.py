@@ -56,7 +56,8 @@ class DeltaQuery:
         for name, label in (("key", "key"), ("columns", "selected columns"), ("filter", "filter")):
             before, after = getattr(self, name), getattr(other, name)
             if _unordered(before) != _unordered(after):
-                return f"the {label} changed from {before} to {after}"
+                hint = ", for which targets need a new table" if name == "key" else ""
+                return f"the {label} changed from {before} to {after}{hint}"
         return None
 
 

@@ -19,7 +19,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.causes import GARBLED_TEXT, Cause
+from tap_sac.sac.causes import (
+    BROKEN_METADATA,
+    DAMAGED_ANSWER,
+    GARBLED_TEXT,
+    SERVER_FAULT,
+    Cause,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -139,3 +145,11 @@ class GarbledTextError(TransientError, DataError):
 
 class DeltaLostError(SACError):
     """The changes since the last run cannot be had; the whole table can."""
+
+
+def is_of_one_part(error: SACError) -> bool:
+    """Return whether other models and namespaces of the tenant may be read all the same."""
+    if isinstance(error, ResponseError):
+        return error.status != HTTPStatus.UNAUTHORIZED
+    causes = {SERVER_FAULT, DAMAGED_ANSWER, BROKEN_METADATA} & {*error.causes}
+    return bool(causes) or isinstance(error, ForeignAnswerError)

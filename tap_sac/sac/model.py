@@ -46,20 +46,31 @@ class Property:
 
 
 @dataclass(frozen=True)
+class OwnColumn(Property):
+    """A column that SAC does not have: the tap adds it to rows, and never asks for it.
+
+    Attributes:
+        is_deselectable: Whether the catalog decides, as of SAC's columns, if records have it.
+    """
+
+    is_deselectable: bool = False
+
+
+@dataclass(frozen=True)
 class EntitySet:
     """A table: what one URL serves, and what the tap adds to its rows.
 
     Attributes:
         name: The name, which is also the last part of its URL.
         properties: SAC's columns, in the document's order.
-        key: Names of the columns that identify a row; empty if the document names none.
-        own_columns: Columns that SAC does not have: they are never asked for, are null unless
-            the tap knows better, and cannot be deselected.
+        key: Names of the columns that identify a row; empty if the document names none, or if a
+            row is all that there is.
+        own_columns: Columns that SAC does not have; they are null unless the tap knows better.
         tracks_changes: Whether SAC can track its changes; None if the document does not say.
     """
 
     name: str
     properties: tuple[Property, ...]
     key: tuple[str, ...]
-    own_columns: tuple[Property, ...] = ()
+    own_columns: tuple[OwnColumn, ...] = ()
     tracks_changes: bool | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
+_Name = TypeVar("_Name", bound="Hashable")
 
 # What may be kept of one table until its turn. SAC needs two seconds for that much, so it costs
 # little to read a larger table again; and small tables, which are all waiting for answers, fit.
@@ -148,6 +149,27 @@ class ReadAhead(Generic[_Item]):
         reader = _Reader(name, items, self._extent_of, self._most_bytes_of_a_table, is_turn=is_turn)
         self._readers[name] = reader
         return reader
+
+
+def read_each(
+    parallel: int, reads: Mapping[_Name, Callable[[], Iterable[_Item]]]
+) -> Iterator[tuple[_Name, _Item]]:
+    """Read several things at a time, and give the items of each in turn.
+
+    Args:
+        parallel: How many are read or kept at once.
+        reads: How to begin to read each.
+
+    Raises:
+        Exception: Whatever reading raises; the rest is given up then.
+    """
+    read_ahead: ReadAhead[_Item] = ReadAhead(parallel, lambda: reads)
+    try:
+        for name, read in reads.items():
+            for item in read_ahead.read(name, read):
+                yield name, item
+    finally:
+        read_ahead.close()
 
 
 class _Reader(Generic[_Item]):

@@ -9,41 +9,34 @@ file to file.
 from __future__ import annotations
 
 import gzip
-import io
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from tap_sac.sac.decimals import ENCODER, read_json
-from tap_sac.sac.errors import DataError, SACError
-from tap_sac.sac.model import Property
-from tap_sac.singer.edm import arrow_type, parquet_fitter
-from tap_sac.singer.scales import NoRoomError
+from tap_sac.sac.errors import SACError
+from tap_sac.singer.behind import writing_behind
+from tap_sac.singer.parquet import ParquetFormat
+from tap_sac.singer.schema import TABLE_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from types import ModuleType
 
-    from pyarrow import DataType
-
+    from tap_sac.sac.model import Property
     from tap_sac.singer.portions import Portion
 
-    WriteLines = Callable[[bytes], Any]
-    OpenLines = Callable[[IO[bytes]], AbstractContextManager[WriteLines]]
+    AddRecords = Callable[[Portion, int | None], None]
 
 FORMATS = {"jsonl", "parquet"}
 
-# The Singer SDK's name for the version of a row, which targets compare with ACTIVATE_VERSION.
-TABLE_VERSION = Property("_sdc_table_version", "Edm.Int64")
-
 # zlib's default levels are slower than the rest of the tap, for files of a similar size.
 _GZIP_LEVEL = 1
+_WRITTEN_AT_ONCE = 2**20  # bytes, for which it is worth to wake a thread
 
 
 class Storage(Protocol):
     """Where files go: the SDK's storage target."""
 
+    root: str
     prefix: str | None
 
     def get_url(self, filename: str) -> str:
@@ -51,6 +44,21 @@ class Storage(Protocol):
 
     def open(self, filename: str, mode: str) -> AbstractContextManager[IO[Any]]:
         """Open a file."""
+
+
+class FileFormat(Protocol):
+    """How the files of a stream are written."""
+
+    @property
+    def ending(self) -> str:
+        """What their names end with."""
+
+    @property
+    def usual_size(self) -> int | None:
+        """How many records they have, unless somebody says it; None: as the SDK says."""
+
+    def open(self, file: IO[bytes]) -> AbstractContextManager[AddRecords]:
+        """Begin a file, and give what adds records to it, with their version if they have one."""
 
 
 def with_version(lines: bytes, version: int | None) -> bytes:
@@ -63,14 +71,71 @@ def with_version(lines: bytes, version: int | None) -> bytes:
     return end.join(lines.split(b"}\n"))
 
 
+class LinesFormat:
+    """Files of JSON lines.
+
+    Attributes:
+        ending: What their names end with.
+        usual_size: How many records they have, unless somebody says it; None: as the SDK says.
+    """
+
+    ending = "json"
+    usual_size: int | None = None
+
+    def __init__(self, *, is_gzip: bool) -> None:
+        """Keep whether they are compressed with gzip."""
+        self._is_gzip = is_gzip
+
+    @contextmanager
+    def open(self, file: IO[bytes]) -> Iterator[AddRecords]:
+        """Begin a file, and give what adds records to it, with their version if they have one."""
+        waiting: list[bytes] = []
+        length = 0
+
+        def add(portion: Portion, version: int | None) -> None:
+            nonlocal length
+            waiting.append(with_version(portion.lines(), version))
+            length += len(waiting[-1])
+            if length >= _WRITTEN_AT_ONCE:
+                write_next(b"".join(waiting))
+                waiting.clear()
+                length = 0
+
+        with ExitStack() as stack:
+            write = file.write
+            if self._is_gzip:
+                packed = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_GZIP_LEVEL)
+                write = stack.enter_context(packed).write
+            write_next = stack.enter_context(writing_behind(write))
+            yield add
+            write_next(b"".join(waiting))
+
+
+def file_format(
+    format_: str, columns: Sequence[Property], *, has_others: bool, is_gzip: bool
+) -> FileFormat:
+    """Find out how to write the files of a stream.
+
+    Args:
+        format_: One of `FORMATS`.
+        columns: The columns of the records whose types are known.
+        has_others: Whether there may be others, such as those of a stream map.
+        is_gzip: Whether they are compressed with gzip.
+
+    Raises:
+        SACError: If the format needs a package that is not installed.
+    """
+    if format_ == "parquet":
+        return ParquetFormat(columns, has_others=has_others, is_gzip=is_gzip)
+    return LinesFormat(is_gzip=is_gzip)
+
+
 def write_files(
     portions: Iterable[Portion],
     storage: Storage,
     name: str,
-    columns: Sequence[Property],
+    format_: FileFormat,
     *,
-    has_others: bool,
-    is_parquet: bool,
     is_gzip: bool,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
@@ -80,10 +145,8 @@ def write_files(
         portions: The records.
         storage: Where the files go.
         name: What the names of the files begin with.
-        columns: The columns whose types are known.
-        has_others: Whether records have other columns too.
-        is_parquet: Whether they are Parquet files, instead of JSON lines.
-        is_gzip: Whether they are compressed with gzip.
+        format_: How they are written.
+        is_gzip: Whether their names say that they are compressed.
         version: Says which version the records have, once the first one has come.
 
     Yields:
@@ -94,21 +157,14 @@ def write_files(
         SACError: As `batch_file` does.
     """
     url = ""
+    ending = format_.ending + (".gz" if is_gzip else "")
     with ExitStack() as open_file:
         for portion in portions:
             if portion.size and not url:
-                url, write = open_file.enter_context(
-                    batch_file(
-                        storage,
-                        f"{name}-{portion.number + 1}",
-                        columns,
-                        has_others=has_others,
-                        is_parquet=is_parquet,
-                        is_gzip=is_gzip,
-                    )
-                )
+                file_name = f"{storage.prefix or ''}{name}-{portion.number + 1}.{ending}"
+                url, add = open_file.enter_context(batch_file(storage, file_name, format_))
             if portion.size:
-                write(with_version(portion.lines(), version()))
+                add(portion, version())
             if portion.ends_period and url:
                 open_file.close()
                 yield url
@@ -120,200 +176,72 @@ def write_files(
 
 @contextmanager
 def batch_file(
-    storage: Storage,
-    name: str,
-    columns: Sequence[Property],
-    *,
-    has_others: bool,
-    is_parquet: bool,
-    is_gzip: bool,
-) -> Iterator[tuple[str, WriteLines]]:
-    """Make a file, and give its URL and what writes JSON lines to it.
+    storage: Storage, name: str, format_: FileFormat
+) -> Iterator[tuple[str, AddRecords]]:
+    """Make a file, and give its URL and what adds records to it.
 
     Args:
         storage: Where it goes.
-        name: Its name, without an ending.
-        columns: The columns of the records whose types are known.
-        has_others: Whether there may be others, such as those of a stream map.
-        is_parquet: Whether it is a Parquet file, instead of JSON lines.
-        is_gzip: Whether it is compressed with gzip.
+        name: Its name.
+        format_: How it is written.
 
     Raises:
         DataError: If a value does not fit the type of its column.
-        SACError: If the format needs a package that is not installed, or the storage takes no more.
+        SACError: If the storage takes no more, or needs a package that is not installed.
     """
-    open_lines: OpenLines
-    if is_parquet:
-        compression = "gzip" if is_gzip else "snappy"
-        open_lines = _parquet_lines(columns, has_others=has_others, compression=compression)
-        ending = "parquet"
-    else:
-        ending, open_lines = "json", _gzip_lines if is_gzip else _plain_lines
-    file_name = f"{storage.prefix or ''}{name}.{ending}" + (".gz" if is_gzip else "")
     try:
         with ExitStack() as stack:
-            file = _opened(stack, storage, file_name)
-            yield storage.get_url(file_name), stack.enter_context(open_lines(file))
-    except OSError as error:
+            file = stack.enter_context(_opened(storage, name))
+            yield storage.get_url(name), stack.enter_context(format_.open(file))
+    except Exception as error:
+        if not _is_of_storage(error):
+            raise
         msg = (
-            f"The batch file {file_name} cannot be written ({error}): check the storage of the "
+            f"The batch file {name} cannot be written ({error}): check the storage of the "
             "setting batch_config."
         )
         raise SACError(msg) from None
 
 
-def _opened(stack: ExitStack, storage: Storage, file_name: str) -> IO[bytes]:
-    """Open a file.
+@contextmanager
+def _opened(storage: Storage, name: str) -> Iterator[IO[bytes]]:
+    """Open a file, which is there when all of it has been written, or never.
 
     Raises:
-        OSError: If that is not possible, also for want of a package for such a storage.
+        SACError: If the storage needs a package that is not installed.
+        OSError: If there is no such storage.
     """
-    try:
-        return stack.enter_context(storage.open(file_name, "wb"))
-    except (ValueError, ImportError) as error:
-        raise OSError(str(error)) from None
+    with ExitStack() as stack:
+        file: Any = None
 
-
-@contextmanager
-def _plain_lines(file: IO[bytes]) -> Iterator[WriteLines]:
-    yield file.write
-
-
-@contextmanager
-def _gzip_lines(file: IO[bytes]) -> Iterator[WriteLines]:
-    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_GZIP_LEVEL) as packed:
-        yield packed.write
-
-
-def _parquet_lines(columns: Sequence[Property], *, has_others: bool, compression: str) -> OpenLines:
-    try:
-        import pyarrow as pa  # noqa: PLC0415  (an extra, which only this format needs)
-        from pyarrow import parquet  # noqa: PLC0415
-    except ImportError:
-        msg = (
-            "The setting batch_config asks for Parquet, which needs pyarrow: install "
-            "tap-sac[parquet], or use the format jsonl."
-        )
-        raise SACError(msg) from None
-
-    types = {
-        column.name: column_type
-        for column in columns
-        if (column_type := arrow_type(pa, column)) is not None
-    }
-    finds_types = has_others or len(types) < len(columns)
-
-    @contextmanager
-    def open_lines(file: IO[bytes]) -> Iterator[WriteLines]:
-        writer = None
-        waiting: list[bytes] = []
-
-        def write(lines: bytes) -> None:
-            nonlocal writer
-            table = _read_fitting(partial(_known_columns, pa, types), lines, columns)
-            if finds_types:
-                table |= _other_columns(pa, types, lines)
-            if writer is None:
-                # Arrow's own schema would tell readers of wider decimals than the columns need.
-                writer = parquet.ParquetWriter(
-                    file, pa.table(table).schema, compression=compression, store_schema=False
-                )
-            writer.write_table(pa.table(table))
+        @stack.push
+        def discard(kind: object, *_: object) -> None:
+            # fsspec would leave a temporary file behind, or an upload that is not finished.
+            if kind and file:
+                with suppress(Exception):
+                    file.discard()
 
         try:
-            # A type that is found must fit the whole file.
-            yield waiting.append if finds_types else write
-            if waiting:
-                write(b"".join(waiting))
-        finally:
-            if writer:
-                writer.close()
-
-    return open_lines
+            file = stack.enter_context(storage.open(name, "wb"))
+        except ImportError as error:
+            raise _missing_package_error(storage, error) from None
+        except ValueError as error:
+            raise OSError(str(error)) from None
+        yield file
 
 
-def _known_columns(pa: ModuleType, types: Mapping[str, DataType], lines: bytes) -> dict[str, Any]:
-    """Read the columns whose types are known; others are ignored."""
-    from pyarrow import json  # noqa: PLC0415  (see _parquet_lines)
-
-    if not types:
-        return {}
-    table = json.read_json(
-        io.BytesIO(lines),
-        json.ReadOptions(block_size=len(lines) + 1),
-        json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore"),
+def _missing_package_error(storage: Storage, error: ImportError) -> SACError:
+    scheme = storage.root.partition("://")[0]
+    if scheme == "s3":
+        what = "s3fs: install tap-sac[s3]"
+    else:
+        what = f"a package that is not installed ({error}): install it"
+    return SACError(
+        f"The setting batch_config asks for storage in {scheme}://, which needs {what}, or use "
+        "another storage."
     )
-    table.validate(full=True)  # The reader does not see digits that the scale adds.
-    return {name: table[name] for name in types}
 
 
-def _other_columns(pa: ModuleType, types: Mapping[str, DataType], lines: bytes) -> dict[str, Any]:
-    """Read the other columns, with the types that Arrow finds.
-
-    Arrow's own reader would make floats of all numbers with a point, and lose digits.
-
-    Raises:
-        DataError: If the values of a column have no type in common.
-    """
-    records = [read_json(line) for line in lines.splitlines()]
-    names = dict.fromkeys(name for record in records for name in record if name not in types)
-    try:
-        return {name: pa.array([record.get(name) for record in records]) for name in names}
-    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:
-        raise _misfit_error(error) from None
-
-
-def _read_fitting(
-    read: Callable[[bytes], dict[str, Any]], lines: bytes, columns: Sequence[Property]
-) -> dict[str, Any]:
-    """Make columns of lines, if need be without zeros that a decimal has no room for.
-
-    Arrow counts such zeros as digits, and refuses more digits than the precision.
-
-    Raises:
-        DataError: If a value does not fit.
-    """
-    try:
-        try:
-            return read(lines)
-        except ValueError:
-            return read(_without_zeros(lines, columns))
-    except NoRoomError as error:
-        raise _no_room_error(error) from None
-    except (ValueError, TypeError, NotImplementedError) as error:  # What Arrow's errors are.
-        raise _misfit_error(error) from None
-
-
-def _misfit_error(error: Exception) -> DataError:
-    msg = (
-        f"A value does not fit the type of its column for Parquet ({error}): "
-        "use the format jsonl, or deselect the column."
-    )
-    return DataError(msg)
-
-
-def _without_zeros(lines: bytes, columns: Sequence[Property]) -> bytes:
-    """Write lines again, as Arrow can read them.
-
-    Raises:
-        NoRoomError: If other digits than zeros have no room.
-        ValueError: If there is another value that cannot be read.
-    """
-    rows = [read_json(line) for line in lines.splitlines()]
-    for column in columns:
-        fit = parquet_fitter(column)
-        for row in rows:
-            if row.get(column.name) is not None:
-                row[column.name] = fit(row[column.name])
-    return ENCODER.encode_lines(rows)
-
-
-def _no_room_error(error: NoRoomError) -> DataError:
-    room = error.room
-    missing = " and no ".join(room.undeclared)
-    source = f", because $metadata declares no {missing}" if missing else " from $metadata"
-    return DataError(
-        f"The column {room.column} does not fit into Parquet: {error}, but the file has "
-        f"precision {room.precision} and scale {room.scale}{source}: use the format jsonl, or "
-        "deselect the column."
-    )
+def _is_of_storage(error: Exception) -> bool:
+    """Return whether storage has failed; what S3 is reached with has errors of its own kinds."""
+    return isinstance(error, OSError) or type(error).__module__.startswith("botocore.")

@@ -5,14 +5,17 @@ How values of each type look in JSON is in OData JSON Format 4.0, 7.1.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
+from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
 from tap_sac.sac.decimals import ENCODER, ExactDecimal
+from tap_sac.singer import forms
 from tap_sac.singer.scales import parquet_room, told_room
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from pyarrow import DataType
 
     from tap_sac.sac.model import Property
+    from tap_sac.singer.forms import Form
     from tap_sac.singer.scales import Room
 
 _NUMBER_TEXT = re.compile(r"(\+|-|)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
@@ -29,6 +33,8 @@ _INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _NOT_FINITE = ("NaN", "INF", "-INF")
 _MOST_INTEGER_DIGITS = 20
 _MOST_NARROW_DIGITS = 38
+# With more digits, a number without an exponent is beyond a double.
+_MOST_DOUBLE_DIGITS = 308
 
 
 class NotFiniteError(ValueError):
@@ -56,6 +62,19 @@ def _as_integer(value: object) -> int:
     raise TypeError
 
 
+def _as_integer_between(value: object, *, least: int, most: int) -> int:
+    """Accept what `_as_integer` does, within limits.
+
+    Raises:
+        ValueError: If it is beyond them.
+        TypeError: If it is no integer.
+    """
+    number = _as_integer(value)
+    if not least <= number <= most:
+        raise ValueError
+    return number
+
+
 def _as_number(value: object) -> ExactDecimal | int:
     """Accept a number, or a string that holds one.
 
@@ -72,6 +91,20 @@ def _as_number(value: object) -> ExactDecimal | int:
     raise TypeError
 
 
+def _as_double(value: object) -> ExactDecimal | int:
+    """Accept a number that a double can hold.
+
+    Raises:
+        NotFiniteError: As `_as_number` does.
+        ValueError: If it is too large.
+        TypeError: If it is no number.
+    """
+    number = _as_number(value)
+    if math.isinf(float(str(number))):
+        raise ValueError
+    return number
+
+
 def _as_number_text(value: object, room: Room | None = None) -> str:
     number = _as_number(value)
     if room:
@@ -86,6 +119,11 @@ def _as_text(value: object) -> str:
     if isinstance(value, (ExactDecimal, int)) and not isinstance(value, bool):
         return str(value)
     raise TypeError
+
+
+def _as_text_of(form: Form) -> Callable[[object], str]:
+    """Make what accepts a text, as `_as_text` does, if it has a form, or is spelled otherwise."""
+    return lambda value: form.apply(_as_text(value))
 
 
 def _as_object(value: object) -> dict[str, Any]:
@@ -119,44 +157,73 @@ class EdmType(NamedTuple):
         convert: Makes the value of a record from that of a row, other than null; raises
             ValueError, TypeError or AttributeError if it does not fit.
         struct: The type that a struct holds it in if it needs no conversion; `msgspec.Raw` for
-            numbers, which keep their text; None if it always needs conversion.
+            numbers, which keep their text, and for texts that must have a form; None if it always
+            needs conversion.
         arrow: Makes the Arrow type; None leaves it to Arrow.
+        form: The form of texts that need no conversion, unless `struct` itself demands it.
+        unusual: What numbers without an exponent match, with commas between, if one of them needs
+            a closer look.
     """
 
     schema: Mapping[str, str]
     convert: Callable[[Any], Any]
     struct: Any
     arrow: Callable[[ModuleType, Property], DataType] | None
+    form: Form | None = None
+    unusual: re.Pattern[bytes] | None = None
 
 
-def _text(*, format_: str | None = None) -> EdmType:
-    schema = {"type": "string", "format": format_} if format_ else {"type": "string"}
-    return EdmType(schema, _as_text, str, lambda pa, _: pa.string())
+def _integer(bits: int, *, is_signed: bool = True) -> EdmType:
+    """Make the row of a type of integers.
+
+    The schema has no limits: targets would make columns as narrow as they are, which do not hold
+    what the type holds after it has grown in SAC. (target-postgres 0.8.1 changes no columns.)
+    """
+    least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
+    return EdmType(
+        {"type": "integer"},
+        partial(_as_integer_between, least=least, most=most),
+        Annotated[int, msgspec.Meta(ge=least, le=most)],
+        lambda pa, _: pa.int64(),
+    )
 
 
-_INTEGER = EdmType({"type": "integer"}, _as_integer, int, lambda pa, _: pa.int64())
-_FLOAT = EdmType({"type": "number"}, _as_number, msgspec.Raw, lambda pa, _: pa.float64())
+def _formatted(format_: str, form: Form) -> EdmType:
+    """Make the row of a type whose texts have a form that JSON Schema has a name for."""
+    schema = {"type": "string", "format": format_}
+    return EdmType(schema, _as_text_of(form), msgspec.Raw, _TEXT.arrow, form)
+
+
+_TEXT = EdmType({"type": "string"}, _as_text, str, lambda pa, _: pa.string())
+_FLOAT = EdmType(
+    {"type": "number"},
+    _as_double,
+    msgspec.Raw,
+    lambda pa, _: pa.float64(),
+    unusual=re.compile(rb"\d{%d}" % (_MOST_DOUBLE_DIGITS + 1)),
+)
 _OBJECT = EdmType({"type": "object"}, _as_object, None, None)
 _UNTYPED = EdmType({"type": "string"}, _as_json_text, None, lambda pa, _: pa.string())
 
 _TYPES = {
-    "Edm.Binary": _text(),
+    "Edm.Binary": _TEXT,
     "Edm.Boolean": EdmType({"type": "boolean"}, _as_boolean, bool, lambda pa, _: pa.bool_()),
-    "Edm.Byte": _INTEGER,
+    "Edm.Byte": _integer(8, is_signed=False),
     "Edm.ComplexType": _OBJECT,
-    "Edm.Date": _text(format_="date"),
-    "Edm.DateTimeOffset": _text(format_="date-time"),
+    # msgspec reads and writes the same dates as the form has, and nothing else, at no cost.
+    "Edm.Date": _formatted("date", forms.DATE)._replace(struct=date, form=None),
+    "Edm.DateTimeOffset": _formatted("date-time", forms.DATE_TIME),
     "Edm.Decimal": EdmType({"type": "number"}, _as_number, msgspec.Raw, _arrow_decimal),
     "Edm.Double": _FLOAT,
-    "Edm.Duration": _text(),
-    "Edm.Guid": _text(format_="uuid"),
-    "Edm.Int16": _INTEGER,
-    "Edm.Int32": _INTEGER,
-    "Edm.Int64": _INTEGER,
-    "Edm.SByte": _INTEGER,
+    "Edm.Duration": _TEXT,
+    "Edm.Guid": _formatted("uuid", forms.GUID),
+    "Edm.Int16": _integer(16),
+    "Edm.Int32": _integer(32),
+    "Edm.Int64": _integer(64),
+    "Edm.SByte": _integer(8),
     "Edm.Single": _FLOAT,
-    "Edm.String": _text(),
-    "Edm.TimeOfDay": _text(format_="time"),
+    "Edm.String": _TEXT,
+    "Edm.TimeOfDay": _formatted("time", forms.TIME),
 }
 
 
@@ -165,6 +232,16 @@ def edm_type(column: Property) -> EdmType:
     if column.type.startswith(("Edm.Geography", "Edm.Geometry")):
         return _OBJECT
     return _TYPES.get(column.type, _UNTYPED)
+
+
+def written_type(column: Property, schema: Mapping[str, Any]) -> EdmType:
+    """Find the row for a column as its schema has it, or one value of it if it is a collection.
+
+    Where a catalog has taken the format away, texts may have any form.
+    """
+    result = edm_type(column)
+    promised = result.schema.get("format")
+    return result if promised in {None, schema.get("format")} else _TEXT
 
 
 def is_decimal_text(column: Property, schema: Mapping[str, Any]) -> bool:
@@ -203,7 +280,7 @@ def _single_converter(
         }
     if is_decimal_text(column, schema):
         return partial(_as_number_text, room=told_room(column, schema, path))
-    return edm_type(column).convert
+    return written_type(column, schema).convert
 
 
 def _each(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -22,13 +22,19 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.singer.batches import FORMATS, TABLE_VERSION, write_files
+from tap_sac.singer.batches import FORMATS, file_format, write_files
 from tap_sac.singer.logs import quiet
 from tap_sac.singer.maps import check_deletions
 from tap_sac.singer.messages import MessageWriter
-from tap_sac.singer.portions import divide
+from tap_sac.singer.portions import divide, gather
 from tap_sac.singer.records import END_OF_PART, MadeRecords
-from tap_sac.singer.schema import DELETED_AT, add_decimal_facets, json_schema, with_own_columns
+from tap_sac.singer.schema import (
+    DELETED_AT,
+    TABLE_VERSION,
+    add_decimal_facets,
+    json_schema,
+    with_own_columns,
+)
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -41,14 +47,13 @@ if TYPE_CHECKING:
     from singer_sdk import Tap, metrics
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
-    from singer_sdk.singerlib import MetadataMapping, RecordMessage, SchemaMessage
+    from singer_sdk.singerlib import Catalog, MetadataMapping, RecordMessage, SchemaMessage
 
-    from tap_sac.sac.model import EntitySet, Property
+    from tap_sac.sac.model import EntitySet, OwnColumn, Property
     from tap_sac.singer.portions import Portion
     from tap_sac.singer.records import Records
 
 _WRITTEN_AT_ONCE = 1000  # so that they stay in the caches of a processor
-_BATCHED_AT_ONCE = 10_000
 
 
 class SDKStream(Stream, abc.ABC):
@@ -65,6 +70,9 @@ class SDKStream(Stream, abc.ABC):
     # Whether the user chooses among several replication methods.
     offers_methods = False
 
+    # Whether key columns can be deselected: rows are then those of what is left of the key.
+    has_optional_key = False
+
     def __init__(self, tap: Tap, *, name: str, entity_set: EntitySet) -> None:
         """Make a stream of an entity set.
 
@@ -75,6 +83,8 @@ class SDKStream(Stream, abc.ABC):
         """
         self.entity_set = entity_set
         self.failure: DataError | None = None
+        # Columns of SAC's key that the catalog deselects.
+        self.dropped_key: tuple[str, ...] = ()
         self._state_before_completion: dict[str, Any] | None = None
         self._version_to_activate: int | None = None
         super().__init__(tap, schema=self._json_schema(tap.config), name=name)
@@ -128,10 +138,35 @@ class SDKStream(Stream, abc.ABC):
             if column.name in known and self.mask["properties", column.name]
         ]
 
-    def own(self, *columns: Property) -> None:
+    @property
+    def own_columns(self) -> list[OwnColumn]:
+        """The columns of our own that records have, in their order."""
+        known = self.effective_schema["properties"]
+        return [
+            column
+            for column in self.entity_set.own_columns
+            if not column.is_deselectable
+            or (column.name in known and self.mask["properties", column.name])
+        ]
+
+    def own(self, *columns: OwnColumn) -> None:
         """Add columns that SAC does not have, in place of those added before."""
         self.entity_set = replace(self.entity_set, own_columns=columns)
         self._schema = self._json_schema(self.config)
+
+    def narrow_key(self, catalog: Catalog) -> None:
+        """Leave columns that a catalog deselects out of the key, also of SCHEMA messages."""
+        entry = catalog.get_stream(self.name)
+        if entry is None or not self.selected:
+            return
+        of_sac, of_catalog = (
+            [name for name in key if self.mask["properties", name]]
+            for key in (self.entity_set.key, self.primary_keys)
+        )
+        self.dropped_key = tuple(name for name in self.entity_set.key if name not in of_sac)
+        self.entity_set = replace(self.entity_set, key=tuple(of_sac))
+        if of_catalog != [*self.primary_keys]:
+            self.primary_keys = entry.key_properties = of_catalog
 
     def check_own_columns(self) -> None:
         """See that no column of our own takes the place of one that is wanted of SAC.
@@ -140,7 +175,7 @@ class SDKStream(Stream, abc.ABC):
             DataError: If one does.
         """
         of_sac = {column.name for column in self.entity_set.properties}
-        for column in self.entity_set.own_columns:
+        for column in self._mandatory_columns:
             name = column.name
             is_key = name in self.entity_set.key
             # The mask does not say so, because a column of our own is always selected.
@@ -206,16 +241,26 @@ class SDKStream(Stream, abc.ABC):
     @property
     @override
     def metadata(self) -> MetadataMapping:
-        """The catalog's metadata; the columns of our own cannot be deselected."""
+        """The catalog's metadata, in which it is for us to say what can be deselected."""
         is_new = self._metadata is None
         metadata = super().metadata
         if is_new:
-            for column in self.entity_set.own_columns:
+            for column in self._mandatory_columns:
                 automatic = Metadata.InclusionType.AUTOMATIC
                 metadata["properties", column.name].inclusion = automatic
+            for name in self.entity_set.key if self.has_optional_key else ():
+                of_column = metadata["properties", name]
+                of_column.inclusion = Metadata.InclusionType.AVAILABLE
+                if of_column.selected_by_default is None:
+                    of_column.selected_by_default = True
             if self.offers_methods:
                 metadata.root.forced_replication_method = None
         return metadata
+
+    @property
+    def _mandatory_columns(self) -> list[OwnColumn]:
+        """The columns of our own that cannot be deselected."""
+        return [item for item in self.entity_set.own_columns if not item.is_deselectable]
 
     def _json_schema(self, config: Any) -> dict[str, Any]:  # noqa: ANN401
         return json_schema(self.entity_set, use_singer_decimal=config["use_singer_decimal"])
@@ -290,15 +335,18 @@ class PageStream(SDKStream, abc.ABC):
         """
         self._check_table_version()
         encoding = batch_config.encoding
-        needs_single_records = self.replication_method == REPLICATION_INCREMENTAL
-        if needs_single_records or encoding.format not in FORMATS:
+        if encoding.format not in FORMATS:
             yield from super().get_batches(batch_config, context)
             return
-        portions = self._portions(
-            self.read() if self._is_unmapped else self._read_mapped(),
-            batch_config.batch_size,
-            at_once=_BATCHED_AT_ONCE,
+        is_gzip = encoding.compression == "gzip"
+        format_ = file_format(
+            encoding.format,
+            self._columns_of_files,
+            has_others=not self._is_unmapped,
+            is_gzip=is_gzip,
         )
+        size = self.config["batch_config"].get("batch_size") or format_.usual_size
+        portions = self._portions_of_files(size or batch_config.batch_size)
         with (
             closing(portions),
             closing(
@@ -306,10 +354,8 @@ class PageStream(SDKStream, abc.ABC):
                     portions,
                     batch_config.storage,
                     f"{self.tap_name}--{self.name}-{uuid4()}",
-                    self._columns_of_files,
-                    has_others=not self._is_unmapped,
-                    is_parquet=encoding.format == "parquet",
-                    is_gzip=encoding.compression == "gzip",
+                    format_,
+                    is_gzip=is_gzip,
                     version=lambda: self.version,
                 )
             ) as urls,
@@ -341,8 +387,8 @@ class PageStream(SDKStream, abc.ABC):
 
     @override
     def _generate_record_messages(self, record: Record) -> Generator[RecordMessage, None, None]:
-        """Give records back the columns of our own, which SCHEMA has whatever a map does."""
-        own = {column.name: record.get(column.name) for column in self.entity_set.own_columns}
+        """Give records back the columns that SCHEMA has whatever a map does."""
+        own = {column.name: record.get(column.name) for column in self._mandatory_columns}
         for message in super()._generate_record_messages(record):
             message.record = {**message.record, **own}
             yield message
@@ -384,10 +430,10 @@ class PageStream(SDKStream, abc.ABC):
 
     @override
     def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:
-        """Complete the schemas; the catalog may be older than the columns of our own."""
+        """Complete the schemas; the catalog may be older than columns that are always there."""
         for message in super()._generate_schema_messages():
             self.complete_schema(message.schema)
-            message.schema = with_own_columns(message.schema, self.entity_set.own_columns)
+            message.schema = with_own_columns(message.schema, self._mandatory_columns)
             yield message
 
     @override
@@ -455,7 +501,7 @@ class PageStream(SDKStream, abc.ABC):
     @property
     def _columns_of_files(self) -> list[Property]:
         """The columns of batch files that have the types of `$metadata`."""
-        columns = [*self.selected_columns, *self.entity_set.own_columns]
+        columns = [*self.selected_columns, *self.own_columns]
         if self.has_versions:
             columns.append(TABLE_VERSION)
         if self._is_unmapped:
@@ -471,13 +517,23 @@ class PageStream(SDKStream, abc.ABC):
             if before["properties"].get(column.name) == after["properties"].get(column.name)
         ]
 
+    def _portions_of_files(self, size: int) -> Generator[Portion, None, None]:
+        """Read what files of this size have."""
+        if self.replication_method != REPLICATION_INCREMENTAL:
+            reads = self.read() if self._is_unmapped else self._read_mapped()
+            return self._portions(reads, size, at_once=_WRITTEN_AT_ONCE)
+        # The bookmark is that of the last record that the SDK has seen: no file may end before it.
+        records = self._sync_records(write_messages=False)
+        reads = gather(records, period=size, at_once=_WRITTEN_AT_ONCE)
+        return divide(reads, period=size, at_once=_WRITTEN_AT_ONCE)
+
     def _read_mapped(self) -> Iterator[Records]:
         """Read what stream maps and flattening make of the records, not too many at a time."""
         for records in self.read():
             if records is END_OF_PART:
                 yield records
             mapped = (item for record in records for item in self._mapped(record))
-            while some := MadeRecords(islice(mapped, _BATCHED_AT_ONCE)):
+            while some := MadeRecords(islice(mapped, _WRITTEN_AT_ONCE)):
                 yield some
 
     def _mapped(self, record: Record) -> Iterator[Record]:

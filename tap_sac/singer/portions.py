@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from tap_sac.singer.records import END_OF_PART
+from tap_sac.singer.records import END_OF_PART, MadeRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
-    from tap_sac.singer.records import Records
+    from tap_sac.singer.records import Record, Records
+    from tap_sac.singer.rows import Columns
 
 
 class Portion(NamedTuple):
@@ -42,8 +44,14 @@ class Portion(NamedTuple):
         """Write its records as JSON, each with a newline at its end."""
         return self.records.lines(self.start, self.stop)
 
+    def columns(self) -> Columns | bytes:
+        """Give its records by column, or as lines where values need conversion."""
+        return self.records.columns(self.start, self.stop)
 
-def divide(reads: Iterable[Records], *, period: int, at_once: int) -> Iterator[Portion]:
+
+def divide(
+    reads: Iterable[Records], *, period: int, at_once: int
+) -> Generator[Portion, None, None]:
     """Divide records, also at each end of a period; a period ends with a part, too.
 
     Args:
@@ -66,3 +74,18 @@ def divide(reads: Iterable[Records], *, period: int, at_once: int) -> Iterator[P
             if ends_period:
                 number, in_period = number + 1, 0
             start = stop
+
+
+def gather(records: Iterable[Record], *, period: int, at_once: int) -> Iterator[Records]:
+    """Gather records that come one by one, and take none of the next period before it begins.
+
+    Args:
+        records: The records.
+        period: How many records make a period.
+        at_once: How many are gathered at most.
+    """
+    source = iter(records)
+    left = period
+    while some := MadeRecords(islice(source, min(left, at_once))):
+        yield some
+        left = left - len(some) or period

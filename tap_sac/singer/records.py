@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tap_sac.sac.causes import (
@@ -10,6 +11,7 @@ from tap_sac.sac.causes import (
     MORE_DIGITS,
     NOT_FINITE,
     OLD_CATALOG,
+    WRONG_FORM,
     WRONG_VALUE,
 )
 from tap_sac.sac.decimals import ENCODER
@@ -17,6 +19,7 @@ from tap_sac.sac.errors import DataError
 from tap_sac.sac.pages import read_rows
 from tap_sac.sac.text import log_safe
 from tap_sac.singer.edm import NotFiniteError, converter
+from tap_sac.singer.forms import WrongFormError
 from tap_sac.singer.rows import RowReader
 from tap_sac.singer.scales import NoRoomError
 
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from tap_sac.sac.causes import Cause
     from tap_sac.sac.model import EntitySet
     from tap_sac.sac.pages import Page
+    from tap_sac.singer.rows import Columns
     from tap_sac.singer.sums import Sums
 
     Row = Mapping[str, Any]
@@ -49,6 +54,9 @@ class Records(Protocol):
     def lines(self, start: int, stop: int) -> bytes:
         """Write some of them as JSON, each with a newline at its end."""
 
+    def columns(self, start: int, stop: int) -> Columns | bytes:
+        """Give some of them by column, or as `lines` where that is not at hand."""
+
 
 class MadeRecords(list["Record"]):
     """Records that exist already."""
@@ -56,6 +64,10 @@ class MadeRecords(list["Record"]):
     def lines(self, start: int, stop: int) -> bytes:
         """Write some of them as JSON, each with a newline at its end."""
         return ENCODER.encode_lines(self[start:stop])
+
+    def columns(self, start: int, stop: int) -> bytes:
+        """Give some of them as `lines`."""
+        return self.lines(start, stop)
 
 
 # None of a stream, but where it has come to the end of a part: what came before is written, and its
@@ -90,6 +102,14 @@ class PageRecords:
             SACError: As `RecordMaker.records` does.
         """
         return self._maker.lines(self._page.items[start:stop], self._page.source)
+
+    def columns(self, start: int, stop: int) -> Columns | bytes:
+        """Give some of them by column, or as `lines` if a value needs conversion.
+
+        Raises:
+            SACError: As `RecordMaker.records` does.
+        """
+        return self._maker.columns(self._page.items[start:stop], self._page.source)
 
 
 class RecordMaker:
@@ -135,7 +155,7 @@ class RecordMaker:
             record = {}
             for name in self._converts:
                 value = row.get(name)
-                record[name] = None if value is None else self._convert(name, value)
+                record[name] = None if value is None else self._convert(name, value, row)
             for name in self._key:
                 if record[name] is None:
                     raise self._missing_key_error(name)
@@ -160,6 +180,23 @@ class RecordMaker:
         """
         if self._row_reader and (rows := self._row_reader.read(items)) is not None:
             return ENCODER.encode_lines(rows)
+        return self._converted_lines(items, source)
+
+    def columns(self, items: list[msgspec.Raw], source: str) -> Columns | bytes:
+        """Give the records of rows by column, or as `lines` if a value needs conversion.
+
+        Args:
+            items: The JSON text of each row.
+            source: What they are of, for errors.
+
+        Raises:
+            SACError: As `records` does.
+        """
+        if self._row_reader and (rows := self._row_reader.read(items)) is not None:
+            return self._row_reader.columns(rows)
+        return self._converted_lines(items, source)
+
+    def _converted_lines(self, items: list[msgspec.Raw], source: str) -> bytes:
         unusual = read_rows(items, source)
         lines = ENCODER.encode_lines(list(self.records(unusual)))
         if self._row_reader:
@@ -172,17 +209,19 @@ class RecordMaker:
         Raises:
             DataError: If a value does not fit its column's type or scale.
         """
-        return {name: self._convert(name, value) for name, value in key.items()}
+        return {name: self._convert(name, value, key) for name, value in key.items()}
 
-    def _convert(self, name: str, value: object) -> object:
+    def _convert(self, name: str, value: object, row: Row) -> object:
         try:
             return self._converts[name](value)
         except NoRoomError as error:
             raise self._no_room_error(error) from None
         except NotFiniteError as error:
             raise self._not_finite_error(name, error) from None
+        except WrongFormError:
+            raise self._value_error(name, row, WRONG_FORM) from None
         except (ValueError, TypeError, AttributeError):
-            raise self._value_error(name, value) from None
+            raise self._value_error(name, row, WRONG_VALUE) from None
 
     def _no_room_error(self, error: NoRoomError) -> DataError:
         return DataError(
@@ -198,13 +237,13 @@ class RecordMaker:
             NOT_FINITE,
         )
 
-    def _value_error(self, name: str, value: object) -> DataError:
-        declared = self._declared(name)
-        shown = repr(value)[:_LONGEST_VALUE_SHOWN]
+    def _value_error(self, name: str, row: Row, cause: Cause) -> DataError:
+        key = ", ".join(f"{column} {_shown(row.get(column))}" for column in self._key)
         return DataError(
-            f"The column {name} of {self._entity_set.name} holds {shown}, but $metadata declares "
-            f"{declared}",
-            WRONG_VALUE,
+            f"The column {name} of {self._entity_set.name} holds {_shown(row[name])}"
+            f"{f' in the row of {key}' if key else ''}, but $metadata declares "
+            f"{self._declared(name)}",
+            cause,
         )
 
     def _declared(self, name: str) -> str:
@@ -226,3 +265,9 @@ class RecordMaker:
                 self._entity_set.name,
                 log_safe(", ".join(new)),
             )
+
+
+def _shown(value: object) -> str:
+    """Write a value for a message."""
+    text = str(value) if isinstance(value, Decimal) else repr(value)
+    return text[:_LONGEST_VALUE_SHOWN]

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tap_sac.singer.edm import edm_type, is_decimal_text
+from tap_sac.sac.decimals import ENCODER
+from tap_sac.singer.edm import is_decimal_text, written_type
 from tap_sac.singer.scales import told_room
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from tap_sac.sac.model import Property
-    from tap_sac.singer.scales import Room
+    from tap_sac.singer.forms import Form
     from tap_sac.singer.sums import Sums
 
+    # The values of each column, or the texts of its numbers (as `_Number.texts`).
+    Columns = dict[str, list[Any] | bytes]
+
 _NULL = msgspec.Raw(b"null")
+# Texts that structs do not hold as such.
+_ENCODED_TEXTS = (msgspec.Raw, date, date | None)
+_TEXTS = msgspec.json.Decoder(list[str | None])
 _NEGATIVE_ZERO = re.compile(rb"-0(?:,|$)")
 _NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
 
@@ -36,14 +44,25 @@ class RowReader:
         fields: list[tuple[str, Any, Any]],
         names: dict[str, str],
         numbers: list[_Number],
+        texts: list[_Text],
         sums: Sums | None,
     ) -> None:
         """Keep the parts that `for_columns` has found."""
         self._fields = fields
         self._names = names
         self._numbers = numbers
+        self._texts = texts
         self._sums = sums
         self._summed = [item for item in numbers if sums and names[item.field] in sums.columns]
+        of_numbers = {number.field for number in numbers}
+        self._values_of = {
+            names[name]: attrgetter(name) for name, *_ in fields if name not in of_numbers
+        }
+        self._encoded = [
+            names[name]
+            for name, type_, _ in fields
+            if type_ in _ENCODED_TEXTS and name not in of_numbers
+        ]
         self._ignored: list[str] = []
         self._decoder = self._make_decoder()
 
@@ -69,32 +88,39 @@ class RowReader:
         fields: list[tuple[str, Any, Any]] = []
         names: dict[str, str] = {}
         numbers = []
+        texts = []
         for column in columns:
-            struct_type = edm_type(column).struct
+            schema = schemas[column.name]
+            edm_type = written_type(column, schema)
+            struct_type = edm_type.struct
             if column.is_collection or struct_type is None or _NOT_IN_STRUCTS.search(column.name):
                 return None
             field = f"column_{len(fields)}"
             names[field] = column.name
             is_key = column.name in key
-            if struct_type is msgspec.Raw:
-                schema = schemas[column.name]
+            if edm_type.form:
+                texts.append(_Text(field, edm_type.form, is_nullable=not is_key))
+            elif struct_type is msgspec.Raw:
+                is_quoted = is_decimal_text(column, schema)
+                room = told_room(column, schema, column.name) if is_quoted else None
                 numbers.append(
                     _Number(
                         field,
                         is_nullable=not is_key,
-                        is_quoted=is_decimal_text(column, schema),
-                        room=told_room(column, schema, column.name),
+                        is_quoted=is_quoted,
+                        unusual=room.excess_in_json() if room else edm_type.unusual,
                     )
                 )
-                fields.append((field, msgspec.Raw, msgspec.NODEFAULT if is_key else _NULL))
-            elif is_key:
+            if is_key:
                 fields.append((field, struct_type, msgspec.NODEFAULT))
+            elif struct_type is msgspec.Raw:
+                fields.append((field, struct_type, _NULL))
             else:
                 fields.append((field, struct_type | None, None))
         for name in null_columns:
             names[f"column_{len(fields)}"] = name
             fields.append((f"column_{len(fields)}", None, None))
-        return cls(fields, names, numbers, sums)
+        return cls(fields, names, numbers, texts, sums)
 
     def read(self, items: list[msgspec.Raw]) -> list[Any] | None:
         """Read rows; None if any of them needs a closer look."""
@@ -105,12 +131,23 @@ class RowReader:
         for field in self._ignored:
             for row in rows:
                 setattr(row, field, msgspec.UNSET)
+        if not all(text.conform(rows) for text in self._texts):
+            return None
         if not all(number.conform(rows) for number in self._numbers):
             return None
         if self._sums:
             for number in self._summed:
                 self._sums.add_texts(self._names[number.field], number.texts)
         return rows
+
+    def columns(self, rows: list[Any]) -> Columns:
+        """Take apart the rows that were read last."""
+        columns: Columns = {name: list(map(get, rows)) for name, get in self._values_of.items()}
+        for name in self._encoded:
+            columns[name] = _TEXTS.decode(ENCODER.encode(columns[name]))
+        for number in self._numbers:
+            columns[self._names[number.field]] = number.texts
+        return columns
 
     def ignore(self, columns: set[str]) -> None:
         """Leave out columns that are not asked for; others, not seen yet, must be noticed."""
@@ -145,14 +182,19 @@ class _Number:
     """
 
     def __init__(
-        self, field: str, *, is_nullable: bool, is_quoted: bool, room: Room | None
+        self,
+        field: str,
+        *,
+        is_nullable: bool,
+        is_quoted: bool,
+        unusual: re.Pattern[bytes] | None,
     ) -> None:
         self.field = field
         self.texts = b""
         self._text_of = attrgetter(field)
         self._is_nullable = is_nullable
         self._is_quoted = is_quoted
-        self._excess = room.excess_in_json() if room and is_quoted else None
+        self._unusual = unusual
 
     def conform(self, rows: list[Any]) -> bool:
         """Make the texts those of the records; False if one of them needs a closer look."""
@@ -164,7 +206,7 @@ class _Number:
             return False
         if _NEGATIVE_ZERO.search(joined):  # As an integer, it would be 0.
             return False
-        if self._excess and self._excess.search(joined):
+        if self._unusual and self._unusual.search(joined):
             return False
         if self._is_quoted and rows:
             strings: list[Any] = joined.decode().split(",")
@@ -173,3 +215,17 @@ class _Number:
             for _ in map(setattr, rows, repeat(self.field), strings):
                 pass
         return True
+
+
+class _Text:
+    """A column of texts that must have a form, which rows hold as their JSON."""
+
+    def __init__(self, field: str, form: Form, *, is_nullable: bool) -> None:
+        self._text_of = attrgetter(field)
+        self._form = form
+        self._is_nullable = is_nullable
+
+    def conform(self, rows: list[Any]) -> bool:
+        """Return whether all have this form; False if one of them needs a closer look."""
+        values = b",".join(map(self._text_of, rows))
+        return (self._is_nullable or b"null" not in values) and self._form.is_of(values)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.model import Property
+from tap_sac.sac.model import OwnColumn
 from tap_sac.singer.edm import edm_type
 from tap_sac.singer.scales import SINGER_DECIMAL, decimal_facets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tap_sac.sac.model import EntitySet
+    from tap_sac.sac.model import EntitySet, Property
 
 # The Singer SDK's name for the mark of a deleted row, which targets know.
-DELETED_AT = Property("_sdc_deleted_at", "Edm.DateTimeOffset")
+DELETED_AT = OwnColumn("_sdc_deleted_at", "Edm.DateTimeOffset")
+# Its name for the version of a row, which targets compare with ACTIVATE_VERSION.
+TABLE_VERSION = OwnColumn("_sdc_table_version", "Edm.Int64")
 
 
 def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str, Any]:

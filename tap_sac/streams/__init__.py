@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tap_sac.sac.kinds import kind_of
 from tap_sac.streams.audit import AuditDataStream
 from tap_sac.streams.entity_set import EntitySetStream
+from tap_sac.streams.hierarchy import HierarchyStream
 from tap_sac.streams.tracked import ChangeTrackedStream
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def entity_set_stream(tap: Tap, *, entity_set: EntitySet, **parts: Any) -> Entit
     kind = kind_of(entity_set.name)
     stream_class = EntitySetStream
     is_tracked = entity_set.tracks_changes
-    if (kind.is_trackable if is_tracked is None else is_tracked) and entity_set.key:
+    if kind.is_hierarchy:  # SAC does not say whose path changes when a member moves.
+        stream_class = HierarchyStream
+    elif (kind.is_trackable if is_tracked is None else is_tracked) and entity_set.key:
         stream_class = ChangeTrackedStream
     elif kind.replication_key:
         stream_class = AuditDataStream

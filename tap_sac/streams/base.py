@@ -168,14 +168,22 @@ class SACStream(PageStream, abc.ABC):
         """The columns to ask for.
 
         Raises:
-            DataError: If a column of our own would take the place of one of SAC's.
+            DataError: If a column of our own would take the place of one of SAC's, or SAC needs a
+                column and none is selected.
             SACError: If rows would be written under another key than SAC's.
         """
         self.check_own_columns()
         self._check_key()
         self._report_changed_columns()
         self._report_decimals_without_scale()
-        return [column.name for column in self.selected_columns]
+        columns = [column.name for column in self.selected_columns]
+        if not columns and self.kind.needs_select:
+            msg = (
+                f"The catalog selects no column of {self.name}, and SAC insists on one: select "
+                "one, or deselect the stream."
+            )
+            raise DataError(msg)
+        return columns
 
     @property
     def verifies(self) -> bool:
@@ -248,7 +256,10 @@ class SACStream(PageStream, abc.ABC):
 
     def _report_changed_columns(self) -> None:
         offered, known = self._offered, self._known
-        if new := sorted(offered - set(self.effective_schema["properties"])):
+        addable = offered | {
+            item.name for item in self.entity_set.own_columns if item.is_deselectable
+        }
+        if new := sorted(addable - set(self.effective_schema["properties"])):
             self.logger.warning(
                 "Leaving out columns of %s that the catalog does not have: %s. Run the discovery "
                 "again to load them.",
@@ -261,7 +272,8 @@ class SACStream(PageStream, abc.ABC):
                 self.name,
                 ", ".join(gone),
             )
-        if stale := sorted(name for name in offered & known if not self._is_declared_alike(name)):
+        selected = {column.name for column in self.selected_columns}
+        if stale := sorted(name for name in selected if not self._is_declared_alike(name)):
             self.logger.warning(
                 "The catalog declares these columns of %s in another way than SAC and the settings "
                 "do now: %s. Run the discovery again.",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from singer_sdk import Tap
+    from singer_sdk.singerlib import Catalog
 
     from tap_sac.sac.model import EntitySet, Provider
     from tap_sac.sac.pages import Page
@@ -69,6 +70,14 @@ class EntitySetStream(FullTableStream):
         self._siblings = siblings
         super().__init__(tap, entity_set=entity_set, **parts)
         self.selected_by_default = self.kind.is_selected
+        self.has_optional_key = self.kind.is_aggregation
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        """Apply the catalog; SAC aggregates over the dimensions that it deselects."""
+        super().apply_catalog(catalog)
+        if self.has_optional_key:
+            self.narrow_key(catalog)
 
     def read_first_page(self) -> int:
         """Ask for what a sync would ask for first, and count the records; nothing is written.
@@ -104,13 +113,10 @@ class EntitySetStream(FullTableStream):
     def begin_read(self, columns: list[str]) -> WholeRead:
         if self.partition_by is None or self.is_dry_run:
             return super().begin_read(columns)
-        if self.replication_method == REPLICATION_INCREMENTAL:
-            self.warn_unsliced("an INCREMENTAL read has only the rows since the last one")
+        if hindrance := self._hindrance_to_slices(columns):
+            self.warn_unsliced(hindrance)
             return super().begin_read(columns)
         column = next(item for item in self.entity_set.properties if item.name == self.partition_by)
-        if self.kind.needs_select and column.name not in columns:
-            self.warn_unsliced("SAC adds up rows over a column that is deselected")
-            return super().begin_read(columns)
         values = ColumnValues(
             self.client,
             self.provider,
@@ -124,6 +130,15 @@ class EntitySetStream(FullTableStream):
         asked = [self.entity_set.name, self.entity_set.key, sorted(columns), self.filter]
         question = json.dumps([*place, *asked, column.name])
         return SlicedRead(self, columns, column, values, question=question)
+
+    def _hindrance_to_slices(self, columns: list[str]) -> str | None:
+        if self.replication_method == REPLICATION_INCREMENTAL:
+            return "an INCREMENTAL read has only the rows since the last one"
+        if self.kind.is_hierarchy:
+            return "a place in a hierarchy is not known before all members are"
+        if self.kind.needs_select and self.partition_by not in columns:
+            return "SAC adds up rows over a column that is deselected"
+        return None
 
     def warn_unsliced(self, why: str) -> None:
         """Say that the setting partition_by does not apply, and why."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tap_sac.sac.errors import SACError
 from tap_sac.sac.kinds import PROVIDERS
 from tap_sac.sac.model import EntitySet, Property
 from tap_sac.sac.tables import UncountedTable
@@ -16,10 +17,12 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from singer_sdk import Tap
 
+    from tap_sac.namespaces import Namespaces
+    from tap_sac.sac.pages import Page
     from tap_sac.sac.tables import Table
 
 # What SAC's administration service says of each model.
@@ -32,22 +35,28 @@ _PROVIDERS = EntitySet(
 
 
 class ProvidersStream(FullTableStream):
-    """The models of the tenant, and the like."""
+    """The models of the tenant, and the like, of the namespaces that are read."""
 
-    def __init__(self, tap: Tap, **parts: Any) -> None:
+    def __init__(self, tap: Tap, *, namespaces: Namespaces, **parts: Any) -> None:
         """Make the stream.
 
         Args:
             tap: The tap that it belongs to.
+            namespaces: What is listed.
             parts: The rest, as of `SACStream`.
         """
+        self._namespaces = namespaces
         super().__init__(tap, entity_set=_PROVIDERS, **parts)
 
     @override
     def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
-        return UncountedTable(
-            self.client.provider_pages(query, self.measure, on_skipped=self._note_gap)
-        )
+        return UncountedTable(self._pages(query))
 
-    def _note_gap(self, _namespace: str) -> None:
-        self.is_complete = False
+    def _pages(self, query: Mapping[str, str]) -> Iterator[Page]:
+        for namespace in self._namespaces.served:
+            try:
+                yield from self.client.provider_pages(namespace, query, self.measure)
+            except SACError as error:  # noqa: PERF203  (one namespace each)
+                if not self._namespaces.skips(namespace, error):
+                    raise
+        self.is_complete = not self._namespaces.has_gaps

@@ -76,7 +76,10 @@ class ChangeTrackedStream(EntitySetStream):
         super().apply_catalog(catalog)
         if self.is_log_based and not self.primary_keys and not self.kind.is_additive:
             self.logger.warning(
-                "The catalog has no key for %s, so the whole table is read instead of LOG_BASED.",
+                "%s for %s, so the whole table is read instead of LOG_BASED.",
+                "The catalog has no key"
+                if self.entity_set.key
+                else "All dimensions are deselected",
                 self.name,
             )
             self.forced_replication_method = REPLICATION_FULL_TABLE
@@ -94,7 +97,8 @@ class ChangeTrackedStream(EntitySetStream):
             if bookmark:
                 self.subscriptions.delete_chain(bookmark)
                 self._keep_bookmark(None)
-                self.keep(LastRead(bookmark.version, bookmark.query.filter))
+                key = bookmark.query.key if self.has_optional_key else None
+                self.keep(LastRead(bookmark.version, bookmark.query.filter, key))
             yield from super().read_served(columns)
             return
         query = DeltaQuery(list(self.entity_set.key), columns, self.filter)
@@ -115,7 +119,7 @@ class ChangeTrackedStream(EntitySetStream):
 
     def _open_chain(self, query: DeltaQuery) -> Iterator[Records]:
         """Read the whole table, and keep the link to what changes after that."""
-        self._warn_of_another_filter()
+        self.compare_with_last_read()
         if self.partition_by is not None:
             # A chain of each slice would miss the facts of a value that comes up later.
             self.warn_unsliced(
@@ -139,7 +143,7 @@ class ChangeTrackedStream(EntitySetStream):
                     self.name,
                 )
             self._keep_bookmark(None)
-            self.keep(LastRead(whole.version, self.filter))
+            self.keep(LastRead(whole.version, self.filter, self.chosen_key))
             return
         bookmark = self.subscriptions.signed(Bookmark(whole.delta_link, whole.version, query))
         self.logger.info(
@@ -160,7 +164,12 @@ class ChangeTrackedStream(EntitySetStream):
         self._keep_bookmark(replace(bookmark, may_be_spent=True))
         self.write_state()
         self.version = bookmark.version if self.has_versions else None
-        changes = Changes(self.entity_set, query.columns, self.record_maker(query.columns))
+        changes = Changes(
+            self.entity_set,
+            query.columns,
+            self.record_maker(query.columns),
+            aggregated=self.dropped_key,
+        )
         delta_link = None
         rows = pages = 0
         try:

@@ -36,10 +36,12 @@ class LastRead:
     Attributes:
         version: The version that its rows have in the target; None without versions.
         filter: The ``$filter`` that it was read with; None if it had none.
+        key: Its key, where the catalog decides on that; else None.
     """
 
     version: int | None
     filter: str | None
+    key: list[str] | None = None
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> LastRead | None:
@@ -47,12 +49,18 @@ class LastRead:
         version, odata_filter = state.get("version"), state.get("filter")
         if "filter" not in state or not (odata_filter is None or isinstance(odata_filter, str)):
             return None
-        return cls(version if is_version(version) else None, odata_filter)
+        key = state.get("key")
+        return cls(
+            version if is_version(version) else None,
+            odata_filter,
+            [*map(str, key)] if isinstance(key, list) else None,
+        )
 
     def to_state(self) -> dict[str, Any]:
         """Return what the state of the stream gets."""
         version = {} if self.version is None else {"version": self.version}
-        return {**version, "filter": self.filter}
+        key = {} if self.key is None else {"key": self.key}
+        return {**version, "filter": self.filter, **key}
 
 
 class WholeRead:
@@ -245,24 +253,39 @@ class FullTableStream(SACStream):
 
     @override
     def read_served(self, columns: list[str]) -> Iterator[Records]:
-        self._warn_of_another_filter()
+        self.compare_with_last_read()
         whole = self.begin_read(columns)
         yield from whole.records()
         if self.replication_method != REPLICATION_INCREMENTAL:
             self.before_completion()
-            self.keep(LastRead(whole.version, self.filter))
+            self.keep(LastRead(whole.version, self.filter, self.chosen_key))
 
     def keep(self, read: LastRead | None) -> None:
         """Put what was read, or nothing, into the state that will be written next."""
-        for name in ("version", "filter"):
+        for name in ("version", "filter", "key"):
             self.stream_state.pop(name, None)
         UnfinishedRead.forget(self.stream_state)
         if read:
             self.stream_state.update(read.to_state())
         self.mark_state_changed()
 
-    def _warn_of_another_filter(self) -> None:
+    @property
+    def chosen_key(self) -> list[str] | None:
+        """The key, where the catalog decides on it."""
+        return [*self.entity_set.key] if self.has_optional_key else None
+
+    def compare_with_last_read(self) -> None:
+        """Warn of what rows of earlier runs do not go together with."""
         last = LastRead.from_state(self.stream_state)
+        key = self.chosen_key or []
+        if last and last.key is not None and {*last.key} != {*key}:
+            self.logger.warning(
+                "The key of %s has changed since the last completed read, from %s to %s: load it "
+                "into a new table, because targets would mix the rows of both.",
+                self.name,
+                ", ".join(last.key) or "none",
+                ", ".join(key) or "none",
+            )
         if last and last.filter != self.filter and self.has_versions:
             self.logger.warning(
                 "The filter of %s has changed since the last completed read, from %s to %s: the "

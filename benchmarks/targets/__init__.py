@@ -1,0 +1,1 @@
+"""How fast targets are, and whether every digit arrives: ``python -m benchmarks.targets``."""
