@@ -111,6 +111,15 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         ),
     ),
     th.Property(
+        "partition_by",
+        th.ObjectType(additional_properties=th.StringType),
+        title="Partition by",
+        description=(
+            "Read big tables in slices, several at once, one for each value of a column, by stream "
+            'name or glob: {"*_fact_data": "Version"}. A run that failed goes on where it stopped.'
+        ),
+    ),
+    th.Property(
         "verify_counts",
         th.StringType,
         allowed_values=["fail", "warn", "off"],

@@ -91,6 +91,7 @@ class TapSAC(CommandLineTap):
                 client=discovery.client,
                 read_ahead=self._read_ahead,
                 odata_filter=offered.odata_filter,
+                partition_by=offered.partition_by,
             )
             for offered in discovery.offered
         ]

@@ -14,7 +14,7 @@ from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
 from tests.demo_client import ANNA, BEN, refresh_token
-from tests.stand_in import StandIn, sales, sales_row
+from tests.stand_in import StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,7 @@ FACTS, REGIONS, AUDIT = (
     "workforce_planning_audit_data",
 )
 TRACKED: dict[str, Any] = {"default_replication_method": "LOG_BASED"}
+SLICED: dict[str, Any] = {"partition_by": {FACTS: "Date"}}
 UNVERSIONED: dict[str, Any] = {"emit_activate_version_messages": False}
 ALL_FACTS, BENS_FACTS = 240, 90
 AGAIN = "run with --full-refresh (or without --state) to let this person's rights decide"
@@ -96,12 +97,17 @@ def test_same_person_again_is_as_ever(
     assert not warnings(caplog)
 
 
+@pytest.mark.parametrize("settings", [{}, SLICED], ids=["whole", "slices"])
 @pytest.mark.parametrize(("before", "now"), [(ANNA, BEN), (BEN, ANNA), (None, ANNA), (BEN, None)])
 def test_rows_of_another_person_are_written_and_not_activated(
-    tenant: Tenant, capsys: pytest.CaptureFixture[str], before: str | None, now: str | None
+    tenant: Tenant,
+    capsys: pytest.CaptureFixture[str],
+    before: str | None,
+    now: str | None,
+    settings: dict[str, Any],
 ) -> None:
-    first = tenant.run(before)
-    messages, sentence = tenant.run_again(now, first.state, capsys)
+    first = tenant.run(before, **settings)
+    messages, sentence = tenant.run_again(now, first.state, capsys, **settings)
     assert len(messages.records(FACTS)) == (BENS_FACTS if now == BEN else ALL_FACTS)
     assert kinds(messages) == kinds(messages, REGIONS) == {"SCHEMA", "RECORD"}
     assert sentence.count(".") == 1
@@ -213,21 +219,47 @@ def test_another_person_is_noticed_also_where_the_method_changes(
     assert "ACTIVATE_VERSION" in kinds(tenant.run(ANNA, first.state))
 
 
+@pytest.mark.parametrize("settings", [{}, SLICED], ids=["whole", "slices"])
 @pytest.mark.parametrize(("rows", "is_told"), [(ALL_FACTS // 2, False), (ALL_FACTS // 2 - 1, True)])
 def test_fewer_than_half_the_rows_are_a_warning(
-    tenant: Tenant, caplog: pytest.LogCaptureFixture, rows: int, *, is_told: bool
+    tenant: Tenant,
+    caplog: pytest.LogCaptureFixture,
+    rows: int,
+    settings: dict[str, Any],
+    *,
+    is_told: bool,
 ) -> None:
-    state = tenant.run(ANNA).state
+    state = tenant.run(ANNA, **settings).state
     tenant.service.limit(SALES_MODEL, rows)
-    messages = tenant.run(ANNA, state)
+    messages = tenant.run(ANNA, state, **settings)
     assert "ACTIVATE_VERSION" in kinds(messages)
     told = warnings(caplog)
     assert bool(told) == is_told
     if is_told:
         assert f"{FACTS} has 119 rows, and the last one had 240" in told[0]
         caplog.clear()
-        tenant.run(ANNA, messages.state)
+        tenant.run(ANNA, messages.state, **settings)
         assert not warnings(caplog)
+
+
+@pytest.mark.parametrize(("person", "goes_on"), [(ANNA, True), (BEN, False), (None, False)])
+def test_nobody_goes_on_with_slices_of_another_person(
+    tenant: Tenant,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    person: str | None,
+    *,
+    goes_on: bool,
+) -> None:
+    caplog.set_level("INFO")
+    refusal = error_response(403, "no")
+    tenant.service.refuse(r"/FactData\?.*Date eq '202403'", refusal, times=1)
+    first, sentence = tenant.run_again(ANNA, {}, capsys, **SLICED)
+    assert "SAC answered 403" in sentence
+    messages = tenant.run(person, first.state, **SLICED)
+    assert ("going on with the read" in caplog.text) == goes_on
+    months = {row["Date"] for row in messages.records(FACTS)}
+    assert ("202401" in months) != goes_on
 
 
 def test_fewer_rows_of_the_client_itself_are_no_matter_of_rights(

@@ -128,6 +128,11 @@ class ChangeTrackedStream(EntitySetStream):
     def _open_chain(self, query: DeltaQuery) -> Iterator[Records]:
         """Read the whole table, and keep the link to what changes after that."""
         self.compare_with_last_read()
+        if self.partition_by is not None:
+            # A chain of each slice would miss the facts of a value that comes up later.
+            self.warn_unsliced(
+                "SAC would track the changes of each slice alone, and of no value that comes later"
+            )
         # A dry run would leave a chain behind: it ends before it knows its id.
         whole = WholeRead(self, query.columns, track_changes=not self.is_dry_run)
         whole.prove_keys()
