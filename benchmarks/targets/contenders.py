@@ -239,6 +239,10 @@ CONTENDERS = {
         "target-postgres 0.8.1, its defaults", partial(_target_postgres, base={})
     ),
     "postgres": Contender("target-postgres, as in meltano.yml", _target_postgres),
+    "postgres-small-batches": Contender(
+        "target-postgres, as in meltano.yml, `batch_size_rows: 10000`",
+        partial(_target_postgres, batch_size_rows=10_000),
+    ),
     "postgres-strings": Contender(
         "target-postgres, as in meltano.yml, `use_singer_decimal`",
         partial(_target_postgres, tap=_STRINGS),
