@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from singer_sdk import Stream
 
     from tap_sac.discovery import Discovery
+    from tap_sac.sac.people import Person
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Check:
             yield step, f"the tenant is {client.origin}"
             step = "token"
             client.authenticate()
-            yield step, "the OAuth client gets one"
+            yield step, _reader(client.person)
             step = "namespaces"
             namespaces = discovery.namespaces
             yield step, ", ".join(map(log_safe, namespaces.chosen))
@@ -159,6 +160,14 @@ def _first_page(streams: Sequence[EntitySetStream]) -> str:
         except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
             logger.warning("A sync will skip the stream %s: %s", stream.name, error)
     return f"SAC serves none of {', '.join(stream.name for stream in streams)}"
+
+
+def _reader(person: Person | None) -> str:
+    """Say as whom SAC answers."""
+    if person is None:
+        return "the OAuth client gets one, and reads as itself (2-legged)"
+    name = person.name or "somebody whom the token does not name"
+    return f"it belongs to {name}, whose rights SAC applies (3-legged)"
 
 
 def _count_subscriptions(stream: ChangeTrackedStream) -> str:

@@ -25,8 +25,9 @@ from tap_sac.catalog import read_catalog, read_json_file, read_state
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.logs import guard_logs
 from tap_sac.sac.masks import keep_secret
+from tap_sac.sac.redirects import DEFAULT_REDIRECT_URI
 from tap_sac.sac.text import log_safe
-from tap_sac.settings import settings_errors, unknown_settings, with_defaults
+from tap_sac.settings import ignored_settings, settings_errors, with_defaults
 from tap_sac.singer.logs import name_metrics, quiet
 from tap_sac.singer.messages import MessageWriter
 
@@ -73,6 +74,18 @@ class CommandLineTap(Tap, abc.ABC):
         """
 
     @abc.abstractmethod
+    def run_login(self, *, redirect_uri: str | None, opens_browser: bool) -> None:
+        """Let a person sign in, and print the refresh token.
+
+        Args:
+            redirect_uri: As the OAuth client has it; that of the tap's own if None.
+            opens_browser: Whether to open a browser, besides printing the address.
+
+        Raises:
+            SACError: If the person does not sign in.
+        """
+
+    @abc.abstractmethod
     def run_models(self, *, as_json: bool) -> int:
         """Print the models of the tenant.
 
@@ -105,6 +118,9 @@ class CommandLineTap(Tap, abc.ABC):
         about: bool = False,
         about_format: str | None = None,
         check: bool = False,
+        login: bool = False,
+        no_browser: bool = False,
+        redirect_uri: str | None = None,
         models: str | None = None,
         config: _ConfigInput | None = None,
         state: IO[Any] | None = None,
@@ -116,6 +132,13 @@ class CommandLineTap(Tap, abc.ABC):
             return
         config = config or _ConfigInput()
         parts: dict[str, Any] = {"config": config.config, "parse_env_config": config.parse_env}
+        if login:
+            tap = cls(**parts, setup_mapper=False)
+            tap.run_login(redirect_uri=redirect_uri, opens_browser=not no_browser)
+            return
+        if no_browser or redirect_uri:
+            msg = "--no-browser and --redirect-uri go together with --login."
+            raise click.UsageError(msg)
         if models:  # Also those that the catalog, which Meltano hands over, does not have.
             sys.exit(cls(**parts, setup_mapper=False).run_models(as_json=models == _JSON))
         parts |= {
@@ -175,22 +198,38 @@ class CommandLineTap(Tap, abc.ABC):
         for option in command.params:
             if option.name in {"catalog", "state"}:
                 option.type = click.File("rb")
-        command.params.append(
+        command.params += [
             click.Option(
                 ["--check"],
                 is_flag=True,
                 help="Walk the way of a sync as far as one page, and say why it ends there.",
-            )
-        )
-        command.params.append(
+            ),
+            click.Option(
+                ["--login"],
+                is_flag=True,
+                help="Sign in as a person, with a browser, and print the refresh token.",
+            ),
+            click.Option(
+                ["--no-browser"],
+                is_flag=True,
+                help="With --login: print the address to sign in at, and open no browser.",
+            ),
+            click.Option(
+                ["--redirect-uri"],
+                help=(
+                    "With --login: the redirect URI that the OAuth client has, of another port of "
+                    "this machine, or of https, to paste the address that the browser ends at. "
+                    f"The default is {DEFAULT_REDIRECT_URI}."
+                ),
+            ),
             click.Option(
                 ["--models"],
                 is_flag=False,
                 flag_value=_TABLE,
                 type=click.Choice([_TABLE, _JSON]),
                 help="List the models of the tenant, in a table, or for programs (--models=json).",
-            )
-        )
+            ),
+        ]
         return command
 
     @classproperty
@@ -227,8 +266,8 @@ class CommandLineTap(Tap, abc.ABC):
         if errors and raise_errors:
             msg = "Config validation failed"
             raise ConfigValidationError(msg, errors=errors, schema=schema)
-        for name in unknown_settings(given, schema["properties"]):
-            self.logger.warning("Ignoring unknown setting %s.", log_safe(name))
+        for text in ignored_settings(given, schema["properties"]):
+            self.logger.warning("%s", text)
         self._config = with_defaults(given, schema)
         return errors
 

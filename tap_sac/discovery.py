@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tap_sac.namespaces import Namespaces
 from tap_sac.naming import (
-    MOST_LABELS,
     PROVIDERS_STREAM_NAME,
     model_of,
     model_prefixes,
+    some_of,
     stream_names,
 )
 from tap_sac.offered import OfferedStream, StreamFilters
+from tap_sac.partitions import StreamPartitions
 from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_SET
 from tap_sac.sac.csdl import Metadata, read_csdl
 from tap_sac.sac.errors import (
@@ -26,7 +27,6 @@ from tap_sac.sac.errors import (
 )
 from tap_sac.sac.kinds import FACTS, kind_of, master_of
 from tap_sac.sac.read_ahead import read_each
-from tap_sac.sac.text import log_safe
 from tap_sac.tenant import connect
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Discovery:
         self._user_agent = user_agent
         self._client: SACClient | None = None
         self.filters = StreamFilters(settings.get("filters") or {})
+        self._partitions = StreamPartitions(settings.get("partition_by") or {})
         # Models that could not be read, and why.
         self._skipped: dict[Provider, SACError] = {}
         # Streams of other models that cannot be read, and that a run must not be without.
@@ -135,7 +136,9 @@ class Discovery:
         skipped = [f"{self._prefixes[provider]}_" for provider in self._skipped]
         if self.namespaces.has_gaps:  # Nobody knows what streams there would be called.
             skipped.append("")
-        self.filters.check_patterns({*offered, *(self._catalog or ())}, skipped)
+        known = {*offered, *(self._catalog or ())}
+        self.filters.check_patterns(known, skipped)
+        self._partitions.check_patterns(known, skipped)
         self._check_catalog_is_met(offered)
         streams = [
             OfferedStream(
@@ -144,6 +147,7 @@ class Discovery:
                 entity_set=entity_set,
                 siblings=siblings[provider],
                 odata_filter=self.filters.of(name),
+                partition_by=self._partitions.of(name, entity_set),
                 masters={
                     column.name: names[provider, master]
                     for column in entity_set.properties
@@ -153,11 +157,12 @@ class Discovery:
             )
             for provider, entity_set in entity_sets
         ]
+        streams = self._without_those_of_the_client(streams)
         selected = self._selected
-        self.filters.look_at(
-            [item for item in streams if selected is None or item.name in selected],
-            has_providers=selected is None or PROVIDERS_STREAM_NAME in selected,
-        )
+        wanted = [item for item in streams if selected is None or item.name in selected]
+        has_providers = selected is None or PROVIDERS_STREAM_NAME in selected
+        self.filters.look_at(wanted, has_providers=has_providers)
+        self._partitions.look_at(wanted)
         return streams
 
     def of_each_model(
@@ -289,19 +294,38 @@ class Discovery:
         named = {provider.name, provider.provider_id} & {*self._settings.get("models", ())}
         return self._catalog is not None or bool(named)
 
+    def _without_those_of_the_client(self, streams: list[OfferedStream]) -> list[OfferedStream]:
+        """Leave out what SAC gives to no person, if one has signed in.
+
+        Raises:
+            SACError: If the catalog selects nothing else of a model.
+        """
+        if self.client.person is None:
+            return streams
+        left_out = [item.name for item in streams if kind_of(item.entity_set.name).needs_client]
+        if not left_out:
+            return streams
+        wanted = self._selected or set()
+        is_wanted = not wanted.isdisjoint(left_out)
+        msg = (
+            f"Leaving out {some_of(left_out)}, because SAC gives audit data only to the OAuth "
+            "client itself: remove refresh_token and refresh_token_file to read it."
+        )
+        if is_wanted and wanted <= {*left_out, PROVIDERS_STREAM_NAME}:
+            raise SACError(msg)
+        logger.log(logging.WARNING if is_wanted else logging.INFO, msg)
+        return [item for item in streams if item.name not in left_out]
+
     def _check_catalog_is_met(self, offered: set[str]) -> None:
         """Name selected streams that are not there, rather than leave them out in silence."""
         wanted = self._selected
         if not wanted or not (missing := sorted(wanted - offered)):
             return
         self._lacks_streams = True
-        names = ", ".join(map(log_safe, missing[:MOST_LABELS]))
-        if len(missing) > MOST_LABELS:
-            names += f" and {len(missing) - MOST_LABELS} more"
         msg = (
             "The catalog selects streams that SAC, or the setting models or namespaces, does not "
-            f"offer: {names}. Run the discovery again (meltano run --refresh-catalog), or "
-            "deselect them."
+            f"offer: {some_of(missing)}. Run the discovery again (meltano run --refresh-catalog), "
+            "or deselect them."
         )
         if wanted <= {*missing, PROVIDERS_STREAM_NAME}:  # None of a model, of those it asks for.
             raise SACError(msg)

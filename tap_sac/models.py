@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.kinds import FACTS
 from tap_sac.sac.masks import one_line
 from tap_sac.sac.tables import CountedTable, CountsWith
+from tap_sac.terminal import STATUS_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 _HEADINGS = ("ID", "NAME", "NAMESPACE", "DIMENSIONS", "MEASURES", "ROWS", "EXPORTABLE")
 _NUMBERS = ("DIMENSIONS", "MEASURES", "ROWS")
 _UNKNOWN = "-"
-_CLEAR_LINE = "\x1b[K"
 
 
 @dataclass(frozen=True)
@@ -156,19 +155,11 @@ class Models:
 
     def _with_progress(self, models: Iterator[ListedModel]) -> Iterator[ListedModel]:
         """Show a person how far it is."""
-        if not (sys.stderr and sys.stderr.isatty()):
-            yield from models
-            return
         total = len(self._discovery.chosen)
-        try:
+        with STATUS_LINE.shown(beside_output=True):
             for number, model in enumerate(models, 1):
-                # The next line of the log, if there is one, is written over it.
-                sys.stderr.write(f"{_CLEAR_LINE}{number} of {total} models\r")
-                sys.stderr.flush()
+                STATUS_LINE.say(f"{number} of {total} models")
                 yield model
-        finally:
-            sys.stderr.write(_CLEAR_LINE)
-            sys.stderr.flush()
 
 
 def _unreadable(provider: Provider, reason: str) -> ListedModel:

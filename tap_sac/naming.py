@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tap_sac.sac.text import did_you_mean, log_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tap_sac.sac.model import Provider
 
@@ -125,6 +125,13 @@ def no_match(kind: str, pattern: str, labels: list[str]) -> str:
     there_are = ", ".join(map(log_safe, labels[:MOST_LABELS]))
     hint = did_you_mean(pattern, labels, cutoff=_NEARNESS) or f"there are {there_are}."
     return f"which matches no {kind}: {hint}"
+
+
+def some_of(names: Sequence[str]) -> str:
+    """List names, but not too many."""
+    shown = ", ".join(map(log_safe, names[:MOST_LABELS]))
+    more = len(names) - MOST_LABELS
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _unique(

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 _NEARNESS_OF_SETTINGS = 0.75
+_CERTIFICATE = "certificate"  # as service keys of SAP have it
+_NO_CERTIFICATES = (
+    "The setting certificate is ignored, because tap-sac does not support X.509 client "
+    "certificates: it signs in with client_id and client_secret."
+)
 
 SETTINGS: dict[str, Any] = th.PropertiesList(
     th.Property(
@@ -46,6 +51,25 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         secret=True,
         title="Client secret",
         description="Secret of the OAuth client.",
+    ),
+    th.Property(
+        "refresh_token",
+        th.StringType,
+        secret=True,
+        title="Refresh token",
+        description=(
+            "A person's sign-in, as tap-sac --login prints it: SAC then applies that person's "
+            "rights. Without one, the OAuth client reads as itself."
+        ),
+    ),
+    th.Property(
+        "refresh_token_file",
+        th.StringType,
+        title="Refresh token file",
+        description=(
+            "A file that keeps the refresh token, for tenants that give a new one with each use. "
+            "Once it has one, refresh_token is not used any more."
+        ),
     ),
     th.Property(
         "token_endpoint_auth_method",
@@ -84,6 +108,15 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
             "OData filters that SAC applies, by stream name or glob: "
             '{"*_fact_data": "Version eq \'public.Actual\'"}. Several that fit one stream '
             "must all hold."
+        ),
+    ),
+    th.Property(
+        "partition_by",
+        th.ObjectType(additional_properties=th.StringType),
+        title="Partition by",
+        description=(
+            "Read big tables in slices, several at once, one for each value of a column, by stream "
+            'name or glob: {"*_fact_data": "Version"}. A run that failed goes on where it stopped.'
         ),
     ),
     th.Property(
@@ -270,6 +303,8 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
             for name in ("tenant_url", "client_id", "client_secret")
             if name not in config
         ]
+        if _CERTIFICATE in config and "client_secret" not in config:
+            errors.append(_NO_CERTIFICATES)
     return errors
 
 
@@ -283,14 +318,20 @@ def with_defaults(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[
     return {**defaults, **config}
 
 
-def unknown_settings(config: Mapping[str, Any], known: Iterable[str]) -> list[str]:
-    """Name the settings that the tap does not have."""
+def ignored_settings(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
+    """Say which settings the tap does not have, a sentence each."""
+    for name in _unknown(config, known):
+        is_certificate = name == _CERTIFICATE
+        yield _NO_CERTIFICATES if is_certificate else f"Ignoring unknown setting {log_safe(name)}."
+
+
+def _unknown(config: Mapping[str, Any], known: Iterable[str]) -> list[str]:
     return sorted(config.keys() - set(known))
 
 
 def _misspelt(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
     """Find settings that would be ignored, such as ``filter``, which then filters nothing."""
-    for name in unknown_settings(config, known):
+    for name in _unknown(config, known):
         if hint := did_you_mean(name, known, cutoff=_NEARNESS_OF_SETTINGS):
             yield f"The setting {log_safe(name)} is unknown to tap-sac: {hint}"
 

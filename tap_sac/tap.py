@@ -12,8 +12,9 @@ from tap_sac.catalog import check_catalog, check_state, completed
 from tap_sac.check import Check
 from tap_sac.command_line import CommandLineTap
 from tap_sac.discovery import Discovery
+from tap_sac.login import Login
 from tap_sac.models import Models
-from tap_sac.naming import PROVIDERS_STREAM_NAME
+from tap_sac.naming import PROVIDERS_STREAM_NAME, some_of
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.masks import one_line
 from tap_sac.sac.read_ahead import Extent, ReadAhead
@@ -21,6 +22,8 @@ from tap_sac.settings import SETTINGS
 from tap_sac.streams import entity_set_stream
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.providers import ProvidersStream
+from tap_sac.streams.whole import FullTableStream
+from tap_sac.terminal import STATUS_LINE
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.pages import Page
 
 _MOST_TRIES_OF_A_CHECK = 2
-_MOST_NAMES = 5
 _BYTES_AROUND_A_ROW = 64  # of its object, and of its place in the list
 
 
@@ -89,6 +91,7 @@ class TapSAC(CommandLineTap):
                 client=discovery.client,
                 read_ahead=self._read_ahead,
                 odata_filter=offered.odata_filter,
+                partition_by=offered.partition_by,
             )
             for offered in discovery.offered
         ]
@@ -150,12 +153,13 @@ class TapSAC(CommandLineTap):
             self.discovery.check_selection()
         except SACError as error:  # Having nothing to do is not a failure.
             self.logger.warning("%s", error)
-        super().sync_all()
+        with STATUS_LINE.shown():
+            super().sync_all()
         streams = [item for item in self.streams.values() if isinstance(item, SACStream)]
         if unverified := [stream.name for stream in streams if stream.is_verified is False]:
             self.logger.warning(
-                "%s could not be verified, because %s.",
-                _reads_of(unverified),
+                "The reads of %s could not be verified, because %s.",
+                some_of(unverified),
                 "verify_counts is off"
                 if self.config["verify_counts"] == "off"
                 else "SAC does not count their rows",
@@ -166,6 +170,15 @@ class TapSAC(CommandLineTap):
             selected = sum(stream.selected for stream in streams)
             messages.append(
                 f"{len(told)} of {selected} streams failed; the others were read. {' '.join(told)}"
+            )
+        if withheld := [
+            item.name for item in streams if isinstance(item, FullTableStream) and item.was_withheld
+        ]:
+            messages.append(
+                "This run has signed in as somebody else than the last one, whose rights may be "
+                f"others, so no row was removed from the target ({some_of(withheld)}): run with "
+                "--full-refresh (or without --state) to let this person's rights decide, or sign "
+                "in as before."
             )
         if messages:
             raise SACError(" ".join(messages))
@@ -194,6 +207,20 @@ class TapSAC(CommandLineTap):
     def run_models(self, *, as_json: bool) -> int:
         return Models(self.discovery).run(self.print_line, as_json=as_json)
 
+    @override
+    def run_login(self, *, redirect_uri: str | None, opens_browser: bool) -> None:
+        login = Login(
+            self.config,
+            user_agent=self._user_agent,
+            redirect_uri=redirect_uri,
+            opens_browser=opens_browser,
+        )
+        login.run(self.print_line)
+
+    @property
+    def _user_agent(self) -> str:
+        return f"{self.name}/{self.plugin_version}"
+
     def _discover(self, settings: dict[str, Any]) -> Discovery:
         catalog = None
         if self.input_catalog is not None:
@@ -201,7 +228,7 @@ class TapSAC(CommandLineTap):
                 name: bool(entry.metadata.resolve_selection().get((), True))
                 for name, entry in self.input_catalog.items()
             }
-        return Discovery(settings, catalog=catalog, user_agent=f"{self.name}/{self.plugin_version}")
+        return Discovery(settings, catalog=catalog, user_agent=self._user_agent)
 
     @cached_property
     def _read_ahead(self) -> ReadAhead[Page]:
@@ -221,9 +248,3 @@ def _extent(page: Page) -> Extent:
     size = sum(map(len, page.items)) + _BYTES_AROUND_A_ROW * len(page.items)
     whole = size * page.count // len(page.items) if page.count and page.items else 0
     return Extent(size, is_last=page.next_url is None, whole=whole)
-
-
-def _reads_of(names: list[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMES])
-    more = f" and {len(names) - _MOST_NAMES} more streams" if len(names) > _MOST_NAMES else ""
-    return f"The reads of {shown}{more}"

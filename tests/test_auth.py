@@ -14,8 +14,9 @@ import requests
 import requests_mock
 
 from tap_sac.demo.service import TOKEN_PATH
-from tap_sac.sac.auth import AuthMethod, ClientCredentialsAuthenticator
+from tap_sac.sac.auth import AuthMethod, BearerAuthenticator
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.grants import ClientCredentials
 from tap_sac.sac.urls import derive_token_url, tenant_origin
 from tests.conftest import sync
 from tests.stand_in import StandIn, error_response, sales, sales_row
@@ -32,8 +33,9 @@ ROWS = [sales_row(number) for number in range(9)]
 
 def make_authenticator(
     secret: str = "s3cret", method: AuthMethod = "client_secret_basic"
-) -> ClientCredentialsAuthenticator:
-    return ClientCredentialsAuthenticator(
+) -> BearerAuthenticator:
+    return BearerAuthenticator(
+        ClientCredentials(),
         token_url=TOKEN_URL,
         client_id=CLIENT_ID,
         client_secret=secret,
@@ -43,7 +45,7 @@ def make_authenticator(
     )
 
 
-def authorize(authenticator: ClientCredentialsAuthenticator) -> requests.PreparedRequest:
+def authorize(authenticator: BearerAuthenticator) -> requests.PreparedRequest:
     """Prepare a request to the tenant, with a token from the mocked endpoint."""
     return requests.Request(
         "GET", "https://acme.example/x?$a=b%20c&d", auth=authenticator

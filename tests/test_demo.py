@@ -246,3 +246,20 @@ def serving(*options: str) -> Iterator[dict[str, Any]]:
             yield json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
         finally:
             process.terminate()
+
+
+def test_change_leaves_no_fact_without_its_members(serve: Serve) -> None:
+    service = SampleService()
+    for _ in range(3):
+        service.change()
+    messages = sync({**serve(service), "models": ["Sales Planning"]})
+    facts = messages.records("sales_planning_fact_data")
+    assert len(facts) == 5_760
+    for column, master, key in (
+        ("Version", "version", "ID"),
+        ("Date", "date", "DATE"),
+        ("Product", "product", "ID"),
+        ("XX_REGION", "xx_region", "ID"),
+    ):
+        members = {row[key] for row in messages.records(f"sales_planning_{master}_master")}
+        assert {row[column] for row in facts} <= members

@@ -20,11 +20,19 @@ MODULES = {
 FLOORS = [
     {"tap_sac.demo", "tap_sac"},
     {"tap_sac.sac"},
-    {"tap_sac.singer", "tap_sac.naming", "tap_sac.tenant", "tap_sac.settings", "tap_sac.catalog"},
+    {
+        "tap_sac.singer",
+        "tap_sac.naming",
+        "tap_sac.tenant",
+        "tap_sac.settings",
+        "tap_sac.catalog",
+        "tap_sac.terminal",
+    },
     {"tap_sac.namespaces"},
     {"tap_sac.streams", "tap_sac.offered"},
+    {"tap_sac.partitions"},
     {"tap_sac.discovery"},
-    {"tap_sac.check", "tap_sac.models", "tap_sac.command_line"},
+    {"tap_sac.check", "tap_sac.models", "tap_sac.command_line", "tap_sac.login"},
     {"tap_sac.tap"},
     {"tap_sac.__main__"},
 ]

@@ -20,9 +20,10 @@ from typing_extensions import override
 
 from tap_sac.demo.server import SampleTenant
 from tap_sac.demo.service import TOKEN_PATH, Response
-from tap_sac.sac.auth import ClientCredentialsAuthenticator
+from tap_sac.sac.auth import BearerAuthenticator
 from tap_sac.sac.client import SACClient
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.grants import ClientCredentials
 from tap_sac.sac.model import Provider
 from tap_sac.sac.transport import Transport, new_session
 from tests.conftest import read_messages, sync
@@ -377,7 +378,8 @@ def client_of(settings: dict[str, Any], most_bytes: int) -> SACClient:
             max_parallel_requests=1,
             most_bytes=most_bytes,
         ),
-        authenticator=ClientCredentialsAuthenticator(
+        authenticator=BearerAuthenticator(
+            ClientCredentials(),
             token_url=settings["token_url"],
             client_id="id",
             client_secret="another s3cret",

@@ -124,7 +124,8 @@ def test_about_shows_each_setting_with_title_description_and_default(run_process
         assert shown[name]["title"]
         assert shown[name]["description"]
         assert shown[name].get("default") == schema.get("default")
-    assert [name for name in OWN if shown[name].get("secret")] == ["client_id", "client_secret"]
+    secrets = ["client_id", "client_secret", "refresh_token"]
+    assert [name for name in OWN if shown[name].get("secret")] == secrets
     # The SDK has no names for two things that the tap can do.
     assert set(plugin()["capabilities"]) == {*about["capabilities"], "log-based", "test"}
 

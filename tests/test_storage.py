@@ -80,8 +80,15 @@ def test_parquet_in_s3(serve: Serve, s3: str) -> None:
     assert rows == NUMBERS
 
 
-def test_compressed_lines_in_s3(serve: Serve, s3: str) -> None:
-    messages = sync({**serve(StandIn(sales(*ROWS))), **in_s3(s3, "lines", "jsonl", "gzip", 3)})
+def test_compressed_lines_in_s3_with_settings_of_aws(
+    serve: Serve, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    config = in_s3(s3, "lines", "jsonl", "gzip", 3)
+    del config["batch_config"]["storage"]["params"]
+    messages = sync({**serve(StandIn(sales(*ROWS))), **config})
     records = []
     for path in paths(messages):
         with file_system(s3).open(path) as file:
@@ -119,7 +126,8 @@ def test_run_that_fails_leaves_no_part_of_a_file(
 def test_s3_without_its_package_is_an_error_that_names_the_extra(
     serve: Serve, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fsspec.registry._registry", {})
+    # What fsspec has imported for the tests before this one.
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # noqa: SLF001
     monkeypatch.setitem(sys.modules, "s3fs", None)
     message = (
         r"^The setting batch_config asks for storage in s3://, which needs s3fs: install "

@@ -79,6 +79,37 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="list public dimensions, currencies and units, and do not serve them",
     )
+    _add_sign_in(parser)
+
+
+def _add_sign_in(parser: argparse.ArgumentParser) -> None:
+    options = parser.add_argument_group("how people sign in")
+    options.add_argument(
+        "--redirect-uri",
+        default=Behaviour.redirect_uri,
+        metavar="URI",
+        help="the only one at which a sign-in may end (%(default)s)",
+    )
+    options.add_argument(
+        "--rotate-refresh-tokens",
+        dest="rotates_refresh_tokens",
+        action="store_true",
+        help="give a new refresh token with each use of one, which is then used up",
+    )
+    options.add_argument(
+        "--token-seconds",
+        type=int,
+        default=Behaviour.token_seconds,
+        metavar="N",
+        help="how long an access token is good (%(default)s)",
+    )
+    options.add_argument(
+        "--refresh-token-seconds",
+        type=int,
+        default=Behaviour.refresh_token_seconds,
+        metavar="N",
+        help="how long a refresh token is good (%(default)s)",
+    )
 
 
 def _serve(port: int, behaviour: Behaviour) -> None:

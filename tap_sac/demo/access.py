@@ -9,50 +9,80 @@ import time
 from dataclasses import replace
 from http import HTTPStatus
 from http.cookies import SimpleCookie
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from tap_sac.demo.exchange import Request, Response, error_answer, json_answer
+from tap_sac.demo.sign_in import SignIn
+
+if TYPE_CHECKING:
+    from tap_sac.demo.behaviour import Behaviour
+    from tap_sac.demo.people import Person
 
 CLIENT_ID = "sb-2f0e8a1c-demo!b1|client!b1"
 CLIENT_SECRET = "demo$not-secret=+/%:é"  # noqa: S105  (opens nothing but made-up data)
 
-_TOKEN_SECONDS = 3600
+_OF_PEOPLE = {"authorization_code", "refresh_token"}
 _SESSION = "JSESSIONID"
 
 
 class Access:
-    """The tokens that have been given."""
+    """The tokens that have been given.
 
-    def __init__(self) -> None:
+    Attributes:
+        sign_in: Where people sign in.
+    """
+
+    def __init__(self, behaviour: Behaviour) -> None:
         """Begin with none."""
-        self._tokens: dict[str, float] = {}
+        self.sign_in = SignIn(CLIENT_ID, behaviour)
+        self._seconds = behaviour.token_seconds
+        self._tokens: dict[str, tuple[Person | None, float]] = {}
         self._csrf_tokens: dict[str, str] = {}
 
     def give_token(self, request: Request) -> Response:
-        """Give a token for client credentials, in the Basic header, the body or the query."""
-        form = parse_qs(request.body.decode() or urlsplit(request.target).query)
-        credentials = [form.get(name, [""])[0] for name in ("client_id", "client_secret")]
+        """Give a token, to a client whose credentials are in the Basic header, body or query."""
+        text = request.body.decode() or urlsplit(request.target).query
+        form = {name: values[0] for name, values in parse_qs(text).items()}
+        credentials = [form.get(name, "") for name in ("client_id", "client_secret")]
         scheme, _, basic = request.headers.get("authorization", "").partition(" ")
         if scheme == "Basic":
             try:
                 credentials = base64.b64decode(basic, validate=True).decode().split(":", 1)
             except (binascii.Error, UnicodeDecodeError):
                 credentials = []
-        if form.get("grant_type") != ["client_credentials"] or credentials != [
-            CLIENT_ID,
-            CLIENT_SECRET,
-        ]:
+        grant = form.get("grant_type")
+        if credentials != [CLIENT_ID, CLIENT_SECRET] or grant not in {
+            "client_credentials",
+            *_OF_PEOPLE,
+        }:
             answer = {"error": "invalid_client", "error_description": "Bad credentials"}
             return json_answer(answer, HTTPStatus.UNAUTHORIZED)
+        person = None
+        refresh_token = {}
+        if grant in _OF_PEOPLE:
+            person = self.sign_in.take(form)
+            if person is None:
+                answer = {"error": "invalid_grant", "error_description": "It is not good any more"}
+                return json_answer(answer, HTTPStatus.BAD_REQUEST)
+            refresh_token = {"refresh_token": self.sign_in.refresh_token(person, form)}
         token = secrets.token_urlsafe()
-        self._tokens[token] = time.monotonic() + _TOKEN_SECONDS
-        answer = {"access_token": token, "token_type": "bearer"}
-        return json_answer({**answer, "expires_in": _TOKEN_SECONDS})
+        token = person.token(token) if person else token
+        self._tokens[token] = (person, time.monotonic() + self._seconds)
+        answer = {"access_token": token, "token_type": "bearer", **refresh_token}
+        return json_answer({**answer, "expires_in": self._seconds})
 
     def has_token(self, request: Request) -> bool:
         """Return whether a request has a token that is still good."""
+        return self._owner(request)[1] >= time.monotonic()
+
+    def person(self, request: Request) -> Person | None:
+        """Return whose token a request has; None for the client's own."""
+        return self._owner(request)[0]
+
+    def _owner(self, request: Request) -> tuple[Person | None, float]:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return scheme == "Bearer" and self._tokens.get(token, 0) >= time.monotonic()
+        return self._tokens.get(token, (None, 0)) if scheme == "Bearer" else (None, 0)
 
     def give_csrf_token(self) -> Response:
         """Give a token that is good for writing in the session of the cookie."""

@@ -21,6 +21,11 @@ class Behaviour:
         ignores_skip: Whether ``$skip`` is ignored, as some other options are.
         extra_namespaces: Whether the namespaces beside that of the models are served. If not, they
             are listed all the same, and what is in them is not found, as on some tenants.
+        redirect_uri: The only one at which a sign-in may end.
+        rotates_refresh_tokens: Whether each refresh token is good for one use, which gives the
+            next one.
+        token_seconds: How long an access token is good.
+        refresh_token_seconds: How long a refresh token is good; 0 for not at all.
     """
 
     page_cap: int | None = None
@@ -30,6 +35,10 @@ class Behaviour:
     client_has_access: bool = True
     ignores_skip: bool = False
     extra_namespaces: bool = True
+    redirect_uri: str = "http://127.0.0.1:8484/callback"
+    rotates_refresh_tokens: bool = False
+    token_seconds: int = 3600
+    refresh_token_seconds: int = 720 * 3600
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing.
@@ -37,7 +46,7 @@ class Behaviour:
         Raises:
             ValueError: If a number is below 1.
         """
-        for name in ("page_cap", "facts_per_key"):
+        for name in ("page_cap", "facts_per_key", "token_seconds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 msg = f"{name} must be at least 1"

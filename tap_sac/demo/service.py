@@ -29,8 +29,18 @@ from tap_sac.demo.exchange import (
     page_answer,
 )
 from tap_sac.demo.queries import Query, QueryError, position, predicate
+from tap_sac.demo.sets import distinct_table
 from tap_sac.demo.sums import take_all_apart
-from tap_sac.demo.tables import DIFFERENCES, FACTS, TRACKABLE, Model, Row, Table
+from tap_sac.demo.tables import (
+    AUDIT,
+    DIFFERENCES,
+    DISTINCT,
+    FACTS,
+    TRACKABLE,
+    Model,
+    Row,
+    Table,
+)
 from tap_sac.demo.tracking import Subscription, Subscriptions, TrackedRows
 
 if TYPE_CHECKING:
@@ -55,6 +65,7 @@ SALES_MODEL = ("sac", "C4SALESPLK8M4X1QW6TBV2ZJ5C")
 CHANGE_PATH = "/sample/change"
 EXPIRE_PATH = "/sample/expire"
 TOKEN_PATH = "/oauth/token"  # noqa: S105  (a path)
+AUTHORIZE_PATH = "/oauth/authorize"
 
 # SAC too may name another host than the one that a client uses; and it is the same on every start.
 _PUBLIC_ROOT = f"https://alpenglow.example{SERVICE_ROOT}"
@@ -107,7 +118,7 @@ class SampleService:
             if table.name == FACTS
         }
         self.subscriptions = Subscriptions()
-        self._access = Access()
+        self._access = Access(self.behaviour)
         self._changes = 0
         self._refusals: list[Refusal] = []
 
@@ -118,6 +129,8 @@ class SampleService:
                 return refusal.response
         if request.path == TOKEN_PATH:
             return self._access.give_token(request)
+        if request.path == AUTHORIZE_PATH:
+            return self._access.sign_in.answer(request)
         if request.method == "POST" and request.path in {CHANGE_PATH, EXPIRE_PATH}:
             return json_answer(self.change() if request.path == CHANGE_PATH else self.expire())
         if not self._access.has_token(request):
@@ -141,12 +154,16 @@ class SampleService:
         return error_answer(HTTPStatus.NOT_FOUND, msg)
 
     def change(self) -> dict[str, object]:
-        """Insert, update and delete facts of the model Sales Planning, and return them."""
+        """Insert, update and delete facts of the model Sales Planning, and return them.
+
+        The members of all of them are in the tables of the dimensions.
+        """
         self._changes += 1
         facts = self._facts[SALES_MODEL]
         rows = [row for row in facts.rows if row is not None]
         updated = {**rows[self._changes], "REVENUE": Decimal(self._changes) + Decimal("0.0000001")}
-        inserted = {**rows[0], "Date": f"2027{self._changes:02}"}
+        # A version that the model has as a member, and no facts of yet.
+        inserted = {**rows[self._changes], "Version": "public.Rolling Forecast"}
         deleted = facts.key_of(rows[-self._changes])
         facts.put(updated)
         facts.put(inserted)
@@ -158,6 +175,10 @@ class SampleService:
         expired = list(self.subscriptions)
         self.subscriptions.clear()
         return {"expired": expired}
+
+    def sign_all_out(self) -> None:
+        """End the sign-ins of all people, as an administrator may."""
+        self._access.sign_in.end_all()
 
     def facts(self, model: tuple[str, str]) -> TrackedRows:
         """Return the facts of a model, by NamespaceID and ProviderID, to change them."""
@@ -264,9 +285,13 @@ class SampleService:
         if isinstance(model, Response):
             return model
         table = next((table for table in model.tables if table.name == key[2]), None)
+        table = table or distinct_table(key[2], model.tables)
         if table is None:
             msg = f"Entity set {key[2]} does not exist. [3707]"
             return error_answer(HTTPStatus.NOT_FOUND, msg)
+        if table.name == AUDIT and self._access.person(request):
+            msg = "Audit data is for the OAuth client alone."
+            return error_answer(HTTPStatus.FORBIDDEN, msg)
         try:
             if "deltaid" in request.options:
                 return self._changes_since(request, table, request.options)
@@ -281,7 +306,7 @@ class SampleService:
     def _rows(self, request: Request, table: Table, model: tuple[str, str]) -> Response:
         """Serve a page of rows, and with the last one a delta link if changes are tracked."""
         options = request.options
-        query = Query(table, options, self.behaviour)
+        query = self._query(request, table, options)
         subscription_id = options.get("$skiptoken", "").partition("!")[2]
         is_tracked = request.headers.get("prefer") == _TRACK_CHANGES
         if is_tracked and table.name in TRACKABLE and "$skiptoken" not in options:
@@ -297,11 +322,22 @@ class SampleService:
             links["deltaLink"] = link(request, {"deltaid": subscription_id})
         return page_answer(table.name, page.rows, links, page.count)
 
+    def _query(self, request: Request, table: Table, options: dict[str, str]) -> Query:
+        """Understand a query, for those rows that the asking person sees."""
+        query = Query(table, options, self.behaviour)
+        if person := self._access.person(request):
+            sees, keeps = person.predicate(table), query.keeps
+            query.keeps = lambda row: sees(row) and keeps(row)
+        return query
+
     def _source(self, table: Table, model: tuple[str, str]) -> Iterable[Row | None]:
         """Return all rows that a set is made of; those that are gone are None."""
         if not table.is_made_of_facts:
             return table.rows
         rows: Iterable[Row | None] = self._facts[model].rows
+        if table.name.endswith(DISTINCT):
+            (column,) = table.key
+            return [{column: value} for value in {row[column]: None for row in rows if row}]
         if self.behaviour.facts_per_key > 1 and table.name != DIFFERENCES:
             rows = take_all_apart(rows, self.behaviour.facts_per_key)
         if table.widen is None:
@@ -315,7 +351,7 @@ class SampleService:
             return error_answer(HTTPStatus.NOT_FOUND, "The delta link has expired.")
         facts = self._facts[subscription.namespace, subscription.model_id]
         following = self.subscriptions.read(subscription, len(facts.log))
-        query = Query(table, subscription.options, self.behaviour)
+        query = self._query(request, table, subscription.options)
         entities = delta_entities(
             subscription, facts, query, facts_per_key=self.behaviour.facts_per_key
         )

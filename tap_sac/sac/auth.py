@@ -1,16 +1,16 @@
-"""OAuth 2.0 against the tenant's token endpoint: a bearer token, and the grant behind it."""
+"""OAuth 2.0 against the tenant's token endpoint: a bearer token, and whose it is."""
 
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 import sys
 import threading
 from base64 import b64encode
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, quote_plus
 
 import requests
@@ -21,12 +21,11 @@ from tap_sac.sac.causes import (
     DAMAGED_ANSWER,
     PROXY,
     SERVER_FAULT,
-    WRONG_SECRET,
     WRONG_TOKEN_URL,
-    Cause,
 )
 from tap_sac.sac.errors import SACError, TransientError
 from tap_sac.sac.masks import keep_secret, keep_token
+from tap_sac.sac.people import person_of
 from tap_sac.sac.text import decimal_digits, log_safe
 from tap_sac.sac.transport import HEADER_VALUE, Limit, exchange
 
@@ -36,36 +35,16 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from tap_sac.sac.grants import Grant
+    from tap_sac.sac.people import Person
+
+logger = logging.getLogger(__name__)
 
 AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 _LONGEST_LEEWAY = 60.0
 _OPAQUE_URL = re.compile(r"[!-~]+")
 _LIMIT = Limit(1024**2, WRONG_TOKEN_URL)
-
-
-class Grant(Protocol):
-    """What a token is asked for with (RFC 6749, 4)."""
-
-    @property
-    def form(self) -> Mapping[str, str]:
-        """The form of the token request, without the credentials of the OAuth client."""
-
-    @property
-    def causes(self) -> tuple[Cause, ...]:
-        """Why the token endpoint may refuse, the likeliest first."""
-
-
-@dataclass(frozen=True)
-class ClientCredentials:
-    """The client itself (2-legged): a technical user (RFC 6749, 4.4.2)."""
-
-    form: Mapping[str, str]
-    causes: tuple[Cause, ...] = (WRONG_SECRET, WRONG_TOKEN_URL)
-
-
-CLIENT_CREDENTIALS = ClientCredentials({"grant_type": "client_credentials"})
 
 
 class BearerAuthenticator(AuthBase):
@@ -77,6 +56,7 @@ class BearerAuthenticator(AuthBase):
     Attributes:
         access_token: The token; None before the first request.
         last_refreshed: When it was asked for; None if it must not be used any more.
+        person: Whose token it is; None before the first request, and if it is the client's own.
     """
 
     def __init__(
@@ -105,6 +85,7 @@ class BearerAuthenticator(AuthBase):
         """
         self.access_token: str | None = None
         self.last_refreshed: datetime | None = None
+        self.person: Person | None = None
         self._expires_in: int | None = None
         self._grant = grant
         self._token_url = token_url
@@ -132,6 +113,11 @@ class BearerAuthenticator(AuthBase):
                     raise error.before_the_request() from None
             request.headers["Authorization"] = f"Bearer {self.access_token}"
         return request
+
+    @property
+    def acts_as_person(self) -> bool:
+        """Whether tokens are those of a person who has signed in (3-legged)."""
+        return self._grant.is_of_person
 
     def sign(self, text: str) -> str:
         """Return the HMAC (RFC 2104) of a text under the secret of the OAuth client."""
@@ -163,22 +149,44 @@ class BearerAuthenticator(AuthBase):
             SACError: If it refuses the client, or is not a token endpoint.
         """
         requested_at = datetime.now(timezone.utc)
-        form = dict(self._grant.form)
+        with self._grant.form() as form:
+            prepared = self._session.prepare_request(self._request(dict(form)))
+            if _OPAQUE_URL.fullmatch(self._token_url):  # requests would rewrite some escapes.
+                prepared.url = self._token_url
+            response = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
+            token, self._expires_in = self._read_token(response)
+        if self._grant.is_of_person:
+            self._note_person(token)
+        self.access_token, self.last_refreshed = token, requested_at
+
+    def _request(self, form: dict[str, str]) -> requests.Request:
         if self._in_body:
             form |= {"client_id": self._client_id, "client_secret": self._secret}
-        request = requests.Request(
+        return requests.Request(
             "POST",
             self._token_url,
             data=form,
             headers={"Accept": "application/json"},
             auth=_no_auth if self._in_body else self._basic,
         )
-        prepared = self._session.prepare_request(request)
-        if _OPAQUE_URL.fullmatch(self._token_url):  # requests would rewrite some of its escapes.
-            prepared.url = self._token_url
-        response = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
-        self.access_token, self._expires_in = self._read_token(response)
-        self.last_refreshed = requested_at
+
+    def _note_person(self, token: str) -> None:
+        """Remember whose token it is, and see that it stays so.
+
+        Raises:
+            SACError: If somebody else's sign-in was put into the file during the run.
+        """
+        person = person_of(token)
+        if self.person is None and person.id is None:
+            logger.warning(
+                "The access token does not say who has signed in, so the tap will not notice if "
+                "the rights that decide are those of another person than in the last run."
+            )
+        known = self.person.id if self.person else None
+        if known and person.id and person.id != known:
+            msg = "Another person has signed in during the run: run the tap again."
+            raise SACError(msg)
+        self.person = person if self.person is None or person.id else self.person
 
     @property
     def _basic(self) -> HTTPBasicAuth:
@@ -215,47 +223,14 @@ class BearerAuthenticator(AuthBase):
             parts = [str(part) for part in (error, body.get("error_description")) if part]
             reason = self._without_secrets(": ".join(parts))
             msg = f"{answered} ({reason}) and gave no token"
-            raise SACError(msg, *self._grant.causes)
+            raise SACError(msg, *self._grant.causes_of(body.get("error")))
         token = body.get("access_token")
         if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
             msg = f"{answered} without a usable access_token"
             raise SACError(msg, WRONG_TOKEN_URL)
         keep_token(token)
+        self._grant.keep(body)
         return token, decimal_digits(body.get("expires_in"))
-
-
-class ClientCredentialsAuthenticator(BearerAuthenticator):
-    """Signs in as the OAuth client itself (2-legged)."""
-
-    def __init__(
-        self,
-        *,
-        token_url: str,
-        client_id: str,
-        client_secret: str,
-        auth_method: AuthMethod,
-        session: requests.Session,
-        timeout: float,
-    ) -> None:
-        """Make an authenticator; nothing is requested yet.
-
-        Args:
-            token_url: As of `BearerAuthenticator`, like the others.
-            client_id: The OAuth client, as SAC shows it.
-            client_secret: Its secret.
-            auth_method: How the client identifies itself.
-            session: Sends the token requests.
-            timeout: Seconds without a byte.
-        """
-        super().__init__(
-            CLIENT_CREDENTIALS,
-            token_url=token_url,
-            client_id=client_id,
-            client_secret=client_secret,
-            auth_method=auth_method,
-            session=session,
-            timeout=timeout,
-        )
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -39,6 +39,26 @@ WRONG_TOKEN_URL = Cause(
     f"copy the Token URL (not the OAuth2SAML Token URL) that SAC shows under {APP_INTEGRATION} "
     "into the setting token_url",
 )
+OLD_SIGN_IN = Cause(
+    "the sign-in has expired or was revoked, or another run has used its refresh token up",
+    "run tap-sac --login again, and put the refresh token that it prints into the setting "
+    "refresh_token (if it expires often, or several runs share it, set refresh_token_file)",
+)
+OLD_SIGN_IN_IN_FILE = Cause(
+    "the sign-in has expired or was revoked",
+    "run tap-sac --login again with the same settings, which renews the file of the setting "
+    "refresh_token_file",
+)
+USED_CODE = Cause(
+    "the code of the sign-in is too old, or is not for this redirect URI",
+    "run tap-sac --login again, and check that its redirect URI is registered exactly so with the "
+    "OAuth client",
+)
+NO_SIGN_IN = Cause(
+    "the OAuth client does not let people sign in",
+    f"in SAC, under {APP_INTEGRATION}, give the OAuth client of the setting client_id the "
+    "authorization grant 'Authorization Code'",
+)
 OTHER_REGION = Cause(
     "the token belongs to another tenant or region",
     "check that the settings tenant_url and token_url belong to the same tenant and region",
@@ -78,8 +98,9 @@ UNTRUSTED_CERTIFICATE = Cause(
     "name your company's CA bundle in the environment variable REQUESTS_CA_BUNDLE",
 )
 NOT_SHARED = Cause(
-    "the model is not shared with the OAuth client, or was deleted",
-    "share the model with the OAuth client, or leave it out of the setting models",
+    "the model is not shared with the OAuth client or the person who has signed in, or was deleted",
+    "share the model with the OAuth client or the person who has signed in, or leave it out of the "
+    "setting models",
 )
 LIVE_MODEL = Cause(
     "the model is a live connection, whose rows are not in SAC",
@@ -155,6 +176,10 @@ NOT_FINITE = Cause(
 CUT_READ = Cause(
     "SAC cuts answers short",
     "set page_size to a smaller number, or read less with the setting filters",
+)
+PARTIAL_SLICES = Cause(
+    "SAC does not list all values of a column, or understands a condition on it in another way",
+    "name another column for this stream in the setting partition_by, or remove it from there",
 )
 ROWS_TWICE = Cause(
     "SAC pages rows in no fixed order",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tenacity import Retrying
 
     from tap_sac.sac.auth import BearerAuthenticator
+    from tap_sac.sac.people import Person
     from tap_sac.sac.transport import Transport
 
 ResponseObserver = Callable[[requests.Response], None]
@@ -85,6 +86,17 @@ class SACClient:
         for attempt in self.tries():
             with attempt:
                 self._authenticator(self._transport.session.prepare_request(request))
+
+    @property
+    def person(self) -> Person | None:
+        """Whose rights decide on what SAC gives; None for the OAuth client itself (2-legged).
+
+        Raises:
+            SACError: If no token can be obtained.
+        """
+        if self._authenticator.acts_as_person and self._authenticator.person is None:
+            self.authenticate()
+        return self._authenticator.person
 
     def namespaces(self) -> list[str]:
         """List what providers are grouped by: ``sac`` for models.

@@ -44,6 +44,7 @@ class Kind:
         is_counted: Whether SAC may count its rows (``$count``).
         needs_administrator: Whether it takes an administrator's client, and Data Audit.
         has_dimensions: Whether columns are called after the dimensions whose members they have.
+        needs_client: Whether SAC gives it to the OAuth client alone (2-legged), and to no person.
     """
 
     pattern: str
@@ -59,6 +60,7 @@ class Kind:
     is_counted: bool = True
     needs_administrator: bool = False
     has_dimensions: bool = False
+    needs_client: bool = False
 
 
 # The first that fits counts.
@@ -92,6 +94,7 @@ KINDS = (
         replication_key=AUDIT_TIME,
         needs_administrator=True,
         has_dimensions=True,
+        needs_client=True,
     ),
     Kind(PROVIDERS, is_optional=False, is_counted=False),
     Kind("*___Distinct", is_selected=False),

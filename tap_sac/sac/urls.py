@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.model import Provider
 
+_TOKEN_PATH, _AUTHORIZE_PATH = "/oauth/token", "/oauth/authorize"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
@@ -93,7 +94,7 @@ def derive_token_url(tenant_url: str) -> str:
     host = urlsplit(tenant_url).hostname or ""
     if match := _CLOUD_FOUNDRY_TENANT.fullmatch(host):
         tenant, region = match["tenant"], match["region"]
-        return f"https://{tenant}.authentication.{region}.hana.ondemand.com/oauth/token"
+        return f"https://{tenant}.authentication.{region}.hana.ondemand.com{_TOKEN_PATH}"
     if _NEO_TENANT.fullmatch(host):
         msg = (
             f"The tenant {host} seems to be on SAP's Neo platform (its region has one digit), "
@@ -102,6 +103,29 @@ def derive_token_url(tenant_url: str) -> str:
         raise SACError(msg, NEO_TENANT, WRONG_TOKEN_URL)
     msg = f"The Token URL cannot be derived from the host {host}"
     raise SACError(msg, WRONG_HOST, WRONG_TOKEN_URL)
+
+
+def derive_authorize_url(token_url: str) -> str:
+    """Build the address at which people sign in: beside the Token URL, as SAC shows them.
+
+    It is ``/oauth/authorize`` on the same host (SAP Help, "Manage OAuth Clients").
+
+    Args:
+        token_url: The Token URL; its query, if any, is for tokens alone.
+
+    Raises:
+        SACError: If it has another form.
+    """
+    parts = urlsplit(token_url)
+    path = parts.path.rstrip("/")
+    if not path.endswith(_TOKEN_PATH):
+        msg = (
+            "The address to sign in at cannot be derived from the setting token_url, which does "
+            f"not end with {_TOKEN_PATH}"
+        )
+        raise SACError(msg, WRONG_TOKEN_URL)
+    path = path.removesuffix(_TOKEN_PATH) + _AUTHORIZE_PATH
+    return parts._replace(path=path, query="", fragment="").geturl()
 
 
 def is_same_server(url: str, other: str) -> bool:

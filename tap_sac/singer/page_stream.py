@@ -27,7 +27,7 @@ from tap_sac.singer.logs import quiet
 from tap_sac.singer.maps import check_deletions
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.portions import divide, gather
-from tap_sac.singer.records import MadeRecords
+from tap_sac.singer.records import END_OF_PART, MadeRecords
 from tap_sac.singer.schema import (
     DELETED_AT,
     TABLE_VERSION,
@@ -117,6 +117,15 @@ class SDKStream(Stream, abc.ABC):
     def is_dry_run(self) -> bool:
         """Whether the SDK reads a record only to see that it can (``--test``)."""
         return self.ABORT_AT_RECORD_COUNT is not None
+
+    @property
+    def writes_parts(self) -> bool:
+        """Whether what comes before `END_OF_PART` is written there.
+
+        Those who plug another format of batch files into the SDK write when a file is full.
+        """
+        batch_config = self.get_batch_config(self.config)
+        return batch_config is None or batch_config.encoding.format in FORMATS
 
     @property
     def selected_columns(self) -> list[Property]:
@@ -262,7 +271,7 @@ class PageStream(SDKStream, abc.ABC):
 
     @abc.abstractmethod
     def read(self) -> Iterator[Records]:
-        """Read the records, some at a time.
+        """Read the records, some at a time, and `END_OF_PART` where they shall be written first.
 
         Raises:
             SACError: If they cannot be had.
@@ -461,6 +470,8 @@ class PageStream(SDKStream, abc.ABC):
         portions = self._portions(self.read(), self.STATE_MSG_FREQUENCY, at_once=_WRITTEN_AT_ONCE)
         with closing(portions):
             for portion in portions:
+                if not portion.size:
+                    continue
                 writer.write_records(
                     alias,
                     portion.lines(),
@@ -519,6 +530,8 @@ class PageStream(SDKStream, abc.ABC):
     def _read_mapped(self) -> Iterator[Records]:
         """Read what stream maps and flattening make of the records, not too many at a time."""
         for records in self.read():
+            if records is END_OF_PART:
+                yield records
             mapped = (item for record in records for item in self._mapped(record))
             while some := MadeRecords(islice(mapped, _WRITTEN_AT_ONCE)):
                 yield some

@@ -36,8 +36,9 @@ _SEPARATOR = "\x1f"
 # What goes to the thread that writes: enough to be worth it, and not too much to hold as objects,
 # for values that do not fit at first.
 _ROWS_AT_ONCE = 10_000
+_SNAPPY: dict[str, Any] = {"compression": "snappy"}
 # Arrow's own level of gzip takes ten times as long, for files of the same size.
-_GZIP_LEVEL = 1
+_GZIP: dict[str, Any] = {"compression": "gzip", "compression_level": 1}
 _MOST_DIGITS = {128: 38, 256: 76}  # of a decimal of so many bits
 # What Arrow's errors are.
 _ARROW_ERRORS = (ValueError, TypeError, NotImplementedError, OverflowError)
@@ -132,11 +133,7 @@ class ParquetFormat:
             if (column_type := arrow_type(pa, column)) is not None
         }
         self._columns = {column.name: column for column in columns}
-        self._compression: dict[str, Any] = (
-            {"compression": "gzip", "compression_level": _GZIP_LEVEL}
-            if is_gzip
-            else {"compression": "snappy"}
-        )
+        self._compression = _GZIP if is_gzip else _SNAPPY
         self._finds_types = has_others or len(self._types) < len(columns)
         # If types are found, the records of a whole file are in memory.
         self.usual_size = None if self._finds_types else _ROWS_IN_FILE
@@ -206,9 +203,9 @@ class ParquetFormat:
         return self._pa.concat_tables(tables)
 
     def _versions(self, pieces: list[_Piece]) -> Any:  # noqa: ANN401
-        pa, version_type = self._pa, self._types[TABLE_VERSION.name]
+        pa = self._pa
         return pa.chunked_array(
-            [pa.repeat(pa.scalar(piece.version, version_type), piece.size) for piece in pieces]
+            [pa.repeat(pa.scalar(piece.version, pa.int64()), piece.size) for piece in pieces]
         )
 
     def _of_columns(self, pieces: list[_Piece]) -> dict[str, Any]:
@@ -220,7 +217,7 @@ class ParquetFormat:
         by_column: Any = [piece.values for piece in pieces]
         columns = {}
         for name, arrow in self._types.items():
-            if name == TABLE_VERSION.name:
+            if name == TABLE_VERSION.name and name not in by_column[0]:
                 columns[name] = self._versions(pieces)
                 continue
             parts = [values[name] for values in by_column]
@@ -290,9 +287,11 @@ class ParquetFormat:
         """
         lines = b"".join(piece.values for piece in pieces if isinstance(piece.values, bytes))
         columns = self._read_fitting(lines)
-        if TABLE_VERSION.name in columns:
+        if self._finds_types:
+            columns |= self._other_columns(lines)
+        if pieces[0].version is not None:
             columns[TABLE_VERSION.name] = self._versions(pieces)
-        return columns | self._other_columns(lines) if self._finds_types else columns
+        return columns
 
     def _read_fitting(self, lines: bytes) -> dict[str, Any]:
         """Read the columns whose types are known, if need be without zeros that have no room.

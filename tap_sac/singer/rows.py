@@ -1,4 +1,4 @@
-"""Rows of a page -> JSON lines, many at a time: the fast way for rows that need no conversion."""
+"""Rows of a page -> JSON lines or columns, many at a time: for rows that need no conversion."""
 
 from __future__ import annotations
 

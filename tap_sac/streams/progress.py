@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from singer_sdk import metrics
 
+from tap_sac.terminal import STATUS_LINE
+
 if TYPE_CHECKING:
     import logging
     from types import TracebackType
@@ -19,7 +21,7 @@ _SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class Progress:
-    """Logs a line about a read every few seconds; a short one has none."""
+    """Logs a line about a read every few seconds, and shows one that moves at a terminal."""
 
     def __init__(self, stream: str, logger: logging.Logger) -> None:
         """Begin now."""
@@ -34,13 +36,16 @@ class Progress:
         self._pages += 1
         self._server_milliseconds += server_milliseconds
         now = monotonic()
+        seconds = now - self._begin
+        speed = f", {self._rows / seconds:,.0f} per second" if seconds >= 1 else ""
+        STATUS_LINE.say(f"{self._stream}: {self._rows:,} rows{speed}")
         if now - self._reported >= _SECONDS_BETWEEN_REPORTS:
             self._reported = now
             self._logger.info(
                 "%s: %s rows so far, %s rows per second, %s pages, %s ms in SAC",
                 self._stream,
                 f"{self._rows:,}",
-                f"{self._rows / (now - self._begin):,.0f}",
+                f"{self._rows / seconds:,.0f}",
                 f"{self._pages:,}",
                 f"{self._server_milliseconds:,}",
             )

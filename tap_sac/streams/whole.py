@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
@@ -13,7 +14,9 @@ from tap_sac.sac.delta import is_delta, is_version
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.base import SACStream
+from tap_sac.streams.person import Rights
 from tap_sac.streams.proof import Proof
+from tap_sac.streams.unfinished import UnfinishedRead
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -68,6 +71,7 @@ class WholeRead:
     Attributes:
         version: The version that the rows carry; None where there are no versions.
         delta_link: Where the changes after this read will be, as far as SAC has said.
+        rows: How many rows it had, after the last one.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class WholeRead:
         """
         self.version = stream.new_version if stream.has_versions else None
         self.delta_link: str | None = None
+        self.rows = 0
         self._stream = stream
         self._columns = columns
         self._query = stream.query(columns)
@@ -117,6 +122,7 @@ class WholeRead:
             SACError: If SAC refuses.
         """
         stream = self._stream
+        stream.forget_unfinished()
         stream.version = self.version
         totals = stream.totals(self._columns)
         maker = stream.record_maker(self._columns, sums=totals.sums if totals else None)
@@ -145,12 +151,19 @@ class WholeRead:
         if totals:
             totals.settle(stream.name, stream.logger, fails=stream.fails)
         stream.note_counts(has_counts=bool(proof.counts))
-        if self.version is not None and self._may_activate(proof):
+        self.rows = proof.rows
+        if self.version is not None and self._may_activate(proof.rows):
             stream.activate(self.version)
 
-    def _may_activate(self, proof: Proof) -> bool:
-        """Return whether older rows may go: an empty read proves nothing by itself."""
+    def _may_activate(self, rows: int) -> bool:
+        """Return whether older rows may go: an empty read proves nothing by itself.
+
+        Nor does one with the rights of another person than the last time, or the count for one.
+        """
         stream = self._stream
+        if stream.is_withheld:
+            stream.was_withheld = True
+            return False
         if not stream.is_complete:
             stream.logger.warning(
                 "Rows of %s that are gone from SAC stay in the target, because not all of it "
@@ -158,9 +171,11 @@ class WholeRead:
                 stream.name,
             )
             return False
-        if proof.rows:
+        if rows:
+            stream.rights.warn_of_fewer(rows, stream=stream.name, logger=stream.logger)
             return True
-        count = self._table.count(is_filtered=False) if stream.verifies else None
+        counts = stream.verifies and not stream.rights.are_of_person
+        count = self._table.count(is_filtered=False) if counts else None
         if count == 0:
             return True
         stream.logger.warning(
@@ -176,22 +191,65 @@ class FullTableStream(SACStream):
 
     # Whether everything that belongs to the table could be read.
     is_complete = True
+    # Whether a read of this run was withheld.
+    was_withheld = False
+
+    @property
+    def has_last_read(self) -> bool:
+        """Whether the state knows of a completed read."""
+        return LastRead.from_state(self.stream_state) is not None
+
+    @cached_property
+    def rights(self) -> Rights:
+        """The rights behind the read of this run."""
+        return Rights(self.client.person, self.stream_state, has_last=self.has_last_read)
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether no row may go, and the state must stay: these are not the rights of before."""
+        return self.has_versions and self.rights.are_others
 
     @property
     def new_version(self) -> int:
-        """The time of this run, in milliseconds, and above the last version in the state.
+        """The time of this run, in milliseconds, and above all versions in the state.
 
         The SDK has seconds: a run that is started again within the second in which another was
         killed would then keep that one's rows, also those that are gone by now. The clocks of
         two machines may differ.
         """
         last = self.stream_state.get("version")
-        return max(self.started_at, last + 1) if is_version(last) else self.started_at
+        unfinished = UnfinishedRead.from_state(self.stream_state)
+        versions = [last, unfinished.version if unfinished else None]
+        return max(self.started_at, *(item + 1 for item in versions if is_version(item)), 0)
 
-    def proof(self, table: Table) -> Proof:
-        """Begin to compare what is read of a table with SAC's own counts."""
+    def has_completed(self, version: int | None) -> bool:
+        """Return whether a read of this version, or of a later one, was completed."""
+        last = self.stream_state.get("version")
+        return version is not None and is_version(last) and version <= last
+
+    def forget_unfinished(self) -> None:
+        """Let no run go on with an earlier read, once rows of a later version are written."""
+        if not self.is_dry_run and UnfinishedRead.forget(self.stream_state):
+            self.mark_state_changed()
+            self.write_state()
+
+    def begin_read(self, columns: list[str]) -> WholeRead:
+        """Prepare a read of all rows.
+
+        Args:
+            columns: Those to ask for.
+        """
+        return WholeRead(self, columns)
+
+    def proof(self, table: Table, label: str | None = None) -> Proof:
+        """Begin to compare what is read of a table with SAC's own counts.
+
+        Args:
+            table: What is read.
+            label: What messages call it, instead of the stream.
+        """
         return Proof(
-            self.name,
+            label or self.name,
             table,
             self.logger,
             fails=self.fails,
@@ -226,16 +284,18 @@ class FullTableStream(SACStream):
     @override
     def read_served(self, columns: list[str]) -> Iterator[Records]:
         self.compare_with_last_read()
-        whole = WholeRead(self, columns)
+        whole = self.begin_read(columns)
         yield from whole.records()
-        if self.replication_method != REPLICATION_INCREMENTAL:
+        if self.replication_method != REPLICATION_INCREMENTAL and not self.is_withheld:
             self.before_completion()
             self.keep(LastRead(whole.version, self.filter, self.chosen_key))
+            self.rights.keep(self.stream_state, whole.rows)
 
     def keep(self, read: LastRead | None) -> None:
         """Put what was read, or nothing, into the state that will be written next."""
         for name in ("version", "filter", "key"):
             self.stream_state.pop(name, None)
+        UnfinishedRead.forget(self.stream_state)
         if read:
             self.stream_state.update(read.to_state())
         self.mark_state_changed()
@@ -248,6 +308,7 @@ class FullTableStream(SACStream):
     def compare_with_last_read(self) -> None:
         """Warn of what rows of earlier runs do not go together with."""
         last = LastRead.from_state(self.stream_state)
+        removes = self.has_versions and not self.is_withheld
         key = self.chosen_key or []
         if last and last.key is not None and {*last.key} != {*key}:
             self.logger.warning(
@@ -257,7 +318,7 @@ class FullTableStream(SACStream):
                 ", ".join(last.key) or "none",
                 ", ".join(key) or "none",
             )
-        if last and last.filter != self.filter and self.has_versions:
+        if last and last.filter != self.filter and removes:
             self.logger.warning(
                 "The filter of %s has changed since the last completed read, from %s to %s: the "
                 "target will mark or delete rows outside of it. Set "

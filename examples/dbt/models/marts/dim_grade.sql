@@ -1,0 +1,1 @@
+{{ members('stg_grades', ['stg_workforce'], 'grade', 'grade_name') }}

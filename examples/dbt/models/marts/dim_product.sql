@@ -1,0 +1,1 @@
+{{ members('stg_products', ['stg_sales'], 'product', 'product_name', ['brand', 'path']) }}

@@ -1,0 +1,1 @@
+{{ members('stg_regions', ['stg_sales'], 'region', 'region_name') }}

@@ -1,0 +1,1 @@
+{{ members('stg_versions', ['stg_financials', 'stg_workforce', 'stg_sales'], 'version', 'version_name', ['category']) }}

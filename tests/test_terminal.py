@@ -1,0 +1,67 @@
+"""What a person at a terminal sees of a run, and what a log does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ERASE = "\r\x1b[K"
+FACTS = "sales_planning_fact_data"
+
+openpty = getattr(os, "openpty", None)
+pytestmark = pytest.mark.skipif(openpty is None, reason="There are no such terminals here")
+
+
+def seen(tmp_path: Path, *, is_output_seen: bool = False, **environment: str) -> str:
+    """Run the tap in a terminal, with its messages in a file unless they are seen, too."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"demo": True, "models": ["Sales Planning"]}))
+    assert openpty
+    terminal, end = openpty()
+    with (tmp_path / "messages").open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "tap_sac", "--config", str(config)],
+            stdout=end if is_output_seen else file,
+            stderr=end,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "200", **environment},
+        )
+    os.close(end)
+    parts = []
+    try:
+        while part := os.read(terminal, 65_536):
+            parts.append(part)
+    except OSError:  # Linux says so that the other end is closed.
+        pass
+    finally:
+        os.close(terminal)
+    assert process.wait() == 0
+    return b"".join(parts).decode()
+
+
+def test_line_moves_and_makes_room_for_the_log(tmp_path: Path) -> None:
+    text = seen(tmp_path)
+    assert f"{ERASE}{FACTS}: 1,000 rows" in text
+    # What is left when each line is erased: the log, and nothing else.
+    lines = [line.rpartition(ERASE)[2] for line in text.split("\r\n")]
+    assert len(lines) > 10
+    assert all(" | " in line for line in lines[:-1])
+    assert lines[-1] == ""
+
+
+def test_nothing_moves_between_rows_or_where_it_cannot(tmp_path: Path) -> None:
+    for text in (seen(tmp_path, is_output_seen=True), seen(tmp_path, TERM="dumb")):
+        assert f"{FACTS}: 5,760 rows read" in text
+        assert ERASE not in text
+
+
+def test_line_fits_into_the_terminal(tmp_path: Path) -> None:
+    text = seen(tmp_path, COLUMNS="20")
+    assert f"{ERASE}{f'{FACTS}: 1,000 rows'[:19]}{ERASE}" in text
