@@ -15,7 +15,7 @@ from tap_sac.sac.text import log_safe
 from tap_sac.singer.schema import DELETED_AT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tap_sac.sac.model import EntitySet
 
@@ -50,7 +50,7 @@ def check_deletions(
     Raises:
         SACError: If they do not.
     """
-    definitions = list(_definitions(stream, config))
+    definitions = [item for item in applied(stream, config).values() if isinstance(item, dict)]
     for definition in definitions:
         if definition.get(DELETED_AT.name, DELETED_AT.name) != DELETED_AT.name:
             msg = (
@@ -84,6 +84,16 @@ def check_deletions(
             raise SACError(msg)
 
 
+def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Find the maps that the SDK applies to a stream: those of its name, a glob or as a source."""
+    found = {}
+    for name, definition in config.items():
+        source = definition.get("__source__", name) if isinstance(definition, dict) else name
+        if source == stream or fnmatch(stream, source):
+            found[name] = definition
+    return found
+
+
 def _check_dropped(stream: str, definitions: list[dict[str, Any]], key: set[str]) -> None:
     """Refuse a filter that drops deleted rows, unless it goes by the key, which they have."""
     for definition in definitions:
@@ -94,15 +104,6 @@ def _check_dropped(stream: str, definitions: list[dict[str, Any]], key: set[str]
                 f"target: write its filter as '{DELETED_AT.name} is not None or ({rule})'."
             )
             raise SACError(msg)
-
-
-def _definitions(stream: str, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Find the maps that the SDK applies to a stream: those of its name, a glob or as a source."""
-    for name, definition in config.items():
-        if isinstance(definition, dict):
-            source = definition.get("__source__", name)
-            if source == stream or fnmatch(stream, source):
-                yield definition
 
 
 def _names(expression: str) -> set[str]:

@@ -75,7 +75,7 @@ class SlicedRead(WholeRead):
             self._table,
             stream.logger,
             fails=stream.fails,
-            has_key=bool(stream.primary_keys),
+            has_key=stream.has_key,
         )
         self._pages = self._rows = 0
         self._watch = stream.proof(self._table)
@@ -89,7 +89,7 @@ class SlicedRead(WholeRead):
             try:
                 yield from self._sliced(values)
             except _SliceError as error:
-                if self._rows and not stream.primary_keys:
+                if self._rows and not stream.has_key:
                     msg = f"{error}, and without a key, rows would come twice in one go"
                     raise DataError(msg, PARTIAL_SLICES) from None
                 hindrance = str(error)
@@ -109,7 +109,7 @@ class SlicedRead(WholeRead):
         """
         stream = self._stream
         earlier = UnfinishedRead.from_state(stream.stream_state)
-        if earlier is None or not stream.primary_keys or stream.has_completed(earlier.version):
+        if earlier is None or not stream.has_key or stream.has_completed(earlier.version):
             return
         told = earlier.hindrance(
             self._question, stream.started_at, has_versions=stream.has_versions
@@ -253,7 +253,7 @@ class SlicedRead(WholeRead):
         self._done.pop(item.id, None)
         if item.is_proven:
             self._done[item.id] = item.rows
-        if self._done and stream.primary_keys and stream.writes_parts:
+        if self._done and stream.has_key and stream.writes_parts:
             unfinished = UnfinishedRead(self.version, self._question, self._started_at, self._done)
             unfinished.put_into(stream.stream_state)
             stream.mark_state_changed()

@@ -253,7 +253,7 @@ class FullTableStream(SACStream):
             table,
             self.logger,
             fails=self.fails,
-            has_key=bool(self.primary_keys),
+            has_key=self.has_key,
         )
 
     def suspects_repeated_keys(self, count: int | None) -> bool:  # noqa: ARG002
