@@ -26,6 +26,8 @@ _SAMPLES = {"boolean": True, "integer": 1, "number": 1}
 class StreamMap(Protocol):
     """A stream map of the SDK."""
 
+    transformed_key_properties: Sequence[str] | None
+
     def transform(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Return what becomes of a record; None if it is dropped."""
 
@@ -37,6 +39,7 @@ def check_deletions(
     *,
     entity_set: EntitySet,
     schema: Mapping[str, Any],
+    needs_key: bool,
 ) -> None:
     """See that deleted rows pass through the stream maps of a stream.
 
@@ -46,6 +49,7 @@ def check_deletions(
         config: The setting ``stream_maps``.
         entity_set: Its columns and key.
         schema: Their JSON Schema.
+        needs_key: Whether targets find rows by a key.
 
     Raises:
         SACError: If they do not.
@@ -82,6 +86,22 @@ def check_deletions(
                 f"marks deleted rows: add '{DELETED_AT.name}: {DELETED_AT.name}' to it."
             )
             raise SACError(msg)
+        elif needs_key:
+            _check_key(stream, stream_map.transformed_key_properties, mapped)
+
+
+def _check_key(stream: str, names: Sequence[str] | None, deletion: Mapping[str, Any]) -> None:
+    """Refuse a map without a key, or with one that deleted rows do not have."""
+    lacking = [name for name in names or () if deletion.get(name) is None]
+    if names and not lacking:
+        return
+    what = f"makes {lacking[0]} a part of" if lacking else "takes away"
+    why = "which deleted rows do not have" if lacking else "by which targets find changed rows"
+    msg = (
+        f"The stream map of {stream} {what} the key (__key_properties__), {why}: make the key of "
+        "SAC's key columns, or replicate the stream FULL_TABLE."
+    )
+    raise SACError(msg)
 
 
 def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:

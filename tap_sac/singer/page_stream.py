@@ -277,6 +277,11 @@ class PageStream(SDKStream, abc.ABC):
     """A stream that comes in pages: one by one for the SDK, many at a time, or into files."""
 
     @property
+    def needs_key(self) -> bool:
+        """Whether targets find the rows that have changed by their key."""
+        return bool(self.primary_keys)
+
+    @property
     def form(self) -> dict[str, Any]:
         """What decides on the form of rows in a target, and on the table or files they go to."""
         batch_config = self.config.get("batch_config") or {}
@@ -316,6 +321,7 @@ class PageStream(SDKStream, abc.ABC):
                 self.config.get("stream_maps") or {},
                 entity_set=self.entity_set,
                 schema=self.schema,
+                needs_key=self.needs_key,
             )
         if len(self.stream_maps) > 1 and self.get_batch_config(self.config):
             others = ", ".join(stream_map.stream_alias for stream_map in self.stream_maps[1:])

@@ -92,6 +92,11 @@ class ChangeTrackedStream(EntitySetStream):
 
     @property
     @override
+    def needs_key(self) -> bool:
+        return super().needs_key and not self.kind.is_additive
+
+    @property
+    @override
     def has_last_read(self) -> bool:
         return super().has_last_read or Bookmark.from_state(self.stream_state) is not None
 
