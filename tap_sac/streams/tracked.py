@@ -103,6 +103,7 @@ class ChangeTrackedStream(EntitySetStream):
     @override
     def read_served(self, columns: list[str]) -> Iterator[Records]:
         bookmark = Bookmark.from_state(self.stream_state)
+        self.check_withheld()
         if self.is_withheld:  # Before anything else changes the state.
             yield from WholeRead(self, columns).records()
             return
