@@ -386,7 +386,9 @@ def test_sums_of_other_rights_do_not_replace_those_of_the_last_person(
 def test_rows_of_other_rights_are_not_appended_to_those_of_the_last_person(
     tenant: Tenant, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
-    maps: dict[str, Any] = {"stream_maps": {FACTS: {"__key_properties__": []}}} if place == "map" else {}
+    maps: dict[str, Any] = (
+        {"stream_maps": {FACTS: {"__key_properties__": []}}} if place == "map" else {}
+    )
     results = []
     state: dict[str, Any] | None = None
     for person in (ANNA, BEN):
