@@ -189,7 +189,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         title="Audit overlap",
         description=(
             "Seconds before the bookmark from which audit data is read again, for rows that SAC "
-            "writes late. They come twice, which the key takes care of."
+            "writes late. Without a key, rows that are read twice are appended twice."
         ),
     ),
     th.Property(
