@@ -200,7 +200,8 @@ def parquet_files(config: dict[str, Any]) -> list[list[Any]] | str:
             tap = TapSAC(config=copy.deepcopy(config))
             tap.sync_all()
         except SACError as error:
-            assert re.search("does not fit|but .* declares", str(error)), error
+            if not re.search("does not fit|but .* declares", str(error)):
+                raise
             return "refused"
     found = []
     for item in read_messages(output.getvalue()).of(STREAM):
