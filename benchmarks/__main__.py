@@ -15,7 +15,6 @@ import urllib.request
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from benchmarks.processes import Environments, run_pipeline, serving, tap_settings
 from benchmarks.tenant import (
@@ -23,6 +22,8 @@ from benchmarks.tenant import (
     MANY_MODELS,
     METADATA_SECONDS,
     SAC_ROWS_PER_SECOND,
+    SLICED_SECONDS_PER_PAGE,
+    SLICES,
     SMALL_SET_SECONDS,
     SMALL_SETS,
 )
@@ -66,13 +67,10 @@ class Benchmark:
         """Tell where the facts of a model are."""
         return f"{self._root}/{model}/FactData"
 
-    def tap_sac(
-        self, model: str, *arguments: str, batch_config: dict[str, Any] | None = None
-    ) -> list[str]:
+    def tap_sac(self, model: str, *arguments: str, **settings: object) -> list[str]:
         """Make the command that reads a model with this tap."""
-        config = tap_settings(self._url, model) | {"max_parallel_requests": _PARALLEL}
-        if batch_config:
-            config["batch_config"] = batch_config
+        own = {"max_parallel_requests": _PARALLEL, **settings}
+        config = tap_settings(self._url, model) | own
         return [
             sys.executable,
             "-m",
@@ -129,6 +127,14 @@ class Benchmark:
             usage.cpu_seconds,
             usage.peak_megabytes,
         )
+
+    def run_and_count(self, command: list[str], stream: str) -> tuple[Result, int]:
+        """Run a command, and count the records of a stream that it writes."""
+        output = self._folder / "output"
+        result = self.run(command, output)
+        begin = f'{{"type":"RECORD","stream":"{stream}"'.encode()
+        with output.open("rb") as lines:
+            return result, sum(line.startswith(begin) for line in lines)
 
     def amounts_are_exact(self) -> bool:
         """Compare the digits that the tap writes with those that the tenant sends."""
@@ -257,12 +263,28 @@ def _single_runs(benchmark: Benchmark) -> None:
         f"| {ideal:.1f} s by {_PARALLEL} requests at once ({small.seconds / ideal:.2f} x) |",
         flush=True,
     )
+    _sliced(benchmark)
     discovery = benchmark.run(benchmark.tap_sac("MODEL*", "--discover"))
     ideal = MANY_MODELS * METADATA_SECONDS / _PARALLEL
     print(
         f"| discovery of {MANY_MODELS} models of {METADATA_SECONDS:.1f} s "
         f"| {discovery.seconds:.1f} s with the start of Python "
         f"| {ideal:.1f} s by {_PARALLEL} requests at once |",
+        flush=True,
+    )
+
+
+def _sliced(benchmark: Benchmark) -> None:
+    whole = benchmark.run(benchmark.tap_sac("SLICED"))
+    command = benchmark.tap_sac("SLICED", partition_by={"sliced_fact_data": "Date"})
+    sliced, rows = benchmark.run_and_count(command, "sliced_fact_data")
+    facts = FACTS["SLICED"]
+    pages = facts.rows // facts.page_size
+    print(
+        f"| {rows:,} rows in {SLICES} slices, {SLICED_SECONDS_PER_PAGE:.0f} s per page of "
+        f"{facts.page_size:,} | {sliced.seconds:.1f} s, {sliced.peak_megabytes:.0f} MB "
+        f"| {whole.seconds:.1f} s in one go ({whole.seconds / sliced.seconds:.2f} x), "
+        f"{pages * SLICED_SECONDS_PER_PAGE / _PARALLEL:.1f} s by {_PARALLEL} requests at once |",
         flush=True,
     )
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from tap_sac.demo.server import SampleTenant
 from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH, Request, Response
@@ -31,6 +31,9 @@ DIMENSIONS = (
     "Currency",
 )
 MEASURES = ("AMOUNT", "QUANTITY")
+SLICES = 12
+SLICED_SECONDS_PER_PAGE = 2.0
+SECONDS_OF_A_COUNT = 0.2
 SMALL_SETS = 60
 SMALL_SET_SECONDS = 2.0
 MANY_MODELS = 300
@@ -58,6 +61,7 @@ FACTS = {
     "LONG": Facts(5_000_000, 10_000),
     "SOAK": Facts(20_000_000, 10_000),
     "PACED": Facts(1_000_000, 10_000, SAC_ROWS_PER_SECOND),
+    "SLICED": Facts(960_000, 10_000),
 }
 # The digits of AMOUNT before the point, by kind of rows. A float has 15 to 17, on both sides of it.
 DIGITS = {"usual": 9, "digits": 20}
@@ -92,6 +96,8 @@ class Tenant:
             self.first_request = self.first_request or time.time()
             self.requests += 1
             number = self.requests
+        if model == "SLICED":
+            return self._sliced(request, name, self.models[model])
         if model == "SMALL":
             time.sleep(SMALL_SET_SECONDS)
             counted = {"@odata.count": 1} if "$count=true" in request.target else {}
@@ -103,6 +109,35 @@ class Tenant:
             return _faulty(page, number // self.fault_every)
         return page
 
+    def _sliced(self, request: Request, name: str, facts: Facts) -> Response:
+        """Answer about facts of which each month is a slice, in the order of months."""
+        options = request.options
+        months = [f"2026{number:02}" for number in range(1, SLICES + 1)]
+        if name == "Date___Distinct":
+            time.sleep(SECONDS_OF_A_COUNT)
+            return _json({"value": [{"Date": month} for month in months]})
+        due = time.monotonic() + SLICED_SECONDS_PER_PAGE
+        asked = re.fullmatch(r"Date eq '(\d+)'", options.get("$filter", ""))
+        rows = facts.rows // SLICES if asked else facts.rows
+        counted = f'"@odata.count":{rows},' if options.get("$count") == "true" else ""
+        if options.get("$top") == "0":
+            time.sleep(SECONDS_OF_A_COUNT)
+            return Response(200, f'{{{counted}"value":[]}}'.encode(), JSON)
+        start = int(options.get("$skiptoken", "0"))
+        first = start + (months.index(asked[1]) * rows if asked else 0)
+        month = months[first // (facts.rows // SLICES)]
+        page = self.parts[facts.kind][first // ROWS_IN_PART]
+        page = re.sub(rb'"Date":"\d+"', f'"Date":"{month}"'.encode(), page)
+        end = ""
+        if start + facts.page_size < rows:
+            kept = f"$filter={quote(options['$filter'])}&" if asked else ""
+            path = urlsplit(request.target).path
+            link = f"{request.base_url}{path}?{kept}$skiptoken={start + facts.page_size}"
+            end = f',"@odata.nextLink":"{link}"'
+        body = b'{%b"value":[%b]%b}' % (counted.encode(), page, end.encode())
+        time.sleep(max(0.0, due - time.monotonic()))
+        return Response(200, body, JSON)
+
     def _about(self, path: str) -> Response | None:
         """Answer what is not about one model."""
         if path == TOKEN_PATH:
@@ -113,7 +148,8 @@ class Tenant:
         if path == "/administration/Namespaces":
             return _json({"value": [{"NamespaceID": "sac"}]})
         if path.endswith("/Providers"):
-            models = [*self.models, "SMALL", *(f"MODEL{number}" for number in range(MANY_MODELS))]
+            many = (f"MODEL{number}" for number in range(MANY_MODELS))
+            models = [*self.models, "SMALL", *many]
             rows = [
                 {"NamespaceID": "sac", "ProviderID": name, "ProviderName": name} for name in models
             ]
@@ -201,6 +237,9 @@ def _metadata(model: str, facts: Facts | None) -> bytes:
         )
         key = "".join(f'<PropertyRef Name="{name}"/>' for name in DIMENSIONS)
         types = f'<EntityType Name="FactData"><Key>{key}</Key>{columns}</EntityType>'
+        if model == "SLICED":
+            date = '<Property Name="Date" Type="Edm.String"/>'
+            types += f'<EntityType Name="Date___Distinct">{date}</EntityType>'
     elif model == "SMALL":
         types = "".join(
             f'<EntityType Name="D{number:02}Master"><Key><PropertyRef Name="ID"/></Key>'

@@ -202,7 +202,7 @@ class CommandLineTap(Tap, abc.ABC):
             click.Option(
                 ["--check"],
                 is_flag=True,
-                help="Walk the way of a sync as far as one page, and say why it ends there.",
+                help="Test the connection step by step, and name the likely causes of a failure.",
             ),
             click.Option(
                 ["--login"],
@@ -212,14 +212,14 @@ class CommandLineTap(Tap, abc.ABC):
             click.Option(
                 ["--no-browser"],
                 is_flag=True,
-                help="With --login: print the address to sign in at, and open no browser.",
+                help="With --login: print the sign-in address, and open no browser.",
             ),
             click.Option(
                 ["--redirect-uri"],
                 help=(
-                    "With --login: the redirect URI that the OAuth client has, of another port of "
-                    "this machine, or of https, to paste the address that the browser ends at. "
-                    f"The default is {DEFAULT_REDIRECT_URI}."
+                    "With --login: the redirect URI of the OAuth client, with another port of this "
+                    "machine, or with https: then you paste the address where the browser ends "
+                    f"up. The default is {DEFAULT_REDIRECT_URI}."
                 ),
             ),
             click.Option(
@@ -227,7 +227,7 @@ class CommandLineTap(Tap, abc.ABC):
                 is_flag=False,
                 flag_value=_TABLE,
                 type=click.Choice([_TABLE, _JSON]),
-                help="List the models of the tenant, in a table, or for programs (--models=json).",
+                help="List the models of the tenant as a table, or for programs (--models=json).",
             ),
         ]
         return command

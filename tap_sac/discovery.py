@@ -15,6 +15,7 @@ from tap_sac.naming import (
     stream_names,
 )
 from tap_sac.offered import OfferedStream, StreamFilters
+from tap_sac.partitions import StreamPartitions
 from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_SET
 from tap_sac.sac.csdl import Metadata, read_csdl
 from tap_sac.sac.errors import (
@@ -65,6 +66,7 @@ class Discovery:
         self._user_agent = user_agent
         self._client: SACClient | None = None
         self.filters = StreamFilters(settings.get("filters") or {})
+        self._partitions = StreamPartitions(settings.get("partition_by") or {})
         # Models that could not be read, and why.
         self._skipped: dict[Provider, SACError] = {}
         # Streams of other models that cannot be read, and that a run must not be without.
@@ -134,7 +136,9 @@ class Discovery:
         skipped = [f"{self._prefixes[provider]}_" for provider in self._skipped]
         if self.namespaces.has_gaps:  # Nobody knows what streams there would be called.
             skipped.append("")
-        self.filters.check_patterns({*offered, *(self._catalog or ())}, skipped)
+        known = {*offered, *(self._catalog or ())}
+        self.filters.check_patterns(known, skipped)
+        self._partitions.check_patterns(known, skipped)
         self._check_catalog_is_met(offered)
         streams = [
             OfferedStream(
@@ -143,6 +147,7 @@ class Discovery:
                 entity_set=entity_set,
                 siblings=siblings[provider],
                 odata_filter=self.filters.of(name),
+                partition_by=self._partitions.of(name, entity_set),
                 masters={
                     column.name: names[provider, master]
                     for column in entity_set.properties
@@ -154,10 +159,10 @@ class Discovery:
         ]
         streams = self._without_those_of_the_client(streams)
         selected = self._selected
-        self.filters.look_at(
-            [item for item in streams if selected is None or item.name in selected],
-            has_providers=selected is None or PROVIDERS_STREAM_NAME in selected,
-        )
+        wanted = [item for item in streams if selected is None or item.name in selected]
+        has_providers = selected is None or PROVIDERS_STREAM_NAME in selected
+        self.filters.look_at(wanted, has_providers=has_providers)
+        self._partitions.look_at(wanted)
         return streams
 
     def of_each_model(

@@ -12,7 +12,7 @@ from tap_sac.sac.errors import SACError
 from tap_sac.sac.filters import look_at_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from tap_sac.sac.model import EntitySet, Provider
 
@@ -31,6 +31,7 @@ class OfferedStream:
         entity_set: Its columns and key.
         siblings: All entity sets of the model, by name.
         odata_filter: The ``$filter`` that the settings ask for.
+        partition_by: The column that the settings name to read it in slices, if it can be.
         masters: The streams that have the members of its dimensions, by column.
     """
 
@@ -40,6 +41,7 @@ class OfferedStream:
     siblings: Mapping[str, EntitySet]
     odata_filter: str | None
     masters: Mapping[str, str]
+    partition_by: str | None = None
 
     def metadata(self, breadcrumb: Sequence[str]) -> dict[str, str]:
         """Return what the catalog says of where the stream, or a column of it, comes from.
@@ -58,6 +60,29 @@ class OfferedStream:
         return {"sac-master-stream": master} if master else {}
 
 
+def check_patterns(
+    setting: str, patterns: Iterable[str], known: Collection[str], skipped: Sequence[str]
+) -> None:
+    """Name a glob that matches nothing.
+
+    Args:
+        setting: Where the globs are.
+        patterns: Stream names, or globs of such.
+        known: The streams of SAC and of the catalog.
+        skipped: What stream names of models begin with that could not be read.
+
+    Raises:
+        SACError: If there is one.
+    """
+    for pattern in patterns:
+        start = re.split(r"[*?]", pattern)[0]
+        is_of_skipped = any(start.startswith(prefix) for prefix in skipped)
+        if not is_of_skipped and not any(matches(pattern, name) for name in known):
+            hint = no_match("stream", pattern, sorted(known))
+            msg = f"The setting {setting} has {pattern!r}, {hint}"
+            raise SACError(msg)
+
+
 class StreamFilters:
     """What the setting `filters` asks for: OData filters by globs of stream names."""
 
@@ -73,22 +98,8 @@ class StreamFilters:
         return texts[0] if texts else None
 
     def check_patterns(self, known: Collection[str], skipped: Sequence[str]) -> None:
-        """Name a glob that matches nothing.
-
-        Args:
-            known: The streams of SAC and of the catalog.
-            skipped: What stream names of models begin with that could not be read.
-
-        Raises:
-            SACError: If there is one.
-        """
-        for pattern in self._filters:
-            start = re.split(r"[*?]", pattern)[0]
-            is_of_skipped = any(start.startswith(prefix) for prefix in skipped)
-            if not is_of_skipped and not any(matches(pattern, name) for name in known):
-                hint = no_match("stream", pattern, sorted(known))
-                msg = f"The setting filters has {pattern!r}, {hint}"
-                raise SACError(msg)
+        """Name a glob that matches nothing (`check_patterns`)."""
+        check_patterns("filters", self._filters, known, skipped)
 
     def look_at(self, streams: Sequence[OfferedStream], *, has_providers: bool) -> None:
         """Warn of what SAC will not take.

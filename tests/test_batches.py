@@ -21,6 +21,7 @@ from tap_sac.demo.service import SALES_MODEL, Response, SampleService
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
+from tests.slicing import FACTS, SLICED, SlicingStandIn
 from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 from tests.test_delta import STREAM as SALES
 from tests.test_delta import Pipeline, Table, killed_sync, small
@@ -298,12 +299,9 @@ class Batcher(BaseBatcher):
 """
 
 
-def test_files_of_another_encoder_have_the_version_and_follow_the_map(
-    serve: Serve,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def other_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plug another format into the SDK, of which each stream has one file."""
     folder = tmp_path / "other_encoder-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: other-encoder\nVersion: 1.0\n")
@@ -311,6 +309,12 @@ def test_files_of_another_encoder_have_the_version_and_follow_the_map(
     (folder / "entry_points.txt").write_text(entry)
     (tmp_path / "other_encoder.py").write_text(ENCODER)
     monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("other_encoder")
+def test_files_of_another_encoder_have_the_version_and_follow_the_map(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = {
         **serve(StandIn(sales(*ROWS))),
         **batch_config(tmp_path, "other", None, 2),
@@ -329,6 +333,21 @@ def test_files_of_another_encoder_have_the_version_and_follow_the_map(
     records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n")]
     assert [record["Version"] for record in records] == ["masked"] * len(ROWS)
     assert [record["_sdc_table_version"] for record in records] == [version] * len(ROWS)
+
+
+@pytest.mark.usefixtures("other_encoder")
+def test_files_of_another_encoder_leave_no_state_between_slices(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows which rows are in them before they are named."""
+    tenant = SlicingStandIn({"A": 3, "B": 2})
+    config = {**serve(tenant), **SLICED, **batch_config(tmp_path, "other", None, 2)}
+    TapSAC(config=config, validate_config=False).sync_all()
+    messages = read_messages(capsys.readouterr().out)
+    assert [item["type"] for item in messages.of(FACTS)] == ["SCHEMA", "BATCH", "ACTIVATE_VERSION"]
+    assert not any("slices" in json.dumps(item) for item in messages if item["type"] == "STATE")
+    (path,) = files(messages, FACTS)
+    assert len(Path(path).read_text(encoding="utf-8").split("\n")) == 5
 
 
 def test_map_with_an_alias_masks_filters_and_leaves_out(serve: Serve, tmp_path: Path) -> None:

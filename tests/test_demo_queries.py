@@ -49,6 +49,15 @@ def test_filters(client: Client, expression: str, expected: str) -> None:
     assert sorted(row["ID"] for row in rows) == sorted(expected.split())
 
 
+def test_values_of_a_column(client: Client) -> None:
+    values = [row["XX_REGION"] for row in client.rows(f"{SALES}/XX_REGION___Distinct")]
+    assert len(values) == len(set(values))
+    assert set(values) == {row["XX_REGION"] for row in client.rows(f"{SALES}/FactData")}
+    assert len(client.rows(f"{SALES}/XX_REGION___Distinct", "pagesize=3")) == len(values)
+    for path in (f"{SALES}/X___Distinct", f"{SALES}/___Distinct", f"{SALES}/FactData___Distinct"):
+        assert client.get(path).status_code == 404
+
+
 @pytest.mark.parametrize(
     "expression",
     [

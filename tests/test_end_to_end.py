@@ -29,7 +29,7 @@ from tap_sac.demo.sums import aggregate
 from tap_sac.naming import snake_case
 from tap_sac.tap import TapSAC
 from tests.stand_in import Model as StandInModel
-from tests.stand_in import StandIn, edmx
+from tests.stand_in import StandIn, edmx, error_response
 from tests.test_batches import batch_config
 from tests.test_hierarchies import place_of
 from tests.test_records import row_text
@@ -126,13 +126,14 @@ def environment(name: str, route: str) -> str:
 def meltano(project: Path, *arguments: str, **environment: str) -> str:
     """Run Meltano as the README does; returns what it prints."""
     result = run_meltano(project, *arguments, **environment)
+    assert result.returncode == 0, result.stderr
     return result.stdout + result.stderr
 
 
 def run_meltano(
     project: Path, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(  # noqa: S603
+    return subprocess.run(  # noqa: S603
         [find_uv_bin(), "tool", "run", "meltano", *arguments],
         cwd=project,
         env={**os.environ, **environment},
@@ -141,8 +142,6 @@ def run_meltano(
         text=True,
         check=False,
     )
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -156,7 +155,9 @@ def test_check(project: Path) -> None:
 
 
 def test_models(project: Path) -> None:
-    listed = json.loads(run_meltano(project, "invoke", "tap-sac", "--models=json").stdout)
+    result = run_meltano(project, "invoke", "tap-sac", "--models=json")
+    assert result.returncode == 0, result.stderr
+    listed = json.loads(result.stdout)
     assert {(item["namespace"], item["id"]): item["exportable"] for item in listed} == {
         (model.namespace, model.id): bool(model.tables) for model in models()
     }
@@ -435,9 +436,17 @@ class Warehouse:
         }
 
     def run(self, *options: str, **changes: str) -> str:
-        job = ("run", f"--state-id-suffix={self._schema}", *options, "tap-sac", "target-postgres")
-        chosen = environment("prod", self._route)
-        return meltano(self._project, chosen, *job, **(self._environment | changes))
+        return meltano(self._project, *self._job(*options), **(self._environment | changes))
+
+    def fail(self, **changes: str) -> str:
+        """Run what fails; returns what it prints."""
+        result = run_meltano(self._project, *self._job(), **(self._environment | changes))
+        assert result.returncode == 1
+        return result.stdout + result.stderr
+
+    def _job(self, *options: str) -> list[str]:
+        job = ["run", f"--state-id-suffix={self._schema}", *options, "tap-sac", "target-postgres"]
+        return [environment("prod", self._route), *job]
 
     def check(self, *, deleted: int, gone: int = 0) -> None:
         """See that the rows without a mark are those of the tenant.
@@ -491,6 +500,29 @@ def test_full_reads_into_postgres(warehouse: Warehouse, route: str, *, hard_dele
     facts.put(second)
     warehouse.run()
     warehouse.check(deleted=0 if hard_delete else 1)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_slices_that_failed_go_on_into_postgres(warehouse: Warehouse, route: str) -> None:
+    warehouse.choose(f"slices_{route}", method="FULL_TABLE", route=route, hard_delete=True)
+    sliced = {"TAP_SAC_PARTITION_BY": f'{{"{SALES}": "Date"}}'}
+    service, facts = warehouse.service, warehouse.facts
+    warehouse.run()
+    rows = [row for row in facts.rows if row is not None]
+    early, late = rows[0], rows[-1]
+    facts.delete(facts.key_of(rows[1]))
+    facts.delete(facts.key_of(rows[-2]))
+    facts.put({**late, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    service.refuse("Date eq '202610'", error_response(403, "no"), times=2)
+    assert "SAC answered 403" in warehouse.fail(**sliced)
+    facts.put({**early, "Product": "P-NEW"})
+    output = warehouse.run(**sliced)
+    assert "of which 33 slices are done" in output
+    assert "after 5,120 of an earlier run" in output
+    warehouse.check(deleted=0)
+    facts.delete(facts.key_of(early))
+    warehouse.run(**sliced)
+    warehouse.check(deleted=0)
 
 
 @pytest.mark.parametrize(

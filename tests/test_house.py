@@ -30,6 +30,7 @@ FLOORS = [
     },
     {"tap_sac.namespaces"},
     {"tap_sac.streams", "tap_sac.offered"},
+    {"tap_sac.partitions"},
     {"tap_sac.discovery"},
     {"tap_sac.check", "tap_sac.models", "tap_sac.command_line", "tap_sac.login"},
     {"tap_sac.tap"},

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +18,6 @@ from tests.conftest import discover
 from tests.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tap_sac.demo.service import Request
     from tests.conftest import RunCli, Serve
 
@@ -56,6 +55,19 @@ def test_table_of_the_sample_tenant(run_process: RunCli) -> None:
     end = table[0].index("ROWS") + len("ROWS")
     assert all(line[end - 1] != " " and line[end : end + 2] == "  " for line in table)
     assert result.stderr == ""
+
+
+def test_documented_table_is_that_of_the_sample_tenant(run_cli: RunCli) -> None:
+    page = Path(__file__).parent.parent / "docs" / "streams.md"
+    (documented,) = re.findall(
+        r"^ID  .*?(?=^```)", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    result = run_cli({"demo": True}, "--models")
+
+    def without_request_ids(text: str) -> str:
+        return re.sub(r"correlation id [0-9a-f-]+", "", text)
+
+    assert without_request_ids(documented) == without_request_ids(result.stdout)
 
 
 def test_json_has_the_same_for_programs(run_process: RunCli) -> None:

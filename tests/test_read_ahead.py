@@ -559,7 +559,13 @@ class Sources:
         )
 
     def read(self, name: str) -> Generator[int, None, None]:
-        return self.read_ahead.read(name, partial(self._give, name))
+        return self.read_ahead.read(name, self.begin(name))
+
+    def begin(self, name: str) -> Callable[[], Iterator[int]]:
+        return partial(self._give, name)
+
+    def parts(self, names: str) -> ReadAhead[int]:
+        return self.read_ahead.of_parts({name: self.begin(name) for name in names})
 
     def _give(self, name: str) -> Iterator[int]:
         self._given.append(self._items(name))
@@ -646,3 +652,47 @@ def test_closing_the_items_of_a_table_ends_its_reader(
     wait_for_readers()
     assert len(sources.asked["A"]) <= 3
     assert sources.ended_by == sources.begun_by
+
+
+def test_more_is_kept_of_parts_than_of_tables(wait_for_readers: Callable[[], None]) -> None:
+    sources = Sources("ABCD", Extent(50_000_000, is_last=True), length=1)
+    parts = sources.parts("ABCD")
+    assert list(parts.read("A", sources.begin("A"))) == [0]
+    wait_for_readers()
+    for name in "BCD":
+        assert list(parts.read(name, sources.begin(name))) == [0]
+    assert dict(sources.asked) == {name: [0] for name in "ABCD"}
+
+
+def test_part_that_is_too_large_is_read_at_its_turn(wait_for_readers: Callable[[], None]) -> None:
+    sources = Sources("ABCD", Extent(30_000_000, is_last=False))
+    parts = sources.parts("ABCD")
+    items = parts.read("A", sources.begin("A"))
+    assert next(items) == 0
+    items.close()
+    wait_for_readers()
+    assert sources.asked["B"] == [0, 1]
+    assert list(parts.read("B", sources.begin("B"))) == list(range(5))
+    assert sources.asked["B"] == [0, 1, *range(5)]
+
+
+def test_small_parts_do_not_wait_for_a_large_one() -> None:
+    sources = Sources("AB")
+    parts = sources.parts("ABCDE")
+    readers: dict[str, threading.Thread] = {}
+    is_begun: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+
+    def hold(name: str, number: int) -> None:
+        """Let each item of A but the first wait for another part to come to its end."""
+        readers[name] = threading.current_thread()
+        is_begun[name].set()
+        if name == "A" and number:
+            other = "ABCDE"[number]
+            assert is_begun[other].wait(PATIENCE)
+            readers[other].join(PATIENCE)
+
+    sources.hold = hold
+    assert list(parts.read("A", sources.begin("A"))) == list(range(5))
+    for name in "BCDE":
+        assert list(parts.read(name, sources.begin(name))) == list(range(5))
+    assert dict(sources.asked) == {name: [*range(5)] for name in "ABCDE"}

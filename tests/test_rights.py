@@ -14,7 +14,8 @@ from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
 from tests.demo_client import ANNA, BEN, refresh_token
-from tests.stand_in import StandIn, sales, sales_row
+from tests.stand_in import StandIn, error_response, sales, sales_row
+from tests.test_aggregation import without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,9 @@ FACTS, REGIONS, AUDIT = (
     "sales_planning_xx_region_master",
     "workforce_planning_audit_data",
 )
+SUMS = "sales_planning_fact_data_aggregation"
 TRACKED: dict[str, Any] = {"default_replication_method": "LOG_BASED"}
+SLICED: dict[str, Any] = {"partition_by": {FACTS: "Date"}}
 UNVERSIONED: dict[str, Any] = {"emit_activate_version_messages": False}
 ALL_FACTS, BENS_FACTS = 240, 90
 AGAIN = "run with --full-refresh (or without --state) to let this person's rights decide"
@@ -96,12 +99,17 @@ def test_same_person_again_is_as_ever(
     assert not warnings(caplog)
 
 
+@pytest.mark.parametrize("settings", [{}, SLICED], ids=["whole", "slices"])
 @pytest.mark.parametrize(("before", "now"), [(ANNA, BEN), (BEN, ANNA), (None, ANNA), (BEN, None)])
 def test_rows_of_another_person_are_written_and_not_activated(
-    tenant: Tenant, capsys: pytest.CaptureFixture[str], before: str | None, now: str | None
+    tenant: Tenant,
+    capsys: pytest.CaptureFixture[str],
+    before: str | None,
+    now: str | None,
+    settings: dict[str, Any],
 ) -> None:
-    first = tenant.run(before)
-    messages, sentence = tenant.run_again(now, first.state, capsys)
+    first = tenant.run(before, **settings)
+    messages, sentence = tenant.run_again(now, first.state, capsys, **settings)
     assert len(messages.records(FACTS)) == (BENS_FACTS if now == BEN else ALL_FACTS)
     assert kinds(messages) == kinds(messages, REGIONS) == {"SCHEMA", "RECORD"}
     assert sentence.count(".") == 1
@@ -213,21 +221,47 @@ def test_another_person_is_noticed_also_where_the_method_changes(
     assert "ACTIVATE_VERSION" in kinds(tenant.run(ANNA, first.state))
 
 
+@pytest.mark.parametrize("settings", [{}, SLICED], ids=["whole", "slices"])
 @pytest.mark.parametrize(("rows", "is_told"), [(ALL_FACTS // 2, False), (ALL_FACTS // 2 - 1, True)])
 def test_fewer_than_half_the_rows_are_a_warning(
-    tenant: Tenant, caplog: pytest.LogCaptureFixture, rows: int, *, is_told: bool
+    tenant: Tenant,
+    caplog: pytest.LogCaptureFixture,
+    rows: int,
+    settings: dict[str, Any],
+    *,
+    is_told: bool,
 ) -> None:
-    state = tenant.run(ANNA).state
+    state = tenant.run(ANNA, **settings).state
     tenant.service.limit(SALES_MODEL, rows)
-    messages = tenant.run(ANNA, state)
+    messages = tenant.run(ANNA, state, **settings)
     assert "ACTIVATE_VERSION" in kinds(messages)
     told = warnings(caplog)
     assert bool(told) == is_told
     if is_told:
         assert f"{FACTS} has 119 rows, and the last one had 240" in told[0]
         caplog.clear()
-        tenant.run(ANNA, messages.state)
+        tenant.run(ANNA, messages.state, **settings)
         assert not warnings(caplog)
+
+
+@pytest.mark.parametrize(("person", "goes_on"), [(ANNA, True), (BEN, False), (None, False)])
+def test_nobody_goes_on_with_slices_of_another_person(
+    tenant: Tenant,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    person: str | None,
+    *,
+    goes_on: bool,
+) -> None:
+    caplog.set_level("INFO")
+    refusal = error_response(403, "no")
+    tenant.service.refuse("Date eq '202403'", refusal, times=2)
+    first, sentence = tenant.run_again(ANNA, {}, capsys, **SLICED)
+    assert "SAC answered 403" in sentence
+    messages = tenant.run(person, first.state, **SLICED)
+    assert ("going on with the read" in caplog.text) == goes_on
+    months = {row["Date"] for row in messages.records(FACTS)}
+    assert ("202401" in months) != goes_on
 
 
 def test_fewer_rows_of_the_client_itself_are_no_matter_of_rights(
@@ -313,3 +347,65 @@ def test_audit_data_that_the_catalog_selects_is_a_warning(
         sync(config, select(catalog, AUDIT, "providers"))
     caplog.clear()
     assert sync(config, select(catalog, "providers")).records("providers")
+
+
+@pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
+def test_sums_of_other_rights_do_not_replace_those_of_the_last_person(
+    tenant: Tenant, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    """Where nothing else has changed, no later change would put them right."""
+    settings = {"default_replication_method": method}
+
+    def run(person: str, state: dict[str, Any] | None = None) -> tuple[Messages, str]:
+        config = tenant.config_of(person, **settings)
+        catalog = without(config, "XX_REGION", "Product", "Currency", stream=SUMS)
+        capsys.readouterr()
+        try:
+            TapSAC(config=config, catalog=catalog, state=state).sync_all()
+        except SACError as error:
+            return read_messages(capsys.readouterr().out), str(error)
+        return read_messages(capsys.readouterr().out), ""
+
+    first, failure = run(ANNA)
+    assert not failure
+    second, failure = run(BEN, first.state)
+    assert not second.records(SUMS)
+    assert f"{SUMS} are sums" in failure
+    assert AGAIN in failure
+    state = second.state if bookmarks(second) else first.state
+    assert state["bookmarks"][SUMS] == first.state["bookmarks"][SUMS]
+    third, failure = run(ANNA, state)
+    assert not failure
+    assert len(third.records(SUMS)) == (0 if method == "LOG_BASED" else len(first.records(SUMS)))
+    fourth, failure = run(BEN)  # As --full-refresh of Meltano does it.
+    assert not failure
+    assert fourth.records(SUMS)
+
+
+@pytest.mark.parametrize("place", ["catalog", "map"])
+def test_rows_of_other_rights_are_not_appended_to_those_of_the_last_person(
+    tenant: Tenant, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    maps: dict[str, Any] = (
+        {"stream_maps": {FACTS: {"__key_properties__": []}}} if place == "map" else {}
+    )
+    results = []
+    state: dict[str, Any] | None = None
+    for person in (ANNA, BEN):
+        config = tenant.config_of(person, **maps)
+        catalog = discover(config)
+        if place == "catalog":
+            catalog[FACTS]["key_properties"] = []
+        tap = TapSAC(config=config, catalog=select(catalog, FACTS, REGIONS), state=state)
+        capsys.readouterr()
+        if state is None:
+            tap.sync_all()
+        else:
+            with pytest.raises(SACError, match=f"{FACTS} have no key"):
+                tap.sync_all()
+        results.append(read_messages(capsys.readouterr().out))
+        state = results[0].state
+    first, second = results
+    assert len(first.records(FACTS)) == ALL_FACTS
+    assert not second.records(FACTS)
+    assert second.records(REGIONS)

@@ -29,8 +29,18 @@ from tap_sac.demo.exchange import (
     page_answer,
 )
 from tap_sac.demo.queries import Query, QueryError, position, predicate
+from tap_sac.demo.sets import distinct_table
 from tap_sac.demo.sums import take_all_apart
-from tap_sac.demo.tables import AUDIT, DIFFERENCES, FACTS, TRACKABLE, Model, Row, Table
+from tap_sac.demo.tables import (
+    AUDIT,
+    DIFFERENCES,
+    DISTINCT,
+    FACTS,
+    TRACKABLE,
+    Model,
+    Row,
+    Table,
+)
 from tap_sac.demo.tracking import Subscription, Subscriptions, TrackedRows
 
 if TYPE_CHECKING:
@@ -275,6 +285,7 @@ class SampleService:
         if isinstance(model, Response):
             return model
         table = next((table for table in model.tables if table.name == key[2]), None)
+        table = table or distinct_table(key[2], model.tables)
         if table is None:
             msg = f"Entity set {key[2]} does not exist. [3707]"
             return error_answer(HTTPStatus.NOT_FOUND, msg)
@@ -324,6 +335,9 @@ class SampleService:
         if not table.is_made_of_facts:
             return table.rows
         rows: Iterable[Row | None] = self._facts[model].rows
+        if table.name.endswith(DISTINCT):
+            (column,) = table.key
+            return [{column: value} for value in {row[column]: None for row in rows if row}]
         if self.behaviour.facts_per_key > 1 and table.name != DIFFERENCES:
             rows = take_all_apart(rows, self.behaviour.facts_per_key)
         if table.widen is None:

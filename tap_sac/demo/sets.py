@@ -16,6 +16,7 @@ from tap_sac.demo.tables import (
     AGGREGATION,
     AUDIT,
     DIFFERENCES,
+    DISTINCT,
     FACTS,
     MASTER_DATA,
     Column,
@@ -202,6 +203,22 @@ def short_date_master() -> Table:
 
 def _month_name(month: str) -> str:
     return f"{MONTH_NAMES[int(month[4:]) - 1]} ({month[:4]})"
+
+
+def distinct_table(name: str, tables: Iterable[Table]) -> Table | None:
+    """Make ``<column>___Distinct`` of the facts of a model; None if it is not such a set.
+
+    Args:
+        name: The name of the set.
+        tables: The sets of the model.
+    """
+    column_name = name.removesuffix(DISTINCT)
+    facts = next((table for table in tables if table.name == FACTS), None)
+    columns = [] if facts is None or column_name == name else facts.columns
+    column = next((item for item in columns if item.name == column_name), None)
+    if column is None:
+        return None
+    return Table(name, (replace(column, is_key=True),), [], is_made_of_facts=True)
 
 
 def audit_table(dimensions: list[Column], measures: list[Column], facts: list[Row]) -> Table:

@@ -17,6 +17,9 @@ AGGREGATION = "FactDataAggregation"
 DIFFERENCES = "FactDataDifference"
 MASTER_DATA = "MasterData"
 AUDIT = "AuditData"
+# What the sets of the distinct values of a column end with. That they are not listed, neither in
+# $metadata nor in the service document, is a guess.
+DISTINCT = "___Distinct"
 
 # SAP documents that changes of these can be subscribed to, and of no others.
 TRACKABLE = {FACTS, AGGREGATION, DIFFERENCES}

@@ -177,6 +177,10 @@ CUT_READ = Cause(
     "SAC cuts answers short",
     "set page_size to a smaller number, or read less with the setting filters",
 )
+PARTIAL_SLICES = Cause(
+    "SAC does not list all values of a column, or understands a condition on it in another way",
+    "name another column for this stream in the setting partition_by, or remove it from there",
+)
 ROWS_TWICE = Cause(
     "SAC pages rows in no fixed order",
     "run the tap again, and set page_size so that the table needs fewer pages if it persists",

@@ -56,6 +56,8 @@ class ReadAhead(Generic[_Item]):
         parallel: int,
         plan: Callable[[], Mapping[Any, Callable[[], Iterable[_Item] | None]]],
         extent_of: Callable[[_Item], Extent] | None = None,
+        *,
+        are_parts: bool = False,
     ) -> None:
         """Make a reader, which begins with the first table that is asked for.
 
@@ -64,10 +66,15 @@ class ReadAhead(Generic[_Item]):
             plan: Says then which tables there are, in the order in which they will be asked for,
                 and how to begin to read each; what gives None is not read before its turn.
             extent_of: Measures an item; None if all items are small.
+            are_parts: Whether they are parts of one table (`of_parts`).
         """
         self._parallel = parallel
         self._plan = plan
         self._extent_of = extent_of
+        self._are_parts = are_parts
+        self._most_bytes_of_a_table = _MOST_BYTES_OF_A_TABLE
+        if are_parts:
+            self._most_bytes_of_a_table = max(_MOST_BYTES_OF_A_TABLE, _MOST_BYTES // parallel)
         self._readers: dict[Hashable, _Reader[_Item]] = {}
 
     @cached_property
@@ -89,15 +96,28 @@ class ReadAhead(Generic[_Item]):
         self._planned.pop(name, None)
         reader = self._readers.get(name)
         if reader is None or not reader.begin_turn():
-            reader = _Reader(name, items(), self._extent_of, is_turn=True)
-            self._readers[name] = reader
+            reader = self._begin(name, items(), is_turn=True)
         try:
             self._begin_next()
-            yield from reader
+            for item in reader:
+                yield item
+                if self._are_parts:
+                    self._begin_next()
         finally:
             reader.drop()
             if self._readers.get(name) is reader:
                 del self._readers[name]
+
+    def of_parts(self, plan: Mapping[Any, Callable[[], Iterable[_Item]]]) -> ReadAhead[_Item]:
+        """Make a reader of the parts of one table, which are large, and differ in size.
+
+        More may be kept of each than of a table, and those that are kept count no longer: as many
+        are read at once as there is room for. So a large part does not hold up small ones.
+
+        Args:
+            plan: As of another reader: the parts in their order, and how to begin to read each.
+        """
+        return ReadAhead(self._parallel, lambda: plan, self._extent_of, are_parts=True)
 
     def drop(self, name: Hashable) -> None:
         """Give up one table: what has been read of it, and what has not been begun."""
@@ -115,11 +135,20 @@ class ReadAhead(Generic[_Item]):
         for name, begin in list(self._planned.items()):
             readers = [reader for reader in self._readers.values() if not reader.is_dropped]
             reserved = sum(reader.reserved for reader in readers)
-            if len(readers) >= self._parallel or reserved + _MOST_BYTES_OF_A_TABLE > _MOST_BYTES:
+            counted = [item for item in readers if not (self._are_parts and item.is_finished)]
+            if (
+                len(counted) >= self._parallel
+                or reserved + self._most_bytes_of_a_table > _MOST_BYTES
+            ):
                 return
             del self._planned[name]
             if (items := begin()) is not None:
-                self._readers[name] = _Reader(name, items, self._extent_of, is_turn=False)
+                self._begin(name, items, is_turn=False)
+
+    def _begin(self, name: Hashable, items: Iterable[_Item], *, is_turn: bool) -> _Reader[_Item]:
+        reader = _Reader(name, items, self._extent_of, self._most_bytes_of_a_table, is_turn=is_turn)
+        self._readers[name] = reader
+        return reader
 
 
 def read_each(
@@ -155,12 +184,14 @@ class _Reader(Generic[_Item]):
         name: Hashable,
         items: Iterable[_Item],
         extent_of: Callable[[_Item], Extent] | None,
+        most_bytes: int,
         *,
         is_turn: bool,
     ) -> None:
         self.is_dropped = False
         self._name = name
         self._extent_of = extent_of
+        self._most_bytes = most_bytes
         self._is_turn = is_turn
         self._changed = threading.Condition()
         self._items: deque[_Item] = deque()
@@ -187,11 +218,16 @@ class _Reader(Generic[_Item]):
             raise self._error
 
     @property
+    def is_finished(self) -> bool:
+        """Whether all has been read."""
+        return self._is_finished
+
+    @property
     def reserved(self) -> int:
         """The bytes that it may come to keep."""
         if self._extent_of is None:
             return 0
-        return self._size if self._is_finished else _MOST_BYTES_OF_A_TABLE
+        return self._size if self._is_finished else self._most_bytes
 
     def begin_turn(self) -> bool:
         """Throw nothing away from now on; return False if that has happened."""
@@ -239,7 +275,7 @@ class _Reader(Generic[_Item]):
         self._size += extent.size
         # What follows is most often as large as what came.
         expected = self._size if extent.is_last else max(self._size + extent.size, extent.whole)
-        return expected <= _MOST_BYTES_OF_A_TABLE
+        return expected <= self._most_bytes
 
 
 def _generator(items: Iterable[_Item]) -> Generator[_Item, None, None]:

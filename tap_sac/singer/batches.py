@@ -139,7 +139,7 @@ def write_files(
     is_gzip: bool,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
-    """Write records to files, one for each period.
+    """Write records to files, one for each period that has some.
 
     Args:
         portions: The records.
@@ -160,11 +160,12 @@ def write_files(
     ending = format_.ending + (".gz" if is_gzip else "")
     with ExitStack() as open_file:
         for portion in portions:
-            if not url:
+            if portion.size and not url:
                 file_name = f"{storage.prefix or ''}{name}-{portion.number + 1}.{ending}"
                 url, add = open_file.enter_context(batch_file(storage, file_name, format_))
-            add(portion, version())
-            if portion.ends_period:
+            if portion.size:
+                add(portion, version())
+            if portion.ends_period and url:
                 open_file.close()
                 yield url
                 url = ""

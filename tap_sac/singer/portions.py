@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from tap_sac.singer.records import MadeRecords
+from tap_sac.singer.records import END_OF_PART, MadeRecords
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -24,7 +24,8 @@ class Portion(NamedTuple):
         stop: The one behind its last.
         time_extracted: When they came.
         number: How many periods were full before it.
-        ends_period: Whether its last record fills a period.
+        ends_period: Whether a period ends with it: its last record fills it, or it has no record
+            and is the end of a part.
     """
 
     records: Records
@@ -51,23 +52,27 @@ class Portion(NamedTuple):
 def divide(
     reads: Iterable[Records], *, period: int, at_once: int
 ) -> Generator[Portion, None, None]:
-    """Divide records, also at each end of a period.
+    """Divide records, also at each end of a period; a period ends with a part, too.
 
     Args:
         reads: The records, some at a time.
         period: How many records make a period.
         at_once: How many a portion has at most.
     """
-    count = 0
+    number = in_period = 0
     for records in reads:
         now = datetime.now(timezone.utc)
+        if records is END_OF_PART:
+            yield Portion(records, 0, 0, now, number, ends_period=True)
+            number, in_period = number + bool(in_period), 0
         start = 0
         while start < len(records):
-            number, in_period = divmod(count, period)
             stop = min(len(records), start + at_once, start + period - in_period)
-            ends_period = in_period + stop - start == period
+            in_period += stop - start
+            ends_period = in_period == period
             yield Portion(records, start, stop, now, number, ends_period)
-            count += stop - start
+            if ends_period:
+                number, in_period = number + 1, 0
             start = stop
 
 

@@ -70,6 +70,11 @@ class MadeRecords(list["Record"]):
         return self.lines(start, stop)
 
 
+# None of a stream, but where it has come to the end of a part: what came before is written, and its
+# file complete, when the one who gave it is asked for more.
+END_OF_PART = MadeRecords()
+
+
 class PageRecords:
     """The records of a page, made when they are needed."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_INCREMENTAL
 
 from tap_sac.sac.causes import REFUSED_QUERY
+from tap_sac.sac.conditions import both
 from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.kinds import AUDIT_TIME
 from tap_sac.sac.text import utc_text
@@ -135,9 +136,8 @@ class AuditDataStream(EntitySetStream):
 
 
 def _since(time: str, quote: str, query: Mapping[str, str]) -> dict[str, str]:
-    parts = [f"({query['$filter']})"] if "$filter" in query else []
-    parts.append(f"{AUDIT_TIME} ge {quote}{time}{quote}")
-    return {**query, "$filter": " and ".join(parts)}
+    condition = f"{AUDIT_TIME} ge {quote}{time}{quote}"
+    return {**query, "$filter": both(query.get("$filter"), condition)}
 
 
 class _TimedTable:

@@ -126,6 +126,14 @@ class SACStream(PageStream, abc.ABC):
             return None
         return self.table(self.query(columns)).pages()
 
+    def parts_ahead(self, parts: Mapping[Any, Callable[[], Iterator[Page]]]) -> ReadAhead[Page]:
+        """Make what reads several parts of the table at a time.
+
+        Args:
+            parts: Reads the pages of each.
+        """
+        return self._read_ahead.of_parts(parts)
+
     def take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
         """Take pages while the next one is already being read, and log how it goes."""
         progress = Progress(self.name, self.logger)

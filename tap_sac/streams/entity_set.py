@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
+
 from tap_sac.sac.causes import NOT_EXPORTABLE, REFUSED_QUERY, UNKNOWN_OPERATOR
+from tap_sac.sac.distinct import ColumnValues
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.kinds import VERSION, is_date_master
 from tap_sac.sac.odata_filter import names_in_filter
@@ -14,6 +18,7 @@ from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
 from tap_sac.singer.records import PageRecords
 from tap_sac.singer.sums import Sums
+from tap_sac.streams.sliced import SlicedRead
 from tap_sac.streams.totals import Totals
 from tap_sac.streams.whole import FullTableStream
 
@@ -23,13 +28,15 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from singer_sdk import Tap
     from singer_sdk.singerlib import Catalog
 
     from tap_sac.sac.model import EntitySet, Provider
+    from tap_sac.sac.pages import Page
     from tap_sac.sac.tables import Table
+    from tap_sac.streams.whole import WholeRead
 
 # Gateways refuse longer ones, some of them from 8 KB on.
 _LONGEST_URL = 6_000
@@ -45,6 +52,7 @@ class EntitySetStream(FullTableStream):
         provider: Provider,
         entity_set: EntitySet,
         siblings: Mapping[str, EntitySet],
+        partition_by: str | None = None,
         **parts: Any,
     ) -> None:
         """Make a stream of an entity set of a provider.
@@ -54,9 +62,11 @@ class EntitySetStream(FullTableStream):
             provider: The model.
             entity_set: Its columns and key.
             siblings: All entity sets of the model, by name.
+            partition_by: The column by whose values it is read in slices; None for one go.
             parts: The rest, as of `SACStream`.
         """
         self.provider = provider
+        self.partition_by = partition_by
         self._siblings = siblings
         super().__init__(tap, entity_set=entity_set, **parts)
         self.selected_by_default = self.kind.is_selected
@@ -100,6 +110,56 @@ class EntitySetStream(FullTableStream):
         return options
 
     @override
+    def begin_read(self, columns: list[str]) -> WholeRead:
+        if self.partition_by is None or self.is_dry_run:
+            return super().begin_read(columns)
+        if hindrance := self._hindrance_to_slices(columns):
+            self.warn_unsliced(hindrance)
+            return super().begin_read(columns)
+        column = next(item for item in self.entity_set.properties if item.name == self.partition_by)
+        values = ColumnValues(
+            self.client,
+            self.provider,
+            self._siblings,
+            column,
+            odata_filter=self.filter,
+            is_counted=self.verifies,
+            on_response=self.measure,
+        )
+        person = self.client.person
+        place = [self.client.origin, self.provider.namespace_id, self.provider.provider_id]
+        place += [person.fingerprint or ""] if person else []
+        asked = [self.entity_set.name, self.entity_set.key, sorted(columns), self.filter]
+        # Half a table in another form, or in another place, would be none of either.
+        question = json.dumps([*place, *asked, column.name, self.form], sort_keys=True)
+        return SlicedRead(self, columns, column, values, question=question)
+
+    def _hindrance_to_slices(self, columns: list[str]) -> str | None:
+        if self.replication_method == REPLICATION_INCREMENTAL:
+            return "an INCREMENTAL read has only the rows since the last one"
+        if self.kind.is_hierarchy:
+            return "a place in a hierarchy is not known before all members are"
+        if self.is_withheld:
+            return "somebody else has signed in than the last time, so its state is not kept"
+        if self.kind.needs_select and self.partition_by not in columns:
+            return "SAC adds up rows over a column that is deselected"
+        return None
+
+    def warn_unsliced(self, why: str) -> None:
+        """Say that the setting partition_by does not apply, and why."""
+        self.logger.warning(
+            "%s is read in one go, although partition_by names %s, because %s.",
+            self.name,
+            self.partition_by,
+            why,
+        )
+
+    @override
+    def pages_ahead(self) -> Iterator[Page] | None:
+        """Begin to read before the turn of this stream, unless it is read in slices then."""
+        return super().pages_ahead() if self.partition_by is None else None
+
+    @override
     def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
         if not self.verifies:
             url = with_query(self.url, query)
@@ -137,7 +197,7 @@ class EntitySetStream(FullTableStream):
     @override
     def suspects_repeated_keys(self, count: int | None) -> bool:
         has_sums = self.kind.aggregated_in in self._siblings
-        if not (has_sums and self.primary_keys and count and self.verifies):
+        if not (has_sums and self.has_key and count and self.verifies):
             return False
         keys = self._count_keys()
         if keys is None or keys >= count:

@@ -92,6 +92,11 @@ class Proof:
             self._judge()
 
     @property
+    def is_proven(self) -> bool:
+        """Whether SAC counts as many rows as came."""
+        return bool(self.counts) and self._agrees
+
+    @property
     def _agrees(self) -> bool:
         return min(self.counts) <= self.rows <= max(self.counts)
 

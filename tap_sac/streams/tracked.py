@@ -92,12 +92,18 @@ class ChangeTrackedStream(EntitySetStream):
 
     @property
     @override
+    def needs_key(self) -> bool:
+        return super().needs_key and not self.kind.is_additive
+
+    @property
+    @override
     def has_last_read(self) -> bool:
         return super().has_last_read or Bookmark.from_state(self.stream_state) is not None
 
     @override
     def read_served(self, columns: list[str]) -> Iterator[Records]:
         bookmark = Bookmark.from_state(self.stream_state)
+        self.check_withheld()
         if self.is_withheld:  # Before anything else changes the state.
             yield from WholeRead(self, columns).records()
             return
@@ -128,6 +134,11 @@ class ChangeTrackedStream(EntitySetStream):
     def _open_chain(self, query: DeltaQuery) -> Iterator[Records]:
         """Read the whole table, and keep the link to what changes after that."""
         self.compare_with_last_read()
+        if self.partition_by is not None:
+            # A chain of each slice would miss the facts of a value that comes up later.
+            self.warn_unsliced(
+                "SAC would track the changes of each slice alone, and of no value that comes later"
+            )
         # A dry run would leave a chain behind: it ends before it knows its id.
         whole = WholeRead(self, query.columns, track_changes=not self.is_dry_run)
         whole.prove_keys()

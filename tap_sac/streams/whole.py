@@ -11,11 +11,12 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_sac.sac.causes import BROKEN_PROTOCOL
 from tap_sac.sac.delta import is_delta, is_version
-from tap_sac.sac.errors import ResponseError, SACError
+from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.person import Rights
 from tap_sac.streams.proof import Proof
+from tap_sac.streams.unfinished import UnfinishedRead
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -121,6 +122,7 @@ class WholeRead:
             SACError: If SAC refuses.
         """
         stream = self._stream
+        stream.forget_unfinished()
         stream.version = self.version
         totals = stream.totals(self._columns)
         maker = stream.record_maker(self._columns, sums=totals.sums if totals else None)
@@ -150,10 +152,10 @@ class WholeRead:
             totals.settle(stream.name, stream.logger, fails=stream.fails)
         stream.note_counts(has_counts=bool(proof.counts))
         self.rows = proof.rows
-        if self.version is not None and self._may_activate(proof):
+        if self.version is not None and self._may_activate(proof.rows):
             stream.activate(self.version)
 
-    def _may_activate(self, proof: Proof) -> bool:
+    def _may_activate(self, rows: int) -> bool:
         """Return whether older rows may go: an empty read proves nothing by itself.
 
         Nor does one with the rights of another person than the last time, or the count for one.
@@ -169,8 +171,8 @@ class WholeRead:
                 stream.name,
             )
             return False
-        if proof.rows:
-            stream.rights.warn_of_fewer(proof.rows, stream=stream.name, logger=stream.logger)
+        if rows:
+            stream.rights.warn_of_fewer(rows, stream=stream.name, logger=stream.logger)
             return True
         counts = stream.verifies and not stream.rights.are_of_person
         count = self._table.count(is_filtered=False) if counts else None
@@ -207,25 +209,71 @@ class FullTableStream(SACStream):
         """Whether no row may go, and the state must stay: these are not the rights of before."""
         return self.has_versions and self.rights.are_others
 
+    def check_withheld(self) -> None:
+        """See that rows can be written beside those of another person's rights.
+
+        Sums of what this person may see would take the place of the others, and no later change
+        would put them right. Rows without a key would come twice.
+
+        Raises:
+            DataError: If they cannot.
+        """
+        is_sum = bool(self.dropped_key) or self.kind.is_additive
+        if not self.is_withheld or not (is_sum or not self.has_key):
+            return
+        msg = (
+            f"This run has signed in as somebody else than the last one, and rows of {self.name} "
+            f"{'are sums, which rights change' if is_sum else 'have no key'}, so none was written: "
+            "run with --full-refresh (or without --state) to let this person's rights decide, or "
+            "sign in as before."
+        )
+        raise DataError(msg)
+
     @property
     def new_version(self) -> int:
-        """The time of this run, in milliseconds, and above the last version in the state.
+        """The time of this run, in milliseconds, and above all versions in the state.
 
         The SDK has seconds: a run that is started again within the second in which another was
         killed would then keep that one's rows, also those that are gone by now. The clocks of
         two machines may differ.
         """
         last = self.stream_state.get("version")
-        return max(self.started_at, last + 1) if is_version(last) else self.started_at
+        unfinished = UnfinishedRead.from_state(self.stream_state)
+        versions = [last, unfinished.version if unfinished else None]
+        return max(self.started_at, *(item + 1 for item in versions if is_version(item)), 0)
 
-    def proof(self, table: Table) -> Proof:
-        """Begin to compare what is read of a table with SAC's own counts."""
+    def has_completed(self, version: int | None) -> bool:
+        """Return whether a read of this version, or of a later one, was completed."""
+        last = self.stream_state.get("version")
+        return version is not None and is_version(last) and version <= last
+
+    def forget_unfinished(self) -> None:
+        """Let no run go on with an earlier read, once rows of a later version are written."""
+        if not self.is_dry_run and UnfinishedRead.forget(self.stream_state):
+            self.mark_state_changed()
+            self.write_state()
+
+    def begin_read(self, columns: list[str]) -> WholeRead:
+        """Prepare a read of all rows.
+
+        Args:
+            columns: Those to ask for.
+        """
+        return WholeRead(self, columns)
+
+    def proof(self, table: Table, label: str | None = None) -> Proof:
+        """Begin to compare what is read of a table with SAC's own counts.
+
+        Args:
+            table: What is read.
+            label: What messages call it, instead of the stream.
+        """
         return Proof(
-            self.name,
+            label or self.name,
             table,
             self.logger,
             fails=self.fails,
-            has_key=bool(self.primary_keys),
+            has_key=self.has_key,
         )
 
     def suspects_repeated_keys(self, count: int | None) -> bool:  # noqa: ARG002
@@ -255,8 +303,9 @@ class FullTableStream(SACStream):
 
     @override
     def read_served(self, columns: list[str]) -> Iterator[Records]:
+        self.check_withheld()
         self.compare_with_last_read()
-        whole = WholeRead(self, columns)
+        whole = self.begin_read(columns)
         yield from whole.records()
         if self.replication_method != REPLICATION_INCREMENTAL and not self.is_withheld:
             self.before_completion()
@@ -267,6 +316,7 @@ class FullTableStream(SACStream):
         """Put what was read, or nothing, into the state that will be written next."""
         for name in ("version", "filter", "key"):
             self.stream_state.pop(name, None)
+        UnfinishedRead.forget(self.stream_state)
         if read:
             self.stream_state.update(read.to_state())
         self.mark_state_changed()

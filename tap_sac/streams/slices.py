@@ -1,0 +1,197 @@
+"""The slices of a table, one for each value of a column, and whether they are the whole of it.
+
+SAC may cut the list of values short, and may understand a condition in another way than we do. So
+the rows of the slices are compared with SAC's count of the whole table. Where they are not proven
+to be the whole, nothing that is missing from them may go from the target.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from tap_sac.sac.causes import PARTIAL_SLICES, ROWS_TWICE
+from tap_sac.sac.errors import DataError
+from tap_sac.sac.text import log_safe
+from tap_sac.streams.unfinished import digest
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterator
+
+    from tap_sac.sac.conditions import Value
+    from tap_sac.sac.pages import Page
+    from tap_sac.sac.tables import Table
+    from tap_sac.streams.proof import Proof
+
+
+class Slice:
+    """The rows that have one value in the column of the partition.
+
+    Attributes:
+        value: The value.
+        condition: What selects its rows.
+        table: Counts them.
+        known_rows: How many an earlier run read and proved; None if it did not.
+        is_unchanged: Whether SAC still counts as many, so that they are not read again.
+        rows: How many it has, after it was read.
+        is_proven: Whether SAC counts as many as were read.
+    """
+
+    def __init__(
+        self, value: Value, condition: str, make_table: Callable[[], Table], known_rows: int | None
+    ) -> None:
+        """Prepare a slice; nothing is asked for yet."""
+        self.value = value
+        self.condition = condition
+        self.table = make_table()
+        self.known_rows = known_rows
+        self.is_unchanged = False
+        self.rows = 0
+        self.is_proven = False
+        self._make_table = make_table
+
+    @override
+    def __str__(self) -> str:
+        return log_safe(self.condition)
+
+    @property
+    def id(self) -> str:
+        """What the state calls it."""
+        return digest(self.condition)
+
+    def pages(self) -> Iterator[Page]:
+        """Read the pages from the first one on; none if an earlier run has read all its rows."""
+        if self.known_rows is not None and self.table.count() == self.known_rows:
+            self.is_unchanged, self.rows, self.is_proven = True, self.known_rows, True
+            return
+        yield from self._make_table().pages()
+
+    def settle(self, proof: Proof) -> None:
+        """Compare the rows that came with SAC's count, after the last one.
+
+        Raises:
+            DataError: As `Proof.settle` does.
+        """
+        proof.settle()
+        self.is_proven = proof.is_proven
+        # One that is cut short was told of; whether the slices are the whole is another question.
+        self.rows = proof.counts[-1] if proof.counts and not self.is_proven else proof.rows
+
+
+class Slices:
+    """Compares slices with SAC's counts of the whole table.
+
+    Attributes:
+        read: Those that are read, or are about to be.
+        counts: What SAC has counted in the whole table, at different times.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        table: Table,
+        logger: logging.Logger,
+        *,
+        fails: bool,
+        has_key: bool,
+        is_fixed: bool,
+    ) -> None:
+        """Begin without slices.
+
+        Args:
+            stream: What messages call the table.
+            table: The whole table.
+            logger: Is told what cannot be proven.
+            fails: Whether what is disproved fails the stream, instead of being a warning.
+            has_key: Whether rows that come twice replace each other.
+            is_fixed: Whether no row can move from slice to slice, as it would be another one then.
+        """
+        self.read: list[Slice] = []
+        self.counts: list[int] = []
+        self._stream = stream
+        self._table = table
+        self._logger = logger
+        self._fails = fails
+        self._has_key = has_key
+        self._is_fixed = is_fixed
+
+    @property
+    def values(self) -> set[Value]:
+        """The values of the slices."""
+        return {item.value for item in self.read}
+
+    @property
+    def rows(self) -> int:
+        """How many rows they have."""
+        return sum(item.rows for item in self.read)
+
+    @property
+    def rows_of_earlier_run(self) -> int:
+        """How many of them an earlier run has read."""
+        return sum(item.rows for item in self.read if item.is_unchanged)
+
+    @property
+    def lack_rows(self) -> bool:
+        """Whether SAC counts more rows than they have, or does not count."""
+        return not self.counts or self.rows < min(self.counts)
+
+    def count_whole(self) -> None:
+        """Ask SAC how many rows the whole table has by now."""
+        count = self._table.count()
+        self.counts += [] if count is None else [count]
+
+    def doubt(self, uncounted: str) -> str | None:
+        """Say why they are not proven to be the whole table; None if they are.
+
+        People write during a long read, so all are counted again where the counts differ. Where
+        rows can move, one may have moved to a slice that was read before, and no sum tells.
+
+        Args:
+            uncounted: Why SAC has not counted the table, if it has not.
+
+        Raises:
+            DataError: If rows are proven to be missing from them, or came twice without a key.
+        """
+        if not self.counts:
+            return uncounted
+        rows, counts = self.rows, self.counts
+        if not _agrees(rows, counts):
+            rows, counts = self._counted_again()
+        if _agrees(rows, counts):
+            changed = 0 if self._is_fixed else self._count_changed()
+            if not changed:
+                return None
+            return f"{changed:,} of them have changed, so rows may have moved from one to another"
+        why = f"SAC counts {counts[-1]:,} rows of {self._stream}, and {rows:,} in its slices"
+        if rows < min(counts) and self._table.has_row_at(rows):
+            self._disprove(DataError(f"{why}, which lack rows", PARTIAL_SLICES))
+        elif rows > max(counts) and not self._has_key:
+            self._disprove(DataError(f"{why}, so rows came twice", ROWS_TWICE))
+        return why
+
+    def _counted_again(self) -> tuple[int, list[int]]:
+        """Count the slices and the whole at about the same time."""
+        again = [item.table.count() for item in self.read]
+        before = self.counts[-1]
+        self.count_whole()
+        if None in again:
+            return self.rows, self.counts
+        return sum(count or 0 for count in again), [before, self.counts[-1]]
+
+    def _count_changed(self) -> int:
+        return sum(item.table.count() != item.rows for item in self.read)
+
+    def _disprove(self, error: DataError) -> None:
+        if self._fails:
+            raise error
+        self._logger.warning("%s (verify_counts is warn.)", error)
+
+
+def _agrees(rows: int, counts: list[int]) -> bool:
+    return min(counts) <= rows <= max(counts)
