@@ -6,6 +6,7 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from singer_sdk import Tap
 from singer_sdk.singerlib import Catalog
 
 from tap_sac.catalog import check_catalog, check_state, completed
@@ -107,22 +108,24 @@ class TapSAC(CommandLineTap):
 
     @override
     def setup_mapper(self) -> None:
-        """Prepare the stream maps, also of discovered streams that are not selected.
+        """Prepare the stream maps, also of streams that are not selected.
 
-        ``--test`` selects them later, when the SDK would have left them without columns.
+        The SDK would leave those without columns, and then refuse any map of them for want of the
+        key; ``--test`` selects some of them later.
 
         Raises:
             SACError: If they do not go together with the setting batch_config.
         """
         _ = self.streams  # The catalog decides what is left of a key, before maps are made of it.
-        super().setup_mapper()
-        for stream in self.streams.values():
-            if stream.selected and isinstance(stream, SACStream):
+        super(Tap, self).setup_mapper()  # What `Tap` adds is the maps of all streams.
+        selected = {name for name, stream in self.streams.items() if stream.selected}
+        entries = {name: entry for name, entry in self.catalog.items() if name in selected}
+        self.mapper.register_raw_streams_from_catalog(Catalog(entries))
+        for name, stream in self.streams.items():
+            if name not in selected:
+                self.mapper.register_raw_stream_schema(name, stream.schema, stream.primary_keys)
+            elif isinstance(stream, SACStream):
                 stream.check_maps()
-            elif self.input_catalog is None:
-                self.mapper.register_raw_stream_schema(
-                    stream.name, stream.schema, stream.primary_keys
-                )
 
     @property
     @override

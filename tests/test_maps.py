@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_sac.demo.service import SampleService
 from tap_sac.sac.errors import SACError
 from tests.conftest import discover, select, sync
 from tests.stand_in import sales_row
@@ -44,6 +45,9 @@ def mapped(serve: Serve, stream_map: dict[str, Any], **settings: Any) -> dict[st
             {"__else__": None, "Version": "Version", "Date": "Date"},
             r"leaves out _sdc_deleted_at \(by __else__\)",
         ),
+        ({"__key_properties__": []}, "takes away the key .*, by which targets find changed rows"),
+        ({"__key_properties__": None}, "takes away the key .*or replicate the stream FULL_TABLE"),
+        ({"__key_properties__": ["Date", "AMOUNT"]}, "makes AMOUNT a part of the key"),
         ({"_sdc_deleted_at": "'never'"}, "sets _sdc_deleted_at"),
         ({"_sdc_deleted_at": None}, "sets _sdc_deleted_at"),
     ],
@@ -66,6 +70,7 @@ def test_map_that_would_lose_deletions_is_refused_before_anything_is_read(
         {"__filter__": "Version == 'public.Actual'"},
         {"__else__": None, **KEPT},
         {"__alias__": STREAM, "TEXT": "Date"},
+        {"__key_properties__": ["ID"], "ID": "Version + Date"},
         {"AMOUNT": None},
     ],
 )
@@ -109,3 +114,29 @@ def test_maps_of_streams_without_deletions_are_nobodys_business(serve: Serve) ->
     config = mapped(serve, {"CENTS": "AMOUNT * 100"})
     records = sync({**config, "default_replication_method": "FULL_TABLE"}).records(STREAM)
     assert [record["CENTS"] for record in records] == ["0E-7", "100.0000000", "200.0000000"]
+
+
+@pytest.mark.parametrize("place", ["catalog", "map"])
+def test_rows_that_add_up_need_no_key(serve: Serve, place: str) -> None:
+    stream = "sales_planning_fact_data_difference"
+    config = {**serve(SampleService()), "models": ["Sales Planning"]}
+    config["default_replication_method"] = "LOG_BASED"
+    config["stream_maps"] = {stream: {"TEXT": "Date"}}
+    catalog = discover(config)
+    if place == "catalog":
+        catalog[stream]["key_properties"] = []
+    else:
+        config["stream_maps"][stream]["__key_properties__"] = []
+    messages = sync(config, select(catalog, stream))
+    assert messages.schema(stream)["key_properties"] == []
+    assert "delta_link" in messages.state["bookmarks"][stream]
+
+
+@pytest.mark.parametrize("place", ["sales_planning_fact_data_aggregation", "*_fact_data*", "*"])
+def test_map_of_streams_that_are_not_selected_ends_no_run(serve: Serve, place: str) -> None:
+    config = {**serve(SampleService()), "models": ["Sales Planning"]}
+    plain = discover(config)
+    config["stream_maps"] = {place: {"__filter__": "1 == 1"}}
+    assert discover(config) == plain
+    for catalog in (None, select(plain, "sales_planning_xx_region_master")):
+        assert sync(config, catalog).records("sales_planning_xx_region_master")

@@ -301,16 +301,18 @@ def test_skip_that_is_ignored_proves_nothing(
     assert "it is not proven" in caplog.text
 
 
-@pytest.mark.parametrize("has_key", [True, False])
+@pytest.mark.parametrize(("has_key", "place"), [(True, ""), (False, "catalog"), (False, "map")])
 def test_rows_that_come_twice(
-    serve: Serve, caplog: pytest.LogCaptureFixture, *, has_key: bool
+    serve: Serve, caplog: pytest.LogCaptureFixture, place: str, *, has_key: bool
 ) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = counting(tenant, 5)
     config = serve(tenant)
     catalog = discover(config)
-    if not has_key:
+    if place == "catalog":
         catalog[FACTS]["key_properties"] = []
+    elif place == "map":
+        config["stream_maps"] = {FACTS: {"__key_properties__": []}}
     messages, failure = run(config, catalog=select(catalog, FACTS))
     assert bool(failure) is not has_key
     assert is_activated(messages, FACTS) is has_key
@@ -412,10 +414,14 @@ def test_sums_of_sac_are_the_way_out(serve: Serve, method: str) -> None:
     assert written == sorted((*(row[name] for name in key), str(row["REVENUE"])) for row in facts)
 
 
-def test_target_that_appends_is_the_other_way_out(serve: Serve) -> None:
+@pytest.mark.parametrize("place", ["catalog", "map"])
+def test_target_that_appends_is_the_other_way_out(serve: Serve, place: str) -> None:
     _, config = several_facts(serve)
     catalog = discover(config)
-    catalog[SALES]["key_properties"] = []
+    if place == "catalog":
+        catalog[SALES]["key_properties"] = []
+    else:
+        config["stream_maps"] = {SALES: {"__key_properties__": []}}
     messages, failure = run(config, catalog=select(catalog, SALES))
     assert not failure
     assert len(messages.records(SALES)) == 90

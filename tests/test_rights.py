@@ -15,6 +15,7 @@ from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
 from tests.demo_client import ANNA, BEN, refresh_token
 from tests.stand_in import StandIn, error_response, sales, sales_row
+from tests.test_aggregation import without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ FACTS, REGIONS, AUDIT = (
     "sales_planning_xx_region_master",
     "workforce_planning_audit_data",
 )
+SUMS = "sales_planning_fact_data_aggregation"
 TRACKED: dict[str, Any] = {"default_replication_method": "LOG_BASED"}
 SLICED: dict[str, Any] = {"partition_by": {FACTS: "Date"}}
 UNVERSIONED: dict[str, Any] = {"emit_activate_version_messages": False}
@@ -345,3 +347,65 @@ def test_audit_data_that_the_catalog_selects_is_a_warning(
         sync(config, select(catalog, AUDIT, "providers"))
     caplog.clear()
     assert sync(config, select(catalog, "providers")).records("providers")
+
+
+@pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
+def test_sums_of_other_rights_do_not_replace_those_of_the_last_person(
+    tenant: Tenant, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    """Where nothing else has changed, no later change would put them right."""
+    settings = {"default_replication_method": method}
+
+    def run(person: str, state: dict[str, Any] | None = None) -> tuple[Messages, str]:
+        config = tenant.config_of(person, **settings)
+        catalog = without(config, "XX_REGION", "Product", "Currency", stream=SUMS)
+        capsys.readouterr()
+        try:
+            TapSAC(config=config, catalog=catalog, state=state).sync_all()
+        except SACError as error:
+            return read_messages(capsys.readouterr().out), str(error)
+        return read_messages(capsys.readouterr().out), ""
+
+    first, failure = run(ANNA)
+    assert not failure
+    second, failure = run(BEN, first.state)
+    assert not second.records(SUMS)
+    assert f"{SUMS} are sums" in failure
+    assert AGAIN in failure
+    state = second.state if bookmarks(second) else first.state
+    assert state["bookmarks"][SUMS] == first.state["bookmarks"][SUMS]
+    third, failure = run(ANNA, state)
+    assert not failure
+    assert len(third.records(SUMS)) == (0 if method == "LOG_BASED" else len(first.records(SUMS)))
+    fourth, failure = run(BEN)  # As --full-refresh of Meltano does it.
+    assert not failure
+    assert fourth.records(SUMS)
+
+
+@pytest.mark.parametrize("place", ["catalog", "map"])
+def test_rows_of_other_rights_are_not_appended_to_those_of_the_last_person(
+    tenant: Tenant, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    maps: dict[str, Any] = (
+        {"stream_maps": {FACTS: {"__key_properties__": []}}} if place == "map" else {}
+    )
+    results = []
+    state: dict[str, Any] | None = None
+    for person in (ANNA, BEN):
+        config = tenant.config_of(person, **maps)
+        catalog = discover(config)
+        if place == "catalog":
+            catalog[FACTS]["key_properties"] = []
+        tap = TapSAC(config=config, catalog=select(catalog, FACTS, REGIONS), state=state)
+        capsys.readouterr()
+        if state is None:
+            tap.sync_all()
+        else:
+            with pytest.raises(SACError, match=f"{FACTS} have no key"):
+                tap.sync_all()
+        results.append(read_messages(capsys.readouterr().out))
+        state = results[0].state
+    first, second = results
+    assert len(first.records(FACTS)) == ALL_FACTS
+    assert not second.records(FACTS)
+    assert second.records(REGIONS)

@@ -140,6 +140,11 @@ def spoiled(state: dict[str, Any], **parts: Any) -> None:
         ({}, lambda state: made_older(state, -60_000), "within the last 24 hours"),
         ({"filters": {FACTS: "Date ge '0'"}}, None, "partition_by have changed"),
         ({"partition_by": {FACTS: "Date"}}, None, "partition_by have changed"),
+        ({"stream_maps": {FACTS: {"X": "Date"}}}, None, "its form (types, stream maps,"),
+        ({"stream_maps": {"*_fact_data": {"AMOUNT": None}}}, None, "its form (types,"),
+        ({"stream_maps": {"sales_f*": {"__filter__": "Date > '0'"}}}, None, "its form (types,"),
+        ({"flattening_enabled": True, "flattening_max_depth": 1}, None, "its form (types,"),
+        ({"use_singer_decimal": True}, None, "its form (types,"),
         ({}, lambda state: spoiled(state, version=None), "emit_activate_version_messages has"),
         ({}, lambda state: spoiled(state, done={"a": 1}), ""),
         ({}, lambda state: spoiled(state, done=[["a"]]), ""),
@@ -169,6 +174,49 @@ def test_another_read_begins_anew(
     assert is_activated(messages, FACTS)
     assert told in caplog.text
     assert "going on with the read" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "stream_maps",
+    [{FACTS: {"__alias__": "facts"}}, {"facts": {"__source__": FACTS}}],
+)
+def test_table_of_another_name_begins_anew(serve: Serve, stream_maps: dict[str, Any]) -> None:
+    tenant = SlicingStandIn(SIZES)
+    config = {**serve(tenant), **SLICED}
+    _, state = failed_run(tenant, config)
+    messages, failure = run({**config, "stream_maps": stream_maps}, state=state)
+    assert not failure
+    assert len(messages.records("facts")) == 18
+    assert is_activated(messages, "facts")
+
+
+def test_files_in_another_place_begin_anew(serve: Serve, tmp_path: Path) -> None:
+    tenant = SlicingStandIn(SIZES)
+    config = {**serve(tenant), **SLICED, **batch_config(tmp_path / "a", "jsonl", None, 9)}
+    _, state = failed_run(tenant, config)
+    other = batch_config(tmp_path / "b", "jsonl", None, 9)
+    messages, failure = run({**config, **other}, state=state)
+    assert not failure
+    assert len(records_of(messages, FACTS)) == 18
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"stream_maps": {"other_*": {"X": "Date"}}},
+        {"batch_config": None},
+        {"max_parallel_requests": 2, "page_size": 3, "request_timeout": 7},
+    ],
+)
+def test_what_does_not_change_the_table_does_not_keep_a_run_from_going_on(
+    serve: Serve, other: dict[str, Any]
+) -> None:
+    tenant = SlicingStandIn(SIZES)
+    config = {**serve(tenant), **SLICED}
+    _, state = failed_run(tenant, config)
+    messages, failure = run({**config, **other}, state=state)
+    assert not failure
+    assert versions(messages) == [*"EEEE"]
 
 
 def test_day_is_not_over_after_23_hours(serve: Serve) -> None:
@@ -225,6 +273,19 @@ def test_rows_without_a_key_begin_anew(serve: Serve) -> None:
     assert not failure
     assert len(messages.records(FACTS)) == 18
     assert version_of(messages) > bookmark_of(state)["slices"]["version"]
+
+
+@pytest.mark.parametrize("key", [[], None])
+def test_rows_whose_key_a_map_takes_away_begin_anew(serve: Serve, key: list[str] | None) -> None:
+    tenant = SlicingStandIn(SIZES)
+    maps = {"stream_maps": {FACTS: {"__key_properties__": key}}}
+    config = {**serve(tenant), **SLICED, **maps}
+    first, state = failed_run(tenant, config)
+    assert not any("slices" in json.dumps(item) for item in first if item["type"] == "STATE")
+    messages, failure = run(config, state=state)
+    assert not failure
+    assert len(messages.records(FACTS)) == 18
+    assert version_of(messages) > version_of(first)
 
 
 @pytest.mark.parametrize("partition_by", [{FACTS: "Version"}, {}], ids=["slices", "one go"])

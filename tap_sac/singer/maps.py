@@ -15,7 +15,7 @@ from tap_sac.sac.text import log_safe
 from tap_sac.singer.schema import DELETED_AT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tap_sac.sac.model import EntitySet
 
@@ -25,6 +25,8 @@ _SAMPLES = {"boolean": True, "integer": 1, "number": 1}
 
 class StreamMap(Protocol):
     """A stream map of the SDK."""
+
+    transformed_key_properties: Sequence[str] | None
 
     def transform(self, record: dict[str, Any]) -> dict[str, Any] | None:
         """Return what becomes of a record; None if it is dropped."""
@@ -37,6 +39,7 @@ def check_deletions(
     *,
     entity_set: EntitySet,
     schema: Mapping[str, Any],
+    needs_key: bool,
 ) -> None:
     """See that deleted rows pass through the stream maps of a stream.
 
@@ -46,11 +49,12 @@ def check_deletions(
         config: The setting ``stream_maps``.
         entity_set: Its columns and key.
         schema: Their JSON Schema.
+        needs_key: Whether targets find rows by a key.
 
     Raises:
         SACError: If they do not.
     """
-    definitions = list(_definitions(stream, config))
+    definitions = [item for item in applied(stream, config).values() if isinstance(item, dict)]
     for definition in definitions:
         if definition.get(DELETED_AT.name, DELETED_AT.name) != DELETED_AT.name:
             msg = (
@@ -82,6 +86,32 @@ def check_deletions(
                 f"marks deleted rows: add '{DELETED_AT.name}: {DELETED_AT.name}' to it."
             )
             raise SACError(msg)
+        elif needs_key:
+            _check_key(stream, stream_map.transformed_key_properties, mapped)
+
+
+def _check_key(stream: str, names: Sequence[str] | None, deletion: Mapping[str, Any]) -> None:
+    """Refuse a map without a key, or with one that deleted rows do not have."""
+    lacking = [name for name in names or () if deletion.get(name) is None]
+    if names and not lacking:
+        return
+    what = f"makes {lacking[0]} a part of" if lacking else "takes away"
+    why = "which deleted rows do not have" if lacking else "by which targets find changed rows"
+    msg = (
+        f"The stream map of {stream} {what} the key (__key_properties__), {why}: make the key of "
+        "SAC's key columns, or replicate the stream FULL_TABLE."
+    )
+    raise SACError(msg)
+
+
+def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Find the maps that the SDK applies to a stream: those of its name, a glob or as a source."""
+    found = {}
+    for name, definition in config.items():
+        source = definition.get("__source__", name) if isinstance(definition, dict) else name
+        if source == stream or fnmatch(stream, source):
+            found[name] = definition
+    return found
 
 
 def _check_dropped(stream: str, definitions: list[dict[str, Any]], key: set[str]) -> None:
@@ -94,15 +124,6 @@ def _check_dropped(stream: str, definitions: list[dict[str, Any]], key: set[str]
                 f"target: write its filter as '{DELETED_AT.name} is not None or ({rule})'."
             )
             raise SACError(msg)
-
-
-def _definitions(stream: str, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Find the maps that the SDK applies to a stream: those of its name, a glob or as a source."""
-    for name, definition in config.items():
-        if isinstance(definition, dict):
-            source = definition.get("__source__", name)
-            if source == stream or fnmatch(stream, source):
-                yield definition
 
 
 def _names(expression: str) -> set[str]:

@@ -18,13 +18,13 @@ from uuid import uuid4
 
 from singer_sdk import Stream
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
 from tap_sac.singer.batches import FORMATS, file_format, write_files
 from tap_sac.singer.logs import quiet
-from tap_sac.singer.maps import check_deletions
+from tap_sac.singer.maps import applied, check_deletions
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.portions import divide, gather
 from tap_sac.singer.records import END_OF_PART, MadeRecords
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from tap_sac.singer.portions import Portion
     from tap_sac.singer.records import Records
 
+_OPTIONS_OF_MAPS = ("stream_map_", "flattening_", "faker_")
 _WRITTEN_AT_ONCE = 1000  # so that they stay in the caches of a processor
 
 
@@ -117,6 +118,12 @@ class SDKStream(Stream, abc.ABC):
     def is_dry_run(self) -> bool:
         """Whether the SDK reads a record only to see that it can (``--test``)."""
         return self.ABORT_AT_RECORD_COUNT is not None
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a row that comes again replaces the one before, also where stream maps apply."""
+        written = (item for item in self.stream_maps if not isinstance(item, RemoveRecordTransform))
+        return bool(self.primary_keys) and all(item.transformed_key_properties for item in written)
 
     @property
     def writes_parts(self) -> bool:
@@ -269,6 +276,30 @@ class SDKStream(Stream, abc.ABC):
 class PageStream(SDKStream, abc.ABC):
     """A stream that comes in pages: one by one for the SDK, many at a time, or into files."""
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether targets find the rows that have changed by their key."""
+        return bool(self.primary_keys)
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What decides on the form of rows in a target, and on the table or files they go to."""
+        batch_config = self.config.get("batch_config") or {}
+        storage = batch_config.get("storage") or {}
+        columns = self.effective_schema["properties"]
+        return {
+            "maps": applied(self.name, self.config.get("stream_maps") or {}),
+            "options": {
+                name: value
+                for name, value in self.config.items()
+                if name.startswith(_OPTIONS_OF_MAPS)
+            },
+            "types": {
+                name: [column.get("type"), column.get("format")] for name, column in columns.items()
+            },
+            "files": [batch_config.get("encoding"), storage.get("root"), storage.get("prefix")],
+        }
+
     @abc.abstractmethod
     def read(self) -> Iterator[Records]:
         """Read the records, some at a time, and `END_OF_PART` where they shall be written first.
@@ -290,6 +321,7 @@ class PageStream(SDKStream, abc.ABC):
                 self.config.get("stream_maps") or {},
                 entity_set=self.entity_set,
                 schema=self.schema,
+                needs_key=self.needs_key,
             )
         if len(self.stream_maps) > 1 and self.get_batch_config(self.config):
             others = ", ".join(stream_map.stream_alias for stream_map in self.stream_maps[1:])

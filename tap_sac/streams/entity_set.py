@@ -130,7 +130,8 @@ class EntitySetStream(FullTableStream):
         place = [self.client.origin, self.provider.namespace_id, self.provider.provider_id]
         place += [person.fingerprint or ""] if person else []
         asked = [self.entity_set.name, self.entity_set.key, sorted(columns), self.filter]
-        question = json.dumps([*place, *asked, column.name])
+        # Half a table in another form, or in another place, would be none of either.
+        question = json.dumps([*place, *asked, column.name, self.form], sort_keys=True)
         return SlicedRead(self, columns, column, values, question=question)
 
     def _hindrance_to_slices(self, columns: list[str]) -> str | None:
@@ -196,7 +197,7 @@ class EntitySetStream(FullTableStream):
     @override
     def suspects_repeated_keys(self, count: int | None) -> bool:
         has_sums = self.kind.aggregated_in in self._siblings
-        if not (has_sums and self.primary_keys and count and self.verifies):
+        if not (has_sums and self.has_key and count and self.verifies):
             return False
         keys = self._count_keys()
         if keys is None or keys >= count:

@@ -70,12 +70,14 @@ class SlicedRead(WholeRead):
         self._started_at = stream.started_at
         self._goes_on = False
         self._done: dict[str, int] = {}
+        self._is_fixed = column.name in stream.entity_set.key
         self._slices = Slices(
             stream.name,
             self._table,
             stream.logger,
             fails=stream.fails,
-            has_key=bool(stream.primary_keys),
+            has_key=stream.has_key,
+            is_fixed=self._is_fixed,
         )
         self._pages = self._rows = 0
         self._watch = stream.proof(self._table)
@@ -89,7 +91,7 @@ class SlicedRead(WholeRead):
             try:
                 yield from self._sliced(values)
             except _SliceError as error:
-                if self._rows and not stream.primary_keys:
+                if self._rows and not stream.has_key:
                     msg = f"{error}, and without a key, rows would come twice in one go"
                     raise DataError(msg, PARTIAL_SLICES) from None
                 hindrance = str(error)
@@ -105,11 +107,12 @@ class SlicedRead(WholeRead):
     def _go_on_with_earlier(self) -> None:
         """Take up the read of an earlier run, if it asks for the same.
 
-        The rows of a slice that was not complete come again, so there must be a key.
+        The rows of a slice that was not complete come again, so there must be a key. Nor may rows
+        move from a slice that is left to one that is done.
         """
         stream = self._stream
         earlier = UnfinishedRead.from_state(stream.stream_state)
-        if earlier is None or not stream.primary_keys or stream.has_completed(earlier.version):
+        if earlier is None or not self._can_go_on or stream.has_completed(earlier.version):
             return
         told = earlier.hindrance(
             self._question, stream.started_at, has_versions=stream.has_versions
@@ -132,6 +135,10 @@ class SlicedRead(WholeRead):
             begin.isoformat(timespec="seconds"),
             f"{len(self._done):,}",
         )
+
+    @property
+    def _can_go_on(self) -> bool:
+        return self._stream.has_key and self._is_fixed
 
     def _sliced(self, values: Collection[Value]) -> Iterator[Records]:
         stream = self._stream
@@ -253,7 +260,7 @@ class SlicedRead(WholeRead):
         self._done.pop(item.id, None)
         if item.is_proven:
             self._done[item.id] = item.rows
-        if self._done and stream.primary_keys and stream.writes_parts:
+        if self._done and self._can_go_on and stream.writes_parts:
             unfinished = UnfinishedRead(self.version, self._question, self._started_at, self._done)
             unfinished.put_into(stream.stream_state)
             stream.mark_state_changed()

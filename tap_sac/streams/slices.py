@@ -93,7 +93,14 @@ class Slices:
     """
 
     def __init__(
-        self, stream: str, table: Table, logger: logging.Logger, *, fails: bool, has_key: bool
+        self,
+        stream: str,
+        table: Table,
+        logger: logging.Logger,
+        *,
+        fails: bool,
+        has_key: bool,
+        is_fixed: bool,
     ) -> None:
         """Begin without slices.
 
@@ -103,6 +110,7 @@ class Slices:
             logger: Is told what cannot be proven.
             fails: Whether what is disproved fails the stream, instead of being a warning.
             has_key: Whether rows that come twice replace each other.
+            is_fixed: Whether no row can move from slice to slice, as it would be another one then.
         """
         self.read: list[Slice] = []
         self.counts: list[int] = []
@@ -111,6 +119,7 @@ class Slices:
         self._logger = logger
         self._fails = fails
         self._has_key = has_key
+        self._is_fixed = is_fixed
 
     @property
     def values(self) -> set[Value]:
@@ -140,7 +149,8 @@ class Slices:
     def doubt(self, uncounted: str) -> str | None:
         """Say why they are not proven to be the whole table; None if they are.
 
-        People write during a long read, so all are counted again where the counts differ.
+        People write during a long read, so all are counted again where the counts differ. Where
+        rows can move, one may have moved to a slice that was read before, and no sum tells.
 
         Args:
             uncounted: Why SAC has not counted the table, if it has not.
@@ -154,7 +164,10 @@ class Slices:
         if not _agrees(rows, counts):
             rows, counts = self._counted_again()
         if _agrees(rows, counts):
-            return None
+            changed = 0 if self._is_fixed else self._count_changed()
+            if not changed:
+                return None
+            return f"{changed:,} of them have changed, so rows may have moved from one to another"
         why = f"SAC counts {counts[-1]:,} rows of {self._stream}, and {rows:,} in its slices"
         if rows < min(counts) and self._table.has_row_at(rows):
             self._disprove(DataError(f"{why}, which lack rows", PARTIAL_SLICES))
@@ -170,6 +183,9 @@ class Slices:
         if None in again:
             return self.rows, self.counts
         return sum(count or 0 for count in again), [before, self.counts[-1]]
+
+    def _count_changed(self) -> int:
+        return sum(item.table.count() != item.rows for item in self.read)
 
     def _disprove(self, error: DataError) -> None:
         if self._fails:

@@ -92,12 +92,18 @@ class ChangeTrackedStream(EntitySetStream):
 
     @property
     @override
+    def needs_key(self) -> bool:
+        return super().needs_key and not self.kind.is_additive
+
+    @property
+    @override
     def has_last_read(self) -> bool:
         return super().has_last_read or Bookmark.from_state(self.stream_state) is not None
 
     @override
     def read_served(self, columns: list[str]) -> Iterator[Records]:
         bookmark = Bookmark.from_state(self.stream_state)
+        self.check_withheld()
         if self.is_withheld:  # Before anything else changes the state.
             yield from WholeRead(self, columns).records()
             return

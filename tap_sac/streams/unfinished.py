@@ -89,7 +89,10 @@ class UnfinishedRead:
             has_versions: Whether its rows have versions.
         """
         if self.question != question:
-            return "its filter, columns, key or partition_by have changed"
+            return (
+                "its form (types, stream maps, flattening, batch files), filter, columns, key or "
+                "partition_by have changed"
+            )
         if (self.version is not None) != has_versions:
             return "emit_activate_version_messages has changed"
         if not 0 <= now - self.started_at <= _DAY:

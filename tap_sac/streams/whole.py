@@ -11,7 +11,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_sac.sac.causes import BROKEN_PROTOCOL
 from tap_sac.sac.delta import is_delta, is_version
-from tap_sac.sac.errors import ResponseError, SACError
+from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.person import Rights
@@ -209,6 +209,26 @@ class FullTableStream(SACStream):
         """Whether no row may go, and the state must stay: these are not the rights of before."""
         return self.has_versions and self.rights.are_others
 
+    def check_withheld(self) -> None:
+        """See that rows can be written beside those of another person's rights.
+
+        Sums of what this person may see would take the place of the others, and no later change
+        would put them right. Rows without a key would come twice.
+
+        Raises:
+            DataError: If they cannot.
+        """
+        is_sum = bool(self.dropped_key) or self.kind.is_additive
+        if not self.is_withheld or not (is_sum or not self.has_key):
+            return
+        msg = (
+            f"This run has signed in as somebody else than the last one, and rows of {self.name} "
+            f"{'are sums, which rights change' if is_sum else 'have no key'}, so none was written: "
+            "run with --full-refresh (or without --state) to let this person's rights decide, or "
+            "sign in as before."
+        )
+        raise DataError(msg)
+
     @property
     def new_version(self) -> int:
         """The time of this run, in milliseconds, and above all versions in the state.
@@ -253,7 +273,7 @@ class FullTableStream(SACStream):
             table,
             self.logger,
             fails=self.fails,
-            has_key=bool(self.primary_keys),
+            has_key=self.has_key,
         )
 
     def suspects_repeated_keys(self, count: int | None) -> bool:  # noqa: ARG002
@@ -283,6 +303,7 @@ class FullTableStream(SACStream):
 
     @override
     def read_served(self, columns: list[str]) -> Iterator[Records]:
+        self.check_withheld()
         self.compare_with_last_read()
         whole = self.begin_read(columns)
         yield from whole.records()
