@@ -137,7 +137,7 @@ def settings_of_airflow(home: Path, database: str, port: int) -> dict[str, str]:
 
 @contextmanager
 def running(command: list[str | Path], environment: dict[str, str], log: Path) -> Iterator[None]:
-    """Run a command in the background, and end it."""
+    """Run a command in the background, and end it; show the end of its log if all fails."""
     with (
         log.open("wb") as file,
         subprocess.Popen(  # noqa: S603
@@ -146,6 +146,9 @@ def running(command: list[str | Path], environment: dict[str, str], log: Path) -
     ):
         try:
             yield
+        except BaseException:
+            print(f"The log of {command[-1]}:", *log.read_text().splitlines()[-30:], sep="\n")
+            raise
         finally:
             process.terminate()
 
@@ -157,7 +160,7 @@ class Api:
         """Sign in, as soon as the server listens."""
         self._url = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
-        patience = Retry(connect=40, backoff_factor=0.1, backoff_max=2)
+        patience = Retry(total=None, connect=60, backoff_factor=0.1, backoff_max=2)
         self._session.mount(self._url, HTTPAdapter(max_retries=patience))
         token = self._session.get(f"{self._url}/auth/token", timeout=60).json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
