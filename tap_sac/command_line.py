@@ -175,7 +175,10 @@ class CommandLineTap(Tap, abc.ABC):
             msg = f"A file that --config names cannot be read ({error}): check its path."
             raise SACError(msg) from None
         except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-            msg = f"A file that --config names cannot be read ({error}): write it as a JSON object."
+            msg = (
+                f"A file that --config names cannot be read ({log_safe(path)}: {error}): write it "
+                "as a JSON object."
+            )
             raise SACError(msg) from None
         return _ConfigInput(config=config, parse_env=len(paths) < len(value))
 
