@@ -32,8 +32,10 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import PurePath
+
+    from singer_sdk import Stream
 
     from tap_sac.sac.pages import Page
 
@@ -203,7 +205,12 @@ class TapSAC(CommandLineTap):
         # Someone waits for it, and the first failure tells as much as the last one.
         tries = min(_MOST_TRIES_OF_A_CHECK, self.config["backoff_max_tries"])
         self.discovery = self._discover({**self.config, "backoff_max_tries": tries})
-        check = Check(self.discovery, lambda: self.streams)
+
+        def streams() -> Mapping[str, Stream]:
+            self.setup_mapper()  # Maps may be refused, and take keys away.
+            return self.streams
+
+        check = Check(self.discovery, streams)
         return check.run(lambda text: self.print_line(one_line(text)))
 
     @override
