@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from typing import Any
 from urllib.parse import quote
 
 from airflow.providers.standard.operators.bash import BashOperator
@@ -28,7 +31,22 @@ exec meltano run --no-install --state-id-suffix="$STATE_ID_SUFFIX" tap-sac targe
 """
 
 
-def environment_of(model: dict[str, str]) -> dict[str, str]:
+def settings_for(streams: list[str]) -> dict[str, str]:
+    """Return of the settings by stream what is for these streams, as the tap refuses the rest."""
+    return {
+        name: json.dumps(
+            {
+                glob: value
+                for glob, value in json.loads(os.environ[name]).items()
+                if any(fnmatchcase(stream, glob) for stream in streams)
+            }
+        )
+        for name in ("TAP_SAC_FILTERS", "TAP_SAC_PARTITION_BY")
+        if name in os.environ
+    }
+
+
+def environment_of(model: dict[str, Any]) -> dict[str, str]:
     """Return what makes a run load one model, and nothing else.
 
     Args:
@@ -36,6 +54,7 @@ def environment_of(model: dict[str, str]) -> dict[str, str]:
     """
     namespace, model_id = model["namespace"], model["id"]
     return {
+        **settings_for(model["streams"]),
         "SAC_MODEL": f"{model['name']} ({model_id})",  # what Airflow shows
         # Meltano allows no colon in it, which ids of public dimensions have.
         "STATE_ID_SUFFIX": f"{namespace}-{quote(model_id, safe='')}",
