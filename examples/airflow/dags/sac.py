@@ -32,7 +32,7 @@ exec meltano run --no-install --state-id-suffix="$STATE_ID_SUFFIX" tap-sac targe
 
 
 def settings_for(streams: list[str]) -> dict[str, str]:
-    """Return of the settings by stream what is for these streams, as the tap refuses the rest."""
+    """Return the settings by stream, without streams that are not there: the tap refuses them."""
     return {
         name: json.dumps(
             {
