@@ -71,7 +71,7 @@ def picture() -> str:
             "1  sign in, discover",
             "2  count the rows",
             "3  read every page",
-            "4  prove that all came",
+            "4  compare the counts",
             "5  let targets delete",
             "6  keep the bookmark",
         ),

@@ -120,7 +120,7 @@ class Check:
             step = "$metadata"
             streams = self._streams_of_models()
             selected = [stream for stream in streams if stream.selected]
-            yield step, f"{len(streams)} streams of models, {len(selected)} of them selected"
+            yield step, f"{len(streams)} streams, {len(selected)} of them selected"
             step = "rows"
             # Audit data needs more than the rest: an administrator, and Data Audit.
             demanding = [stream for stream in selected if stream.kind.needs_administrator]

@@ -175,7 +175,10 @@ class CommandLineTap(Tap, abc.ABC):
             msg = f"A file that --config names cannot be read ({error}): check its path."
             raise SACError(msg) from None
         except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-            msg = f"A file that --config names cannot be read ({error}): write it as a JSON object."
+            msg = (
+                f"A file that --config names cannot be read ({log_safe(path)}: {error}): write it "
+                "as a JSON object."
+            )
             raise SACError(msg) from None
         return _ConfigInput(config=config, parse_env=len(paths) < len(value))
 
@@ -202,7 +205,7 @@ class CommandLineTap(Tap, abc.ABC):
             click.Option(
                 ["--check"],
                 is_flag=True,
-                help="Walk the way of a sync as far as one page, and say why it ends there.",
+                help="Test the connection step by step, and name the likely causes of a failure.",
             ),
             click.Option(
                 ["--login"],
@@ -212,14 +215,14 @@ class CommandLineTap(Tap, abc.ABC):
             click.Option(
                 ["--no-browser"],
                 is_flag=True,
-                help="With --login: print the address to sign in at, and open no browser.",
+                help="With --login: print the sign-in address, and open no browser.",
             ),
             click.Option(
                 ["--redirect-uri"],
                 help=(
-                    "With --login: the redirect URI that the OAuth client has, of another port of "
-                    "this machine, or of https, to paste the address that the browser ends at. "
-                    f"The default is {DEFAULT_REDIRECT_URI}."
+                    "With --login: the redirect URI of the OAuth client, with another port of this "
+                    "machine, or with https: then you paste the address where the browser ends "
+                    f"up. The default is {DEFAULT_REDIRECT_URI}."
                 ),
             ),
             click.Option(
@@ -227,7 +230,7 @@ class CommandLineTap(Tap, abc.ABC):
                 is_flag=False,
                 flag_value=_TABLE,
                 type=click.Choice([_TABLE, _JSON]),
-                help="List the models of the tenant, in a table, or for programs (--models=json).",
+                help="List the models of the tenant as a table, or for programs (--models=json).",
             ),
         ]
         return command

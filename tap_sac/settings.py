@@ -67,8 +67,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.StringType,
         title="Refresh token file",
         description=(
-            "A file that keeps the refresh token, for tenants that give a new one with each use. "
-            "Once it has one, refresh_token is not used any more."
+            "A file that keeps the refresh token, for tenants that issue a new one with each "
+            "use. Once the file has a token, refresh_token is ignored."
         ),
     ),
     th.Property(
@@ -115,8 +115,9 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.ObjectType(additional_properties=th.StringType),
         title="Partition by",
         description=(
-            "Read big tables in slices, several at once, one for each value of a column, by stream "
-            'name or glob: {"*_fact_data": "Version"}. A run that failed goes on where it stopped.'
+            "Read big tables in slices, several at once, one for each value of a column, by "
+            'stream name or glob: {"*_fact_data": "Version"}. After a failure, the next run '
+            "resumes where it stopped."
         ),
     ),
     th.Property(
@@ -126,8 +127,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         default="fail",
         title="Verify counts",
         description=(
-            "What to do when the rows read are not as many as SAC counts, or a key has several "
-            "facts, and that is proven: fail the stream, warn, or do not count."
+            "What to do if the rows read are proven to differ from SAC's count, or a key to have "
+            "several facts: fail the stream, warn, or do not count."
         ),
     ),
     th.Property(
@@ -152,7 +153,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         allowed_values=["name", "id"],
         default="name",
         title="Stream naming",
-        description="What the streams of a model are called after: its name or its id.",
+        description="What the streams of a model are named after: its name or its id.",
     ),
     th.Property(
         "default_replication_method",
@@ -172,8 +173,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         default="full_refresh",
         title="On delta lost",
         description=(
-            "What to do when SAC cannot give the changes since the last run: read the whole "
-            "table again, or stop."
+            "What to do if SAC cannot give the changes since the last run: read the whole table "
+            "again, or stop."
         ),
     ),
     th.Property(
@@ -189,7 +190,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         title="Audit overlap",
         description=(
             "Seconds before the bookmark from which audit data is read again, for rows that SAC "
-            "writes late. They come twice, which the key takes care of."
+            "writes late. Without a key, rows that are read twice are appended twice."
         ),
     ),
     th.Property(
@@ -214,14 +215,14 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.IntegerType(minimum=1),
         default=8,
         title="Backoff max tries",
-        description="How often a request is sent at most.",
+        description="Maximum number of times that a request is sent.",
     ),
     th.Property(
         "max_parallel_requests",
         th.IntegerType(minimum=1, maximum=100),
         default=4,
         title="Max parallel requests",
-        description="How many requests are under way at once at most.",
+        description="Maximum number of requests at the same time.",
     ),
     th.Property(
         "demo",

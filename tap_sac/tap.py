@@ -205,13 +205,13 @@ class TapSAC(CommandLineTap):
         # Someone waits for it, and the first failure tells as much as the last one.
         tries = min(_MOST_TRIES_OF_A_CHECK, self.config["backoff_max_tries"])
         self.discovery = self._discover({**self.config, "backoff_max_tries": tries})
-
-        def streams() -> Mapping[str, Stream]:
-            self.setup_mapper()  # Maps may be refused, and take keys away.
-            return self.streams
-
-        check = Check(self.discovery, streams)
+        check = Check(self.discovery, self._mapped_streams)
         return check.run(lambda text: self.print_line(one_line(text)))
+
+    def _mapped_streams(self) -> Mapping[str, Stream]:
+        """Make the streams, and the stream maps, which decide what is left of a key."""
+        self.setup_mapper()
+        return self.streams
 
     @override
     def run_models(self, *, as_json: bool) -> int:

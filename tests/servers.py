@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ def postgres() -> Iterator[str]:
 @contextmanager
 def s3() -> Iterator[str]:
     """Run a server that speaks S3 and has no buckets yet; yields its address."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # It would log each request.
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -18,6 +18,7 @@ import pytest
 from tap_sac.demo import Behaviour
 from tap_sac.demo.service import TOKEN_PATH, Response, SampleService
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.people import person_of
 from tap_sac.settings import SETTINGS, with_defaults
 from tap_sac.tenant import connect
 from tests.conftest import sync
@@ -449,6 +450,20 @@ def test_name_is_that_of_the_token_and_forges_nothing(
     assert result.returncode == 0
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("ok      token")]
     assert name in line
+
+
+@pytest.mark.parametrize(
+    ("claims", "person"),
+    [
+        ({"sub": "other"}, "anna"),
+        ({"user_uuid": "", "sub": "of the server"}, "of the server"),
+        ({"user_uuid": ""}, None),
+    ],
+)
+def test_person_is_known_by_the_uuid_or_else_by_the_subject(
+    claims: dict[str, str], person: str | None
+) -> None:
+    assert person_of(jwt("anna", 1, **claims)).id == person
 
 
 @pytest.mark.parametrize("has_secret", [True, False])

@@ -59,9 +59,8 @@ class Benchmark:
 
     def run(self, name: str, model: str) -> Result:
         """Let a contender load a model into a warehouse that has nothing yet."""
-        folder = self.folder / f"{name}-{model.lower()}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        # Its name is new too, because a bucket keeps what an earlier run has written.
+        folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{name}-"))
         with psycopg.connect(self.database, autocommit=True) as connection:
             connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
             connection.execute("CHECKPOINT")  # What came before is not written during this run.

@@ -56,7 +56,7 @@ class Rights:
             stream: Of which stream.
             logger: Is told.
         """
-        if self.are_of_person and self._last_rows and 2 * rows < self._last_rows:
+        if self._last_rows and 2 * rows < self._last_rows:
             logger.warning(
                 "The read of %s has %s rows, and the last one had %s: if the others are still in "
                 "SAC, the person who has signed in has lost rights to them, and the target will "
