@@ -140,3 +140,27 @@ def test_map_of_streams_that_are_not_selected_ends_no_run(serve: Serve, place: s
     assert discover(config) == plain
     for catalog in (None, select(plain, "sales_planning_xx_region_master")):
         assert sync(config, catalog).records("sales_planning_xx_region_master")
+
+
+@pytest.mark.parametrize(
+    "stream_map", [{"__alias__": "sales"}, {"__key_properties__": ["ID"], "ID": "Version + Date"}]
+)
+def test_table_of_another_name_or_key_gets_all_rows(
+    serve: Serve, caplog: pytest.LogCaptureFixture, stream_map: dict[str, Any]
+) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    config = log_based(serve, tenant)
+    first = sync(config)
+    own = {"stream_maps": {STREAM: stream_map}}
+    second = sync({**config, **own}, state=first.state)
+    assert len(second.records(stream_map.get("__alias__", STREAM))) == len(ROWS)
+    assert "stream_maps gives its table another name or key" in caplog.text
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_other_maps_and_older_states_go_on(serve: Serve, *, is_older: bool) -> None:
+    config = mapped(serve, {"TEXT": "Date"})
+    state = sync({**config, "stream_maps": {}}).state
+    if is_older:
+        del state["bookmarks"][STREAM]["question"]["tables"]
+    assert len(sync(config, state=state).records(STREAM)) == 2

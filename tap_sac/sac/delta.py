@@ -7,6 +7,7 @@ which is the form of OData JSON Format 4.0, 14.2.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
@@ -45,11 +46,13 @@ class DeltaQuery:
         key: The key columns.
         columns: The columns that are read.
         filter: The ``$filter`` that is sent.
+        tables: The tables that have the rows, each with its key; None in older states.
     """
 
     key: list[str]
     columns: list[str]
     filter: str | None
+    tables: list[tuple[str, list[str]]] | None = None
 
     def difference(self, other: DeltaQuery) -> str | None:
         """Say what another query asks differently; None if nothing but the order of columns."""
@@ -58,6 +61,8 @@ class DeltaQuery:
             if _unordered(before) != _unordered(after):
                 hint = ", for which targets need a new table" if name == "key" else ""
                 return f"the {label} changed from {before} to {after}{hint}"
+        if self.tables and _unordered(self.tables) != _unordered(other.tables):
+            return "stream_maps gives its table another name or key, so it lacks the earlier rows"
         return None
 
 
@@ -234,7 +239,8 @@ class EntityIds:
 
 
 def _unordered(value: object) -> object:
-    return sorted(map(str, value)) if isinstance(value, list) else value
+    """Make lists alike that differ in order, and in what JSON makes of tuples."""
+    return sorted(map(json.dumps, value)) if isinstance(value, list) else value
 
 
 def _parse_predicate(text: str, key: Collection[str]) -> dict[str, str] | None:

@@ -122,8 +122,16 @@ class SDKStream(Stream, abc.ABC):
     @property
     def has_key(self) -> bool:
         """Whether a row that comes again replaces the one before, also where stream maps apply."""
-        written = (item for item in self.stream_maps if not isinstance(item, RemoveRecordTransform))
-        return bool(self.primary_keys) and all(item.transformed_key_properties for item in written)
+        return bool(self.primary_keys) and all(key for _, key in self.tables)
+
+    @property
+    def tables(self) -> list[tuple[str, list[str]]]:
+        """The tables that stream maps make of it, each with its key."""
+        return [
+            (item.stream_alias, sorted(item.transformed_key_properties or ()))
+            for item in self.stream_maps
+            if not isinstance(item, RemoveRecordTransform)
+        ]
 
     @property
     def writes_parts(self) -> bool:

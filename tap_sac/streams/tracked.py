@@ -115,7 +115,7 @@ class ChangeTrackedStream(EntitySetStream):
                 self.keep(LastRead(bookmark.version, bookmark.query.filter, key))
             yield from super().read_served(columns)
             return
-        query = DeltaQuery(list(self.entity_set.key), columns, self.filter)
+        query = DeltaQuery(list(self.entity_set.key), columns, self.filter, self.tables)
         if bookmark:
             try:
                 yield from self._read_changes(bookmark, query)
