@@ -76,7 +76,11 @@ def test_page_of_the_package_links_to_what_a_reader_can_open(wheel: Path) -> Non
         metadata = message_from_bytes(archive.read(name))
     assert metadata["Name"] == "tap-sac"
     assert metadata["License-Expression"] == "Apache-2.0"
-    links = re.findall(r"\]\(([^)]+)\)", str(metadata.get_payload()))
+    page = str(metadata.get_payload())
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", page)
+    assert pictures
+    assert all(link.startswith("https://raw.githubusercontent.com/") for link in pictures)
+    links = re.findall(r"\]\(([^)]+)\)", page)
     assert links
     assert not [link for link in links if not re.match(r"https://|#", link)]
 
