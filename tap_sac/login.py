@@ -7,6 +7,7 @@ import shlex
 import sys
 import threading
 import webbrowser
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,7 +99,7 @@ class Login:
     def _through_listener(
         self, sign_in: SignIn, redirect_uri: RedirectURI
     ) -> tuple[AuthorizationCode, str]:
-        with RedirectListener(redirect_uri) as listener:
+        with closing(RedirectListener(redirect_uri)) as listener:
             self._show_address(sign_in)
             _tell(f"Waiting for the answer at {redirect_uri.text}, at most five minutes.")
             redirected = listener.wait(PATIENCE)

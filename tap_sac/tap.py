@@ -13,7 +13,6 @@ from tap_sac.catalog import check_catalog, check_state, completed
 from tap_sac.check import Check
 from tap_sac.command_line import CommandLineTap
 from tap_sac.discovery import Discovery
-from tap_sac.login import Login
 from tap_sac.models import Models
 from tap_sac.naming import PROVIDERS_STREAM_NAME, some_of
 from tap_sac.sac.errors import SACError
@@ -219,6 +218,8 @@ class TapSAC(CommandLineTap):
 
     @override
     def run_login(self, *, redirect_uri: str | None, opens_browser: bool) -> None:
+        from tap_sac.login import Login  # noqa: PLC0415  (with oauthlib, which no other run needs)
+
         login = Login(
             self.config,
             user_agent=self._user_agent,

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from tap_sac.sac.errors import SACError
@@ -22,11 +22,6 @@ if sys.version_info >= (3, 12):
     from typing import override
 else:
     from typing_extensions import override
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
 
 DEFAULT_REDIRECT_URI = "http://127.0.0.1:8484/callback"
 
@@ -141,19 +136,6 @@ class RedirectListener:
         self._server.page.put((HTTPStatus.GONE, ""))  # for a browser that still waits
         self._server.shutdown()
         self._server.server_close()
-
-    def __enter__(self) -> Self:
-        """Listen until the end of the block."""
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Listen no longer."""
-        self.close()
 
 
 class _Server(ThreadingHTTPServer):

@@ -12,9 +12,6 @@ from tap_sac.sac.errors import SACError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
-
-    from typing_extensions import Self
 
     from tap_sac.sac.pages import Page
 
@@ -32,16 +29,7 @@ class PageSpool:
         # Pages without rows and links, which may be long, and the bytes of their rows.
         self._heads: list[tuple[Page, int]] = []
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Throw everything away."""
         self._file.close()
 

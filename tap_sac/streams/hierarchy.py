@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ class HierarchyStream(EntitySetStream):
             return
         members = Members(self.entity_set.key[0], wanted)
         numbers = array("i")
-        with PageSpool() as spool:
+        with closing(PageSpool()) as spool:
             for page in _first_page_apart(super().take(pages)):
                 numbers.extend(map(members.add, page.rows))
                 spool.add(page)
