@@ -1,7 +1,7 @@
 """The command line of the tap: files, environment, signals, and one sentence for each failure.
 
 This is one of the two modules that use private names of the SDK (the other is
-`singer.page_stream`); tests/test_sdk.py lists them.
+`singer.page_stream`); tests/project/test_sdk.py lists them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.plugin_base import SingerCommand, _ConfigInput
 
-from tap_sac.catalog import read_catalog, read_json_file, read_state
+from tap_sac.inputs import read_catalog, read_json_file, read_state
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.logs import guard_logs
-from tap_sac.sac.masks import keep_secret
-from tap_sac.sac.redirects import DEFAULT_REDIRECT_URI
-from tap_sac.sac.text import log_safe
+from tap_sac.sac.oauth.redirects import DEFAULT_REDIRECT_URI
+from tap_sac.safety.log_guard import guard_logs
+from tap_sac.safety.masks import keep_secret
+from tap_sac.safety.text import log_safe
 from tap_sac.settings import ignored_settings, settings_errors, with_defaults
-from tap_sac.singer.logs import name_metrics, quiet
 from tap_sac.singer.messages import MessageWriter
+from tap_sac.singer.sdk_logs import name_metrics, quiet
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import singer_sdk.typing as th
 
-from tap_sac.sac.text import did_you_mean, log_safe, utc_text
+from tap_sac.safety.text import did_you_mean, log_safe, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk import Tap
 from singer_sdk.singerlib import Catalog
 
-from tap_sac.catalog import check_catalog, check_state, completed
-from tap_sac.check import Check
 from tap_sac.command_line import CommandLineTap
-from tap_sac.discovery import Discovery
-from tap_sac.models import Models
-from tap_sac.naming import PROVIDERS_STREAM_NAME, some_of
+from tap_sac.commands.check import Check
+from tap_sac.commands.models import Models
+from tap_sac.discovery.discover import Discovery
+from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, some_of
+from tap_sac.inputs import check_catalog, check_state, completed
+from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.masks import one_line
-from tap_sac.sac.read_ahead import Extent, ReadAhead
+from tap_sac.safety.masks import one_line
 from tap_sac.settings import SETTINGS
 from tap_sac.streams import entity_set_stream
 from tap_sac.streams.base import SACStream
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from singer_sdk import Stream
 
-    from tap_sac.sac.pages import Page
+    from tap_sac.sac.odata.pages import Page
 
 _MOST_TRIES_OF_A_CHECK = 2
 _BYTES_AROUND_A_ROW = 64  # of its object, and of its place in the list
@@ -218,7 +218,7 @@ class TapSAC(CommandLineTap):
 
     @override
     def run_login(self, *, redirect_uri: str | None, opens_browser: bool) -> None:
-        from tap_sac.login import Login  # noqa: PLC0415  (with oauthlib, which no other run needs)
+        from tap_sac.commands.login import Login  # noqa: PLC0415  (with oauthlib, which no other run needs)
 
         login = Login(
             self.config,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from tap_sac.sac.auth import BearerAuthenticator
-from tap_sac.sac.client import SACClient
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.grants import ClientCredentials, RefreshToken
-from tap_sac.sac.token_file import TokenFile
-from tap_sac.sac.transport import Transport, new_session
+from tap_sac.sac.export.client import SACClient
+from tap_sac.sac.http.transport import Transport, new_session
+from tap_sac.sac.oauth.auth import BearerAuthenticator
+from tap_sac.sac.oauth.grants import ClientCredentials, RefreshToken
+from tap_sac.sac.oauth.token_file import TokenFile
 from tap_sac.sac.urls import checked_url, derive_authorize_url, derive_token_url, tenant_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tap_sac.sac.grants import Grant
+    from tap_sac.sac.oauth.grants import Grant
 
 
 def connect(config: Mapping[str, Any], *, user_agent: str, grant: Grant | None = None) -> SACClient:

@@ -18,8 +18,8 @@ from hypothesis import settings
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.company import models
 from tap_sac.tap import TapSAC
-from tests.cli import Here
-from tests.cli import run_process as run_as_process
+from tests.helpers.cli import Here
+from tests.helpers.cli import run_process as run_as_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,7 +154,7 @@ def serve(aside: ThreadPoolExecutor) -> Iterator[Serve]:
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """Run a PostgreSQL server; returns its address."""
-    from tests.servers import postgres  # noqa: PLC0415  (most tests need none, and it takes time)
+    from tests.helpers.servers import postgres  # noqa: PLC0415  (most tests need none, and it takes time)
 
     with postgres() as address:
         yield address
@@ -179,7 +179,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def run_cli(tmp_path: Path) -> Iterator[RunCli]:
-    """Run tap-sac with a configuration, in this process: see `tests.cli.Here`."""
+    """Run tap-sac with a configuration, in this process: see `tests.helpers.cli.Here`."""
     here = Here(tmp_path)
     yield here.run
     here.wait()

@@ -13,9 +13,9 @@ import pytest
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import CLIENT_SECRET, Request, Response
-from tests.cli import tap_command
 from tests.conftest import discover, read_messages, select
-from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
+from tests.helpers.cli import tap_command
+from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,13 +18,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tap_sac.demo.service import Response
-from tap_sac.sac.csdl import read_csdl
-from tap_sac.sac.delta import Bookmark, EntityIds
 from tap_sac.sac.errors import CSDLError, DeltaLostError, SACError
+from tap_sac.sac.export.delta import Bookmark, EntityIds
+from tap_sac.sac.odata.csdl import read_csdl
 from tap_sac.tap import TapSAC
-from tests.cli import Here
 from tests.conftest import discover, examples, read_messages, select, served, sync
-from tests.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
+from tests.helpers.cli import Here
+from tests.helpers.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

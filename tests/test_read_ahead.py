@@ -23,13 +23,13 @@ import pytest
 import requests
 from typing_extensions import override
 
+from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.read_ahead import Extent, ReadAhead
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.tap import TapSAC
-from tests.cli import tap_command
 from tests.conftest import discover, read_messages, select, sync
-from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
+from tests.helpers.cli import tap_command
+from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -432,7 +432,7 @@ def test_large_table_is_read_again_without_a_break_at_its_turn(
 def test_table_that_was_thrown_away_makes_room_for_another(
     serve: Serve, wait_for_readers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_sac.sac.read_ahead._MOST_BYTES_OF_A_TABLE", 2_000)
+    monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES_OF_A_TABLE", 2_000)
     names = "ABCDEF"
     tenant = StandIn(*numbered(names, 4))
     tenant.models[2].sets["FactData"] = [sales_row(number) for number in range(1_000)]
@@ -469,7 +469,7 @@ def test_row_that_stays_is_read_once_while_others_come_and_go(
     is_large: bool,
 ) -> None:
     if is_large:
-        monkeypatch.setattr("tap_sac.sac.read_ahead._MOST_BYTES_OF_A_TABLE", 1_000)
+        monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES_OF_A_TABLE", 1_000)
     tenant = StandIn(*numbered("AB", 40))
     rows = [sales_row(number) for number in range(40)]
     tenant.models[1].sets["FactData"] = rows
@@ -495,8 +495,8 @@ def test_what_waits_is_bounded_however_many_tables_are_read_at_once(
     serve: Serve, wait_for_readers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 10_000
-    monkeypatch.setattr("tap_sac.sac.read_ahead._MOST_BYTES_OF_A_TABLE", 3_000)
-    monkeypatch.setattr("tap_sac.sac.read_ahead._MOST_BYTES", most)
+    monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES_OF_A_TABLE", 3_000)
+    monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES", most)
     names = "ABCDEFGHIJKLMNOPQRST"
     tenant = StandIn(*numbered(names, 16))
     endless = [sales_row(number) for number in range(1_000)]

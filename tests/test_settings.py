@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tap_sac.naming import snake_case
-from tap_sac.sac.kinds import KINDS
+from tap_sac.discovery.naming import snake_case
+from tap_sac.sac.export.kinds import KINDS
 from tap_sac.tap import TapSAC
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
-from tests.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
+from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from tap_sac.demo.service import Request, Response

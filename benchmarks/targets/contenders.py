@@ -14,7 +14,7 @@ import yaml
 from benchmarks.processes import tap_settings
 from benchmarks.targets.warehouses import in_bucket, in_csv, in_duckdb, in_jsonl, in_postgres
 from tap_sac.demo.service import SERVICE_ROOT
-from tests.pages import ROOT, loading_script
+from tests.helpers.doc_pages import ROOT, loading_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

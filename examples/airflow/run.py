@@ -33,8 +33,8 @@ from uv import find_uv_bin
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.exchange import error_answer
 from tap_sac.demo.service import SALES_MODEL, SampleService
-from tests.servers import postgres
-from tests.test_end_to_end import contents, expected_tables
+from tests.end_to_end.test_end_to_end import contents, expected_tables
+from tests.helpers.servers import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from tap_sac.sac.errors import SACError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tap_sac.sac.model import Provider
+    from tap_sac.sac.odata.model import Provider
 
 _TOKEN_PATH, _AUTHORIZE_PATH = "/oauth/token", "/oauth/authorize"
 _DEFAULT_PORTS = {"http": 80, "https": 443}

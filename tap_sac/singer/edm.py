@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
-from tap_sac.sac.decimals import ENCODER, ExactDecimal
-from tap_sac.singer import forms
-from tap_sac.singer.scales import parquet_room, told_room
+from tap_sac.sac.odata.decimals import ENCODER, ExactDecimal
+from tap_sac.singer import text_formats
+from tap_sac.singer.decimal_limits import parquet_room, told_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from pyarrow import DataType
 
-    from tap_sac.sac.model import Property
-    from tap_sac.singer.forms import Form
-    from tap_sac.singer.scales import Room
+    from tap_sac.sac.odata.model import Property
+    from tap_sac.singer.decimal_limits import Room
+    from tap_sac.singer.text_formats import Form
 
 _NUMBER_TEXT = re.compile(r"(\+|-|)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
 _INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
@@ -211,19 +211,19 @@ _TYPES = {
     "Edm.Byte": _integer(8, is_signed=False),
     "Edm.ComplexType": _OBJECT,
     # msgspec reads and writes the same dates as the form has, and nothing else, at no cost.
-    "Edm.Date": _formatted("date", forms.DATE)._replace(struct=date, form=None),
-    "Edm.DateTimeOffset": _formatted("date-time", forms.DATE_TIME),
+    "Edm.Date": _formatted("date", text_formats.DATE)._replace(struct=date, form=None),
+    "Edm.DateTimeOffset": _formatted("date-time", text_formats.DATE_TIME),
     "Edm.Decimal": EdmType({"type": "number"}, _as_number, msgspec.Raw, _arrow_decimal),
     "Edm.Double": _FLOAT,
     "Edm.Duration": _TEXT,
-    "Edm.Guid": _formatted("uuid", forms.GUID),
+    "Edm.Guid": _formatted("uuid", text_formats.GUID),
     "Edm.Int16": _integer(16),
     "Edm.Int32": _integer(32),
     "Edm.Int64": _integer(64),
     "Edm.SByte": _integer(8),
     "Edm.Single": _FLOAT,
     "Edm.String": _TEXT,
-    "Edm.TimeOfDay": _formatted("time", forms.TIME),
+    "Edm.TimeOfDay": _formatted("time", text_formats.TIME),
 }
 
 

@@ -11,13 +11,13 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.text import log_safe
+from tap_sac.safety.text import log_safe
 from tap_sac.singer.schema import DELETED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tap_sac.sac.model import EntitySet
+    from tap_sac.sac.odata.model import EntitySet
 
 _MARK = "2026-01-01T00:00:00+00:00"
 _SAMPLES = {"boolean": True, "integer": 1, "number": 1}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib import Message
 from singer_sdk.singerlib.encoding import GenericSingerWriter
 
-from tap_sac.sac.decimals import ENCODER
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.odata.decimals import ENCODER
 
 if sys.version_info >= (3, 12):
     from typing import override

@@ -1,7 +1,7 @@
 """A stream of pages on the Singer SDK: records one by one, many at a time, or into files.
 
 This is one of the two modules that use private names of the SDK (the other is `command_line`);
-tests/test_sdk.py lists them.
+tests/project/test_sdk.py lists them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.singer.batches import FORMATS, file_format, write_files
-from tap_sac.singer.logs import quiet
+from tap_sac.singer.files.batches import FORMATS, file_format, write_files
+from tap_sac.singer.files.chunks import divide, gather
 from tap_sac.singer.maps import applied, check_deletions
 from tap_sac.singer.messages import MessageWriter
-from tap_sac.singer.portions import divide, gather
 from tap_sac.singer.records import END_OF_PART, MadeRecords
 from tap_sac.singer.schema import (
     DELETED_AT,
@@ -35,6 +34,7 @@ from tap_sac.singer.schema import (
     json_schema,
     with_own_columns,
 )
+from tap_sac.singer.sdk_logs import quiet
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog, MetadataMapping, RecordMessage, SchemaMessage
 
-    from tap_sac.sac.model import EntitySet, OwnColumn, Property
-    from tap_sac.singer.portions import Portion
+    from tap_sac.sac.odata.model import EntitySet, OwnColumn, Property
+    from tap_sac.singer.files.chunks import Portion
     from tap_sac.singer.records import Records
 
 _OPTIONS_OF_MAPS = ("stream_map_", "flattening_", "faker_")

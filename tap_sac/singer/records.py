@@ -14,14 +14,14 @@ from tap_sac.sac.causes import (
     WRONG_FORM,
     WRONG_VALUE,
 )
-from tap_sac.sac.decimals import ENCODER
 from tap_sac.sac.errors import DataError
-from tap_sac.sac.pages import read_rows
-from tap_sac.sac.text import log_safe
+from tap_sac.sac.odata.decimals import ENCODER
+from tap_sac.sac.odata.pages import read_rows
+from tap_sac.safety.text import log_safe
+from tap_sac.singer.decimal_limits import NoRoomError
 from tap_sac.singer.edm import NotFiniteError, converter
-from tap_sac.singer.forms import WrongFormError
 from tap_sac.singer.rows import RowReader
-from tap_sac.singer.scales import NoRoomError
+from tap_sac.singer.text_formats import WrongFormError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import msgspec
 
     from tap_sac.sac.causes import Cause
-    from tap_sac.sac.model import EntitySet
-    from tap_sac.sac.pages import Page
+    from tap_sac.sac.odata.model import EntitySet
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.rows import Columns
     from tap_sac.singer.sums import Sums
 

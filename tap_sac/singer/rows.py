@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tap_sac.sac.decimals import ENCODER
+from tap_sac.sac.odata.decimals import ENCODER
+from tap_sac.singer.decimal_limits import told_room
 from tap_sac.singer.edm import is_decimal_text, written_type
-from tap_sac.singer.scales import told_room
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from tap_sac.sac.model import Property
-    from tap_sac.singer.forms import Form
+    from tap_sac.sac.odata.model import Property
     from tap_sac.singer.sums import Sums
+    from tap_sac.singer.text_formats import Form
 
     # The values of each column, or the texts of its numbers (as `_Number.texts`).
     Columns = dict[str, list[Any] | bytes]

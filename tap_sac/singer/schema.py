@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.model import OwnColumn
+from tap_sac.sac.odata.model import OwnColumn
+from tap_sac.singer.decimal_limits import SINGER_DECIMAL, decimal_facets
 from tap_sac.singer.edm import edm_type
-from tap_sac.singer.scales import SINGER_DECIMAL, decimal_facets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tap_sac.sac.model import EntitySet, Property
+    from tap_sac.sac.odata.model import EntitySet, Property
 
 # The Singer SDK's name for the mark of a deleted row, which targets know.
 DELETED_AT = OwnColumn("_sdc_deleted_at", "Edm.DateTimeOffset")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.kinds import kind_of
+from tap_sac.sac.export.kinds import kind_of
 from tap_sac.streams.audit import AuditDataStream
 from tap_sac.streams.entity_set import EntitySetStream
 from tap_sac.streams.hierarchy import HierarchyStream
@@ -13,7 +13,7 @@ from tap_sac.streams.tracked import ChangeTrackedStream
 if TYPE_CHECKING:
     from singer_sdk import Tap
 
-    from tap_sac.sac.model import EntitySet
+    from tap_sac.sac.odata.model import EntitySet
 
 
 def entity_set_stream(tap: Tap, *, entity_set: EntitySet, **parts: Any) -> EntitySetStream:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_INCREMENTAL
 
 from tap_sac.sac.causes import REFUSED_QUERY
-from tap_sac.sac.conditions import both
 from tap_sac.sac.errors import DataError, ResponseError, SACError
-from tap_sac.sac.kinds import AUDIT_TIME
-from tap_sac.sac.text import utc_text
+from tap_sac.sac.export.kinds import AUDIT_TIME
+from tap_sac.sac.odata.conditions import both
+from tap_sac.safety.text import utc_text
 from tap_sac.streams.entity_set import EntitySetStream
 
 if sys.version_info >= (3, 12):
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
-    from tap_sac.sac.pages import Page
-    from tap_sac.sac.tables import Table
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.pages import Page
 
 
 class AuditDataStream(EntitySetStream):

@@ -12,10 +12,10 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_sac.sac.causes import REFUSED_QUERY
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
-from tap_sac.sac.kinds import kind_of
+from tap_sac.sac.export.kinds import kind_of
+from tap_sac.singer.decimal_limits import SINGER_DECIMAL, decimals_without_scale
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.records import RecordMaker
-from tap_sac.singer.scales import SINGER_DECIMAL, decimals_without_scale
 from tap_sac.streams.progress import Progress, RequestMeter
 
 if sys.version_info >= (3, 12):
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.singerlib import Catalog
 
-    from tap_sac.sac.client import SACClient
-    from tap_sac.sac.model import EntitySet
-    from tap_sac.sac.pages import Page
-    from tap_sac.sac.read_ahead import ReadAhead
-    from tap_sac.sac.tables import Table
+    from tap_sac.read_ahead import ReadAhead
+    from tap_sac.sac.export.client import SACClient
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.model import EntitySet
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
     from tap_sac.singer.sums import Sums
 

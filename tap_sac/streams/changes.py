@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.delta import EntityIds, deleted_id
 from tap_sac.sac.errors import DeltaLostError
-from tap_sac.sac.fact_keys import KeyWatch
+from tap_sac.sac.export.delta import EntityIds, deleted_id
 from tap_sac.singer.schema import DELETED_AT
+from tap_sac.streams.key_watch import KeyWatch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from singer_sdk.helpers.types import Record
 
-    from tap_sac.sac.model import EntitySet
-    from tap_sac.sac.pages import Page
+    from tap_sac.sac.odata.model import EntitySet
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker
 
 

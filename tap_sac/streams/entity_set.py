@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_sac.sac.causes import NOT_EXPORTABLE, REFUSED_QUERY, UNKNOWN_OPERATOR
-from tap_sac.sac.distinct import ColumnValues
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
-from tap_sac.sac.kinds import VERSION, is_date_master
-from tap_sac.sac.odata_filter import names_in_filter
-from tap_sac.sac.tables import CountedTable, CountsWith, UncountedTable
+from tap_sac.sac.export.column_values import ColumnValues
+from tap_sac.sac.export.kinds import VERSION, is_date_master
+from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
+from tap_sac.sac.odata.odata_filter import names_in_filter
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
 from tap_sac.singer.records import PageRecords
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.singerlib import Catalog
 
-    from tap_sac.sac.model import EntitySet, Provider
-    from tap_sac.sac.pages import Page
-    from tap_sac.sac.tables import Table
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.model import EntitySet, Provider
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.streams.whole import WholeRead
 
 # Gateways refuse longer ones, some of them from 8 KB on.

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tap_sac.sac.errors import ResponseError, SACError
-from tap_sac.sac.hierarchies import Members, hierarchies_of
-from tap_sac.sac.model import OwnColumn
-from tap_sac.sac.spool import PageSpool
-from tap_sac.sac.text import log_safe
+from tap_sac.sac.export.hierarchies import Members, hierarchies_of
+from tap_sac.sac.odata.model import OwnColumn
+from tap_sac.safety.text import log_safe
 from tap_sac.singer.records import RecordMaker
 from tap_sac.streams.entity_set import EntitySetStream
+from tap_sac.streams.page_spool import PageSpool
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from singer_sdk import Tap
 
-    from tap_sac.sac.hierarchies import Hierarchy, Trouble
-    from tap_sac.sac.pages import Page
+    from tap_sac.sac.export.hierarchies import Hierarchy, Trouble
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
     from tap_sac.singer.sums import Sums
 

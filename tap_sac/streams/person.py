@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
 
-    from tap_sac.sac.people import Person
+    from tap_sac.sac.oauth.user import Person
 
 _PERSON, _ROWS = "person", "rows"  # in the state of a stream
 _UNKNOWN = "unknown"  # a person whom the token does not tell

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from tap_sac.sac.causes import CUT_READ, ROWS_TWICE, SEVERAL_FACTS
 from tap_sac.sac.errors import DataError
-from tap_sac.sac.fact_keys import KeyWatch
+from tap_sac.streams.key_watch import KeyWatch
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Sequence
 
-    from tap_sac.sac.pages import Page
-    from tap_sac.sac.tables import Table
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.pages import Page
 
 
 class Proof:

@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.kinds import PROVIDERS
-from tap_sac.sac.model import EntitySet, Property
-from tap_sac.sac.tables import UncountedTable
+from tap_sac.sac.export.kinds import PROVIDERS
+from tap_sac.sac.export.tables import UncountedTable
+from tap_sac.sac.odata.model import EntitySet, Property
 from tap_sac.streams.whole import FullTableStream
 
 if sys.version_info >= (3, 12):
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from singer_sdk import Tap
 
-    from tap_sac.namespaces import Namespaces
-    from tap_sac.sac.pages import Page
-    from tap_sac.sac.tables import Table
+    from tap_sac.discovery.namespaces import Namespaces
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.pages import Page
 
 # What SAC's administration service says of each model.
 _COLUMNS = ("NamespaceID", "ProviderID", "ProviderName", "Description", "ServiceURL")

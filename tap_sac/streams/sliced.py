@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.causes import PARTIAL_SLICES
-from tap_sac.sac.conditions import both, equals
-from tap_sac.sac.distinct import MOST_VALUES
 from tap_sac.sac.errors import DataError, ResponseError, SACError
-from tap_sac.sac.text import log_safe
+from tap_sac.sac.export.column_values import MOST_VALUES
+from tap_sac.sac.odata.conditions import both, equals
+from tap_sac.safety.text import log_safe
 from tap_sac.singer.records import END_OF_PART, PageRecords
 from tap_sac.streams.progress import Progress
 from tap_sac.streams.slices import Slice, Slices
@@ -26,11 +26,11 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from tap_sac.sac.conditions import Value
-    from tap_sac.sac.distinct import ColumnValues
-    from tap_sac.sac.model import Property
-    from tap_sac.sac.pages import Page
-    from tap_sac.sac.read_ahead import ReadAhead
+    from tap_sac.read_ahead import ReadAhead
+    from tap_sac.sac.export.column_values import ColumnValues
+    from tap_sac.sac.odata.conditions import Value
+    from tap_sac.sac.odata.model import Property
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker, Records
     from tap_sac.streams.whole import FullTableStream
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.sac.causes import PARTIAL_SLICES, ROWS_TWICE
 from tap_sac.sac.errors import DataError
-from tap_sac.sac.text import log_safe
+from tap_sac.safety.text import log_safe
 from tap_sac.streams.unfinished import digest
 
 if sys.version_info >= (3, 12):
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
 
-    from tap_sac.sac.conditions import Value
-    from tap_sac.sac.pages import Page
-    from tap_sac.sac.tables import Table
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.conditions import Value
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.streams.proof import Proof
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tap_sac.sac.pages import Page
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.sums import Sums
 
 _SAME = "the same"

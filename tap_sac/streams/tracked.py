@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_LOG_BASED
 
-from tap_sac.sac.delta import Bookmark, DeltaQuery, is_delta
 from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
-from tap_sac.sac.pages import follow
-from tap_sac.sac.subscriptions import Subscriptions
+from tap_sac.sac.export.delta import Bookmark, DeltaQuery, is_delta
+from tap_sac.sac.export.subscriptions import Subscriptions
+from tap_sac.sac.odata.pages import follow
 from tap_sac.singer.records import MadeRecords
 from tap_sac.singer.schema import DELETED_AT
 from tap_sac.streams.changes import Changes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.singerlib import Catalog
 
-    from tap_sac.sac.pages import Page
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.delta import is_version
+from tap_sac.sac.export.delta import is_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from tap_sac.sac.causes import BROKEN_PROTOCOL
-from tap_sac.sac.delta import is_delta, is_version
 from tap_sac.sac.errors import DataError, ResponseError, SACError
+from tap_sac.sac.export.delta import is_delta, is_version
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.person import Rights
@@ -26,7 +26,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tap_sac.sac.tables import Table
+    from tap_sac.sac.export.tables import Table
     from tap_sac.singer.records import Records
     from tap_sac.streams.totals import Totals
 

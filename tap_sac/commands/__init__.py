@@ -1,0 +1,1 @@
+"""Commands beside the sync: `--check`, `--models` and `--login`."""

@@ -1,0 +1,180 @@
+"""``--check``: the way of a sync, step by step, and why it ends where it ends."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from tap_sac.sac.causes import (
+    LIVE_MODEL,
+    NEO_TENANT,
+    NO_DATA_EXPORT,
+    NOT_SHARED,
+    OTHER_REGION,
+    WRONG_HOST,
+    WRONG_SECRET,
+    WRONG_TOKEN_URL,
+    Cause,
+)
+from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
+from tap_sac.sac.export.kinds import FACTS
+from tap_sac.safety.text import log_safe
+from tap_sac.streams.entity_set import EntitySetStream
+from tap_sac.streams.tracked import ChangeTrackedStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from singer_sdk import Stream
+
+    from tap_sac.discovery.discover import Discovery
+    from tap_sac.sac.oauth.user import Person
+
+logger = logging.getLogger(__name__)
+
+# What a refusal may mean at each step, the likeliest first: a step that was taken rules out most
+# of what would have ended it. What an error tells of itself, such as a timeout, is not here.
+_LIKELY: dict[str, tuple[Cause, ...]] = {
+    "settings": (),
+    "token": (WRONG_SECRET, WRONG_TOKEN_URL, NEO_TENANT),
+    "namespaces": (NO_DATA_EXPORT, WRONG_HOST, OTHER_REGION, NEO_TENANT),
+    "providers": (NO_DATA_EXPORT, WRONG_HOST),
+    "$metadata": (NOT_SHARED, LIVE_MODEL, NO_DATA_EXPORT, WRONG_HOST),
+    "rows": (NOT_SHARED, NO_DATA_EXPORT, WRONG_HOST),
+    "subscriptions": (NO_DATA_EXPORT, NOT_SHARED, WRONG_HOST),
+}
+
+
+class CheckError(SACError):
+    """A step failed.
+
+    Attributes:
+        step: Its name.
+        causes: What most likely caused it, and what to do, the likeliest first; none if the
+            message says it all.
+    """
+
+    def __init__(self, step: str, error: SACError) -> None:
+        """Find the causes of an error, in the light of the steps before it."""
+        super().__init__(str(error))
+        self.step = step
+        told, likely = error.causes, _LIKELY[step]
+        if told and set(told) <= set(likely):
+            told = tuple(sorted(likely, key=lambda cause: cause not in told))
+        self.causes = told
+
+
+class Check:
+    """Walks the way of a sync, as far as the first rows of one model."""
+
+    def __init__(self, discovery: Discovery, streams: Callable[[], Mapping[str, Stream]]) -> None:
+        """Keep what a sync would use.
+
+        Args:
+            discovery: What the tenant offers.
+            streams: Makes the streams of that, as the catalog has them.
+        """
+        self._discovery = discovery
+        self._streams = streams
+
+    def run(self, print_line: Callable[[str], None]) -> int:
+        """Take the steps, and print what each found, or the causes of the failure.
+
+        Returns:
+            The exit code: 1 if a step failed, else 0.
+        """
+        try:
+            for step, found in self.steps():
+                print_line(f"ok      {step}: {found}")
+        except CheckError as error:
+            print_line(f"FAILED  {error.step}: {error}")
+            if error.causes:
+                print_line("Most likely causes, in this order:")
+            for number, cause in enumerate(error.causes, 1):
+                print_line(f"{number}. {cause.what}: {cause.next_step}.")
+            return 1
+        return 0
+
+    def steps(self) -> Iterator[tuple[str, str]]:
+        """Take the steps; gives the name of each, and what it found.
+
+        Raises:
+            CheckError: If a step fails.
+        """
+        discovery = self._discovery
+        step = "settings"
+        try:
+            client = discovery.client
+            yield step, f"the tenant is {client.origin}"
+            step = "token"
+            client.authenticate()
+            yield step, _reader(client.person)
+            step = "namespaces"
+            namespaces = discovery.namespaces
+            yield step, ", ".join(map(log_safe, namespaces.chosen))
+            step = "providers"
+            found = f"{len(namespaces.everything)} in SAC, {len(discovery.chosen)} chosen"
+            self._check_failure()  # Of a namespace: no model has been asked yet.
+            yield step, found
+            step = "$metadata"
+            streams = self._streams_of_models()
+            selected = [stream for stream in streams if stream.selected]
+            yield step, f"{len(streams)} streams, {len(selected)} of them selected"
+            step = "rows"
+            # Audit data needs more than the rest: an administrator, and Data Audit.
+            demanding = [stream for stream in selected if stream.kind.needs_administrator]
+            others = [stream for stream in selected if stream not in demanding]
+            for streams in filter(None, (others, demanding)):
+                yield step, _first_page(streams)
+            if not selected:
+                discovery.check_selection()
+                yield step, "no stream of a model is selected"
+            tracked = [
+                stream
+                for stream in selected
+                if isinstance(stream, ChangeTrackedStream) and stream.is_log_based
+            ]
+            if tracked:
+                step = "subscriptions"
+                yield step, _count_subscriptions(tracked[0])
+        except SACError as error:
+            raise CheckError(step, error) from None
+
+    def _streams_of_models(self) -> list[EntitySetStream]:
+        streams = self._streams()
+        self._check_failure()
+        found = (streams[offered.name] for offered in self._discovery.offered)
+        return [stream for stream in found if isinstance(stream, EntitySetStream)]
+
+    def _check_failure(self) -> None:
+        if failure := self._discovery.failure or self._discovery.streams_failure:
+            raise SACError(failure)
+
+
+def _first_page(streams: Sequence[EntitySetStream]) -> str:
+    """Read a page of facts, or of what SAC serves: a sync skips streams that it does not serve."""
+    for stream in sorted(streams, key=lambda stream: stream.entity_set.name != FACTS):
+        try:
+            return f"the first page of {stream.name} has {stream.read_first_page()} rows"
+        except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
+            logger.warning("A sync will skip the stream %s: %s", stream.name, error)
+    return f"SAC serves none of {', '.join(stream.name for stream in streams)}"
+
+
+def _reader(person: Person | None) -> str:
+    """Say as whom SAC answers."""
+    if person is None:
+        return "the OAuth client gets one, and reads as itself (2-legged)"
+    name = person.name or "somebody whom the token does not name"
+    return f"it belongs to {name}, whose rights SAC applies (3-legged)"
+
+
+def _count_subscriptions(stream: ChangeTrackedStream) -> str:
+    """Count them where SAC lists them: a sync does without, where it does not."""
+    try:
+        return f"{len(stream.subscriptions.list())} to the changes of {stream.name}"
+    except ResponseError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return "SAC does not list them here, so a sync will not delete any"

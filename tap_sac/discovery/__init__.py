@@ -1,0 +1,1 @@
+"""Discovery: the streams that a tenant offers, and what the settings and the catalog choose."""

@@ -1,0 +1,247 @@
+"""The catalog, the state and other files that people hand to the tap: checked, and completed.
+
+What they look like is in the Singer specification; the SDK takes both for granted.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+import singer_sdk.typing as th
+
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.odata.decimals import ENCODER, read_json
+from tap_sac.safety.text import log_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DEEPEST = 100
+_MOST_NAMES = 5
+_LONGEST_VALUE_SHOWN = 40
+_BLANK = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"  # Byte order marks, and space in UTF-8, -16 and -32.
+_OBJECT = {"type": "object"}
+_TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
+_STATE = {
+    "type": "object",
+    "properties": {
+        "bookmarks": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "progress_markers": _OBJECT,
+                    "partitions": {"type": "array", "maxItems": 0},
+                },
+            },
+        }
+    },
+}
+_METADATA = {
+    "type": "object",
+    "required": ["breadcrumb", "metadata"],
+    "properties": {
+        "breadcrumb": {"type": "array", "items": {"type": "string"}, "maxItems": _DEEPEST},
+        "metadata": {
+            "type": "object",
+            "properties": {"table-key-properties": _TEXTS, "view-key-properties": _TEXTS},
+        },
+    },
+}
+_COLUMN = {"$ref": "#/$defs/column"}
+_COLUMN_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "type": {"type": ["string", "array"], "items": {"type": "string"}},
+        "format": {"type": ["string", "null"]},
+        "items": _COLUMN,
+        "properties": {"type": ["object", "null"], "additionalProperties": _COLUMN},
+        "anyOf": {"type": "array", "items": _COLUMN},
+    },
+}
+_ENTRY = {
+    "type": "object",
+    "required": ["tap_stream_id", "schema"],
+    "properties": {
+        "tap_stream_id": {"type": "string"},
+        "schema": {"allOf": [_COLUMN, {"required": ["properties"]}]},
+        "metadata": {"type": "array", "items": _METADATA},
+        "key_properties": _TEXTS,
+        "replication_key": {"type": ["string", "null"]},
+        "replication_method": {"type": ["string", "null"]},
+    },
+}
+_CATALOG = {
+    "type": "object",
+    "required": ["streams"],
+    "properties": {"streams": {"type": "array", "items": _ENTRY}},
+    "$defs": {"column": _COLUMN_SCHEMA},
+}
+_NEW_CATALOG = "make a new one with --discover (meltano run --refresh-catalog)"
+_NEW_STATE = "give the value of the last STATE of a run, or run without one to read everything"
+
+
+def read_catalog(file: IO[bytes]) -> dict[str, Any]:
+    """Read the file of ``--catalog``.
+
+    Raises:
+        SACError: If it is not a catalog.
+    """
+    return check_catalog(_read(file, "catalog", _NEW_CATALOG))
+
+
+def read_state(file: IO[bytes]) -> dict[str, Any]:
+    """Read the file of ``--state``.
+
+    Raises:
+        SACError: If it is not a state.
+    """
+    return check_state(_read(file, "state", _NEW_STATE))
+
+
+def read_json_file(data: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
+    """Read JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    PowerShell writes UTF-16 behind ``>``, and some editors begin UTF-8 with a mark.
+
+    Args:
+        data: What is in the file.
+
+    Raises:
+        ValueError: If it is not JSON; the message says why not.
+        RecursionError: If it is nested too deeply.
+    """
+    if not data.strip(_BLANK):
+        msg = "it is empty"
+        raise ValueError(msg)
+    try:
+        return read_json(data)
+    except UnicodeDecodeError:
+        msg = "its encoding is neither UTF-8 nor UTF-16"
+        raise ValueError(msg) from None
+
+
+def check_catalog(catalog: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be anything)
+    """Return a catalog as it is.
+
+    Raises:
+        SACError: If it is not one.
+    """
+    result = _check(catalog, _CATALOG, "catalog", _NEW_CATALOG)
+    for entry in result["streams"]:
+        for place, said in _selections(entry):
+            if not (said is None or isinstance(said, bool)):
+                shown = log_safe(ENCODER.encode(said).decode()[:_LONGEST_VALUE_SHOWN])
+                msg = (
+                    f"The catalog has selected: {shown} for {log_safe(place)}, which is neither "
+                    "true nor false: write true or false, without quotes."
+                )
+                raise SACError(msg)
+    return result
+
+
+def check_state(state: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be anything)
+    """Return a state as it is.
+
+    An empty object is a state too, without bookmarks yet: everything is read.
+
+    Raises:
+        SACError: If it is not one.
+    """
+    result = _check(state, _STATE, "state", _NEW_STATE)
+    if result and "bookmarks" not in result:
+        raise SACError(_no_bookmarks(result))
+    return result
+
+
+def completed(catalog: dict[str, Any]) -> dict[str, Any]:
+    """Put into a catalog what the SDK expects of it.
+
+    The replication method of a stream is taken from its metadata, if it is there: the Singer
+    specification has it there for the user's choice, and the SDK overlooks it. A key that is
+    empty, there or in the entry, is no key, whatever the other place says. What the metadata does
+    not say of the selection, the entry itself may say, as in older catalogs; a stream about which
+    neither says anything is selected. The name of the stream is its id: another one would not
+    be found.
+    """
+    return {**catalog, "streams": [_completed_entry(item) for item in catalog.get("streams", [])]}
+
+
+def _completed_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    metadata = [{**item, "metadata": {**item["metadata"]}} for item in entry.get("metadata") or []]
+    roots = [item["metadata"] for item in metadata if not item["breadcrumb"]]
+    is_selected = entry.get("selected")
+    if not roots:
+        is_selected = True if is_selected is None else is_selected
+        metadata.append({"breadcrumb": [], "metadata": {"selected": is_selected}})
+    for root in roots:
+        if root.get("selected") is None:
+            root["selected"] = is_selected
+    result = {**entry, "metadata": metadata, "stream": entry["tap_stream_id"]}
+    if chosen := [root["replication-method"] for root in roots if root.get("replication-method")]:
+        result["replication_method"] = chosen[0]
+    keys = [entry.get("key_properties"), *(root.get("table-key-properties") for root in roots)]
+    if [] in keys:
+        result["key_properties"] = []
+        for root in roots:
+            root.pop("table-key-properties", None)
+    return result
+
+
+def _selections(entry: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """Find what a catalog entry says of the selection, and for what."""
+    stream = f"the stream {entry['tap_stream_id']}"
+    yield stream, entry.get("selected")
+    for item in entry.get("metadata") or []:
+        column = ".".join(item["breadcrumb"][1::2])
+        place = f"the column {column} of {stream}" if column else stream
+        yield place, item["metadata"].get("selected")
+
+
+def _no_bookmarks(state: dict[str, Any]) -> str:
+    """Say what is there instead of bookmarks, and what to do then."""
+    what = "The state has no bookmarks because it is"
+    if state.get("type") == "STATE":
+        return f"{what} a whole STATE message: give only its value."
+    if "singer_state" in state:
+        return f"{what} what 'meltano state get' prints: give only what is in singer_state."
+    if not state.keys().isdisjoint(("completed", "partial")):
+        return (
+            f"{what} Meltano's own state file: give only the singer_state that 'meltano state get' "
+            "prints."
+        )
+    names = ", ".join(log_safe(name) for name in [*state][:_MOST_NAMES])
+    return f"The state has {names} but no bookmarks: {_NEW_STATE}."
+
+
+def _read(file: IO[bytes], kind: str, next_step: str) -> object:
+    try:
+        return read_json_file(file.read())
+    except (ValueError, RecursionError, ArithmeticError) as error:
+        msg = f"The {kind} is not valid JSON ({error}): {next_step}."
+        raise SACError(msg) from None
+
+
+def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dict[str, Any]:  # noqa: ANN401
+    try:
+        as_json = msgspec.json.decode(ENCODER.encode(value))
+        errors = list(islice(th.DEFAULT_JSONSCHEMA_VALIDATOR(schema).iter_errors(as_json), 1))
+    except (ValueError, RecursionError, OverflowError) as error:
+        msg = f"The {kind} cannot be written as JSON ({error}): {next_step}."
+        raise SACError(msg) from None
+    if _is_deeper(as_json, _DEEPEST):
+        msg = f"The {kind} is nested too deeply: {next_step}."
+        raise SACError(msg)
+    for found in errors:
+        place = ".".join(str(part) for part in found.absolute_path) or "its top level"
+        msg = f"The {kind} is malformed at {place} (by its {found.validator}): {next_step}."
+        raise SACError(msg)
+    result: dict[str, Any] = value
+    return result
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(item, levels - 1) for item in inner)

@@ -1,0 +1,1 @@
+"""The Data Export Service: its endpoints, entity sets and subscriptions."""

@@ -1,0 +1,202 @@
+"""Parent-child hierarchies: where each member stands, of the parents that SAC gives.
+
+``<Dim>MasterWithHierarchy`` has a column ``<hierarchy>_PARENTID`` for each of them, which roots do
+not have (seen on live tenants). Level-based hierarchies are columns of their own.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+    from typing import Any
+
+    from tap_sac.sac.odata.model import EntitySet
+
+_PARENT = "_PARENTID"
+_MOST_NAMES = 5
+_SEPARATOR = "/"
+_NO_PARENT = -1
+# What stands in the place of a level, which is at least 1.
+_UNKNOWN, _UNDER_WAY, _NO_MEMBER, _OUTSIDE, _BROKEN = 0, -1, -2, -3, -4
+
+
+class Hierarchy(NamedTuple):
+    """A parent-child hierarchy of a dimension.
+
+    Attributes:
+        name: Its name.
+        parent: The column that has the parent of a member.
+    """
+
+    name: str
+    parent: str
+
+
+class Place(NamedTuple):
+    """Where a member stands in a hierarchy.
+
+    Attributes:
+        level: 1 for a root, 2 for what is below it, and so on.
+        path: The ids from the root to the member.
+    """
+
+    level: int
+    path: str
+
+
+@dataclass
+class Trouble:
+    """Members that have no place in a hierarchy, although they have a parent.
+
+    Attributes:
+        orphans: Some of those whose parent is not in the table, with that parent.
+        orphan_count: How many of those there are.
+        cycle: Some of those that are their own ancestors.
+        cycle_count: How many of those there are.
+        count: How many members have no place, with all that is below those.
+    """
+
+    orphans: dict[str, str] = field(default_factory=dict)
+    orphan_count: int = 0
+    cycle: list[str] = field(default_factory=list)
+    cycle_count: int = 0
+    count: int = 0
+
+
+def hierarchies_of(entity_set: EntitySet) -> list[Hierarchy]:
+    """Find the parent-child hierarchies of a dimension; none if members have no id of their own."""
+    if len(entity_set.key) != 1:
+        return []
+    return [
+        Hierarchy(column.name.removesuffix(_PARENT), column.name)
+        for column in entity_set.properties
+        if column.name.endswith(_PARENT) and column.name != _PARENT and not column.is_collection
+    ]
+
+
+class Members:
+    """The members of a table and their parents: ids and numbers, but no rows."""
+
+    def __init__(self, key: str, hierarchies: Iterable[Hierarchy]) -> None:
+        """Know no member yet.
+
+        Args:
+            key: The column that has the id of a member.
+            hierarchies: Those to find places in.
+        """
+        self._key = key
+        self._numbers: dict[str, int] = {}
+        self._is_member = bytearray()
+        self._parents = {hierarchy: array("i") for hierarchy in hierarchies}
+        self._levels: dict[Hierarchy, MutableSequence[int]] = {}
+        # What they are called in a path, by number.
+        self._steps: list[str] = []
+
+    def add(self, row: Mapping[str, Any]) -> int:
+        """Take the next member, and return its number, by which it can be asked for.
+
+        If a member comes again, the last of its rows counts, as in a target.
+        """
+        number = self._number(_text(row.get(self._key)))
+        self._is_member[number] = True
+        for hierarchy, parents in self._parents.items():
+            parent = _text(row.get(hierarchy.parent))
+            parents[number] = self._number(parent) if parent else _NO_PARENT
+        return number
+
+    def settle(self) -> dict[Hierarchy, Trouble]:
+        """Find the level of each member, after the last one.
+
+        Returns:
+            What is wrong with those hierarchies that have members without a place.
+        """
+        ids = list(self._numbers)
+        self._steps = list(map(_escaped, ids))
+        troubles = {}
+        for hierarchy, parents in self._parents.items():
+            levels, trouble = self._find_levels(parents, ids)
+            self._levels[hierarchy] = levels
+            if trouble.count:
+                troubles[hierarchy] = trouble
+        return troubles
+
+    def place(self, number: int, hierarchy: Hierarchy) -> Place | None:
+        """Return where a member stands; None if it is not in the hierarchy, or has no place."""
+        level = self._levels[hierarchy][number]
+        if level < 1:
+            return None
+        parents = self._parents[hierarchy]
+        way = []
+        while number != _NO_PARENT:
+            way.append(self._steps[number])
+            number = parents[number]
+        way.reverse()
+        return Place(level, _SEPARATOR.join(way))
+
+    def _number(self, member: str) -> int:
+        number = self._numbers.setdefault(member, len(self._numbers))
+        if number == len(self._is_member):
+            self._is_member.append(False)
+            for parents in self._parents.values():
+                parents.append(_NO_PARENT)
+        return number
+
+    def _find_levels(
+        self, parents: Sequence[int], ids: Sequence[str]
+    ) -> tuple[MutableSequence[int], Trouble]:
+        """Go up from each member until there is a level, and down again."""
+        levels = self._first_levels(parents)
+        trouble = Trouble()
+        for start in range(len(levels)):
+            way = []
+            number = start
+            while levels[number] == _UNKNOWN:
+                levels[number] = _UNDER_WAY
+                way.append(number)
+                number = parents[number]
+            if not way:
+                continue
+            level = levels[number]
+            if level == _UNDER_WAY:
+                cycle = way[way.index(number) :]
+                trouble.cycle_count += len(cycle)
+                room = _MOST_NAMES - len(trouble.cycle)
+                trouble.cycle += [ids[item] for item in cycle[: max(0, room)]]
+            elif level == _NO_MEMBER:
+                trouble.orphan_count += 1
+                if len(trouble.orphans) < _MOST_NAMES:
+                    trouble.orphans[ids[way[-1]]] = ids[number]
+            if level < 1:
+                trouble.count += len(way)
+            for item in reversed(way):
+                level = level + 1 if level > 0 else _BROKEN
+                levels[item] = level
+        return levels, trouble
+
+    def _first_levels(self, parents: Sequence[int]) -> MutableSequence[int]:
+        """Tell roots from members that are not in the hierarchy, which have no child either."""
+        has_child = bytearray(len(parents))
+        for parent in parents:
+            if parent != _NO_PARENT:
+                has_child[parent] = True
+        levels = array("i", [_UNKNOWN]) * len(parents)
+        for number, parent in enumerate(parents):
+            if not self._is_member[number]:
+                levels[number] = _NO_MEMBER
+            elif parent == _NO_PARENT:
+                levels[number] = 1 if has_child[number] else _OUTSIDE
+        return levels
+
+
+def _text(value: object) -> str:
+    """Write an id as text; nothing, and text without a character, is no id."""
+    return "" if value is None else str(value)
+
+
+def _escaped(member: str) -> str:
+    """Write an id as a part of a path, so that two paths are never alike."""
+    return member.replace("%", "%25").replace(_SEPARATOR, "%2F")

@@ -1,0 +1,127 @@
+"""What is known of each kind of entity set: one row a kind.
+
+SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export Service", and what was seen of live
+tenants; rows say where they guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tap_sac.sac.odata.model import EntitySet
+
+FACTS = "FactData"
+AGGREGATION = "FactDataAggregation"
+PROVIDERS = "Providers"
+AUDIT_TIME = "Audit_Time"
+VERSION = "Version"
+# What masters of date dimensions are seen to have; those with an ID alone cannot be told.
+_DATE_COLUMNS = {"DATE", "YEAR", "CALMONTH", "MONTHDESC", "FISCAL_CALPERIOD"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of entity set.
+
+    Attributes:
+        pattern: The name, or a glob of ``*``, that its sets have.
+        is_selected: Whether it is read unless somebody says otherwise; not so for sets that
+            repeat others or that only few need.
+        is_optional: Whether SAC may describe such a set without serving it.
+        is_trackable: Whether SAC can track its changes, where ``$metadata`` does not say.
+        is_additive: Whether rows of one key add up instead of replacing each other.
+        needs_select: Whether SAC insists on ``$select``.
+        is_aggregation: Whether SAC aggregates over key columns that are not asked for.
+        is_hierarchy: Whether its rows have the parents of members; SAC answers a plain 400 for a
+            dimension that has no hierarchy.
+        replication_key: The column that tells newer rows from older ones.
+        aggregated_in: Where SAC adds up rows of one key, of which it may store several.
+        is_counted: Whether SAC may count its rows (``$count``).
+        needs_administrator: Whether it takes an administrator's client, and Data Audit.
+        has_dimensions: Whether columns are called after the dimensions whose members they have.
+        needs_client: Whether SAC gives it to the OAuth client alone (2-legged), and to no person.
+    """
+
+    pattern: str
+    is_selected: bool = True
+    is_optional: bool = True
+    is_trackable: bool = False
+    is_additive: bool = False
+    needs_select: bool = False
+    is_aggregation: bool = False
+    is_hierarchy: bool = False
+    replication_key: str | None = None
+    aggregated_in: str | None = None
+    is_counted: bool = True
+    needs_administrator: bool = False
+    has_dimensions: bool = False
+    needs_client: bool = False
+
+
+# The first that fits counts.
+KINDS = (
+    Kind(
+        FACTS,
+        is_optional=False,
+        is_trackable=True,
+        aggregated_in=AGGREGATION,
+        has_dimensions=True,
+    ),
+    Kind(
+        AGGREGATION,
+        is_selected=False,
+        is_trackable=True,
+        needs_select=True,
+        is_aggregation=True,
+        has_dimensions=True,
+    ),
+    Kind(
+        "FactDataDifference",
+        is_selected=False,
+        is_trackable=True,
+        is_additive=True,
+        has_dimensions=True,
+    ),
+    Kind("MasterData", is_selected=False),
+    Kind(
+        "AuditData",
+        is_selected=False,
+        replication_key=AUDIT_TIME,
+        needs_administrator=True,
+        has_dimensions=True,
+        needs_client=True,
+    ),
+    Kind(PROVIDERS, is_optional=False, is_counted=False),
+    Kind("*___Distinct", is_selected=False),
+    Kind("*MasterWithHierarchy", is_hierarchy=True),
+    Kind("PublicDimensionDataWithHierarchy", is_hierarchy=True),
+    Kind("*"),
+)
+
+
+def is_date_master(master: EntitySet) -> bool:
+    """Return whether a dimension is one of dates, by the columns of its members (a guess)."""
+    return any(
+        column.name in _DATE_COLUMNS or column.type == "Edm.Date" for column in master.properties
+    )
+
+
+def kind_of(entity_set: str) -> Kind:
+    """Find the kind of an entity set by its name."""
+    return next(kind for kind in KINDS if fnmatchcase(entity_set, kind.pattern))
+
+
+def master_of(dimension: str, entity_sets: Collection[str]) -> str | None:
+    """Find the entity set that has the members of a dimension; None if there is none.
+
+    Args:
+        dimension: Its name, as columns of facts have it.
+        entity_sets: The names of the sets of the model.
+    """
+    candidates = (f"{dimension}Master", f"{dimension}MasterWithHierarchy")
+    return next((name for name in candidates if name in entity_sets), None)

@@ -1,0 +1,125 @@
+"""The subscriptions behind delta links: which there are, which are spent, and how ours go away."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from tap_sac.sac.errors import DeltaLostError, ForeignAnswerError, ResponseError, SACError
+from tap_sac.sac.export.delta import was_read
+from tap_sac.sac.urls import is_same_server
+from tap_sac.safety.text import log_safe
+
+if TYPE_CHECKING:
+    from tap_sac.sac.export.client import SACClient
+    from tap_sac.sac.export.delta import Bookmark
+    from tap_sac.sac.odata.model import Provider
+
+logger = logging.getLogger(__name__)
+
+
+class Subscriptions:
+    """SAC's subscriptions to the changes of one entity set, of this client and of others."""
+
+    def __init__(
+        self, client: SACClient, provider: Provider, entity_set: str, *, stream: str
+    ) -> None:
+        """Keep what they are of; nothing is asked for yet.
+
+        Args:
+            client: Asks SAC.
+            provider: The model.
+            entity_set: The name of its entity set.
+            stream: What messages call it.
+        """
+        self._client = client
+        self._provider = provider
+        self._entity_set = entity_set
+        self._stream = stream
+
+    def list(self) -> list[dict[str, Any]]:
+        """List them as SAC does.
+
+        Raises:
+            SACError: If SAC does not list them.
+        """
+        subscriptions = self._client.subscriptions(self._provider)
+        return [item for item in subscriptions if item.get("EntitySetName") == self._entity_set]
+
+    def is_own_link(self, link: str) -> bool:
+        """Return whether a link of a state leads to this entity set, and nowhere else."""
+        url = self._client.entity_set_url(self._provider, self._entity_set)
+        path, own_path = (unquote(urlsplit(item).path) for item in (link, url))
+        return is_same_server(link, url) and path == own_path
+
+    def check_unread(self, bookmark: Bookmark, otherwise: str) -> None:
+        """See that SAC does not count the changes as read, which it would not give again.
+
+        Args:
+            bookmark: The link to them.
+            otherwise: What has happened if it does.
+
+        Raises:
+            DeltaLostError: If it does, or if nobody can know.
+            ForeignAnswerError: If nobody can know, because somebody else answered.
+        """
+        foreign = None
+        try:
+            subscriptions = self.list()
+        except SACError as error:
+            reason = error.reason if isinstance(error, ResponseError) else error
+            logger.warning("SAC does not list the subscriptions of %s: %s", self._stream, reason)
+            subscriptions = []
+            foreign = error if isinstance(error, ForeignAnswerError) else None
+        if was_read(bookmark, subscriptions):
+            raise foreign or DeltaLostError(otherwise)
+
+    def signed(self, bookmark: Bookmark) -> Bookmark:
+        """Return a bookmark of a chain that this tap opened, with the proof of that."""
+        signature = self._client.sign(bookmark.subscription_id or "")
+        return replace(bookmark, signature=signature)
+
+    def is_proven(self, bookmark: Bookmark) -> bool:
+        """Return whether a bookmark proves that this tap opened the chain.
+
+        Whoever has the secret of the OAuth client may have made it, and nobody else.
+        """
+        expected = self._client.sign(bookmark.subscription_id or "")
+        found = bookmark.signature or ""
+        return found.isascii() and hmac.compare_digest(expected, found)
+
+    def delete_chain(self, bookmark: Bookmark) -> None:
+        """Delete a chain that the tap opened and no longer needs, because it costs the tenant.
+
+        A state may come from anywhere: what it does not prove to be our own stays, and so does
+        what has an ExternalID, which somebody gave it.
+        """
+        subscription_id = bookmark.subscription_id
+        if subscription_id is None or not self.is_own_link(bookmark.delta_link):
+            return
+        if not self.is_proven(bookmark):
+            logger.warning(
+                "The subscription %s of %s is no longer needed, but stays in SAC, because the "
+                "state does not prove that this tap opened it: delete it under Data Management > "
+                "API Subscriptions.",
+                log_safe(subscription_id),
+                self._stream,
+            )
+            return
+        try:
+            found = (item for item in self.list() if not item.get("ExternalID"))
+            if subscription_id not in {item.get("SubscriptionID") for item in found}:
+                return
+            self._client.delete_chain(self._provider, subscription_id)
+        except SACError as error:
+            logger.warning(
+                "The subscription %s of %s is no longer needed, but could not be deleted: %s",
+                subscription_id,
+                self._stream,
+                error,
+            )
+        else:
+            logger.info("Deleted the subscription %s of %s.", subscription_id, self._stream)

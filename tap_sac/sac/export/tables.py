@@ -1,0 +1,273 @@
+"""A table as SAC pages and counts it, and whether all of its rows came.
+
+SAC may cut an answer short without a word: a page without a link to the next one may not be the
+last. ``$count`` (OData URL Conventions 4.0, 5.1.7) tells how many rows there are; seen on live
+tenants for facts, master data and masters, also with ``$top=0``, and ignored with a ``$select``
+that leaves out columns, except on FactDataAggregation.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tap_sac.sac.errors import ResponseError, SACError, TransientError
+from tap_sac.sac.odata.pages import follow
+from tap_sac.sac.urls import with_query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tap_sac.sac.export.client import ResponseObserver, SACClient
+    from tap_sac.sac.odata.pages import Page
+
+logger = logging.getLogger(__name__)
+
+# How often a count is asked for with a page that the read needs anyway.
+_MOST_TRIES_WITH_COUNT = 2
+_COUNT = {"$count": "true"}
+
+
+class CountsWith(Enum):
+    """How SAC may be asked for a count."""
+
+    THE_READ = auto()  # with the options of the read, which asks for all columns
+    ITS_SELECT = auto()  # the same, and never without its $select
+    NO_SELECT = auto()  # apart from the read, whose $select leaves out columns
+
+
+class Table(Protocol):
+    """Rows to read, which SAC may be able to count."""
+
+    def pages(self) -> Iterator[Page]:
+        """Read the pages; the first one has SAC's count, if there is one.
+
+        Raises:
+            SACError: If SAC refuses, or its pages break the protocol.
+        """
+
+    def count(self, *, is_filtered: bool = True) -> int | None:
+        """Ask how many rows there are now; None if SAC does not say.
+
+        Args:
+            is_filtered: Whether to count those of the filter alone.
+        """
+
+    def has_row_at(self, position: int) -> bool:
+        """Return whether there is certainly a row at a position, counted from 0."""
+
+
+class UncountedTable:
+    """Rows that SAC does not count."""
+
+    def __init__(self, pages: Iterator[Page]) -> None:
+        """Keep the pages."""
+        self._pages = pages
+
+    def pages(self) -> Iterator[Page]:
+        """Read the pages."""
+        return self._pages
+
+    def count(self, *, is_filtered: bool = True) -> int | None:  # noqa: ARG002
+        """Return None: nobody knows."""
+        return None
+
+    def has_row_at(self, position: int) -> bool:  # noqa: ARG002
+        """Return False: nobody knows."""
+        return False
+
+
+class CountedTable:
+    """An entity set, asked for with query options."""
+
+    def __init__(
+        self,
+        client: SACClient,
+        url: str,
+        options: Mapping[str, str],
+        *,
+        order: Sequence[str],
+        counts_with: CountsWith,
+        track_changes: bool = False,
+        on_response: ResponseObserver | None = None,
+    ) -> None:
+        """Keep what is asked for; nothing is requested yet.
+
+        Args:
+            client: Asks SAC.
+            url: The entity set, without options.
+            options: The query options of the read.
+            order: Columns by which rows can be told apart: the key and all measures.
+            counts_with: What SAC counts the rows with.
+            track_changes: Whether SAC shall remember this read; then no page is asked to count.
+            on_response: Is given each answer.
+        """
+        self._client = client
+        self._url = url
+        self._options = dict(options)
+        self._order = ",".join(order)
+        self._counts_with = counts_with
+        # More than one try, so that the last one is without the count.
+        self._counts_pages = (
+            counts_with is not CountsWith.NO_SELECT and not track_changes and client.max_tries > 1
+        )
+        self._track_changes = track_changes
+        self._on_response = on_response
+        self._counted: int | None = None
+
+    def pages(self) -> Iterator[Page]:
+        """Read the pages; the first one has SAC's count, if there is one.
+
+        Where the first page has fewer rows than SAC counts and no link to more, the rest is asked
+        for in other ways, before anybody has seen a row.
+
+        Raises:
+            SACError: If SAC refuses, or its pages break the protocol.
+        """
+        count = self._counted
+        if count is None and not self._counts_pages:
+            count = self.count()
+        first = self._first_page(self._options)
+        if first.count is None:
+            if count is None and self._counts_pages:
+                count = self.count()
+            first = replace(first, count=count)
+        yield from self._uncut(first)
+
+    def count(self, *, is_filtered: bool = True) -> int | None:
+        """Ask how many rows there are now; None if SAC does not say.
+
+        Args:
+            is_filtered: Whether to count those of the filter alone.
+        """
+        options = {**_COUNT, "$top": "0"}
+        if is_filtered and "$filter" in self._options:
+            options["$filter"] = self._options["$filter"]
+        if self._counts_with is CountsWith.ITS_SELECT:
+            options["$select"] = self._options["$select"]
+        page = self._probe(options)
+        self._counted = page.count if page else None
+        return self._counted
+
+    def has_row_at(self, position: int) -> bool:
+        """Return whether there is certainly a row at a position, counted from 0.
+
+        SAC may ignore ``$skip``: the row must be another one than the first.
+        """
+        options = {name: text for name, text in self._options.items() if name != "pagesize"}
+        options |= {"$top": "1", **self._ordered}
+        found = self._probe({**options, "$skip": str(position)})
+        if found is None or not found.items:
+            return False
+        if position == 0:
+            return True
+        first = self._probe(options)
+        return first is not None and list(first.items[:1]) != list(found.items[:1])
+
+    @property
+    def _tries_with_count(self) -> int:
+        return min(_MOST_TRIES_WITH_COUNT, self._client.max_tries - 1)
+
+    @property
+    def _ordered(self) -> dict[str, str]:
+        return {"$orderby": self._order} if self._order else {}
+
+    def _first_page(self, options: Mapping[str, str]) -> Page:
+        """Ask for the first page, and for a count with it as long as nothing speaks against it."""
+        counts = self._counts_pages
+        for attempt in self._client.tries():
+            with attempt:
+                counts = counts and attempt.retry_state.attempt_number <= self._tries_with_count
+                try:
+                    page = self._page({**options, **_COUNT} if counts else options)
+                except TransientError:
+                    raise
+                except SACError:
+                    if not counts:
+                        raise
+                    # Only a refusal of what the read itself asks for is one of the read.
+                    counts = False
+                    page = self._page(options)
+        return page
+
+    def _uncut(self, first: Page) -> Iterator[Page]:
+        """Go on from the first page, in another way if SAC seems to have cut it short."""
+        size = len(first.items)
+        if first.next_url or first.count is None or not 0 < size < first.count:
+            yield from self._follow(first)
+            return
+        logger.warning(
+            "SAC counts %s rows of %s and sent %s without a link to more, so they are asked for "
+            "in pages of %s.",
+            f"{first.count:,}",
+            self._url.rpartition("/")[2],
+            f"{size:,}",
+            f"{size:,}",
+        )
+        if self._track_changes:  # To ask again would open another subscription.
+            yield from self._follow(first)
+            return
+        if self._options.get("pagesize") != str(size):
+            sized = self._first_page({**self._options, "pagesize": str(size)})
+            if sized.next_url:
+                yield from self._follow(replace(sized, count=first.count))
+                return
+        yield from self._skipping(first, size, first.count)
+
+    def _follow(self, first: Page) -> Iterator[Page]:
+        yield first
+        if first.next_url:
+            plain = with_query(self._url, self._options)
+            yield from follow(first.next_url, self._page_at, seen=[plain])
+
+    def _skipping(self, first: Page, size: int, count: int) -> Iterator[Page]:
+        """Read with ``$skip`` and ``$top``, ordered so that no row comes twice or never.
+
+        Rows that are alike in every column may change places. If SAC does not go on, what came
+        first is all that there is to have.
+        """
+        options = {name: text for name, text in self._options.items() if name != "pagesize"}
+        options |= {"$top": str(size), **self._ordered}
+        before: list[Any] = []
+        skip = 0
+        while skip < count:
+            try:
+                page = self._page_with_tries({**options, "$skip": str(skip)})
+            except ResponseError:
+                if skip:
+                    raise
+                yield first
+                return
+            rows = list(page.items)
+            if not rows or rows == before:  # SAC ignores $skip.
+                return
+            yield replace(page, next_url=None, count=None if skip else count)
+            before = rows
+            skip += len(rows)
+
+    def _page(self, options: Mapping[str, str]) -> Page:
+        return self._client.page(
+            with_query(self._url, options), self._on_response, track_changes=self._track_changes
+        )
+
+    def _page_with_tries(self, options: Mapping[str, str]) -> Page:
+        return self._page_at(with_query(self._url, options))
+
+    def _page_at(self, url: str) -> Page:
+        for attempt in self._client.tries():
+            with attempt:
+                page = self._client.page(url, self._on_response, track_changes=self._track_changes)
+        return page
+
+    def _probe(self, options: Mapping[str, str]) -> Page | None:
+        """Ask, twice at most, for what the read can do without; None if it cannot be had."""
+        url = with_query(self._url, options)
+        try:
+            try:
+                return self._client.page(url, self._on_response)
+            except TransientError:
+                return self._client.page(url, self._on_response)
+        except SACError:
+            return None

@@ -1,0 +1,1 @@
+"""HTTP: requests, retries, answers and refusals."""

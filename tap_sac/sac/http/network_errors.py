@@ -1,0 +1,100 @@
+"""Requests without an answer: why none came, by the types of what requests and urllib3 raise."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import requests
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+)
+
+from tap_sac.sac.causes import (
+    NO_CONNECTION,
+    NO_SOCKS,
+    PLAIN_PORT,
+    PROXY,
+    SLOW_ANSWER,
+    UNKNOWN_HOST,
+    UNTRUSTED_CERTIFICATE,
+    Cause,
+)
+from tap_sac.sac.errors import SACError, TransientError
+from tap_sac.safety.text import log_safe, origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What OpenSSL calls an answer in clear text, and its libraries for certificates and their files.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
+_CERTIFICATE_LIBRARIES = {"X509", "PEM"}
+
+
+def connection_error(error: Exception, url: str) -> SACError:
+    """Say why no whole answer came; the reason lies deep inside.
+
+    Args:
+        error: What `requests` or urllib3 raised.
+        url: What was asked for.
+
+    Returns:
+        A `SACError` for what stays as it is, such as a certificate that is not trusted, else a
+        `TransientError`.
+    """
+    if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
+        # Its text may hold the password. The addresses of the settings have been checked.
+        return SACError("The proxy address is not a valid URL", PROXY)
+    if isinstance(error, requests.exceptions.InvalidSchema):  # Of a proxy alone.
+        return SACError(f"The proxy cannot be used ({log_safe(str(error))})", NO_SOCKS)
+    # requests derives its own errors from ValueError and OSError, so these two go by exact type.
+    if type(error) in {ValueError, UnicodeDecodeError}:
+        return SACError(f"{origin_of(url)} redirects to an invalid address", NO_CONNECTION)
+    reason = getattr(error.args[0] if error.args else None, "reason", None) or error
+    reason = getattr(reason, "original_error", reason)
+    what = f"No answer from {origin_of(url)} ({log_safe(str(reason))})"
+    errors = list(_nested(error))
+    if type(error) is OSError or any(map(_is_of_certificates, errors)):
+        return SACError(what, UNTRUSTED_CERTIFICATE)
+    if any(map(_is_no_tls, errors)):
+        return SACError(what, PLAIN_PORT)
+    found = (cause for types, cause in _CAUSES if any(isinstance(item, types) for item in errors))
+    is_unsent = isinstance(reason, (NewConnectionError, ConnectTimeoutError))
+    return TransientError(
+        what,
+        next(found, NO_CONNECTION),
+        may_have_run=not is_unsent,
+        is_unreachable=isinstance(reason, NewConnectionError),
+    )
+
+
+# The more telling first: a proxy wraps the errors of others.
+_CAUSES: tuple[tuple[tuple[type[Exception], ...], Cause], ...] = (
+    ((NameResolutionError,), UNKNOWN_HOST),
+    ((requests.ReadTimeout, ReadTimeoutError), SLOW_ANSWER),
+    ((ProxyError,), PROXY),
+)
+
+
+def _nested(error: BaseException) -> Iterator[BaseException]:
+    """Return an error, and whatever errors requests and urllib3 have put inside it."""
+    yield error
+    for item in (*error.args, getattr(error, "reason", None)):
+        if isinstance(item, BaseException):
+            yield from _nested(item)
+
+
+def _is_of_certificates(error: BaseException) -> bool:
+    return isinstance(error, ssl.SSLCertVerificationError) or (
+        isinstance(error, ssl.SSLError) and error.library in _CERTIFICATE_LIBRARIES
+    )
+
+
+def _is_no_tls(error: BaseException) -> bool:
+    """Return whether a server answered a TLS handshake in clear text."""
+    return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS

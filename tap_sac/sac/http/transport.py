@@ -1,0 +1,258 @@
+"""Requests to one tenant: one session, one whole answer at a time, tries, slots and a stop."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    wait_exponential,
+    wait_random,
+)
+from urllib3.exceptions import HTTPError
+
+from tap_sac.sac.causes import DAMAGED_ANSWER, HUGE_PAGE, Cause
+from tap_sac.sac.errors import SACError, TransientError
+from tap_sac.sac.http.answers import MOST_BYTES_OF_AN_ERROR
+from tap_sac.sac.http.network_errors import connection_error
+from tap_sac.safety.text import origin_of
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+logger = logging.getLogger(__name__)
+
+# What requests and urllib3 raise. OSError is that of a CA bundle that is not there, ValueError
+# that of a redirection to what is not a URL, and OverflowError that of an endless Content-Length.
+_CONNECTION_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError, OverflowError)
+_LONGEST_BACKOFF_SECONDS = 60
+_FIRST_CONTACT_SECONDS = 20
+_BACKOFF = wait_exponential(max=_LONGEST_BACKOFF_SECONDS) + wait_random(0, 1)
+
+
+_MIB = 1024**2
+# As fast as all at once; the small pieces that requests would take are not.
+_READ_AT_ONCE = _MIB
+
+
+class Limit(NamedTuple):
+    """How large an answer may be: a megabyte of gzip may unfold to a gigabyte.
+
+    Attributes:
+        size: In bytes, unfolded.
+        cause: What may have happened if it is larger.
+    """
+
+    size: int
+    cause: Cause
+
+
+PAGE_LIMIT = Limit(2048 * _MIB, HUGE_PAGE)
+
+# What a token may be made of, to be sent in a header.
+HEADER_VALUE = re.compile(r"[!-~]+")
+
+
+class DirectAdapter(HTTPAdapter):
+    """Sends requests in clear text, which are for this machine alone, past every proxy.
+
+    A proxy would read the credentials, and would not find the loopback of this machine.
+    """
+
+    @override
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
+        return super().send(request, **{**options, "proxies": {}})
+
+
+def new_session(pool_size: int) -> requests.Session:
+    """Make a session that keeps so many connections to each host."""
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(pool_maxsize=pool_size))
+    session.mount("http://", DirectAdapter(pool_maxsize=pool_size))
+    return session
+
+
+def exchange(
+    session: requests.Session,
+    request: requests.PreparedRequest,
+    *,
+    timeout: float,
+    limit: Limit,
+) -> requests.Response:
+    """Send a request, and read its answer to the end; redirections are not followed.
+
+    Of what is no success, no more than an error may have is read, and one byte as a sign of more.
+
+    Args:
+        session: Has the connections, and takes proxies and certificates from the environment.
+        request: With all of its headers.
+        timeout: Seconds without a byte.
+        limit: How large the answer may be.
+
+    Raises:
+        TransientError: If no whole answer came, but may come another time.
+        SACError: If none can come, or it is too large.
+    """
+    url = request.url or ""
+    settings = session.merge_environment_settings(url, {}, None, None, None)
+    settings["stream"] = True
+    try:
+        response = session.send(request, timeout=timeout, allow_redirects=False, **settings)
+        if response.status_code < HTTPStatus.OK:
+            # The final answer is still to come, and would be taken for that to another request.
+            response.close()
+            what = f"{origin_of(url)} answered {response.status_code} and nothing more"
+            raise TransientError(what, DAMAGED_ANSWER)
+        response._content = _read_body(response, limit)  # noqa: SLF001
+    except _CONNECTION_ERRORS as error:
+        raise connection_error(error, url) from None
+    return response
+
+
+def _read_body(response: requests.Response, limit: Limit) -> bytes:
+    """Read a body, and unfold no more of it than it may have.
+
+    Raises:
+        SACError: If it is larger than it may be; the rest is not read.
+    """
+    is_error = not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES
+    is_cut = is_error and limit.size > MOST_BYTES_OF_AN_ERROR
+    most = MOST_BYTES_OF_AN_ERROR if is_cut else limit.size
+    length = response.headers.get("content-length", "")
+    is_plain = "content-encoding" not in response.headers
+    if is_plain and length.isdecimal() and int(length) <= most:  # As it is: nothing unfolds.
+        return response.raw.read()
+    pieces = []
+    left = most + 1
+    while left and (piece := response.raw.read(min(left, _READ_AT_ONCE), decode_content=True)):
+        pieces.append(piece)
+        left -= len(piece)
+    if not left:
+        response.close()
+        if not is_cut:
+            request = response.request
+            where = f"{origin_of(request.url or '')}{urlsplit(request.url or '').path}"
+            msg = f"The answer to {request.method} {where} is larger than {_size(most)}"
+            raise SACError(msg, limit.cause)
+    return b"".join(pieces)
+
+
+def _size(number: int) -> str:
+    return f"{number // _MIB:,} MiB" if number >= _MIB else f"{number:,} bytes"
+
+
+class Transport:
+    """Sends requests from any number of threads, but only so many at once."""
+
+    def __init__(
+        self,
+        session: requests.Session,
+        *,
+        request_timeout: float,
+        max_tries: int,
+        max_parallel_requests: int,
+        most_bytes: int = PAGE_LIMIT.size,
+    ) -> None:
+        """Keep the limits; nothing is sent yet.
+
+        Args:
+            session: Sends the requests, and holds the User-Agent.
+            request_timeout: Seconds without a byte before a request counts as failed.
+            max_tries: How often a request is sent at most.
+            max_parallel_requests: How many requests are under way at once at most.
+            most_bytes: How large an answer may be at most, unfolded.
+        """
+        self.session = session
+        self.request_timeout = request_timeout
+        self.max_tries = max_tries
+        self._most_bytes = most_bytes
+        self._slots = threading.BoundedSemaphore(max_parallel_requests)
+        self._is_stopped = False
+        self._was_reached = False
+
+    def stop(self) -> None:
+        """Send no more requests, whatever is still to be done."""
+        self._is_stopped = True
+
+    def tries(self) -> Retrying:
+        """Return what an action is tried with: ``for attempt in ...: with attempt: ...``.
+
+        Only a `TransientError` leads to another try, after a wait that grows, or that the server
+        asked for. The last error is raised as it is.
+        """
+        return Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=self._is_last_try,
+            wait=_wait,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+
+    def send(
+        self, request: requests.PreparedRequest, limit: Limit = PAGE_LIMIT
+    ) -> requests.Response:
+        """Send a request once, as soon as fewer are under way than may be.
+
+        Args:
+            request: With all of its headers.
+            limit: How large the answer may be.
+
+        Raises:
+            SACError: As `exchange` does, or if the tap was stopped.
+        """
+        if self._is_stopped:
+            msg = "The tap was stopped, and asks SAC for nothing more."
+            raise SACError(msg)
+        limit = limit._replace(size=min(limit.size, self._most_bytes))
+        with self._slots:
+            response = exchange(self.session, request, timeout=self.request_timeout, limit=limit)
+        self._was_reached = True
+        return response
+
+    def _is_last_try(self, state: RetryCallState) -> bool:
+        """Return whether to give up: sooner where nothing was ever reached, or more tries are idle.
+
+        The names of new containers come late, but not that late.
+        """
+        error = _error_of(state)
+        most_tries = self.max_tries
+        if isinstance(error, TransientError):
+            most_tries = min(most_tries, error.most_tries or most_tries)
+            waited = state.idle_for + state.upcoming_sleep
+            if error.is_unreachable and not self._was_reached and waited > _FIRST_CONTACT_SECONDS:
+                return True
+        return state.attempt_number >= most_tries
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _wait(state: RetryCallState) -> float:
+    """Wait longer each time, or as long as the server asks for."""
+    error = _error_of(state)
+    asked_for = error.retry_after if isinstance(error, TransientError) else None
+    return _BACKOFF(state) if asked_for is None else asked_for
+
+
+def _log_retry(state: RetryCallState) -> None:
+    logger.warning(
+        "%s Trying again in %.1f seconds (%d tries so far).",
+        _error_of(state),
+        state.upcoming_sleep,
+        state.attempt_number,
+    )

@@ -1,0 +1,238 @@
+"""OAuth 2.0 against the tenant's token endpoint: a bearer token, and whose it is."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import sys
+import threading
+from base64 import b64encode
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote, quote_plus
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from tap_sac.sac.causes import (
+    DAMAGED_ANSWER,
+    PROXY,
+    SERVER_FAULT,
+    WRONG_TOKEN_URL,
+)
+from tap_sac.sac.errors import SACError, TransientError
+from tap_sac.sac.http.answers import is_transient, looks_like_web_page, retry_after
+from tap_sac.sac.http.transport import HEADER_VALUE, Limit, exchange
+from tap_sac.sac.oauth.user import person_of
+from tap_sac.safety.masks import keep_secret, keep_token
+from tap_sac.safety.text import decimal_digits, log_safe
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if TYPE_CHECKING:
+    from tap_sac.sac.oauth.grants import Grant
+    from tap_sac.sac.oauth.user import Person
+
+logger = logging.getLogger(__name__)
+
+AuthMethod = Literal["client_secret_basic", "client_secret_post"]
+
+_LONGEST_LEEWAY = 60.0
+_OPAQUE_URL = re.compile(r"[!-~]+")
+_LIMIT = Limit(1024**2, WRONG_TOKEN_URL)
+
+
+class BearerAuthenticator(AuthBase):
+    """Puts a bearer token on requests, and renews it before it expires.
+
+    One token serves all threads. It is renewed a minute before its end (or a tenth of its life,
+    if that is shorter), and whenever `expire` was called.
+
+    Attributes:
+        access_token: The token; None before the first request.
+        last_refreshed: When it was asked for; None if it must not be used any more.
+        person: Whose token it is; None before the first request, and if it is the client's own.
+    """
+
+    def __init__(
+        self,
+        grant: Grant,
+        *,
+        token_url: str,
+        client_id: str,
+        client_secret: str,
+        auth_method: AuthMethod,
+        session: requests.Session,
+        timeout: float,
+    ) -> None:
+        """Make an authenticator; nothing is requested yet.
+
+        Args:
+            grant: What tokens are asked for with.
+            token_url: Where tokens come from.
+            client_id: The OAuth client, as SAC shows it.
+            client_secret: Its secret.
+            auth_method: How the client identifies itself (RFC 7591, 2): in the Basic header or in
+                the body. SAP's servers take the header's parts as they are, in UTF-8, and not
+                form-encoded as RFC 6749, 2.3.1 would have it.
+            session: Sends the token requests.
+            timeout: Seconds without a byte.
+        """
+        self.access_token: str | None = None
+        self.last_refreshed: datetime | None = None
+        self.person: Person | None = None
+        self._expires_in: int | None = None
+        self._grant = grant
+        self._token_url = token_url
+        self._client_id = client_id
+        self._secret = client_secret
+        self._in_body = auth_method == "client_secret_post"
+        self._session = session
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        keep_secret(client_secret, client_id=client_id)
+
+    @override
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the Authorization header, and leave the URL as it is.
+
+        Raises:
+            TransientError: If the token endpoint may answer later.
+            SACError: If it refuses.
+        """
+        with self._lock:
+            if not self._is_token_valid():
+                try:
+                    self._renew()
+                except TransientError as error:
+                    raise error.before_the_request() from None
+            request.headers["Authorization"] = f"Bearer {self.access_token}"
+        return request
+
+    @property
+    def acts_as_person(self) -> bool:
+        """Whether tokens are those of a person who has signed in (3-legged)."""
+        return self._grant.is_of_person
+
+    def sign(self, text: str) -> str:
+        """Return the HMAC (RFC 2104) of a text under the secret of the OAuth client."""
+        return hmac.new(self._secret.encode(), text.encode(), "sha256").hexdigest()
+
+    def expire(self, request: requests.PreparedRequest) -> None:
+        """Renew the token before the next request, because SAC refused this one with 401.
+
+        Does nothing if another thread has renewed it since.
+        """
+        with self._lock:
+            if request.headers.get("Authorization") == f"Bearer {self.access_token}":
+                self.last_refreshed = None
+
+    def _is_token_valid(self) -> bool:
+        """Return whether the token will last for another request."""
+        if self.last_refreshed is None:
+            return False
+        if not self._expires_in:
+            return True
+        age = (datetime.now(timezone.utc) - self.last_refreshed).total_seconds()
+        return age < self._expires_in - min(_LONGEST_LEEWAY, self._expires_in / 10)
+
+    def _renew(self) -> None:
+        """Request a token.
+
+        Raises:
+            TransientError: If the token endpoint cannot be reached or is overloaded.
+            SACError: If it refuses the client, or is not a token endpoint.
+        """
+        requested_at = datetime.now(timezone.utc)
+        with self._grant.form() as form:
+            prepared = self._session.prepare_request(self._request(dict(form)))
+            if _OPAQUE_URL.fullmatch(self._token_url):  # requests would rewrite some escapes.
+                prepared.url = self._token_url
+            response = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
+            token, self._expires_in = self._read_token(response)
+        if self._grant.is_of_person:
+            self._note_person(token)
+        self.access_token, self.last_refreshed = token, requested_at
+
+    def _request(self, form: dict[str, str]) -> requests.Request:
+        if self._in_body:
+            form |= {"client_id": self._client_id, "client_secret": self._secret}
+        return requests.Request(
+            "POST",
+            self._token_url,
+            data=form,
+            headers={"Accept": "application/json"},
+            auth=_no_auth if self._in_body else self._basic,
+        )
+
+    def _note_person(self, token: str) -> None:
+        """Remember whose token it is, and see that it stays so.
+
+        Raises:
+            SACError: If somebody else's sign-in was put into the file during the run.
+        """
+        person = person_of(token)
+        if self.person is None and person.id is None:
+            logger.warning(
+                "The access token does not say who has signed in, so the tap will not notice if "
+                "the rights that decide are those of another person than in the last run."
+            )
+        known = self.person.id if self.person else None
+        if known and person.id and person.id != known:
+            msg = "Another person has signed in during the run: run the tap again."
+            raise SACError(msg)
+        self.person = person if self.person is None or person.id else self.person
+
+    @property
+    def _basic(self) -> HTTPBasicAuth:
+        return HTTPBasicAuth(self._client_id.encode(), self._secret.encode())
+
+    def _without_secrets(self, text: str) -> str:
+        """Mask the secret in a server's text, in every form in which it was sent."""
+        basic = b64encode(f"{self._client_id}:{self._secret}".encode()).decode()
+        secret = self._secret
+        return log_safe(text, basic, quote_plus(secret), quote(secret), secret)
+
+    def _read_token(self, response: requests.Response) -> tuple[str, int | None]:
+        status = response.status_code
+        answered = f"The token endpoint {self._without_secrets(self._token_url)} answered {status}"
+        if is_transient(status):
+            msg = f"{answered} {self._without_secrets(response.reason or '')}".rstrip()
+            raise TransientError(msg, SERVER_FAULT, retry_after=retry_after(response))
+        try:
+            body = response.json()
+        except (ValueError, RecursionError):
+            if response.content.startswith(b"{"):
+                msg = f"{answered} with JSON that was damaged or cut short"
+                raise TransientError(msg, DAMAGED_ANSWER) from None
+            body = None
+        if not isinstance(body, dict):
+            is_web_page = looks_like_web_page(response)
+            what = "a web page" if is_web_page else "something other than a JSON object"
+            msg = f"{answered} with {what}, so it is not a token endpoint"
+            raise SACError(msg, WRONG_TOKEN_URL, *([PROXY] if is_web_page else []))
+        if status != HTTPStatus.OK:
+            error = body.get("error")
+            if isinstance(error, dict):  # SAC's own form, at a wrong path of its host.
+                error = error.get("message")
+            parts = [str(part) for part in (error, body.get("error_description")) if part]
+            reason = self._without_secrets(": ".join(parts))
+            msg = f"{answered} ({reason}) and gave no token"
+            raise SACError(msg, *self._grant.causes_of(body.get("error")))
+        token = body.get("access_token")
+        if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
+            msg = f"{answered} without a usable access_token"
+            raise SACError(msg, WRONG_TOKEN_URL)
+        keep_token(token)
+        self._grant.keep(body)
+        return token, decimal_digits(body.get("expires_in"))
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keep requests from putting credentials of a .netrc file on a request."""
+    return request

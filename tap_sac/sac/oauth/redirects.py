@@ -1,0 +1,193 @@
+"""Where the browser comes back after a sign-in: a port of this machine, and the page it gets."""
+
+from __future__ import annotations
+
+import html
+import queue
+import sys
+import threading
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from string import Template
+from typing import Any
+from urllib.parse import urlsplit
+
+from tap_sac.sac.errors import SACError
+from tap_sac.safety.masks import one_line
+from tap_sac.safety.text import log_safe
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+DEFAULT_REDIRECT_URI = "http://127.0.0.1:8484/callback"
+
+_ADDRESS = "127.0.0.1"
+_HOSTS = {_ADDRESS, "localhost"}
+_HTTP_PORT = 80
+_SECONDS_PER_REQUEST = 30
+_SECONDS_FOR_THE_PAGE = 5.0
+_PAGE = Template(
+    """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>$title</title>
+<style>body { font: 1.1rem/1.5 system-ui, sans-serif; margin: 15vh auto; max-width: 34rem; }</style>
+</head>
+<body>
+<h1>$title</h1>
+<p>$text</p>
+</body>
+</html>
+"""
+)
+_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Connection": "close",
+}
+
+
+@dataclass(frozen=True)
+class RedirectURI:
+    """Where the browser goes with the answer to a sign-in.
+
+    Attributes:
+        text: Exactly as the OAuth client has it.
+        port: The port to listen at on this machine; None if the address is one of another.
+    """
+
+    text: str
+    port: int | None
+
+    @classmethod
+    def checked(cls, text: str) -> RedirectURI:
+        """Read what a person gives.
+
+        Raises:
+            SACError: If it is neither http on this machine nor https (RFC 8252, 7.3 and 7.2).
+        """
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if text.isascii() and text.isprintable() and not parts.fragment and parts.hostname:
+            if parts.scheme == "https":
+                return cls(text, None)
+            if parts.scheme == "http" and parts.hostname in _HOSTS and "@" not in parts.netloc:
+                return cls(text, _HTTP_PORT if port is None else port)
+        msg = (
+            f"{log_safe(text)!r} cannot be a redirect URI: give --redirect-uri an address like "
+            f"{DEFAULT_REDIRECT_URI}, or one with https."
+        )
+        raise SACError(msg)
+
+
+class RedirectListener:
+    """Waits for the browser on a port of this machine, which no other machine can reach."""
+
+    def __init__(self, redirect_uri: RedirectURI) -> None:
+        """Listen from now on.
+
+        Args:
+            redirect_uri: One with a port. Requests for other paths, such as a browser's for an
+                icon, are not answers.
+
+        Raises:
+            SACError: If the port is in use, or may not be used.
+        """
+        try:
+            self._server = _Server(redirect_uri)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            msg = (
+                f"The tap cannot listen on port {redirect_uri.port} of this machine ({reason}): "
+                "name another port with --redirect-uri, and register that redirect URI with the "
+                "OAuth client."
+            )
+            raise SACError(msg) from None
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
+
+    def wait(self, seconds: float) -> str | None:
+        """Wait for the answer; returns its whole address, or None if none comes in time."""
+        try:
+            return self._server.redirected.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
+    def show(self, title: str, text: str, *, is_success: bool) -> None:
+        """Show the person in the browser how it ended, and wait until the page is sent."""
+        page = _PAGE.substitute(title=html.escape(title), text=html.escape(one_line(text)))
+        self._server.page.put((HTTPStatus.OK if is_success else HTTPStatus.BAD_REQUEST, page))
+        self._server.is_shown.wait(_SECONDS_FOR_THE_PAGE)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._server.page.put((HTTPStatus.GONE, ""))  # for a browser that still waits
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    # Browsers open connections that they may never use.
+    daemon_threads = True
+    block_on_close = False
+    # On Windows that would let two programs listen on one port.
+    allow_reuse_address = sys.platform != "win32"
+
+    def __init__(self, redirect_uri: RedirectURI) -> None:
+        self.path = urlsplit(redirect_uri.text).path or "/"
+        self.origin = redirect_uri.text.partition("?")[0].removesuffix(self.path)
+        self.redirected: queue.Queue[str] = queue.Queue()
+        self.page: queue.Queue[tuple[HTTPStatus, str]] = queue.Queue()
+        self.is_shown = threading.Event()
+        self.may_take = threading.Lock()
+        super().__init__((_ADDRESS, redirect_uri.port or 0), _Handler)
+
+    @override
+    def server_bind(self) -> None:
+        """Bind without asking the network for the name of this machine."""
+        TCPServer.server_bind(self)
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Write no stack trace about browsers that go away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _SECONDS_PER_REQUEST
+
+    def do_GET(self) -> None:
+        """Take the first request for the path of the redirect URI, and no other."""
+        is_answer = urlsplit(self.path).path == self.server.path
+        if not (is_answer and self.server.may_take.acquire(blocking=False)):
+            self.send_response(HTTPStatus.NOT_FOUND)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.server.redirected.put(f"{self.server.origin}{self.path}")
+        status, page = self.server.page.get()
+        body = page.encode()
+        try:
+            self.send_response(status)
+            for name, value in {**_HEADERS, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+        finally:
+            self.server.is_shown.set()
+
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
+        """Write no access log, which would show the code."""

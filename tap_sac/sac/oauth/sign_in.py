@@ -1,0 +1,115 @@
+"""A person's sign-in (3-legged): the address where it begins, and what it comes back with.
+
+It is the authorization code grant (RFC 6749, 4.1) with a state and PKCE (RFC 7636), for a program
+on the person's own machine (RFC 8252). oauthlib does the protocol. That SAC's authorization
+server, XSUAA, heeds PKCE is a guess; one that does not ignores it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from oauthlib.oauth2 import (
+    AccessDeniedError,
+    MismatchingStateError,
+    MissingCodeError,
+    OAuth2Error,
+    WebApplicationClient,
+)
+
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.oauth.grants import AuthorizationCode
+from tap_sac.safety.masks import keep_secret
+from tap_sac.safety.text import log_safe
+
+if TYPE_CHECKING:
+    from tap_sac.sac.oauth.redirects import RedirectURI
+
+_VERIFIER_LENGTH = 64  # RFC 7636, 4.1: between 43 and 128
+_AGAIN = "run tap-sac --login again"
+
+
+class SignIn:
+    """One sign-in.
+
+    Attributes:
+        address: Where the person signs in.
+    """
+
+    def __init__(self, authorize_url: str, *, client_id: str, redirect_uri: RedirectURI) -> None:
+        """Make a state and a code verifier, which nobody can guess.
+
+        Args:
+            authorize_url: The authorization endpoint.
+            client_id: The OAuth client.
+            redirect_uri: Where the browser goes with the answer.
+        """
+        self._redirect_uri = redirect_uri.text
+        self._client = WebApplicationClient(client_id)
+        self._state = secrets.token_urlsafe()
+        self._verifier = self._client.create_code_verifier(_VERIFIER_LENGTH)
+        keep_secret(self._verifier)
+        address = self._client.prepare_request_uri(
+            _with_https(authorize_url),
+            redirect_uri=self._redirect_uri,
+            state=self._state,
+            code_challenge=self._client.create_code_challenge(self._verifier, "S256"),
+            code_challenge_method="S256",
+        )
+        scheme = authorize_url.partition("://")[0]
+        self.address = f"{scheme}://{address.partition('://')[2]}"
+
+    def grant(self, redirected: str) -> AuthorizationCode:
+        """Read the answer.
+
+        Args:
+            redirected: The redirect URI with what was added to it.
+
+        Raises:
+            SACError: If it is not an answer to this sign-in, or says no.
+        """
+        try:
+            answer = self._client.parse_request_uri_response(_with_https(redirected), self._state)
+        except MismatchingStateError:
+            msg = (
+                "The answer is not one to this sign-in, because it has another state, or none: "
+                f"{_AGAIN}, and use the address that it prints only once."
+            )
+            raise SACError(msg) from None
+        except MissingCodeError:
+            msg = f"The answer to the sign-in has no code: {_AGAIN}."
+            raise SACError(msg) from None
+        except AccessDeniedError as error:
+            msg = (
+                f"The sign-in was refused ({_shown(error)}): {_AGAIN} and allow it, or ask an "
+                "administrator of SAC for the right to export data."
+            )
+            raise SACError(msg) from None
+        except OAuth2Error as error:
+            msg = (
+                f"The sign-in failed ({_shown(error)}): check the OAuth client in SAC, under "
+                f"System > Administration > App Integration, and {_AGAIN}."
+            )
+            raise SACError(msg) from None
+        except ValueError:
+            msg = f"The answer to the sign-in is not an address: {_AGAIN}."
+            raise SACError(msg) from None
+        keep_secret(answer["code"])
+        form = self._client.prepare_request_body(
+            code=answer["code"],
+            redirect_uri=self._redirect_uri,
+            code_verifier=self._verifier,
+            include_client_id=False,
+        )
+        return AuthorizationCode(dict(parse_qsl(form)))
+
+
+def _with_https(url: str) -> str:
+    """Write a URL as oauthlib insists on; http is only ever to this machine (RFC 8252, 8.3)."""
+    return f"https://{url.partition('://')[2]}"
+
+
+def _shown(error: OAuth2Error) -> str:
+    return log_safe(": ".join(filter(None, (error.error, error.description))))

@@ -1,0 +1,1 @@
+"""OData: `$metadata`, pages, filters and literals."""

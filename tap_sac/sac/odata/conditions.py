@@ -1,0 +1,54 @@
+"""Conditions of a ``$filter`` that the tap writes itself (OData URL Conventions 4.0, 5.1.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tap_sac.sac.odata.model import Property
+
+# What a column has in a row; unassigned members are the text ``#``.
+Value = str | int | None
+
+_TEXT = "Edm.String"
+_DATE = "Edm.Date"
+_WHOLE_NUMBERS = {f"Edm.{name}" for name in ("Byte", "SByte", "Int16", "Int32", "Int64")}
+_DATE_LITERAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def can_be_compared(column: Property) -> bool:
+    """Return whether the values of a column can be written in a filter, one by one."""
+    return column.type in {_TEXT, _DATE, *_WHOLE_NUMBERS} and not column.is_collection
+
+
+def equals(column: Property, value: Value) -> str:
+    """Write that a column has a value, before percent-encoding.
+
+    Texts have single quotes, doubled inside; an empty text is not null. That SAC takes ``null``,
+    and dates without quotes, is a guess: OData has them so.
+
+    Args:
+        column: One that can be compared.
+        value: As rows have it.
+
+    Raises:
+        ValueError: If it is not a value of the column's type.
+    """
+    if value is None:
+        return f"{column.name} eq null"
+    if column.type == _TEXT and isinstance(value, str):
+        literal = "'" + value.replace("'", "''") + "'"
+    elif column.type == _DATE and isinstance(value, str) and _DATE_LITERAL.fullmatch(value):
+        literal = value
+    elif column.type in _WHOLE_NUMBERS and type(value) is int:
+        literal = str(value)
+    else:
+        msg = f"{value!r} is not a value of {column.name} ({column.type})"
+        raise ValueError(msg)
+    return f"{column.name} eq {literal}"
+
+
+def both(odata_filter: str | None, condition: str) -> str:
+    """Write that a filter and a comparison hold; the comparison alone if there is no filter."""
+    return f"({odata_filter}) and {condition}" if odata_filter else condition

@@ -1,0 +1,348 @@
+"""OData ``$metadata`` (CSDL XML) -> entity sets.
+
+Pure: bytes in, dataclasses out. The format is OData CSDL XML 4.0 and 4.01; SAC's own documents
+are not published, so everything that they may leave out or spell differently is accepted:
+namespaces and prefixes of elements, a missing entity container, labels as child or attribute.
+An entity set that the document contradicts itself about is left out, and the others are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import ParseError
+
+from defusedxml import DefusedXmlException
+
+from tap_sac.sac.errors import CSDLError
+from tap_sac.sac.odata.model import EntitySet, Property
+from tap_sac.sac.odata.xml import MARK, parse_xml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from xml.etree.ElementTree import Element
+
+
+_FACET = re.compile(r"[0-9]{1,9}")
+# Types inside types may describe a column for each path through them, of which there is no end.
+_MOST_COLUMNS = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a ``$metadata`` document describes.
+
+    Attributes:
+        entity_sets: The sets that can be read.
+        unreadable: The names of the other sets, and what is wrong with each.
+        fault: What had to be mended to read the document at all; None if nothing had to be.
+    """
+
+    entity_sets: tuple[EntitySet, ...]
+    unreadable: dict[str, str]
+    fault: str | None = None
+
+
+def read_csdl(document: bytes) -> Metadata:
+    """Read the entity sets of a service.
+
+    Args:
+        document: The EDMX document, in any encoding that XML can declare.
+
+    Returns:
+        The sets of the entity container; without a container, one for each entity type.
+
+    Raises:
+        CSDLError: If the document is not XML, has a document type declaration (which OData
+            never has, and attacks need), or has no set that can be read, but others.
+    """
+    try:
+        root, fault = parse_xml(document)
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        msg = f"$metadata is not a readable XML document ({error})"
+        raise CSDLError(msg) from None
+    try:
+        entity_sets, unreadable = _Document(root, is_mended=fault is not None).entity_sets()
+    except RecursionError:
+        msg = "$metadata nests its elements too deeply"
+        raise CSDLError(msg) from None
+    if unreadable and not entity_sets:
+        raise CSDLError(next(iter(unreadable.values())))
+    return Metadata(tuple(entity_sets), unreadable, fault)
+
+
+class _Document:
+    """The declarations of a document, found by their qualified names."""
+
+    def __init__(self, root: Element, *, is_mended: bool) -> None:
+        self._is_mended = is_mended
+        self._entity_types: dict[str, Element] = {}
+        self._other_types: dict[str, Element] = {}
+        self._labels: dict[str, str] = {}
+        self._tracks_changes: dict[str, bool] = {}
+        self._aliases: dict[str, str] = {}
+        self._sets: list[tuple[str, str]] = []
+        self._contradictory: set[str] = set()
+        self._columns_left = _MOST_COLUMNS
+        schemas = [element for element in root.iter() if _local(element.tag) == "Schema"]
+        if not schemas:
+            msg = "$metadata has no Schema element, so it is not an OData document"
+            raise CSDLError(msg)
+        for schema in schemas:
+            if alias := schema.get("Alias"):
+                self._aliases[alias] = schema.get("Namespace", "")
+        for schema in schemas:
+            self._declare(schema)
+
+    def entity_sets(self) -> tuple[list[EntitySet], dict[str, str]]:
+        """Return the sets that can be read, and what is wrong with each of the others."""
+        sets: dict[str, EntitySet] = {}
+        unreadable: dict[str, str] = {}
+        for name, type_name in self._sets or self._types_as_sets():
+            result = self._entity_set_or_reason(name, type_name)
+            if isinstance(result, str):
+                unreadable[name] = result
+            elif sets.setdefault(name, result) != result:
+                unreadable[name] = (
+                    f"$metadata declares the entity set {name!r} twice, with other columns"
+                )
+        return [item for name, item in sets.items() if name not in unreadable], unreadable
+
+    def _entity_set_or_reason(self, name: str, type_name: str) -> EntitySet | str:
+        try:
+            return self._entity_set(name, type_name)
+        except RecursionError:
+            return "$metadata nests its types too deeply"
+        except CSDLError as error:
+            return str(error)
+
+    def _types_as_sets(self) -> list[tuple[str, str]]:
+        return [
+            (element.get("Name", ""), qualified_name)
+            for qualified_name, element in self._entity_types.items()
+            if element.get("Abstract") != "true"
+        ]
+
+    def _declare(self, schema: Element) -> None:
+        namespace = schema.get("Namespace", "")
+        for element in schema:
+            kind = _local(element.tag)
+            name = f"{namespace}.{element.get('Name', '')}"
+            if kind == "EntityType":
+                self._declare_type(self._entity_types, name, element)
+            elif kind in {"ComplexType", "EnumType", "TypeDefinition"}:
+                self._declare_type(self._other_types, name, element)
+            elif kind == "EntityContainer":
+                self._sets.extend(
+                    (item.get("Name", ""), self._qualified(item.get("EntityType", "")))
+                    for item in _children(element, "EntitySet")
+                )
+                for child in element:
+                    tracks_changes = _tracks_changes(child)
+                    if tracks_changes is not None:
+                        self._tracks_changes[child.get("Name", "")] = tracks_changes
+            elif kind == "Annotations":
+                self._annotate(element)
+
+    def _declare_type(self, types: dict[str, Element], name: str, element: Element) -> None:
+        if not _is_same(types.setdefault(name, element), element):
+            self._contradictory.add(name)
+
+    def _annotate(self, element: Element) -> None:
+        """Keep what a block of annotations says of its target.
+
+        Targets of entity sets are ``Schema.Container/Set`` in OData CSDL XML 4.0, 14.2.1, and
+        ``Alias.Set`` in SAC's documents.
+        """
+        target, _, path = element.get("Target", "").partition("/")
+        if label := _label(element):
+            self._labels[f"{self._qualified(target)}/{path}"] = label
+        tracks_changes = _tracks_changes(element)
+        if tracks_changes is not None:
+            self._tracks_changes[path or target.rpartition(".")[2]] = tracks_changes
+
+    def _qualified(self, name: str) -> str:
+        namespace, _, local = name.rpartition(".")
+        return f"{self._aliases.get(namespace, namespace)}.{local}"
+
+    def _entity_set(self, name: str, type_name: str) -> EntitySet:
+        """Read a set.
+
+        Raises:
+            CSDLError: If the document does not say what its columns are.
+        """
+        self._check_name(name)
+        if type_name not in self._entity_types:
+            msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
+            raise CSDLError(msg)
+        properties: list[Property] = []
+        key: tuple[str, ...] = ()
+        for qualified_name in reversed(self._type_and_bases(type_name, self._entity_types)):
+            element = self._entity_types[qualified_name]
+            properties += self._properties(element, qualified_name, ())
+            references = [
+                reference.get("Name", "")
+                for key_element in _children(element, "Key")
+                for reference in _children(key_element, "PropertyRef")
+            ]
+            key = tuple(dict.fromkeys(references)) or key
+        columns = _unique_columns(properties, name)
+        if any("/" in column for column in key):
+            # A part of a complex column or of another entity cannot be the key of a record.
+            key = ()
+        for column in key:
+            if column not in {item.name for item in columns}:
+                msg = f"$metadata names {column!r} in the key of {name!r}, which is not a column"
+                raise CSDLError(msg)
+        return EntitySet(name, columns, key, tracks_changes=self._tracks_changes.get(name))
+
+    def _check_name(self, name: str) -> None:
+        """See that a name came whole.
+
+        Raises:
+            CSDLError: If a character of it was lost.
+        """
+        if self._is_mended and MARK in name:
+            msg = f"$metadata has the name {name!r} with a character that XML does not allow"
+            raise CSDLError(msg)
+
+    def _type_and_bases(self, name: str, types: dict[str, Element]) -> list[str]:
+        """Follow BaseType, from the type itself up to the root."""
+        names = [name]
+        while base := types[names[-1]].get("BaseType"):
+            base = self._qualified(base)
+            if base not in types or base in names:
+                msg = f"$metadata derives {names[-1]!r} from {base!r}, which is unknown or itself"
+                raise CSDLError(msg)
+            names.append(base)
+        for contradictory in self._contradictory.intersection(names):
+            msg = f"$metadata declares the type {contradictory!r} twice, with other contents"
+            raise CSDLError(msg)
+        return names
+
+    def _properties(
+        self, type_element: Element, owner: str, outer: tuple[str, ...]
+    ) -> Iterator[Property]:
+        for element in _children(type_element, "Property"):
+            self._columns_left -= 1
+            if self._columns_left < 0:
+                msg = f"$metadata describes more than {_MOST_COLUMNS} columns"
+                raise CSDLError(msg)
+            name = element.get("Name", "")
+            self._check_name(name)
+            type_name = element.get("Type", "Edm.String")
+            is_collection = type_name.startswith("Collection(") and type_name.endswith(")")
+            if is_collection:
+                type_name = type_name[len("Collection(") : -1]
+            resolved = self._resolve(name, type_name, element, outer)
+            if resolved.type == "Edm.Stream":
+                continue
+            yield dataclasses.replace(
+                resolved,
+                is_collection=is_collection,
+                label=_label(element) or self._labels.get(f"{owner}/{name}"),
+            )
+
+    def _resolve(
+        self, name: str, type_name: str, facets: Element, outer: tuple[str, ...]
+    ) -> Property:
+        """Reduce a type of the document's own to what JSON rows hold.
+
+        Args:
+            name: The column.
+            type_name: Its type, as the document has it.
+            facets: The element that holds precision and scale.
+            outer: The complex types around it; one inside itself ends as Edm.Untyped.
+        """
+        if type_name.startswith("Edm."):
+            return Property(
+                name,
+                type_name,
+                precision=_facet(facets, "Precision"),
+                scale=_facet(facets, "Scale"),
+            )
+        qualified_name = self._qualified(type_name)
+        declared = self._other_types.get(qualified_name)
+        kind = "" if declared is None else _local(declared.tag)
+        if declared is None or qualified_name in {*outer, *self._contradictory}:
+            return Property(name, "Edm.Untyped")
+        if kind == "EnumType":
+            return Property(name, "Edm.String")
+        if kind == "TypeDefinition":
+            own_facets = facets if facets.get("Precision") or facets.get("Scale") else declared
+            underlying = declared.get("UnderlyingType", "")
+            return self._resolve(name, underlying, own_facets, (*outer, qualified_name))
+        bases = self._type_and_bases(qualified_name, self._other_types)
+        if any(self._other_types[base].get("OpenType") == "true" for base in bases):
+            return Property(name, "Edm.ComplexType")
+        parts = [
+            part
+            for base in reversed(bases)
+            for part in self._properties(self._other_types[base], base, (*outer, qualified_name))
+        ]
+        return Property(name, "Edm.ComplexType", properties=_unique_columns(parts, qualified_name))
+
+
+def _unique_columns(properties: list[Property], owner: str) -> tuple[Property, ...]:
+    """Read each column once, however often it is declared.
+
+    Raises:
+        CSDLError: If a column is declared in two ways.
+    """
+    columns: dict[str, Property] = {}
+    for item in properties:
+        if columns.setdefault(item.name, item) != item:
+            msg = f"$metadata declares the column {item.name!r} of {owner!r} twice, differently"
+            raise CSDLError(msg)
+    return tuple(columns.values())
+
+
+def _is_same(element: Element, other: Element) -> bool:
+    """Compare elements, but for white space around their texts."""
+    return element is other or (
+        element.tag == other.tag
+        and element.attrib == other.attrib
+        and (element.text or "").strip() == (other.text or "").strip()
+        and len(element) == len(other)
+        and all(map(_is_same, element, other))
+    )
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _children(element: Element, name: str) -> Iterator[Element]:
+    return (child for child in element if _local(child.tag) == name)
+
+
+def _facet(element: Element, name: str) -> int | None:
+    """Read a number; ``Scale`` may also be the word ``variable`` or ``floating``."""
+    value = element.get(name, "")
+    return int(value) if _FACET.fullmatch(value) else None
+
+
+def _tracks_changes(element: Element) -> bool | None:
+    """Find ``Capabilities.ChangeTracking``, under any alias of its vocabulary."""
+    for annotation in _children(element, "Annotation"):
+        vocabulary, _, term = annotation.get("Term", "").rpartition(".")
+        if term != "ChangeTracking" or "Capabilities" not in vocabulary:
+            continue
+        for value in annotation.iter():
+            if _local(value.tag) == "PropertyValue" and value.get("Property") == "Supported":
+                texts = [value.get("Bool"), *(child.text for child in _children(value, "Bool"))]
+                return {"true": True, "false": False}.get(next(filter(None, texts), "").strip())
+    return None
+
+
+def _label(element: Element) -> str | None:
+    """Find ``Common.Label``, under any alias of its vocabulary, or SAP's older ``sap:label``."""
+    for annotation in _children(element, "Annotation"):
+        vocabulary, _, term = annotation.get("Term", "").rpartition(".")
+        if term == "Label" and "Common" in vocabulary:
+            texts = [annotation.get("String")]
+            texts += [child.text for child in _children(annotation, "String")]
+            return next((text.strip() for text in texts if text and text.strip()), None)
+    labels = (value for name, value in element.attrib.items() if _local(name) == "label")
+    return next(labels, None)

@@ -1,0 +1,332 @@
+"""A page of an entity set: how it is decoded, and how one leads to the next.
+
+The envelope is that of OData JSON Format 4.0, 4.5; ``@des.*`` is SAC's own.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER, SERVER_FAULT, WRONG_HOST
+from tap_sac.sac.errors import DataError, GarbledTextError, SACError, TransientError
+from tap_sac.sac.http.answers import error_reason, looks_like_web_page, token_of, web_page_error
+from tap_sac.sac.odata.decimals import read_json
+from tap_sac.sac.urls import absolute_link, is_same_server
+from tap_sac.safety.masks import has_control_characters, reveals
+from tap_sac.safety.text import decimal_digits, log_safe, origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import requests
+
+_MOST_EMPTY_PAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer of an entity set.
+
+    Attributes:
+        items: The JSON text of each row.
+        next_url: Where the next page is; None at the end.
+        delta_url: Where the changes after this read will be; on the last page, if SAC tracks them.
+        context: What the rows are, such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
+        count: How many rows SAC counts in all, if it was asked and says so.
+        server_milliseconds: How long SAC says that it took; 0 if it does not.
+        source: What the page is, for messages.
+    """
+
+    items: list[msgspec.Raw]
+    next_url: str | None
+    delta_url: str | None
+    context: str | None
+    count: int | None
+    server_milliseconds: int
+    source: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as JSON objects; numbers with a point are `ExactDecimal`.
+
+        Raises:
+            SACError: If they are not objects.
+        """
+        return read_rows(self.items, self.source)
+
+
+def read_page(response: requests.Response) -> Page:
+    """Decode a page, but not its rows.
+
+    Raises:
+        TransientError: If it is damaged, cut short, or breaks off with an error.
+        DataError: If it contains invalid Unicode.
+        SACError: If it is not a page, or a link leads away from the tenant.
+    """
+    source = source_of(response)
+    body = response.content.removeprefix(codecs.BOM_UTF8)
+    try:
+        if not body.isascii():
+            body.decode()
+        envelope = _ENVELOPE.decode(body)
+        members = _members(body, envelope)
+    except msgspec.ValidationError:
+        raise _not_a_page_error(source) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        if looks_like_web_page(response):
+            raise web_page_error(response) from None
+        raise _damage(body, error, source) from None
+    if envelope.error is not None:
+        msg = f"{source} breaks off with {error_reason(response)}"
+        raise TransientError(msg, SERVER_FAULT)
+    if isinstance(envelope.items, msgspec.UnsetType):
+        raise _not_a_page_error(source)
+    names = Counter(name for name, _ in members)
+    if twice := [name for name, count in names.items() if count > 1]:
+        msg = f"{source} has the member {log_safe(twice[0])!r} more than once"
+        raise SACError(msg, BROKEN_PROTOCOL)
+    announced = decimal_digits(_annotation(members, "des.entitiesInPage"))
+    if announced is not None and len(envelope.items) < announced:
+        msg = f"{source} has {len(envelope.items)} rows of {announced} announced"
+        raise TransientError(msg, DAMAGED_ANSWER)
+    context = _annotation(members, "context")
+    milliseconds = _annotation(members, "des.processingTimeInMilliseconds")
+    return Page(
+        envelope.items,
+        next_url=_link(members, "nextLink", response),
+        delta_url=_link(members, "deltaLink", response),
+        context=context if isinstance(context, str) else None,
+        count=decimal_digits(_annotation(members, "count")),
+        server_milliseconds=decimal_digits(milliseconds) or 0,
+        source=source,
+    )
+
+
+def follow(url: str, read: Callable[[str], Page], *, seen: Iterable[str] = ()) -> Iterator[Page]:
+    """Follow a table from its first page to its last.
+
+    Each page is read when the one before it has been consumed, at exactly the URL that SAC gave.
+
+    Args:
+        url: The first page.
+        read: Reads one.
+        seen: Pages that were read before.
+
+    Raises:
+        SACError: If links lead in a circle, or to ever more empty pages.
+    """
+    # Hashes: links may be kilobytes long, and pages many.
+    read_before = set(map(_hash, seen))
+    empty_pages = 0
+    next_url: str | None = url
+    while next_url:
+        if _hash(next_url) in read_before:
+            msg = f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
+            raise SACError(msg, BROKEN_PROTOCOL)
+        read_before.add(_hash(next_url))
+        page = read(next_url)
+        empty_pages = 0 if page.items else empty_pages + 1
+        if empty_pages > _MOST_EMPTY_PAGES:
+            msg = f"SAC's pages of {urlsplit(url).path} go on without rows, with ever new links"
+            raise SACError(msg, BROKEN_PROTOCOL)
+        yield page
+        next_url = page.next_url
+
+
+def _hash(url: str) -> bytes:
+    return hashlib.blake2b(url.encode(), digest_size=16).digest()
+
+
+def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
+    """Read rows as JSON objects; numbers with a point are `ExactDecimal`.
+
+    Args:
+        items: The JSON text of each row.
+        source: What they are of, for the error.
+
+    Raises:
+        SACError: If they are not objects.
+    """
+    try:
+        rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]")
+    except (ValueError, RecursionError) as error:
+        msg = f"{source} is damaged ({error})"
+        raise SACError(msg, BROKEN_PROTOCOL) from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise _not_a_page_error(source)
+    return rows
+
+
+def source_of(response: requests.Response) -> str:
+    """Name an answer in a message."""
+    return f"SAC's answer to GET {urlsplit(response.request.url or '').path}"
+
+
+class _Envelope(msgspec.Struct):
+    """The members of a page that are not annotations."""
+
+    items: list[msgspec.Raw] | msgspec.UnsetType = msgspec.field(
+        name="value", default=msgspec.UNSET
+    )
+    error: Any = None
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ROWS = re.compile(r'"value"\s*:\s*\[')
+_BETWEEN_ROWS = re.compile(r"[\s,]*")
+_ROW = json.JSONDecoder()
+_NAME = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
+_BEFORE_ROWS = b'"value":['
+
+Members = list[tuple[str, Any]]
+
+
+def _members(body: bytes, envelope: _Envelope) -> Members:
+    """Read all members of a page but its rows, in their order and as often as they come.
+
+    JSON readers keep the last of several members of one name; which one counts is not defined
+    (RFC 8259, 4).
+    """
+    rest = _without_rows(body, envelope)
+    if rest is None:  # There is white space between the rows, or something is odd.
+        once = _MEMBERS.decode(body)
+        if all(body.count(msgspec.json.encode(name)) <= 1 for name in once):
+            return [
+                (name, msgspec.json.decode(raw))
+                for name, raw in once.items()
+                if name.startswith("@")
+            ]
+        rest = body
+    try:
+        members: Members = json.loads(rest, object_pairs_hook=list)
+    except json.JSONDecodeError:  # What looked like the end of the rows was a part of one.
+        members = json.loads(body, object_pairs_hook=list)
+    return members
+
+
+def _without_rows(body: bytes, envelope: _Envelope) -> bytes | None:
+    """Take the rows out of a page, if they stand there as a compact list; else None.
+
+    They are not put together to compare them: pages are large, and copies of them slow.
+    """
+    items = envelope.items
+    if isinstance(items, msgspec.UnsetType):
+        return body
+    start = body.find(_BEFORE_ROWS) + len(_BEFORE_ROWS)
+    if start < len(_BEFORE_ROWS):
+        return None
+    end = start + sum(map(len, items)) + max(0, len(items) - 1)
+    is_compact = body[end : end + 1] == b"]"
+    if items:
+        first, last = bytes(items[0]), bytes(items[-1])
+        is_compact = is_compact and body.startswith(first, start) and body.endswith(last, 0, end)
+    return body[:start] + body[end:] if is_compact else None
+
+
+def _annotation(members: Members, name: str) -> object:
+    """Find a control information by name, with or without ``odata.``, in any case.
+
+    SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``). One
+    that is filled counts more than one that is empty.
+    """
+    spellings = {f"@odata.{name}".lower(), f"@{name}".lower()}
+    found = [value for key, value in members if key.lower() in spellings]
+    return next((value for value in found if value not in (None, "")), None)
+
+
+def _link(members: Members, name: str, response: requests.Response) -> str | None:
+    """Find a link and make it absolute, but keep the token from another server.
+
+    Links go into the state, into the log and over the network: what is secret does not, however
+    SAC comes to repeat it.
+    """
+    link = _annotation(members, name)
+    if link is None:
+        return None
+    page_url = response.request.url or ""
+    try:
+        url = absolute_link(link, page_url)
+    except (TypeError, ValueError):
+        msg = f"{source_of(response)} has a {name} that is not a link"
+        raise SACError(msg, BROKEN_PROTOCOL) from None
+    if not is_same_server(url, page_url):
+        origin = log_safe(origin_of(url), token_of(response))
+        msg = (
+            f"{source_of(response)} continues on another server, {origin}, which must not "
+            "see the token"
+        )
+        raise SACError(msg, WRONG_HOST)
+    # What it is taken for may have lost line breaks, which the link itself has.
+    if any(has_control_characters(text) for text in (str(link), url)):
+        msg = f"{source_of(response)} has a {name} with control characters"
+        raise SACError(msg, BROKEN_PROTOCOL)
+    if reveals(url, token_of(response)):
+        msg = f"{source_of(response)} has a {name} that holds the token or the client secret"
+        raise SACError(msg, BROKEN_PROTOCOL)
+    return url
+
+
+def _not_a_page_error(source: str) -> SACError:
+    """Say that JSON came, but no rows."""
+    return SACError(f"{source} is not a page of rows", BROKEN_PROTOCOL)
+
+
+def _damage(body: bytes, error: Exception, source: str) -> SACError:
+    """Say why a body cannot be read, in the words of Python's JSON reader where it can."""
+    try:
+        read_json(body.decode())
+    except UnicodeDecodeError as found:
+        if _is_complete(body):
+            place = _place(body[: found.start].decode())
+            return GarbledTextError(f"{source} has bytes that are not UTF-8 in {place}")
+        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
+    except json.JSONDecodeError as found:
+        char = found.doc[found.pos : found.pos + 1]
+        if _is_complete(body) and char and (char == "\\" or char < " "):
+            what = "a stray backslash" if char == "\\" else f"the control character {char!r}"
+            place = _place(found.doc[: found.pos])
+            return GarbledTextError(f"{source} has {what} in {place}")
+        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
+    except (ValueError, RecursionError) as found:
+        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
+    # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.
+    msg = (
+        f"{source} contains invalid Unicode (half of a surrogate pair; {error}): correct it in "
+        "SAC, or deselect its column."
+    )
+    return DataError(msg)
+
+
+def _is_complete(body: bytes) -> bool:
+    return body.rstrip().endswith(b"}")
+
+
+def _place(text: str) -> str:
+    """Name the row and the column in which a text breaks off.
+
+    Args:
+        text: A page, as far as it can be read.
+    """
+    start = _ROWS.search(text)
+    if start is None:
+        return "its head"
+    position, row = start.end(), 1
+    while True:
+        position = _BETWEEN_ROWS.match(text, position).end()  # type: ignore[union-attr]
+        try:
+            _, position = _ROW.raw_decode(text, position)
+        except ValueError:
+            break
+        row += 1
+    names = _NAME.findall(text, position)
+    return f"row {row}, column {log_safe(names[-1])}" if names else f"row {row}"

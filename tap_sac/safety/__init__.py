@@ -1,0 +1,1 @@
+"""Secrets and control characters stay out of every log and message."""

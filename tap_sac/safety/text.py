@@ -1,0 +1,80 @@
+"""Texts from outside: made safe for a log line, read for what they mean, or guessed at."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tap_sac.safety.masks import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DIGITS = re.compile(r"[0-9]{1,15}")
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+_CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+\S+", re.IGNORECASE)
+_LONGEST_MESSAGE = 300
+_MOST_NEAR_MISSES = 3
+
+
+def log_safe(text: str, *secrets: str) -> str:
+    """Make a server's text fit for a log line: one line, bounded, without credentials.
+
+    Args:
+        text: Whatever somebody else wrote.
+        secrets: Texts to mask, besides all secrets that are known, and whatever looks like a token
+            or the user part of a URL.
+    """
+    text = masked(text)  # Before it is shortened: nobody would know a part of a secret again.
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    text = "".join(char if char.isprintable() else " " for char in text)
+    text = _USER_INFO.sub("***@", _CREDENTIALS.sub(r"\1 ***", " ".join(text.split())))
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
+
+
+def decimal_digits(text: object) -> int | None:
+    """Read a number that a server writes in digits, with or without quotes; None if it is not."""
+    return int(str(text)) if _DIGITS.fullmatch(str(text)) else None
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL, without credentials that it may hold."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an invalid URL"
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else "another page"
+
+
+def utc_text(time: str, *, seconds_earlier: int = 0) -> str:
+    """Write a time as SAC does: in UTC, with milliseconds and a Z.
+
+    Args:
+        time: ISO 8601; UTC if it has no offset.
+        seconds_earlier: How much earlier than that.
+
+    Raises:
+        ValueError: If it is not a time.
+        OverflowError: If it is out of the range of dates.
+    """
+    moment = datetime.fromisoformat(time)
+    moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
+    moment -= timedelta(seconds=seconds_earlier)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def did_you_mean(text: str, labels: Iterable[str], *, cutoff: float) -> str | None:
+    """Ask for what is spelled nearly like a text; None if nothing is.
+
+    Args:
+        text: What somebody wrote.
+        labels: What there is.
+        cutoff: From 0 for everything to 1 for the text itself.
+    """
+    near = get_close_matches(text, list(labels), n=_MOST_NEAR_MISSES, cutoff=cutoff)
+    return f"did you mean {', '.join(map(log_safe, near))}?" if near else None

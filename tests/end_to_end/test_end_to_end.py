@@ -1,0 +1,650 @@
+"""Meltano runs the tap into real targets; what arrives is what the sample tenant has."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import subprocess
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import psycopg
+import pytest
+import yaml
+from psycopg import sql
+from uv import find_uv_bin
+
+from tap_sac.demo import SampleTenant
+from tap_sac.demo.behaviour import Behaviour
+from tap_sac.demo.company import Column, Model, Table, models
+from tap_sac.demo.service import SALES_MODEL, SampleService
+from tap_sac.demo.sums import aggregate
+from tap_sac.discovery.naming import snake_case
+from tap_sac.tap import TapSAC
+from tests.helpers.stand_in import Model as StandInModel
+from tests.helpers.stand_in import StandIn, edmx, error_response
+from tests.singer.test_batches import batch_config
+from tests.singer.test_records import row_text
+from tests.singer.test_values import KEPT, RESPELLED
+from tests.streams.test_hierarchies import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+pytestmark = pytest.mark.end_to_end
+
+ROOT = Path(__file__).parents[2]
+# How rows reach a target: one by one, or in files that BATCH messages name.
+ROUTES = ["records", "batches"]
+NOT_SELECTED = {"MasterData", "FactDataAggregation", "FactDataDifference", "AuditData"}
+SCHEMAS = {"records": "sac", "batches": "sac_batches"}
+
+
+def expected_tables() -> dict[str, Table]:
+    """Return what the sample company has, by stream."""
+    return {
+        f"{prefix(model)}_{snake_case(table.name)}": with_places(table)
+        for model in models()
+        for table in model.tables
+        if table.name not in NOT_SELECTED
+    }
+
+
+def with_places(table: Table) -> Table:
+    """Add the level and the path of members in each hierarchy."""
+    if not table.name.endswith("WithHierarchy"):
+        return table
+    rows = [dict(row) for row in table.rows]
+    columns = list(table.columns)
+    for column in table.columns:
+        name, is_parent, _ = column.name.partition("_PARENTID")
+        if not is_parent:
+            continue
+        columns += [Column(f"{name}_LEVEL", "Edm.Int32"), Column(f"{name}_PATH")]
+        parents = {str(row["ID"]): cast("str | None", row.get(column.name)) for row in rows}
+        for row in rows:
+            row[f"{name}_LEVEL"], row[f"{name}_PATH"] = place_of(str(row["ID"]), parents)
+    return replace(table, columns=tuple(columns), rows=rows)
+
+
+def prefix(model: Model) -> str:
+    return f"budget_{model.id.lower()}" if model.name == "Budget" else snake_case(model.name)
+
+
+def exact_sum(values: Iterable[Decimal | None]) -> Decimal:
+    with localcontext() as context:
+        context.prec = 100
+        return sum((value for value in values if value is not None), start=Decimal(0))
+
+
+def sums(table: Table) -> dict[str, Decimal]:
+    return {
+        column.name: exact_sum(row.get(column.name) for row in table.rows)  # type: ignore[misc]
+        for column in table.columns
+        if column.type == "Edm.Decimal"
+    }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a copy of the project's meltano.yml that installs the tap from here."""
+    folder = tmp_path_factory.mktemp("project")
+    text = (ROOT / "meltano.yml").read_text().replace("-e .", f"-e {ROOT}")
+    files = folder / "files"
+    files.mkdir()
+    environments = "environments:\n" + "".join(
+        f"""- name: {name}-batches
+  config:
+    plugins:
+      extractors:
+      - name: tap-sac
+        config:
+          demo: {is_demo}
+          batch_config:
+            encoding: {{format: jsonl, compression: gzip}}
+            storage: {{root: {files.as_uri()}}}
+            batch_size: 500
+"""
+        for name, is_demo in [("demo", "true"), ("prod", "false")]
+    )
+    (folder / "meltano.yml").write_text(text.replace("environments:\n", environments))
+    return folder
+
+
+def environment(name: str, route: str) -> str:
+    """Choose the environment of meltano.yml, or of the copy that writes batch files."""
+    return f"--environment={name}" + ("-batches" if route == "batches" else "")
+
+
+def meltano(project: Path, *arguments: str, **environment: str) -> str:
+    """Run Meltano as the README does; returns what it prints."""
+    result = run_meltano(project, *arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+def run_meltano(
+    project: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
+        [find_uv_bin(), "tool", "run", "meltano", *arguments],
+        cwd=project,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_check(project: Path) -> None:
+    output = meltano(project, "invoke", "tap-sac", "--check")
+    assert "ok      rows: the first page of financial_planning_fact_data has 1000" in output
+
+
+def test_models(project: Path) -> None:
+    result = run_meltano(project, "invoke", "tap-sac", "--models=json")
+    assert result.returncode == 0, result.stderr
+    listed = json.loads(result.stdout)
+    assert {(item["namespace"], item["id"]): item["exportable"] for item in listed} == {
+        (model.namespace, model.id): bool(model.tables) for model in models()
+    }
+    assert "Sales Planning      sac" in meltano(project, "invoke", "tap-sac", "--models")
+
+
+@pytest.mark.parametrize("use_singer_decimal", ["false", "true"])
+def test_csv(project: Path, use_singer_decimal: str) -> None:
+    meltano(project, "run", "tap-sac", "target-csv", TAP_SAC_USE_SINGER_DECIMAL=use_singer_decimal)
+    files = {path.stem: path for path in (project / "output").glob("*.csv")}
+    tables = expected_tables()
+    assert set(files) == {*tables, "providers"}
+    for name, table in tables.items():
+        rows = read_csv(files[name])
+        assert [
+            {column.name: text_of(row.get(column.name)) for column in table.columns}
+            for row in table.rows
+        ] == [{column: text_of(value) for column, value in row.items()} for row in rows]
+        for column, expected in sums(table).items():
+            assert exact_sum(Decimal(row[column]) for row in rows if row[column]) == expected
+
+
+def text_of(value: object) -> str:
+    """Compare as text, but 0E-7 (which is how Python's csv module writes it) as 0.0000000."""
+    if isinstance(value, Decimal) or (isinstance(value, str) and "E-" in value):
+        return f"{Decimal(value):f}"
+    return "" if value is None else str(value)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_postgres(project: Path, database: str, route: str) -> None:
+    load = {
+        "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+        "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMAS[route],
+    }
+    job = (environment("demo", route), "run", "tap-sac", "target-postgres")
+    meltano(project, *job, **load)
+    first = contents(database, SCHEMAS[route])
+    for name, table in expected_tables().items():
+        key = [column.name for column in table.columns if column.is_key]
+        assert first[name]["key"] == key
+        assert first[name]["rows"] == sorted(
+            [tuple(row.get(column.name) for column in table.columns) for row in table.rows],
+            key=repr,
+        )
+        assert first[name]["sums"] == sums(table)
+    assert set(first) == {*expected_tables(), "providers"}
+    check_sums_by_node(database, SCHEMAS[route])
+
+    meltano(project, *job, **load)
+    assert contents(database, SCHEMAS[route]) == first
+    assert bool(list((project / "files").iterdir())) is (route == "batches")
+
+
+def test_the_nightly_schedule_loads_postgres(project: Path, database: str) -> None:
+    assert "[0 3 * * *] job nightly" in meltano(project, "schedule", "list")
+    meltano(
+        project,
+        "--environment=demo",
+        *("schedule", "run", "nightly"),
+        TAP_SAC_MODELS='["Sales Planning"]',
+        TARGET_POSTGRES_SQLALCHEMY_URL=database.replace(":", "+psycopg:", 1),
+        TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA="nightly",
+    )
+    loaded = contents(database, "nightly")
+    sales = {name for name in expected_tables() if name.startswith("sales_planning_")}
+    assert set(loaded) == {*sales, "providers"}
+    assert all(table["rows"] for table in loaded.values())
+
+
+def check_sums_by_node(database: str, schema: str) -> None:
+    """See that SQL without recursion adds up facts along a hierarchy."""
+    facts = expected_tables()["financial_planning_fact_data"].rows
+    members = expected_tables()["financial_planning_cost_center_master_with_hierarchy"].rows
+    below = {
+        node["ID"]: {
+            leaf["ID"]
+            for leaf in members
+            if leaf["H1_PATH"] and f"/{leaf['H1_PATH']}/".count(f"/{node['ID']}/")
+        }
+        for node in members
+        if node["H1_LEVEL"] == 2
+    }
+    assert [*below] == ["HQ", "SHOPS"]
+    query = sql.SQL(
+        """
+        SELECT node."ID", sum(facts."SignedData")
+        FROM {masters} AS node
+        JOIN {masters} AS leaf ON leaf."H1_PATH" LIKE node."H1_PATH" || '/%'
+        JOIN {facts} AS facts ON facts."CostCenter" = leaf."ID"
+        WHERE node."H1_LEVEL" = 2
+        GROUP BY node."ID" ORDER BY node."ID"
+        """
+    ).format(
+        masters=sql.Identifier(schema, "financial_planning_cost_center_master_with_hierarchy"),
+        facts=sql.Identifier(schema, "financial_planning_fact_data"),
+    )
+    with psycopg.connect(database) as connection:
+        assert connection.execute(query).fetchall() == [
+            (node, exact_sum(row["SignedData"] for row in facts if row["CostCenter"] in leaves))  # type: ignore[misc]
+            for node, leaves in below.items()
+        ]
+
+
+def contents(database: str, schema: str) -> dict[str, dict[str, Any]]:
+    """Read rows, keys and sums of all tables, without the target's own columns."""
+    with psycopg.connect(database) as connection:
+        columns: dict[str, list[str]] = {}
+        for table, column in connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = %s AND column_name NOT LIKE '\\_sdc%%'"
+            " ORDER BY ordinal_position",
+            [schema],
+        ):
+            columns.setdefault(table, []).append(column)
+        return {
+            table: {
+                "key": primary_key(connection, schema, table),
+                "rows": rows_of(connection, schema, table, names),
+                "sums": sums_of(connection, schema, table),
+            }
+            for table, names in columns.items()
+        }
+
+
+def primary_key(connection: psycopg.Connection[Any], schema: str, table: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT column_name FROM information_schema.key_column_usage"
+        " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+        [schema, table],
+    )
+    return [column for (column,) in rows]
+
+
+def rows_of(
+    connection: psycopg.Connection[Any], schema: str, table: str, names: list[str]
+) -> list[tuple[Any, ...]]:
+    query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
+        sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(schema, table)
+    )
+    return sorted(connection.execute(query).fetchall(), key=repr)
+
+
+def sums_of(connection: psycopg.Connection[Any], schema: str, table: str) -> dict[str, Decimal]:
+    """Let the warehouse add up every decimal column."""
+    numeric = connection.execute(
+        "SELECT column_name FROM information_schema.columns"
+        " WHERE table_schema = %s AND table_name = %s AND data_type = 'numeric'",
+        [schema, table],
+    ).fetchall()
+    totals = {}
+    for (column,) in numeric:
+        query = sql.SQL("SELECT sum({}) FROM {}").format(
+            sql.Identifier(column), sql.Identifier(schema, table)
+        )
+        (totals[column],) = connection.execute(query).fetchone() or (None,)
+    return totals
+
+
+def as_is(value: object) -> object:
+    return value
+
+
+def is_there(_: object) -> object:
+    """Expect some value: PostgreSQL has fewer digits for times, and its driver fewer years."""
+    return True
+
+
+# The columns that PostgreSQL gets, and what is then in them.
+IN_POSTGRES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "Edm.Date": ("date", date.fromisoformat),
+    "Edm.DateTimeOffset": ("timestamp without time zone", is_there),
+    "Edm.TimeOfDay": ("time without time zone", is_there),
+    "Edm.Guid": ("uuid", UUID),
+    "Edm.Boolean": ("boolean", as_is),
+    **dict.fromkeys(
+        ["Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"], ("bigint", as_is)
+    ),
+    **dict.fromkeys(["Edm.Decimal", "Edm.Double", "Edm.Single"], ("numeric", Decimal)),
+    **dict.fromkeys(["Edm.Binary", "Edm.Duration", "Edm.String"], ("text", as_is)),
+}
+# What the tap writes of what SAC sends.
+WRITTEN: dict[str, dict[str, Any]] = {
+    type_name: {
+        **{value: json.loads(value, parse_float=str) for value in kept},
+        **RESPELLED.get(type_name, {}),
+    }
+    for type_name, kept in KEPT.items()
+}
+
+
+def load(messages: str, folder: Path, config: dict[str, Any]) -> None:
+    """Hand messages to the target of meltano.yml."""
+    loaders = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["loaders"]
+    (package,) = [item["pip_url"] for item in loaders if item["name"] == "target-postgres"]
+    file = folder / "target.json"
+    file.write_text(json.dumps(config))
+    command = ["tool", "run", "--from", package, "target-postgres", "--config", str(file)]
+    result = subprocess.run(  # noqa: S603
+        [find_uv_bin(), *command],
+        input=messages,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("validates", [False, True])
+def test_all_values_that_pass_fit_into_postgres(
+    database: str, tmp_path: Path, route: str, *, validates: bool
+) -> None:
+    columns = {type_name.removeprefix("Edm."): type_name for type_name in WRITTEN}
+    # Each column begins again with its first value after its last one.
+    rows = [
+        {
+            name: [*WRITTEN[type_name]][number % len(WRITTEN[type_name])]
+            for name, type_name in columns.items()
+        }
+        for number in range(max(map(len, WRITTEN.values())))
+    ]
+    texts = [row_text({"ID": str(number), **row}) for number, row in enumerate(rows)]
+    document = edmx(S={"ID": "Edm.Int32*", **columns})
+    tenant = StandIn(StandInModel("C4T", "T", document, {"S": texts}))
+    files = {} if route == "records" else batch_config(tmp_path, "jsonl", "gzip", 5)
+    with SampleTenant(tenant) as server, contextlib.redirect_stdout(io.StringIO()) as output:
+        TapSAC(config={**server.settings, **files}).sync_all()
+    schema = f"values_{route}_{validates}".lower()
+    config = {
+        "sqlalchemy_url": database.replace(":", "+psycopg:", 1),
+        "default_target_schema": schema,
+        "validate_records": validates,
+    }
+    load(output.getvalue(), tmp_path, config)
+    with psycopg.connect(database) as connection:
+        for name, type_name in columns.items():
+            sql_type, convert = IN_POSTGRES[type_name]
+            column = sql.Identifier(name)
+            value = sql.SQL("{} IS NOT NULL").format(column) if convert is is_there else column
+            query = sql.SQL('SELECT pg_typeof({})::text, {} FROM {} ORDER BY "ID"').format(
+                column, value, sql.Identifier(schema, "t_s")
+            )
+            found = connection.execute(query).fetchall()
+            assert found == [(sql_type, convert(WRITTEN[type_name][row[name]])) for row in rows]
+
+
+SALES = "sales_planning_fact_data"
+FINANCE_MODEL = ("sac", "C4FINPLANK2M9X7QW1TBV0ZJ8A")
+
+
+class Warehouse:
+    """A sample tenant that changes, and the table that Meltano loads its facts into."""
+
+    def __init__(
+        self, project: Path, database: str, tenant: SampleTenant, service: SampleService
+    ) -> None:
+        self.service = service
+        self.facts = service.facts(SALES_MODEL)
+        self._project = project
+        self._database = database
+        self._environment = {
+            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
+            "TAP_SAC_MODELS": '["Sales Planning"]',
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+        }
+
+    def choose(self, name: str, *, method: str, route: str, hard_delete: bool) -> None:
+        """Load from now on into a schema of this name, in this way."""
+        self._schema = name
+        self._route = route
+        self._environment |= {
+            "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": name,
+            "TARGET_POSTGRES_HARD_DELETE": str(hard_delete).lower(),
+        }
+
+    def run(self, *options: str, **changes: str) -> str:
+        return meltano(self._project, *self._job(*options), **(self._environment | changes))
+
+    def fail(self, **changes: str) -> str:
+        """Run what fails; returns what it prints."""
+        result = run_meltano(self._project, *self._job(), **(self._environment | changes))
+        assert result.returncode == 1
+        return result.stdout + result.stderr
+
+    def _job(self, *options: str) -> list[str]:
+        job = ["run", f"--state-id-suffix={self._schema}", *options, "tap-sac", "target-postgres"]
+        return [environment("prod", self._route), *job]
+
+    def check(self, *, deleted: int, gone: int = 0) -> None:
+        """See that the rows without a mark are those of the tenant.
+
+        Args:
+            deleted: How many have a mark.
+            gone: How many are no longer in the tenant, but have no mark.
+        """
+        columns = [column.name for column in self.service.models[SALES_MODEL].tables[0].columns]
+        table = sql.Identifier(self._schema, SALES)
+        expected = {
+            tuple(row.get(name) for name in columns) for row in self.facts.rows if row is not None
+        }
+        with psycopg.connect(self._database) as connection:
+            query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
+                sql.SQL(", ").join(map(sql.Identifier, columns)), table
+            )
+            rows = set(connection.execute(query))
+            assert rows >= expected
+            assert len(rows - expected) == gone
+            query = sql.SQL("SELECT count(*) FROM {} WHERE _sdc_deleted_at IS NOT NULL").format(
+                table
+            )
+            assert connection.execute(query).fetchone() == (deleted,)
+
+
+@pytest.fixture
+def warehouse(project: Path, database: str) -> Iterator[Warehouse]:
+    service = SampleService()
+    with SampleTenant(service) as tenant:
+        yield Warehouse(project, database, tenant, service)
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize("route", ROUTES)
+def test_full_reads_into_postgres(warehouse: Warehouse, route: str, *, hard_delete: bool) -> None:
+    name = f"full_{route}_{hard_delete}".lower()
+    warehouse.choose(name, method="FULL_TABLE", route=route, hard_delete=hard_delete)
+    facts = warehouse.facts
+    warehouse.run()
+    warehouse.check(deleted=0)
+    first, second, third = (row for row in facts.rows[:3] if row is not None)
+    facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    facts.put({**first, "Date": "202712"})
+    facts.delete(facts.key_of(second))
+    facts.delete(facts.key_of(third))
+    warehouse.run(TAP_SAC_EMIT_ACTIVATE_VERSION_MESSAGES="false")
+    warehouse.check(deleted=0, gone=2)
+    warehouse.run()
+    warehouse.check(deleted=0 if hard_delete else 2)
+    facts.put(second)
+    warehouse.run()
+    warehouse.check(deleted=0 if hard_delete else 1)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_slices_that_failed_go_on_into_postgres(warehouse: Warehouse, route: str) -> None:
+    warehouse.choose(f"slices_{route}", method="FULL_TABLE", route=route, hard_delete=True)
+    sliced = {"TAP_SAC_PARTITION_BY": f'{{"{SALES}": "Date"}}'}
+    service, facts = warehouse.service, warehouse.facts
+    warehouse.run()
+    rows = [row for row in facts.rows if row is not None]
+    early, late = rows[0], rows[-1]
+    facts.delete(facts.key_of(rows[1]))
+    facts.delete(facts.key_of(rows[-2]))
+    facts.put({**late, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    service.refuse("Date eq '202610'", error_response(403, "no"), times=2)
+    assert "SAC answered 403" in warehouse.fail(**sliced)
+    facts.put({**early, "Product": "P-NEW"})
+    output = warehouse.run(**sliced)
+    assert "of which 33 slices are done" in output
+    assert "after 5,120 of an earlier run" in output
+    warehouse.check(deleted=0)
+    facts.delete(facts.key_of(early))
+    warehouse.run(**sliced)
+    warehouse.check(deleted=0)
+
+
+@pytest.mark.parametrize(
+    ("route", "hard_delete"), [("records", False), ("batches", False), ("batches", True)]
+)
+def test_delta_into_postgres(warehouse: Warehouse, route: str, *, hard_delete: bool) -> None:
+    name = f"delta_{route}_{hard_delete}".lower()
+    warehouse.choose(name, method="LOG_BASED", route=route, hard_delete=hard_delete)
+    service, facts = warehouse.service, warehouse.facts
+    run, check = warehouse.run, warehouse.check
+    run()
+    check(deleted=0)
+    first, second, third = (row for row in facts.rows[:3] if row is not None)
+    facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    facts.put({**second, "Date": "202712"})
+    facts.delete(facts.key_of(third))
+    run()
+    check(deleted=1)
+    facts.put(third)
+    facts.delete(facts.key_of(first))
+    run()
+    check(deleted=1)
+    run()
+    check(deleted=1)
+    facts.delete(facts.key_of(second))
+    service.expire()
+    assert "Reading the whole table" in run()
+    # A hard delete also takes what changes have marked.
+    check(deleted=0 if hard_delete else 2)
+    assert len(service.subscriptions) == 1
+
+    model = service.models[SALES_MODEL]
+    margin = Column("MARGIN", "Edm.Decimal")
+    tables = [replace(table, columns=(*table.columns, margin)) for table in model.tables[:1]]
+    service.models[SALES_MODEL] = replace(model, tables=(*tables, *model.tables[1:]))
+    facts.put({**third, "MARGIN": Decimal("0.1000000")})
+    assert "the selected columns changed" in run("--refresh-catalog")
+    check(deleted=0 if hard_delete else 2)
+
+
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+def test_several_facts_of_a_key_add_up_in_postgres(
+    project: Path, database: str, method: str
+) -> None:
+    service = SampleService(Behaviour(facts_per_key=3))
+    service.limit(SALES_MODEL, 400)
+    facts = service.facts(SALES_MODEL)
+    schema, table = f"sums_{method.lower()}", "sales_planning_fact_data_aggregation"
+    # Of the other model, sums by two of its dimensions.
+    by_account, key = "financial_planning_fact_data_aggregation", ("Version", "Account")
+    accounts = service.facts(FINANCE_MODEL)
+    with SampleTenant(service) as tenant, psycopg.connect(database) as connection:
+        variables = {
+            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
+            "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
+            "TAP_SAC_MODELS": '["Sales Planning", "Financial Planning"]',
+            "TAP_SAC__SELECT": json.dumps(
+                [f"{table}.*", *(f"{by_account}.{name}" for name in (*key, "SignedData"))]
+            ),
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
+        }
+
+        def run_and_check() -> None:
+            job = ("run", f"--state-id-suffix={schema}", "tap-sac", "target-postgres")
+            meltano(project, environment("prod", "records"), *job, **variables)
+            rows = [row for row in facts.rows if row is not None]
+            query = sql.SQL(
+                "SELECT count(*), sum({}), sum({}) FROM {} WHERE _sdc_deleted_at IS NULL"
+            ).format(
+                sql.Identifier("REVENUE"),
+                sql.Identifier("LOYALTY_POINTS"),
+                sql.Identifier(schema, table),
+            )
+            assert connection.execute(query).fetchone() == (
+                len(rows),
+                *(
+                    exact_sum(row[name] for row in rows)  # type: ignore[misc]
+                    for name in ("REVENUE", "LOYALTY_POINTS")
+                ),
+            )
+            assert primary_key(connection, schema, by_account) == [*key]
+            names = [*key, "SignedData"]
+            present = (row for row in accounts.rows if row is not None)
+            assert rows_of(connection, schema, by_account, names) == sorted(
+                (
+                    tuple(row[name] for name in names)
+                    for row in aggregate(present, key, ["SignedData"]).values()
+                ),
+                key=repr,
+            )
+            connection.rollback()
+
+        run_and_check()
+        first, second, third = (row for row in facts.rows[:3] if row is not None)
+        facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+        facts.put({**second, "Date": "202712"})
+        facts.delete(facts.key_of(third))
+        entry = next(row for row in accounts.rows if row is not None)
+        accounts.put({**entry, "SignedData": Decimal("0.0000001")})
+        accounts.put({**entry, "Date": "202712"})
+        for row in [row for row in accounts.rows if row and row["Account"] == "560000"]:
+            accounts.delete(accounts.key_of(row))
+        run_and_check()
+
+
+def test_nul_does_not_end_a_load_into_postgres(project: Path, database: str) -> None:
+    service = SampleService()
+    service.limit(SALES_MODEL, 10)
+    facts = service.facts(SALES_MODEL)
+    first = next(row for row in facts.rows if row is not None)
+    facts.put({**first, "Date": "2026\0"})
+    with SampleTenant(service) as tenant:
+        job = ("run", "--state-id-suffix=nul", "tap-sac", "target-postgres")
+        variables = {
+            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
+            "TAP_SAC_MODELS": '["Sales Planning"]',
+            "TAP_SAC__SELECT": f'["{SALES}.*"]',
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "nul",
+        }
+        meltano(project, environment("prod", "records"), *job, **variables)
+    with psycopg.connect(database) as connection:
+        query = f'SELECT count(*) FROM nul.{SALES} WHERE "Date" = %s'  # noqa: S608
+        assert connection.execute(query, ["2026\ufffd"]).fetchone() == (1,)

@@ -1,0 +1,155 @@
+"""What docs/warehouses.md says about loading, run as it is written there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import psycopg
+import pytest
+import yaml
+from psycopg import sql
+
+from tap_sac.demo import SampleTenant
+from tap_sac.demo.service import SALES_MODEL, SampleService
+from tests.end_to_end.test_end_to_end import SALES, exact_sum, expected_tables, meltano, sums
+from tests.helpers.cli import run_process
+from tests.helpers.doc_pages import ROOT, loading_script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tap_sac.demo.company import Row, Table
+
+pytestmark = pytest.mark.end_to_end
+
+
+class Files:
+    """A sample tenant, and the folder that the tap writes Parquet files of it to."""
+
+    def __init__(self, folder: Path, tenant: SampleTenant, service: SampleService) -> None:
+        self.folder = folder
+        self.service = service
+        self.facts = service.facts(SALES_MODEL)
+        self._settings = tenant.settings
+
+    def write(self, *models: str) -> None:
+        files = self.folder / "parquet"
+        shutil.rmtree(files, ignore_errors=True)
+        files.mkdir()
+        batches = {"encoding": {"format": "parquet"}, "storage": {"root": files.as_uri()}}
+        config = {**self._settings, "models": models or ["*"], "batch_config": batches}
+        result = run_process(self.folder, config)
+        assert result.returncode == 0, result.stderr
+
+    def load_postgres(self, database: str, schema: str) -> subprocess.CompletedProcess[str]:
+        script = self.folder / "load_postgres.py"
+        script.write_text(loading_script("PostgreSQL", "python"))
+        command = [sys.executable, str(script), "parquet", database, schema]
+        return subprocess.run(  # noqa: S603
+            command, cwd=self.folder, capture_output=True, text=True, check=False
+        )
+
+    def rename(self, name: str) -> None:
+        """Give the sales model another name."""
+        self.service.models[SALES_MODEL] = replace(self.service.models[SALES_MODEL], name=name)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    service = SampleService()
+    with SampleTenant(service) as tenant:
+        yield Files(tmp_path, tenant, service)
+
+
+def values(rows: list[Row | None], table: Table) -> Counter[tuple[Any, ...]]:
+    names = [column.name for column in table.columns]
+    return Counter(tuple(row.get(name) for name in names) for row in rows if row is not None)
+
+
+def in_postgres(database: str, schema: str, name: str, table: Table) -> Counter[tuple[Any, ...]]:
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+    query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(schema, name))
+    with psycopg.connect(database) as connection:
+        return Counter(connection.execute(query).fetchall())
+
+
+def test_copy_makes_postgres_equal_to_the_tenant(files: Files, database: str) -> None:
+    tables = expected_tables()
+    files.write()
+    result = files.load_postgres(database, "copied")
+    assert result.returncode == 0, result.stderr
+    for name, table in tables.items():
+        assert in_postgres(database, "copied", name, table) == values([*table.rows], table)
+
+    first, second = (row for row in files.facts.rows[:2] if row is not None)
+    files.facts.delete(files.facts.key_of(first))
+    files.facts.put({**second, "Date": "2026\0"})
+    files.write("Sales Planning")
+    assert files.load_postgres(database, "copied").returncode == 0
+    rows = [
+        {**row, "Date": "2026\ufffd"} if row and row["Date"] == "2026\0" else row
+        for row in files.facts.rows
+    ]
+    assert in_postgres(database, "copied", SALES, tables[SALES]) == values(rows, tables[SALES])
+
+
+def test_copy_refuses_names_that_postgres_would_cut(files: Files, database: str) -> None:
+    name = "A name of a model that is so long that PostgreSQL would cut"
+    files.rename(name)
+    files.write(name)
+    result = files.load_postgres(database, "cut")
+    assert result.returncode == 1
+    assert "PostgreSQL would cut these names to 63 bytes" in result.stderr
+    with psycopg.connect(database) as connection:
+        query = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'cut'"
+        assert connection.execute(query).fetchone() == (0,)
+
+
+def test_duckdb_reads_the_files(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files.folder)
+    table = expected_tables()[SALES]
+    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    for _ in range(2):
+        files.write("Sales Planning")
+        with duckdb.connect("warehouse.duckdb") as connection:
+            connection.execute(loading_script("DuckDB", "sql"))
+            rows = connection.execute(f"SELECT {columns} FROM sac.{SALES}").fetchall()  # noqa: S608
+        assert Counter(rows) == values(files.facts.rows, table)
+        first = next(row for row in files.facts.rows if row is not None)
+        files.facts.delete(files.facts.key_of(first))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Make a project with the tap of meltano.yml, and what the page adds for target-duckdb."""
+    text = (ROOT / "meltano.yml").read_text().replace("-e .", f"-e {ROOT}")
+    project = yaml.safe_load(text)
+    added = yaml.safe_load(loading_script("DuckDB", "yaml"))["plugins"]
+    project["plugins"]["extractors"][0] |= added["extractors"][0]
+    project["plugins"]["loaders"] += added["loaders"]
+    (tmp_path / "meltano.yml").write_text(yaml.safe_dump(project))
+    (tmp_path / "output").mkdir()
+    return tmp_path
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="DuckDB 1.2 has no wheels for it")
+def test_target_duckdb_as_recommended_keeps_rows_and_digits(project: Path) -> None:
+    meltano(project, "run", "tap-sac", "target-duckdb")
+    with duckdb.connect(project / "output" / "warehouse.duckdb", read_only=True) as connection:
+        for name, table in expected_tables().items():
+            decimals = [column.name for column in table.columns if column.type == "Edm.Decimal"]
+            columns = ", ".join(f'"{column}"' for column in decimals) or "NULL"
+            query = f"SELECT {columns} FROM sac.{name}"  # noqa: S608
+            rows = connection.execute(query).fetchall()
+            assert len(rows) == len(table.rows)
+            for number, column in enumerate(decimals):
+                found = [Decimal(row[number]) for row in rows if row[number] is not None]
+                assert exact_sum(found) == sums(table)[column]

@@ -1,0 +1,35 @@
+"""The pages of the documentation, and the code blocks in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+SUBPAGES = sorted((ROOT / "docs").glob("*.md"))
+EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
+OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
+PAGES = [README, *OTHERS, *EXAMPLES, *SUBPAGES]
+
+CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def prose(page: Path) -> str:
+    """Return what a page says, without its code blocks."""
+    return CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def examples(language: str) -> list[str]:
+    """Return the code blocks in a language, from all pages."""
+    blocks = (block for page in PAGES for block in CODE_BLOCK.findall(page.read_text("utf-8")))
+    return [code for found, code in blocks if found == language]
+
+
+def loading_script(warehouse: str, language: str) -> str:
+    """Return the code block in a language that the page on warehouses has for one of them."""
+    text = (ROOT / "docs" / "warehouses.md").read_text(encoding="utf-8")
+    _, _, section = text.partition(f"\n## {warehouse}\n")
+    section, _, _ = section.partition("\n## ")
+    (script,) = (code for found, code in CODE_BLOCK.findall(section) if found == language)
+    return str(script)

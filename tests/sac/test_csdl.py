@@ -1,0 +1,348 @@
+"""$metadata documents, in every form that SAC may send."""
+
+from __future__ import annotations
+
+import pytest
+
+from tap_sac.sac.errors import CSDLError
+from tap_sac.sac.odata.csdl import Metadata, read_csdl
+from tap_sac.sac.odata.model import EntitySet, Property
+
+FACTS = """
+  <EntityType Name="FactData">
+    <Key><PropertyRef Name="Version"/><PropertyRef Name="Date"/></Key>
+    <Property Name="Version" Type="Edm.String" Nullable="false" MaxLength="256">
+      <Annotation Term="Integration.OriginalDataType"><String>NVARCHAR</String></Annotation>
+    </Property>
+    <Property Name="Date" Type="Edm.String" Nullable="false"/>
+    <Property Name="AMOUNT" Type="Edm.Decimal" Precision="31" Scale="7"/>
+  </EntityType>
+"""
+FACT_DATA = EntitySet(
+    "FactData",
+    (
+        Property("Version", "Edm.String"),
+        Property("Date", "Edm.String"),
+        Property("AMOUNT", "Edm.Decimal", precision=31, scale=7),
+    ),
+    ("Version", "Date"),
+)
+
+
+def document(schema: str, attributes: str = "") -> bytes:
+    return (
+        '<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx">'
+        '<edmx:DataServices><Schema Namespace="sac" '
+        f'xmlns="http://docs.oasis-open.org/odata/ns/edm" {attributes}>{schema}</Schema>'
+        "</edmx:DataServices></edmx:Edmx>"
+    ).encode()
+
+
+def columns(properties: str, others: str = "", attributes: str = "") -> tuple[Property, ...]:
+    """Read a type with these properties."""
+    entity_type = f'<EntityType Name="T">{properties}</EntityType>'
+    return read_csdl(document(entity_type + others, attributes)).entity_sets[0].properties
+
+
+def test_types_are_sets_where_there_is_no_container() -> None:
+    assert read_csdl(document(FACTS)).entity_sets == (FACT_DATA,)
+
+
+def test_sets_of_the_container_are_read_and_other_types_are_not() -> None:
+    container = (
+        '<EntityType Name="FactDataOfNoSet"/><EntityContainer Name="C">'
+        '<EntitySet Name="FactData" EntityType="sac.FactData"/></EntityContainer>'
+    )
+    assert read_csdl(document(FACTS + container)).entity_sets == (FACT_DATA,)
+
+
+def test_a_set_may_be_called_other_than_its_type() -> None:
+    container = (
+        '<EntityContainer Name="C"><EntitySet Name="Facts" EntityType="S.FactData"/>'
+        '<Singleton Name="Me" Type="S.FactData"/></EntityContainer>'
+    )
+    read = read_csdl(document(FACTS + container, 'Alias="S"')).entity_sets
+    assert [(item.name, item.key) for item in read] == [("Facts", ("Version", "Date"))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'<Edmx><Schema Namespace="sac">{FACTS}</Schema></Edmx>',
+        f'<x:E xmlns:x="urn:a"><x:Schema xmlns="urn:b" Namespace="sac">{FACTS}</x:Schema></x:E>',
+        f'<?xml version="1.0" encoding="utf-16"?><E><Schema Namespace="sac">{FACTS}</Schema></E>',
+    ],
+    ids=["no-namespaces", "other-namespaces", "utf-16"],
+)
+def test_namespaces_and_encodings_do_not_matter(text: str) -> None:
+    encoding = "utf-16" if "utf-16" in text else "utf-8"
+    assert read_csdl(text.encode(encoding)) == Metadata((FACT_DATA,), {})
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        '<Annotation Term="Common.Label" String="Amount"/>',
+        '<Annotation Term="Common.Label"><String> Amount </String></Annotation>',
+        '<Annotation Term="com.sap.vocabularies.Common.v1.Label" String="Amount"/>',
+        '<Annotation Term="a.OriginalDataType"/><Annotation Term="Common.Label" String="Amount"/>',
+    ],
+)
+def test_labels_of_a_property(annotation: str) -> None:
+    (column,) = columns(f'<Property Name="A" Type="Edm.Int32">{annotation}</Property>')
+    assert column == Property("A", "Edm.Int32", label="Amount")
+
+
+@pytest.mark.parametrize("namespace", ["sac", "Alias"])
+def test_labels_beside_the_types(namespace: str) -> None:
+    annotations = (
+        f'<Annotations Target="{namespace}.T/A">'
+        '<Annotation Term="Common.Label" String="Amount"/></Annotations>'
+    )
+    (column,) = columns('<Property Name="A" Type="Edm.Int32"/>', annotations, 'Alias="Alias"')
+    assert column.label == "Amount"
+
+
+def test_own_types_are_reduced_to_what_rows_hold() -> None:
+    others = (
+        '<EnumType Name="Color"><Member Name="Red"/></EnumType>'
+        '<TypeDefinition Name="Money" UnderlyingType="Edm.Decimal" Precision="9" Scale="2"/>'
+        '<ComplexType Name="Base"><Property Name="Zip" Type="Edm.String"/></ComplexType>'
+        '<ComplexType Name="Address" BaseType="sac.Base">'
+        '<Property Name="Next" Type="sac.Address"/></ComplexType>'
+    )
+    read = columns(
+        '<Property Name="Color" Type="sac.Color"/>'
+        '<Property Name="Money" Type="sac.Money"/>'
+        '<Property Name="Address" Type="sac.Address"/>'
+        '<Property Name="Tags" Type="Collection(Edm.String)"/>'
+        '<Property Name="Odd" Type="sac.Missing"/>'
+        '<Property Name="Photo" Type="Edm.Stream"/>'
+        '<Property Name="Rate" Type="Edm.Decimal" Scale="variable"/>'
+        '<NavigationProperty Name="Other" Type="sac.T"/>',
+        others,
+    )
+    parts = (Property("Zip", "Edm.String"), Property("Next", "Edm.Untyped"))
+    assert read == (
+        Property("Color", "Edm.String"),
+        Property("Money", "Edm.Decimal", precision=9, scale=2),
+        Property("Address", "Edm.ComplexType", properties=parts),
+        Property("Tags", "Edm.String", is_collection=True),
+        Property("Odd", "Edm.Untyped"),
+        Property("Rate", "Edm.Decimal"),
+    )
+
+
+def test_complex_type_that_is_open_has_any_parts() -> None:
+    others = '<ComplexType Name="Map" OpenType="true"><Property Name="A"/></ComplexType>'
+    (column,) = columns('<Property Name="Map" Type="sac.Map"/>', others)
+    assert column == Property("Map", "Edm.ComplexType")
+
+
+def test_key_that_is_no_column_but_a_path_is_no_key() -> None:
+    key = '<Key><PropertyRef Name="ID"/><PropertyRef Name="cc/ID" Alias="cc"/></Key>'
+    properties = '<Property Name="ID" Type="Edm.Guid"/>'
+    (entity_set,) = read_csdl(
+        document(f'<EntityType Name="T">{key}{properties}</EntityType>')
+    ).entity_sets
+    assert entity_set.key == ()
+
+
+def test_columns_and_key_of_base_types_are_inherited() -> None:
+    derived = (
+        '<EntityType Name="Root" Abstract="true"><Key><PropertyRef Name="ID"/></Key>'
+        '<Property Name="ID" Type="Edm.Guid"/></EntityType>'
+        '<EntityType Name="Leaf" BaseType="sac.Root"><Property Name="A" Type="Edm.Date"/>'
+        "</EntityType>"
+    )
+    assert read_csdl(document(derived)).entity_sets == (
+        EntitySet("Leaf", (Property("ID", "Edm.Guid"), Property("A", "Edm.Date")), ("ID",)),
+    )
+
+
+def test_a_missing_key_is_no_key() -> None:
+    (entity_set,) = read_csdl(
+        document('<EntityType Name="T"><Property Name="A" Type="Edm.Byte"/></EntityType>')
+    ).entity_sets
+    assert entity_set.key == ()
+
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><x>&b;</x>'
+FILE = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"", "not a readable XML"),
+        (b"<html><body>Log in", "not a readable XML"),
+        (document(FACTS)[:-30], "not a readable XML"),
+        (BOMB, "not a readable XML"),
+        (FILE, "not a readable XML"),
+        (b"<!DOCTYPE html><html></html>", "not a readable XML"),
+        (b"<html></html>", "no Schema element"),
+        (document(FACTS + FACTS.replace("31", "30")), "'sac.FactData' twice"),
+        (document(FACTS.replace('"Date"/>', '"Day"/>')), "'Day' in the key"),
+        (document(FACTS.replace("AMOUNT", "Version")), "'Version' of 'FactData' twice"),
+        (document('<EntityType Name="T" BaseType="sac.T"/>'), "derives 'sac.T'"),
+        (
+            document('<EntityContainer><EntitySet Name="X" EntityType="sac.X"/></EntityContainer>'),
+            "'X' the unknown type 'sac.X'",
+        ),
+    ],
+)
+def test_document_that_cannot_be_trusted_is_refused_by_name(text: bytes, told: str) -> None:
+    with pytest.raises(CSDLError, match=told):
+        read_csdl(text)
+
+
+def chain(length: int, *names: str) -> bytes:
+    """Write complex types, each with properties of the next one."""
+    types = "".join(
+        f'<ComplexType Name="C{number}">'
+        + "".join(f'<Property Name="{name}" Type="sac.C{number + 1}"/>' for name in names)
+        + "</ComplexType>"
+        for number in range(length)
+    )
+    return document(f'<EntityType Name="T"><Property Name="A" Type="sac.C0"/></EntityType>{types}')
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (chain(5_000, "A"), "nests its types too deeply"),
+        (chain(60, "A", "B"), "more than 100000 columns"),
+        (
+            document(
+                '<EntityType Name="T"><Property Name="A"/></EntityType><EntityType Name="U"/>'
+                '<EntityContainer><EntitySet Name="S" EntityType="sac.T"/>'
+                '<EntitySet Name="S" EntityType="sac.U"/></EntityContainer>'
+            ),
+            "declares the entity set 'S' twice",
+        ),
+    ],
+    ids=["deep", "wide", "twice"],
+)
+def test_document_without_end_is_refused_by_name(text: bytes, told: str) -> None:
+    with pytest.raises(CSDLError, match=told):
+        read_csdl(text)
+
+
+def test_facets_without_end_are_none() -> None:
+    (column,) = columns(f'<Property Name="A" Type="Edm.Decimal" Precision="{"9" * 5000}"/>')
+    assert column.precision is None
+
+
+def test_what_is_declared_twice_in_the_same_way_is_read_once() -> None:
+    twice = FACTS.replace("</EntityType>", '<Property Name="Date" Type="Edm.String"/></EntityType>')
+    assert read_csdl(document(twice)) == Metadata((FACT_DATA,), {})
+    assert read_csdl(document(FACTS + FACTS.replace("\n", "\n  "))) == Metadata((FACT_DATA,), {})
+
+
+REGION_ID = '<Property Name="ID" Type="Edm.String"/>'
+REGION = f'<EntityType Name="Region">{REGION_ID}</EntityType>'
+BAD_TYPE, OTHER_TYPE = '<EntityType Name="Bad">', '<EntityType Name="B">'
+PART = '<Property Name="X" Type="sac.P"/>'
+TWICE = '<Property Name="A"/><Property Name="A" Type="Edm.Date"/>'
+REGIONS = EntitySet("Regions", (Property("ID", "Edm.String"),), ())
+
+
+def sets(**types: str) -> str:
+    """Write a container."""
+    entries = (f'<EntitySet Name="{name}" EntityType="sac.{types[name]}"/>' for name in types)
+    return f'<EntityContainer Name="C">{"".join(entries)}</EntityContainer>'
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ("", "unknown type 'sac.Bad'"),
+        (f'<EntityType Name="Bad">{TWICE}', "'A' of 'Bads' twice"),
+        ('<EntityType Name="Bad" BaseType="other.Thing"><Property Name="A"/>', "'other.Thing'"),
+        ('<EntityType Name="Bad"><Key><PropertyRef Name="K"/></Key>', "'K' in the key"),
+        (
+            f'<ComplexType Name="P">{TWICE}</ComplexType>{BAD_TYPE}{PART}',
+            "'A' of 'sac.P' twice",
+        ),
+        (
+            '<EntityType Name="Bad"/><EntityType Name="Bad"><Property Name="A"/>',
+            "'sac.Bad' twice",
+        ),
+        (
+            f'{BAD_TYPE[:-1]} BaseType="sac.B"/><EntityType Name="B"/>{OTHER_TYPE}{REGION_ID}',
+            "'sac.B' twice",
+        ),
+    ],
+)
+def test_set_that_is_not_described_does_not_spoil_the_others(others: str, told: str) -> None:
+    types = f"{others}</EntityType>" if others else ""
+    read = read_csdl(document(types + REGION + sets(Bads="Bad", Regions="Region")))
+    assert read.entity_sets == (REGIONS,)
+    assert read.unreadable.keys() == {"Bads"}
+    assert told in read.unreadable["Bads"]
+
+
+def test_complex_type_that_is_declared_in_two_ways_explains_nothing() -> None:
+    others = '<ComplexType Name="P"/><ComplexType Name="P"><Property Name="A"/></ComplexType>'
+    assert columns('<Property Name="X" Type="sac.P"/>', others) == (Property("X", "Edm.Untyped"),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize(
+    ("label", "read_as", "fault"),
+    [
+        ("R&D", "R&D", "does not escape &"),
+        ("A && B & C;", "A && B & C;", "does not escape &"),
+        ("&nbsp;R&amp;D &#x26;", "&nbsp;R&D &", "does not escape &"),
+        ("A\x01B", "A\N{REPLACEMENT CHARACTER}B", "has characters that XML does not allow"),
+        ("A&#0;&#x1F;", "A\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}", "has characters"),
+        ("\x00&\x1f", "\N{REPLACEMENT CHARACTER}&\N{REPLACEMENT CHARACTER}", " and does not"),
+    ],
+)
+def test_document_that_is_not_quite_xml_is_read(
+    encoding: str, label: str, read_as: str, fault: str
+) -> None:
+    annotation = f'<Annotation Term="Common.Label" String="{label}"/>'
+    types = f'<EntityType Name="T"><Property Name="A">{annotation}</Property></EntityType>'
+    declaration = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>'
+    read = read_csdl((declaration + document(types).decode()).encode(encoding))
+    assert read.entity_sets[0].properties == (Property("A", "Edm.String", label=read_as),)
+    assert fault in str(read.fault)
+
+
+@pytest.mark.parametrize("name", ["R&D", "A&lt;B"])
+def test_name_that_is_not_escaped_is_the_one_that_rows_have(name: str) -> None:
+    types = f'<EntityType Name="T"><Property Name="{name}"/><Property Name="&"/></EntityType>'
+    read = read_csdl(document(types))
+    assert [item.name for item in read.entity_sets[0].properties] == [
+        name.replace("&lt;", "<"),
+        "&",
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '<EntityType Name="Bad"><Property Name="A\x02"/></EntityType>',
+        '<EntityType Name="Bad"><Property Name="A&#2;"/></EntityType>',
+        '<EntityType Name="Bad"><Key><PropertyRef Name="A\x02"/></Key></EntityType>',
+        '<EntityType Name="Bad" BaseType="sac.\x02"></EntityType>',
+    ],
+)
+def test_name_that_lost_a_character_spoils_its_set_alone(bad: str) -> None:
+    read = read_csdl(document(bad + REGION + sets(Bads="Bad", Regions="Region")))
+    assert read.entity_sets == (REGIONS,)
+    assert read.unreadable.keys() == {"Bads"}
+
+
+def test_replacement_character_of_a_whole_document_is_one_like_any_other() -> None:
+    (column,) = columns('<Property Name="A\N{REPLACEMENT CHARACTER}"/>')
+    assert column.name == "A\N{REPLACEMENT CHARACTER}"
+
+
+def test_bytes_that_cannot_be_decoded_spoil_no_more_than_their_set() -> None:
+    bad = '<EntityType Name="Bad"><Property Name="A#"/></EntityType>'
+    text = document(bad + REGION + sets(Bads="Bad", Regions="Region")).replace(b"A#", b"A\xff")
+    read = read_csdl(text)
+    assert read.entity_sets == (REGIONS,)
+    assert read.unreadable.keys() == {"Bads"}

@@ -1,0 +1,217 @@
+"""Parquet files: values by column and as lines, row groups, and digits that do not fit."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyarrow import parquet
+
+from tap_sac.demo.service import Response
+from tap_sac.sac.errors import SACError
+from tests.conftest import discover, select, sync
+from tests.helpers.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
+from tests.singer.test_batches import PARQUET_FACETS, batch_config, files, records_of
+
+if TYPE_CHECKING:
+    from tests.conftest import Messages, Serve
+
+SALES = "sales_fact_data"
+
+
+def rows_of(messages: Messages, stream: str) -> list[dict[str, Any]]:
+    """Return the rows of all Parquet files of a stream."""
+    return [
+        row
+        for path in files(messages, stream)
+        for row in parquet.ParquetFile(path).read().to_pylist()
+    ]
+
+
+def without_size(folder: Path, format_: str) -> dict[str, Any]:
+    config = batch_config(folder, format_, None, 1)
+    del config["batch_config"]["batch_size"]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("format_", "sizes"), [("parquet", [500_000, 10_000]), ("jsonl", [10_000] * 51)]
+)
+def test_files_are_large_unless_somebody_says_otherwise(
+    serve: Serve, tmp_path: Path, format_: str, sizes: list[int]
+) -> None:
+    number = sum(sizes)
+    rows = [f'{{"ID":"{row}"}}' for row in range(number)]
+    tenant = StandIn(Model("C4T", "T", edmx(S={"ID": "Edm.String*"}), {"S": rows}))
+    config = {**serve(tenant), **without_size(tmp_path, format_), "page_size": 33_333}
+    messages = sync(config)
+    paths = files(messages, "t_s")
+    if format_ == "jsonl":
+        assert [Path(path).read_bytes().count(b"\n") for path in paths] == sizes
+        ids = [record["ID"] for record in records_of(messages, "t_s")]
+    else:
+        written = [parquet.ParquetFile(path) for path in paths]
+        assert [file.metadata.num_rows for file in written] == sizes
+        for file in written:
+            *full, last = [
+                file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)
+            ]
+            assert all(100_000 <= rows < 120_000 for rows in full)
+            assert last > 9_000
+        assert [file.num_row_groups for file in written] == [5, 1]
+        ids = [value for file in written for value in file.read()["ID"].to_pylist()]
+    assert ids == [str(row) for row in range(number)]
+
+
+def test_files_whose_types_are_found_stay_small(serve: Serve, tmp_path: Path) -> None:
+    rows = [sales_row(number) for number in range(10_001)]
+    config = {
+        **serve(StandIn(sales(*rows))),
+        **without_size(tmp_path, "parquet"),
+        "page_size": 20_000,
+        "stream_maps": {SALES: {"MADE": "'x'"}},
+    }
+    paths = files(sync(config), SALES)
+    assert [parquet.ParquetFile(path).metadata.num_rows for path in paths] == [10_000, 1]
+
+
+@pytest.mark.parametrize("use_singer_decimal", [True, False])
+def test_rows_that_need_conversion_stay_in_their_place(
+    serve: Serve, tmp_path: Path, *, use_singer_decimal: bool
+) -> None:
+    amounts = ["1.5", "null", '"2.50"', "3", "4.0000000", "5E0", '"006"', "null", "8.1", "9.0"]
+    rows = [sales_row(number, amount) for number, amount in enumerate(amounts)]
+    config = {
+        **serve(StandIn(sales(*rows))),
+        **batch_config(tmp_path, "parquet", None, 7),
+        "use_singer_decimal": use_singer_decimal,
+    }
+    messages = sync(config)
+    version = messages.of(SALES)[-1]["version"]
+    assert rows_of(messages, SALES) == [
+        {
+            "Version": "public.Actual",
+            "Date": f"{number:06}",
+            "AMOUNT": None if amount == "null" else Decimal(amount.strip('"')),
+            "_sdc_table_version": version,
+        }
+        for number, amount in enumerate(amounts)
+    ]
+
+
+@pytest.mark.parametrize("use_singer_decimal", [True, False])
+@pytest.mark.parametrize("facets", PARQUET_FACETS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.0",
+        f"1.{'0' * 90}",
+        f"-1.5{'0' * 40}",
+        f"0.{'0' * 80}",
+        "9" * 7,
+        "9" * 28,
+        "9" * 36,
+        "9" * 38,
+        f"{'9' * 24}.5",
+        f"-{'9' * 36}.{'9' * 20}",
+        "-99999999.5",
+        "123456789012345678901234567890123456789",
+        "340282366920938463463374607431768211456",
+        "34028236692093846346337460743176821145600000000001",
+        "9" * 57,
+        "9" * 76,
+        "9" * 400,
+        f"1.{'0' * 50}1",
+        f"{'1' * 30}.00",
+        "0.00000000005",
+    ],
+)
+def test_long_numbers_by_column_are_exact_or_fail_by_name(
+    serve: Serve, tmp_path: Path, facets: str, text: str, *, use_singer_decimal: bool
+) -> None:
+    declared, amount = 'Type="Edm.Decimal"', 'Precision="31" Scale="7"'
+    document = edmx(S={"ID": "Edm.String*", "X": "Edm.Decimal"})
+    assert f"{declared} {amount}" in document
+    document = document.replace(f"{declared} {amount}", f"{declared} {facets}")
+    rows = [f'{{"ID":"{row}","X":{value}}}' for row, value in enumerate(["1.0", text, "null"])]
+    config = {
+        **serve(StandIn(Model("C4T", "T", document, {"S": rows}))),
+        **batch_config(tmp_path, "parquet", None, 10),
+        "use_singer_decimal": use_singer_decimal,
+        "page_size": 10,
+    }
+    value = Decimal(text)
+    precision, scale, _ = PARQUET_FACETS[facets]
+    digits = text.lstrip("-").partition(".")
+    fits = len(digits[2].rstrip("0")) <= scale and len(digits[0].lstrip("0")) + scale <= precision
+    if fits:
+        messages = sync(config)
+        assert [row["X"] for row in rows_of(messages, "t_s")] == [Decimal(1), value, None]
+        (path,) = files(messages, "t_s")
+        kind = parquet.ParquetFile(path).schema_arrow.field("X").type
+        assert (kind.precision, kind.scale) == (precision, scale)
+    else:
+        with pytest.raises(SACError, match="column X"):
+            sync(config)
+
+
+AUDIT = {
+    "ID": "Edm.String*",
+    "Audit_Time": "Edm.DateTimeOffset",
+    "NOTE": "Edm.String",
+    "AMOUNT": "Edm.Decimal",
+}
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "parquet"])
+def test_audit_data_have_types_and_bookmarks_that_follow_the_files(
+    serve: Serve, tmp_path: Path, format_: str
+) -> None:
+    times = [f"2026-01-0{number}T00:00:00Z" for number in range(1, 6)]
+    rows = [f'{{"ID":"{time[9]}","Audit_Time":"{time}","AMOUNT":{time[9]}.50}}' for time in times]
+    tenant = StandIn(Model("C4T", "T", edmx(AuditData=AUDIT), {"AuditData": rows}))
+    tenant.fault = lambda request: (
+        Response(200, f'{{"value":[{",".join(rows)}]}}'.encode(), JSON)
+        if "/AuditData" in request.target
+        else None
+    )
+    config = {**serve(tenant), **batch_config(tmp_path, format_, None, 2)}
+    messages = sync(config, select(discover(config), "t_audit_data"))
+    seen, bookmarks = [], []
+    for message in messages:
+        if message["type"] == "BATCH":
+            seen.append(message)
+        elif message["type"] == "STATE" and seen:
+            bookmark = message["value"]["bookmarks"]["t_audit_data"]
+            progress = bookmark.get("progress_markers", bookmark)
+            bookmarks.append((len(seen), progress["replication_key_value"]))
+    assert bookmarks[:3] == [(1, times[1]), (2, times[3]), (3, times[4])]
+    paths = files(messages, "t_audit_data")
+    if format_ == "jsonl":
+        amounts = [record["AMOUNT"] for record in records_of(messages, "t_audit_data")]
+        assert amounts == [f"{number}.50" for number in range(1, 6)]
+        return
+    for path in paths:
+        schema = parquet.ParquetFile(path).schema_arrow
+        assert {field.name: str(field.type) for field in schema} == {
+            "ID": "string",
+            "Audit_Time": "string",
+            "NOTE": "string",
+            "AMOUNT": "decimal128(31, 7)",
+        }
+    assert [row["Audit_Time"] for row in rows_of(messages, "t_audit_data")] == times
+
+
+def test_text_keeps_every_character(serve: Serve, tmp_path: Path) -> None:
+    texts = ["", "null", "a\x00b", "\n", "\x1f", 'ä"\\', "\U0001f600", "x" * 5000, None]
+    rows = [
+        json.dumps({"ID": str(number), "X": text}, ensure_ascii=number % 2 == 0)
+        for number, text in enumerate(texts)
+    ]
+    document = edmx(S={"ID": "Edm.String*", "X": "Edm.String"})
+    tenant = StandIn(Model("C4T", "T", document, {"S": rows}))
+    config = {**serve(tenant), **batch_config(tmp_path, "parquet", None, 100)}
+    assert [row["X"] for row in rows_of(sync(config), "t_s")] == texts

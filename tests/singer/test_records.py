@@ -1,0 +1,587 @@
+"""Values of every Edm type, through the whole tap: what SAC sent is what is written."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.odata.decimals import ExactDecimal
+from tap_sac.sac.odata.model import EntitySet, Property
+from tap_sac.singer.records import RecordMaker
+from tap_sac.singer.schema import json_schema
+from tap_sac.tap import TapSAC
+from tests.conftest import discover, examples, select, served, sync
+from tests.helpers.stand_in import Model, StandIn, edmx, sales, sales_row
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve
+
+
+FAILED = r"1 of [12] streams failed; the others were read\. [a-z_]+"
+
+
+def one_column(type_name: str, *values: str) -> StandIn:
+    """Serve a set with a key and one more column, whose values are JSON text."""
+    columns = {"ID": "Edm.String*", "X": type_name}
+    rows = [f'{{"ID":"{number}","X":{value}}}' for number, value in enumerate(values)]
+    return StandIn(Model("C4T", "T", edmx(S=columns), {"S": rows}))
+
+
+@pytest.mark.parametrize(
+    ("type_name", "sent", "written", "schema"),
+    [
+        ("Edm.String", '"a\\u00e4\\n\\"b"', '"aä\\n\\"b"', {"type": "string"}),
+        ("Edm.String", "202401", '"202401"', {"type": "string"}),
+        ("Edm.String", "1.50", '"1.50"', {"type": "string"}),
+        ("Edm.Boolean", "true", "true", {"type": "boolean"}),
+        ("Edm.Byte", "255", "255", {"type": "integer"}),
+        ("Edm.SByte", "-128", "-128", {"type": "integer"}),
+        ("Edm.Int16", "-5", "-5", {"type": "integer"}),
+        ("Edm.Int32", "2.0", "2", {"type": "integer"}),
+        ("Edm.Int64", '"9007199254740993"', "9007199254740993", {"type": "integer"}),
+        ("Edm.Int64", "9007199254740993", "9007199254740993", {"type": "integer"}),
+        ("Edm.Double", "0.1", "0.1", {"type": "number"}),
+        ("Edm.Single", "1e-3", "1e-3", {"type": "number"}),
+        ("Edm.Decimal", "16.0000000", "16.0000000", {"type": "number"}),
+        ("Edm.Decimal", "0.0000000", "0.0000000", {"type": "number"}),
+        ("Edm.Decimal", "-0.0000001", "-0.0000001", {"type": "number"}),
+        ("Edm.Decimal", '"10557.33"', "10557.33", {"type": "number"}),
+        ("Edm.Decimal", '"+007.50"', "7.50", {"type": "number"}),
+        ("Edm.Decimal", "250", "250", {"type": "number"}),
+        ("Edm.Decimal", "-0", "0", {"type": "number"}),
+        (
+            "Edm.Decimal",
+            "123456789012345678901234.1234567",
+            "123456789012345678901234.1234567",
+            {"type": "number"},
+        ),
+        ("Edm.Decimal", "1e400", "1e400", {"type": "number"}),
+        ("Edm.Date", '"2026-11-02"', '"2026-11-02"', {"type": "string", "format": "date"}),
+        (
+            "Edm.DateTimeOffset",
+            '"2026-11-02T05:12:44.123Z"',
+            '"2026-11-02T05:12:44.123Z"',
+            {"type": "string", "format": "date-time"},
+        ),
+        ("Edm.TimeOfDay", '"07:59:59.9"', '"07:59:59.9"', {"type": "string", "format": "time"}),
+        ("Edm.Duration", '"P12DT1S"', '"P12DT1S"', {"type": "string"}),
+        ("Edm.Binary", '"T0RhdGE="', '"T0RhdGE="', {"type": "string"}),
+        (
+            "Edm.Guid",
+            '"21ec2020-3aea-1069-a2dd-08002b30309d"',
+            '"21ec2020-3aea-1069-a2dd-08002b30309d"',
+            {"type": "string", "format": "uuid"},
+        ),
+        (
+            "Edm.GeographyPoint",
+            '{"type":"Point","coordinates":[1.10,2]}',
+            '{"type":"Point","coordinates":[1.10,2]}',
+            {"type": "object"},
+        ),
+        ("sac.Unknown", '{"a":[1.10]}', '"{\\"a\\":[1.10]}"', {"type": "string"}),
+        ("Collection(Edm.Decimal)", '["1.0",2.50,null]', "[1.0,2.50,null]", {"type": "array"}),
+    ],
+)
+def test_values_of_each_type(
+    serve: Serve,
+    capsys: pytest.CaptureFixture[str],
+    type_name: str,
+    sent: str,
+    written: str,
+    schema: dict[str, str],
+) -> None:
+    TapSAC(config=serve(one_column(type_name, sent, "null"))).sync_all()
+    lines = capsys.readouterr().out.splitlines()
+    records = [line for line in lines if '"RECORD","stream":"t_s"' in line]
+    assert f'"record":{{"ID":"0","X":{written}}}' in records[0]
+    assert '"record":{"ID":"1","X":null}' in records[1]
+    message = next(json.loads(line) for line in lines if '"SCHEMA","stream":"t_s"' in line)
+    declared = message["schema"]["properties"]["X"]
+    assert declared["type"] == [schema["type"], "null"]
+    assert declared.get("format") == schema.get("format")
+    assert "multipleOf" not in declared
+    assert message["schema"]["properties"]["ID"]["type"] == "string"
+    assert message["key_properties"] == ["ID"]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "value"),
+    [
+        ("Edm.Decimal", '"twelve"'),
+        ("Edm.Decimal", '"NaN"'),
+        ("Edm.Decimal", "true"),
+        ("Edm.Decimal", "[1]"),
+        ("Edm.Double", '"INF"'),
+        ("Edm.Int32", "2.5"),
+        ("Edm.Int64", "1e400"),
+        ("Edm.Int64", "true"),
+        ("Edm.Decimal", "false"),
+        ("Edm.Boolean", "1"),
+        ("Edm.String", "true"),
+        ("Edm.String", "{}"),
+        ("Edm.GeographyPoint", '"x"'),
+        ("Collection(Edm.String)", '"x"'),
+    ],
+)
+def test_value_of_another_type_stops_the_run_by_name(
+    serve: Serve, type_name: str, value: str
+) -> None:
+    with pytest.raises(SACError, match=rf"^{FAILED}: The column X of S holds .*Edm\."):
+        sync(serve(one_column(type_name, value)))
+
+
+@pytest.mark.parametrize("values", [("-0", "1"), ("1", "-0"), ("-0",), ("-0", "null")])
+def test_negative_zero_is_zero_wherever_it_is(serve: Serve, values: tuple[str, ...]) -> None:
+    lines = "\n".join(outcome(serve(one_column("Edm.Decimal", *values))))
+    written = [value.replace("-0", "0") for value in values]
+    assert re.findall(r'"ID":"\d","X":([^}]*)}', lines) == written
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_does_not_have_stop_the_run(
+    serve: Serve, waits: list[float], literal: str
+) -> None:
+    with pytest.raises(SACError, match=f"{literal} is not valid JSON"):
+        sync({**serve(one_column("Edm.Decimal", literal)), "backoff_max_tries": 2})
+    assert waits
+
+
+def test_missing_columns_are_null_and_unknown_ones_are_dropped_with_one_warning(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = '{"Version":"A","Date":"1","@odata.id":"x","AMOUNT@odata.type":"y","NEW":1}'
+    messages = sync(serve(StandIn(sales('{"Version":"A","Date":"0"}', row, row))))
+    assert messages.records("sales_fact_data") == [
+        {"Version": "A", "Date": date, "AMOUNT": None} for date in ("0", "1", "1")
+    ]
+    warnings = [text for text in caplog.messages if "Leaving out columns" in text]
+    assert warnings == [
+        "Leaving out columns of FactData that $metadata does not have: NEW",
+    ]
+
+
+@pytest.mark.parametrize("row", ['{"Version":"A"}', '{"Version":"A","Date":null}'])
+def test_row_without_its_key_stops_the_run(serve: Serve, row: str) -> None:
+    with pytest.raises(SACError, match=rf"^{FAILED}: .* key column Date"):
+        sync(serve(StandIn(sales(row))))
+
+
+def test_text_that_is_not_unicode_fails_its_table(serve: Serve) -> None:
+    config = serve(one_column("Edm.String", '"\\ud800"'))
+    with pytest.raises(SACError, match=rf"^{FAILED}: .*half of a surrogate pair"):
+        sync(config)
+
+
+def test_audit_row_without_a_time_fails_its_table(serve: Serve) -> None:
+    document = edmx(AuditData={"ID": "Edm.String*", "Audit_Time": "Edm.DateTimeOffset"})
+    tenant = StandIn(Model("C4T", "T", document, {"AuditData": ['{"ID":"1","Audit_Time":null}']}))
+    config = serve(tenant)
+    with pytest.raises(SACError, match=rf"^{FAILED}: .*no time in Audit_Time"):
+        sync(config, select(discover(config), "t_audit_data"))
+
+
+def test_singer_decimals_have_all_digits_precision_and_scale(serve: Serve) -> None:
+    config = {
+        **serve(
+            StandIn(sales(sales_row(1, "0.0000000"), sales_row(2, "12"), sales_row(3, '"5.0"')))
+        ),
+        "use_singer_decimal": True,
+    }
+    declared = {
+        "type": ["string", "null"],
+        "format": "x-singer.decimal",
+        "precision": 31,
+        "scale": 7,
+    }
+    catalog = discover(config)
+    assert catalog["sales_fact_data"]["schema"]["properties"]["AMOUNT"] == declared
+    for messages in (sync(config), sync(config, select(catalog, "sales_fact_data"))):
+        amounts = [record["AMOUNT"] for record in messages.records("sales_fact_data")]
+        assert amounts == ["0.0000000", "12", "5.0"]
+        schema = messages.schema("sales_fact_data")["schema"]
+        assert schema["properties"]["AMOUNT"] == declared
+
+
+NESTED = (
+    '<E><Schema Namespace="sac"><ComplexType Name="Line">'
+    '<Property Name="amount" Type="Edm.Decimal" Precision="9" Scale="2"/></ComplexType>'
+    '<ComplexType Name="Map" OpenType="true"/><EntityType Name="S">'
+    '<Property Name="lines" Type="Collection(sac.Line)"/><Property Name="map" Type="sac.Map"/>'
+    '<Property Name="numbers" Type="Collection(Edm.Decimal)" Precision="5" Scale="1"/>'
+    "</EntityType></Schema></E>"
+)
+
+
+def test_structured_columns_keep_all_they_hold(serve: Serve) -> None:
+    row = '{"lines":[{"amount":"1.50"},null],"map":{"a":1,"b.c":[1.0,{"d":null}]},"numbers":[null]}'
+    tenant = StandIn(Model("C4T", "T", NESTED, {"S": [row]}))
+    messages = sync({**serve(tenant), "use_singer_decimal": True})
+    assert messages.records("t_s") == [
+        {
+            "lines": [{"amount": "1.50"}, None],
+            "map": {"a": 1, "b.c": ["1.0", {"d": None}]},
+            "numbers": [None],
+        }
+    ]
+    schema = messages.schema("t_s")["schema"]
+    properties = schema["properties"]
+    decimal = {"type": ["string", "null"], "format": "x-singer.decimal"}
+    assert properties["lines"]["items"]["properties"]["amount"] == {
+        **decimal,
+        "precision": 9,
+        "scale": 2,
+    }
+    assert properties["numbers"]["items"] == {**decimal, "precision": 5, "scale": 1}
+    assert properties["lines"]["items"]["type"] == ["object", "null"]
+    assert properties["map"] == {"type": ["object", "null"]}
+
+
+def decimal_columns(row: str, **facets: str) -> StandIn:
+    """Serve a set T of decimals with these attributes, in pages of two, five times the row.
+
+    The last column has a part and a list with the same attributes.
+    """
+    properties = "".join(
+        f'<Property Name="{name}" Type="Edm.Decimal" {text}/>' for name, text in facets.items()
+    )
+    last = list(facets.values())[-1]
+    document = (
+        f'<E><Schema Namespace="sac"><ComplexType Name="Line"><Property Name="PART" '
+        f'Type="Edm.Decimal" {last}/></ComplexType><EntityType Name="FactData"><Key>'
+        f'<PropertyRef Name="ID"/></Key><Property Name="ID" Type="Edm.String"/>{properties}'
+        f'<Property Name="LINES" Type="Collection(sac.Line)"/><Property Name="LIST" '
+        f'Type="Collection(Edm.Decimal)" {last}/></EntityType></Schema></E>'
+    )
+    rows = [f'{{"ID":"{number}",{row}}}' for number in range(5)]
+    return StandIn(Model("C4T", "T", document, {"FactData": rows}))
+
+
+BOTH = 'Precision="9" Scale="2"'
+FACETS_WITHOUT_SCALE = [
+    "",
+    'Precision="31"',
+    'Precision="31" Scale="variable"',
+    'Precision="31" Scale="floating"',
+    'Scale="7"',
+]
+
+
+@pytest.mark.parametrize("facets", FACETS_WITHOUT_SCALE)
+def test_precision_or_scale_alone_is_not_declared_but_warned_about_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture, facets: str
+) -> None:
+    text = '"1.0123456789012345678901234567"'
+    row = f'"AMOUNT":{text},"LINES":[{{"PART":{text}}}],"LIST":[{text}]'
+    tenant = decimal_columns(row, GOOD=BOTH, OTHER=facets, AMOUNT=facets)
+    config = {**serve(tenant), "use_singer_decimal": True}
+    catalog = discover(config)
+    everything = select(catalog, "t_fact_data")
+    assert "precision and scale" not in caplog.text
+    for entry in catalog["t_fact_data"]["metadata"]:
+        if entry["breadcrumb"] == ["properties", "OTHER"]:
+            entry["metadata"]["selected"] = False
+    expected = {"type": ["string", "null"], "format": "x-singer.decimal"}
+    for messages in (sync(config), sync(config, everything)):
+        properties = messages.schema("t_fact_data")["schema"]["properties"]
+        assert properties["GOOD"] == {**expected, "precision": 9, "scale": 2}
+        assert properties["AMOUNT"] == expected
+        assert properties["LIST"]["items"] == expected
+        assert properties["LINES"]["items"]["properties"]["PART"] == expected
+        record = messages.records("t_fact_data")[4]
+        assert [record["AMOUNT"]] == record["LIST"] == [json.loads(text)]
+        assert record["LINES"] == [{"PART": json.loads(text)}]
+    warnings = [line for line in caplog.messages if "precision and scale" in line]
+    assert len(warnings) == 2
+    assert "t_fact_data: OTHER, AMOUNT, LINES.PART, LIST. Some targets round" in warnings[0]
+    assert "t_fact_data: AMOUNT, LINES.PART, LIST. Some targets round" in warnings[1]
+
+
+def test_decimals_without_scale_are_warned_about_once_a_run_also_if_a_table_is_read_again(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = decimal_columns('"AMOUNT":1', AMOUNT="")
+    config = {
+        **serve(tenant),
+        "use_singer_decimal": True,
+        "default_replication_method": "LOG_BASED",
+    }
+    link = f"{config['tenant_url']}/api/v1/dataexport/providers/sac/C4T/FactData?deltaid=x"
+    query = {"key": ["ID"], "columns": ["ID", "AMOUNT", "LINES", "LIST"], "filter": None}
+    bookmark = {"delta_link": link, "version": 1, "question": query, "is_followed": False}
+    messages = sync(config, state={"bookmarks": {"t_fact_data": bookmark}})
+    assert len(messages.records("t_fact_data")) == len(tenant.models[0].sets["FactData"])
+    assert "Reading the whole table of t_fact_data again" in caplog.text
+    assert sum("precision and scale" in line for line in caplog.messages) == 1
+
+
+def test_no_warning_of_decimals_that_are_not_read_or_are_numbers_or_plain_text(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    digits = "1.0123456789012345678901234567"
+    config = serve(decimal_columns(f'"AMOUNT":{digits}', GOOD=BOTH, AMOUNT='Precision="31"'))
+    assert sync(config).records("t_fact_data")[0]["AMOUNT"] == digits
+    config["use_singer_decimal"] = True
+    catalog = discover(config)
+    sync(config, select(catalog, "providers"))
+    columns = catalog["t_fact_data"]["schema"]["properties"]
+    for name in ("LINES", "LIST"):
+        del columns[name]
+    del columns["AMOUNT"]["format"]
+    messages = sync(config, select(catalog, "t_fact_data"))
+    assert messages.records("t_fact_data")[0]["AMOUNT"] == digits
+    assert messages.schema("t_fact_data")["schema"]["properties"]["AMOUNT"] == {
+        "type": ["string", "null"]
+    }
+    assert "precision and scale" not in caplog.text
+
+
+WITH_ROOM = {
+    "0.0000000": "0.0000000",
+    "1.50000000": "1.50000000",
+    '"1.50000000000000000000000000000000000000"': "1.50000000000000000000000000000000000000",
+    "-0.1234567000": "-0.1234567000",
+    "1.5E-6": "1.5E-6",
+    "150000E-10": "150000E-10",
+    "1E5": "1E5",
+    "0E-30": "0E-30",
+    "1E400": "1E400",
+    "12": "12",
+}
+WITHOUT_ROOM = {
+    "1.12345678": "1.12345678 requires scale 8",
+    "-0.00000001": "-0.00000001 requires scale 8",
+    "-0.0000000100": "-0.0000000100 requires scale 8",
+    "1.0000000000005": "1.0000000000005 requires scale 13",
+    "1.5E-8": "1.5E-8 requires scale 9",
+    "10.50E-7": "10.50E-7 requires scale 8",
+    "1E-400": "1E-400 requires scale 400",
+    '"1.12345678"': "1.12345678 requires scale 8",
+    f"0.{41 * '1'}": f"0.{38 * '1'}... requires scale 41",
+}
+FORMS = {
+    "Edm.Decimal": ("{}", "X"),
+    "Collection(Edm.Decimal)": ("[1.0,null,{}]", "X"),
+    "sac.Line": ('{{"PART":{}}}', "X.PART"),
+    "Collection(sac.Line)": ('[null,{{"PART":{}}}]', "X.PART"),
+}
+SCALE_7 = 'Precision="31" Scale="7"'
+LINE = (
+    f'<ComplexType Name="Line"><Property Name="PART" Type="Edm.Decimal" {SCALE_7}/></ComplexType>'
+)
+
+
+def one_decimal_column(form: str, *values: str) -> StandIn:
+    """Serve a set with decimals of scale 7, alone, in lists, or as parts of objects."""
+    tenant = one_column(form, *map(FORMS[form][0].format, values))
+    (model,) = tenant.models
+    model.edmx = model.edmx.replace("</Schema>", f"{LINE}</Schema>")
+    model.edmx = model.edmx.replace('(Edm.Decimal)"', f'(Edm.Decimal)" {SCALE_7}')
+    return tenant
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_zeros_behind_the_scale_are_kept(serve: Serve, form: str) -> None:
+    config = {**serve(one_decimal_column(form, *WITH_ROOM)), "use_singer_decimal": True}
+    for extra in ({}, {"stream_maps": {"t_s": {"__filter__": "1 == 1"}}}):
+        records = sync({**config, **extra}).records("t_s")
+        written = json.dumps([record["X"] for record in records])
+        assert re.findall(r'"(-?[\d.E-]+)"', re.sub(r'"1\.0"', "", written)) == list(
+            WITH_ROOM.values()
+        )
+
+
+def test_parts_keep_precision_and_scale_when_the_sdk_makes_columns_of_them(serve: Serve) -> None:
+    config = {**serve(one_decimal_column("sac.Line", "1.5")), "use_singer_decimal": True}
+    catalog = select(discover(config), "t_s")
+    config |= {"flattening_enabled": True, "flattening_max_depth": 1}
+    for messages in (sync(config), sync(config, catalog)):
+        assert messages.schema("t_s")["schema"]["properties"]["X__PART"] == {
+            "type": ["string", "null"],
+            "format": "x-singer.decimal",
+            "precision": 31,
+            "scale": 7,
+        }
+        assert messages.records("t_s") == [{"ID": "0", "X__PART": "1.5"}]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("value", "message"), WITHOUT_ROOM.items())
+def test_digits_behind_the_scale_that_targets_are_told_fail_by_name(
+    serve: Serve, form: str, value: str, message: str
+) -> None:
+    column = FORMS[form][1]
+    config = serve(one_decimal_column(form, "1", "2.5", value))
+    catalogs = {}
+    for use_singer_decimal in (True, False):
+        config["use_singer_decimal"] = use_singer_decimal
+        catalogs[use_singer_decimal] = select(discover(config), "t_s")
+    told = [({**config, "use_singer_decimal": True}, None), (config, catalogs[True])]
+    untold = [(config, None), ({**config, "use_singer_decimal": True}, catalogs[False])]
+    for settings_, catalog in told:
+        for extra in ({}, {"stream_maps": {"t_s": {"__filter__": "1 == 1"}}}):
+            with pytest.raises(SACError) as error:
+                sync({**settings_, **extra}, catalog)
+            assert str(error.value).partition(" streams failed; the others were read. ")[2] == (
+                "t_s: "
+                f"The column {column} of S holds a decimal that targets would round: {message}, "
+                "but $metadata declares scale 7: correct it in SAC, or set use_singer_decimal to "
+                "false and run the discovery again, or deselect the column."
+            )
+    for settings_, catalog in untold:
+        record = sync(settings_, catalog).records("t_s")[2]
+        assert value.strip('"') in json.dumps(record["X"])
+
+
+def test_catalog_of_other_settings_is_warned_about(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = serve(StandIn(sales(sales_row(1))))
+    catalog = select(discover(config), "sales_fact_data")
+    messages = sync({**config, "use_singer_decimal": True}, catalog)
+    assert messages.records("sales_fact_data")[0]["AMOUNT"] == "1.0000000"
+    assert "another way than SAC and the settings do now: AMOUNT" in caplog.text
+
+
+def test_stream_maps_calculate_with_decimals(serve: Serve) -> None:
+    maps = {"sales_fact_data": {"DOUBLE": "AMOUNT * 2"}}
+    config = {**serve(StandIn(sales(sales_row(1, "0.1000001")))), "stream_maps": maps}
+    assert sync(config).records("sales_fact_data") == [
+        {"Version": "public.Actual", "Date": "000001", "AMOUNT": "0.1000001", "DOUBLE": "0.2000002"}
+    ]
+
+
+DECIMALS = EntitySet("S", (Property("X", "Edm.Decimal", precision=31, scale=7),), ())
+JSON_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,7})?", fullmatch=True)
+
+
+@settings(max_examples=examples(300))
+@given(JSON_NUMBERS, st.booleans())
+def test_the_text_of_every_decimal_survives(number: str, as_string: bool) -> None:  # noqa: FBT001
+    schema = json_schema(DECIMALS, use_singer_decimal=False)
+    maker = RecordMaker(DECIMALS, schema, ["X"])
+    body = json.loads(f'"{number}"' if as_string else number, parse_float=ExactDecimal)
+    (record,) = maker.records([{"X": body}])
+    assert ExactDecimal(str(record["X"])) == ExactDecimal(number)
+    if "." in number or number != "-0":
+        assert str(record["X"]) == number
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=5).map(json.dumps)
+decimals = st.decimals(allow_nan=False, allow_infinity=False).map(str)
+values = st.one_of(
+    st.just("null"),
+    st.sampled_from(["-0", "0.0000000", "1E5", "true", '"7.50"', '"NaN"', "[]", "1.0", '"-0"']),
+    st.sampled_from(["1.50000000", "-0.12345678", "0.000000000", "15E-8", '"1.1234567001"']),
+    texts,
+    st.integers().map(str),
+    decimals,
+)
+# Mostly zeros: behind the seventh digit, they make the difference.
+long_decimals = st.from_regex(r"-?(0|[1-9]0)\.0{5}[0-2]{2}0{0,4}[01]?", fullmatch=True)
+day_like = st.from_regex(r'"(2024|2023|1900|0000)-(02|04)-(0[01]|28|29|30|31)"', fullmatch=True)
+time_like = st.from_regex(
+    r'"(2024-02-29|2023-02-29|0000-01-01|0001-01-01|9999-12-31)[T t](23|24):59(:(59|60))?'
+    r'(\.[09]{1,13})?(Z|z|[+-](14|15|16):00|)"',
+    fullmatch=True,
+)
+guid_like = st.from_regex(r'"\{?[0-9a-fA-F]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?"', fullmatch=True)
+TWISTS = {
+    "ID": st.just('"k"') | values,
+    "TEXT": texts | values,
+    "AMOUNT": decimals | values,
+    "NUMBER": decimals | values,
+    "COUNT": st.integers().map(str) | values,
+    "FLAG": st.sampled_from(["true", "false", "null"]) | values,
+    "DAY": st.dates().map(lambda day: f'"{day}"') | day_like | values,
+    "AT": time_like | values,
+    "TIME": st.times().map(lambda time: f'"{time}"') | st.just('"24:00:00"') | values,
+    "GUID": st.uuids().map(lambda guid: f'"{guid}"') | guid_like | values,
+    "BYTE": st.integers(-1, 256).map(str) | values,
+    "RATE": st.sampled_from([308 * "9", 309 * "9", "1e308", "1e309"]) | values,
+}
+usual_rows = st.fixed_dictionaries(
+    {
+        "ID": st.just('"k"'),
+        "NUMBER": st.sampled_from(["1", "-2.0", "0.0000000"]) | st.just("null"),
+        "AMOUNT": st.sampled_from(["1.50", "-0.1", "null"]) | long_decimals,
+        "TEXT": texts,
+    },
+    optional={
+        "COUNT": st.sampled_from(["1", "null"]),
+        "DAY": st.sampled_from(['"2024-02-29"', "null"]),
+        "AT": st.sampled_from(
+            ['"2026-11-02T05:12:44.123Z"', '"2026-11-02T05:12:44+01:00"', "null"]
+        ),
+        "TIME": st.sampled_from(['"07:59:59.9"', "null"]),
+        "GUID": st.sampled_from(['"21ec2020-3AEA-1069-a2dd-08002b30309d"', "null"]),
+        "BYTE": st.sampled_from(["0", "255", "null"]),
+        "RATE": st.sampled_from(["0.1", "null"]),
+    },
+)
+unusual_rows = st.fixed_dictionaries({}, optional={**TWISTS, "NEW": values, "@odata.id": texts})
+
+
+COLUMNS = {
+    "ID": "Edm.String*",
+    "NUMBER": "Edm.Decimal*",
+    "TEXT": "Edm.String",
+    "AMOUNT": "Edm.Decimal",
+    "COUNT": "Edm.Int64",
+    "FLAG": "Edm.Boolean",
+    "DAY": "Edm.Date",
+    "AT": "Edm.DateTimeOffset",
+    "TIME": "Edm.TimeOfDay",
+    "GUID": "Edm.Guid",
+    "BYTE": "Edm.Byte",
+    "RATE": "Edm.Double",
+}
+
+
+def row_text(row: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}:{value}" for name, value in row.items()) + "}"
+
+
+@settings(max_examples=examples(150))
+@given(
+    rows=st.lists(usual_rows | unusual_rows, max_size=6),
+    use_singer_decimal=st.booleans(),
+)
+def test_many_records_at_a_time_are_the_bytes_of_the_sdk(
+    rows: list[dict[str, str]], *, use_singer_decimal: bool
+) -> None:
+    texts = list(map(row_text, rows))
+    tenant = StandIn(Model("C4T", "T", edmx(S=COLUMNS), {"S": texts}))
+    with served(tenant) as server:
+        config = {**server.settings, "use_singer_decimal": use_singer_decimal}
+        fast = outcome(config)
+        slow = outcome({**config, "stream_maps": {"t_s": {"__filter__": "1 == 1"}}})
+    assert fast == slow
+
+
+def test_states_come_where_the_sdk_writes_them(serve: Serve) -> None:
+    config = serve(StandIn(sales(*(sales_row(number) for number in range(25_000)))))
+    config |= {"page_size": 7_777}
+    slow = {**config, "stream_maps": {"sales_fact_data": {"__filter__": "1 == 1"}}}
+    lines = outcome(config)
+    assert lines == outcome(slow)
+    assert sum('"STATE"' in line for line in lines) > 1
+
+
+def outcome(config: dict[str, Any], state: dict[str, Any] | None = None) -> list[str] | str:
+    """Return the lines of a run, but for their times, or why it failed."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            TapSAC(config=config, state=copy.deepcopy(state)).sync_all()
+        except SACError as error:
+            return re.sub(r"127.0.0.1:\d+", "host", str(error))
+    changing = r'"(version|time_extracted|_sdc_deleted_at)":("[^"]*"|\d+)'
+    return [re.sub(changing, "", line) for line in output.getvalue().split("\n")]

@@ -1,0 +1,218 @@
+"""Totals that SAC itself proves: the sum of each measure, to the last digit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_sac.demo.behaviour import Behaviour
+from tap_sac.demo.service import SALES_MODEL, Request, Response, SampleService
+from tap_sac.singer.sums import Sums
+from tests.helpers.stand_in import error_response
+from tests.streams.test_proof import SALES, is_activated, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Serve
+
+
+def small_tenant(behaviour: Behaviour | None = None) -> SampleService:
+    service = SampleService(behaviour)
+    service.limit(SALES_MODEL, 2_500)
+    return service
+
+
+def totals_config(
+    serve: Serve, application: Callable[[Request], Response], **settings: Any
+) -> dict[str, Any]:
+    models = {"models": ["Sales Planning"]}
+    return {**serve(application), **models, "verify_totals": True, **settings}
+
+
+def verdicts(text: str) -> dict[str, str]:
+    """Return what the log says of each measure."""
+    found = re.findall(r"  (\w+) +[-\d.]+  [-\d.]+  (.+)$", text, re.MULTILINE)
+    return dict(found)
+
+
+MAP = {"stream_maps": {SALES: {"__filter__": "1 == 1"}}}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"default_replication_method": "LOG_BASED"},
+        {"use_singer_decimal": True},
+        MAP,
+        {**MAP, "use_singer_decimal": True},
+        {"filters": {SALES: "Version eq 'public.Actual' and Product ne 'P-001'"}},
+    ],
+    ids=["fast", "delta", "singer decimal", "SDK", "SDK, singer decimal", "filter"],
+)
+@pytest.mark.parametrize("facts_per_key", [1, 3])
+def test_totals_are_those_of_sac(
+    serve: Serve,
+    caplog: pytest.LogCaptureFixture,
+    settings: dict[str, Any],
+    facts_per_key: int,
+) -> None:
+    service = small_tenant(Behaviour(facts_per_key=facts_per_key))
+    settings = {**settings, "verify_counts": "off"}
+    messages, failure = run(totals_config(serve, service, **settings))
+    assert not failure
+    assert is_activated(messages, SALES)
+    measures = ("QUANTITY", "REVENUE", "LOYALTY_POINTS")
+    assert verdicts(caplog.text) == dict.fromkeys(measures, "the same")
+    if "filters" not in settings:
+        total = sum(row["LOYALTY_POINTS"] for row in service.facts(SALES_MODEL).rows if row)  # type: ignore[misc]
+        assert str(total)[:20] in caplog.text
+
+
+def test_totals_of_batch_files_are_those_of_sac(
+    serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    batch = {"encoding": {"format": "jsonl"}, "storage": {"root": tmp_path.as_uri()}}
+    _, failure = run(totals_config(serve, small_tenant(), batch_config=batch))
+    assert not failure
+    assert set(verdicts(caplog.text).values()) == {"the same"}
+
+
+def spoiling(service: SampleService) -> Callable[[Request], Response]:
+    """Change the last digit of one number among the facts on their way."""
+
+    def application(request: Request) -> Response:
+        answer = service(request)
+        path, _, query = request.target.partition("?")
+        if not path.endswith("/FactData") or "$top" in query or "skiptoken" in query:
+            return answer
+        body = re.sub(
+            rb'("REVENUE":-?\d+\.\d{6})(\d)',
+            lambda found: found[1] + (b"1" if found[2] != b"1" else b"2"),
+            answer.body,
+            count=1,
+        )
+        assert body != answer.body
+        return replace(answer, body=body)
+
+    return application
+
+
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+def test_total_that_differs_in_the_last_digit_fails_the_stream(serve: Serve, method: str) -> None:
+    service = small_tenant()
+    config = totals_config(serve, spoiling(service), default_replication_method=method)
+    messages, failure = run(config)
+    assert "The total of REVENUE in the rows read of sales_planning_fact_data is" in failure
+    assert re.search(r"\(difference -?0\.000000[1-9]\)", failure)
+    assert not is_activated(messages, SALES)
+    assert is_activated(messages, "sales_planning_product_master")
+    assert messages.state["bookmarks"].get(SALES, {}) == {}
+    assert not [item for item in service.subscriptions.values() if item.set_name == "FactData"]
+
+
+def test_total_that_differs_can_be_a_warning(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = totals_config(serve, spoiling(small_tenant()), verify_counts="warn")
+    messages, failure = run(config)
+    assert not failure
+    assert is_activated(messages, SALES)
+    assert "(verify_counts is warn.)" in caplog.text
+
+
+def test_totals_that_change_while_they_are_read_are_not_compared(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = small_tenant()
+    facts = service.facts(SALES_MODEL)
+
+    def application(request: Request) -> Response:
+        answer = service(request)
+        if "/FactData?" in request.target and "skiptoken" in request.target:
+            row = facts.rows[0]
+            assert row
+            facts.put({**row, "REVENUE": Decimal("5.0000000")})
+        return answer
+
+    messages, failure = run(totals_config(serve, application))
+    assert not failure
+    assert is_activated(messages, SALES)
+    assert verdicts(caplog.text)["REVENUE"] == "not compared: it changed while it was read"
+    assert verdicts(caplog.text)["QUANTITY"] == "the same"
+
+
+def test_measure_whose_parts_do_not_add_up_is_not_compared(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = small_tenant()
+
+    def application(request: Request) -> Response:
+        answer = service(request)
+        if "/FactDataAggregation?$select=QUANTITY" in request.target:
+            average = re.sub(rb'"QUANTITY":[\d.]+', b'"QUANTITY":12.5', answer.body)
+            return replace(answer, body=average)
+        return answer
+
+    _, failure = run(totals_config(serve, application))
+    assert not failure
+    assert "so it is not a sum" in verdicts(caplog.text)["QUANTITY"]
+    assert verdicts(caplog.text)["REVENUE"] == "the same"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_tenant_that_gives_no_totals_proves_nothing(
+    serve: Serve, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    service = small_tenant()
+    service.refuse("FactDataAggregation", error_response(status, "no"))
+    messages, failure = run(totals_config(serve, service))
+    assert not failure
+    assert is_activated(messages, SALES)
+    assert "not compared: SAC gives no totals" in caplog.text
+
+
+def test_totals_are_not_asked_for_where_the_filter_names_a_measure(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = totals_config(serve, small_tenant(), filters={SALES: "QUANTITY gt 100"})
+    _, failure = run(config)
+    assert not failure
+    assert "Totals of" not in caplog.text
+
+
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,8})?", fullmatch=True)
+FIXED = st.from_regex(r"-?(0|[1-9][0-9]{0,23})\.[0-9]{7}", fullmatch=True)
+
+
+@given(
+    st.lists(st.lists(FIXED | st.just("null")) | st.lists(NUMBERS | st.just("null"))),
+    st.sampled_from([7, 8, 0, None]),
+)
+def test_sums_are_exact(parts: list[list[str]], scale: int | None) -> None:
+    texts, records = Sums({"A": scale}), Sums({"A": scale})
+    expected = Decimal(0)
+    for part in parts:
+        texts.add_texts("A", ",".join(part).encode())
+        for text in part:
+            value = None if text == "null" else Decimal(text)
+            records.add_record({"A": value})
+            expected = expected if value is None else _add(expected, value)
+    assert texts.totals == records.totals == {"A": expected}
+
+
+def _add(one: Decimal, other: Decimal) -> Decimal:
+    from fractions import Fraction  # noqa: PLC0415
+
+    total = Fraction(one) + Fraction(other)
+    scaled = total * 10**8
+    assert scaled.denominator == 1
+    return Decimal(f"{scaled.numerator}E-8")
