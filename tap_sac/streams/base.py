@@ -26,13 +26,13 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import requests
     from singer_sdk import Tap
     from singer_sdk.singerlib import Catalog
 
     from tap_sac.read_ahead import ReadAhead
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.http.answer import Answer
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
@@ -223,12 +223,12 @@ class SACStream(PageStream, abc.ABC):
             return SACError(msg)
         return error
 
-    def measure(self, response: requests.Response) -> None:
+    def measure(self, answer: Answer) -> None:
         """Count a request for the metrics that other taps write, too."""
-        seconds = response.elapsed.total_seconds()
-        self._requests.add(seconds)
-        status = response.status_code
-        self.logger.debug("%s: SAC answered %s after %.3f seconds", self.name, status, seconds)
+        self._requests.add(answer.seconds)
+        self.logger.debug(
+            "%s: SAC answered %s after %.3f seconds", self.name, answer.status, answer.seconds
+        )
 
     @property
     def _offered(self) -> set[str]:

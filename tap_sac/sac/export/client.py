@@ -15,7 +15,8 @@ import requests
 
 from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_PROTOCOL, DAMAGED_ANSWER
 from tap_sac.sac.errors import ResponseError, SACError, TransientError
-from tap_sac.sac.http.answers import refusal, response_error, web_page_error
+from tap_sac.sac.http.answer import Answer
+from tap_sac.sac.http.refusals import refusal, response_error, web_page_error
 from tap_sac.sac.http.transport import HEADER_VALUE, PAGE_LIMIT, Limit
 from tap_sac.sac.odata.model import Provider
 from tap_sac.sac.odata.pages import Page, follow, read_page, source_of
@@ -30,11 +31,10 @@ if TYPE_CHECKING:
     from tap_sac.sac.oauth.auth import BearerAuthenticator
     from tap_sac.sac.oauth.user import Person
 
-ResponseObserver = Callable[[requests.Response], None]
+ResponseObserver = Callable[[Answer], None]
 
 logger = logging.getLogger(__name__)
 
-_UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 _METADATA_LIMIT = Limit(512 * 1024**2, BROKEN_METADATA)
 _JSON = {"Accept": "application/json"}
 _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
@@ -160,14 +160,14 @@ class SACClient:
         url = f"{self._provider_root(provider)}/$metadata"
         for attempt in self.tries():
             with attempt:
-                response = self._send(
+                answer = self._send(
                     "GET", url, {"Accept": "application/xml"}, limit=_METADATA_LIMIT
                 )
-                if response.status_code == HTTPStatus.PRECONDITION_FAILED:
-                    raise refusal(response)  # Of a live connection, whatever the body.
-                if response.status_code != HTTPStatus.OK:
-                    raise response_error(response)
-                document = _metadata_document(response)
+                if answer.status == HTTPStatus.PRECONDITION_FAILED:
+                    raise refusal(answer)  # Of a live connection, whatever the body.
+                if answer.status != HTTPStatus.OK:
+                    raise response_error(answer)
+                document = _metadata_document(answer)
         return document
 
     def entity_set_url(self, provider: Provider, entity_set: str) -> str:
@@ -252,11 +252,11 @@ class SACClient:
             f"({provider_key(provider)},SubscriptionID={literal})?deleteChain=true"
         )
         for _ in range(2):
-            response = self._send("DELETE", url, {"x-csrf-token": self._csrf_token()})
-            if response.headers.get("x-csrf-token", "").lower() != "required":
+            answer = self._send("DELETE", url, {"x-csrf-token": self._csrf_token()})
+            if answer.headers.get("x-csrf-token", "").lower() != "required":
                 break
-        if response.status_code not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK}:
-            raise response_error(response)
+        if answer.status not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK}:
+            raise response_error(answer)
 
     def _csrf_token(self) -> str:
         """Fetch a token where SAC documents it, or else with the first of the service's own calls.
@@ -265,15 +265,15 @@ class SACClient:
         """
         headers = {**_JSON, "x-csrf-token": "fetch"}
         try:
-            response = self._get(f"{self.origin}/api/v1/csrf", headers)
+            answer = self._get(f"{self.origin}/api/v1/csrf", headers)
         except (ResponseError, TransientError) as error:
             logger.debug("%s", error)
             token = ""
         else:
-            token = response.headers.get("x-csrf-token", "")
+            token = answer.headers.get("x-csrf-token", "")
         if not HEADER_VALUE.fullmatch(token):
-            response = self._get(f"{self._administration}/Namespaces", headers)
-            token = response.headers.get("x-csrf-token", "")
+            answer = self._get(f"{self._administration}/Namespaces", headers)
+            token = answer.headers.get("x-csrf-token", "")
         if not HEADER_VALUE.fullmatch(token):
             msg = "SAC gave no CSRF token, without which nothing can be written"
             raise SACError(msg, BROKEN_PROTOCOL)
@@ -290,11 +290,11 @@ class SACClient:
 
     def _get(
         self, url: str, headers: Mapping[str, str], on_response: ResponseObserver | None = None
-    ) -> requests.Response:
-        response = self._send("GET", url, headers, on_response)
-        if response.status_code != HTTPStatus.OK:
-            raise response_error(response)
-        return response
+    ) -> Answer:
+        answer = self._send("GET", url, headers, on_response)
+        if answer.status != HTTPStatus.OK:
+            raise response_error(answer)
+        return answer
 
     def _send(
         self,
@@ -304,22 +304,21 @@ class SACClient:
         on_response: ResponseObserver | None = None,
         *,
         limit: Limit = PAGE_LIMIT,
-    ) -> requests.Response:
+    ) -> Answer:
         """Send a request, and send it again with a new token if SAC refuses the first one."""
-        response = self._send_once(method, url, headers, on_response, limit)
-        if response.status_code == _UNAUTHORIZED:
-            self._authenticator.expire(response.request)
-            response = self._send_once(method, url, headers, on_response, limit)
-        return response
+        for is_last in (False, True):
+            request = self._prepared(method, url, headers)
+            answer = self._transport.send(request, limit)
+            if on_response:
+                on_response(answer)
+            if answer.status != HTTPStatus.UNAUTHORIZED or is_last:
+                break
+            self._authenticator.expire(request)
+        return answer
 
-    def _send_once(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        on_response: ResponseObserver | None,
-        limit: Limit,
-    ) -> requests.Response:
+    def _prepared(
+        self, method: str, url: str, headers: Mapping[str, str]
+    ) -> requests.PreparedRequest:
         request = self._transport.session.prepare_request(
             requests.Request(
                 method,
@@ -330,17 +329,14 @@ class SACClient:
         )
         # requests would rewrite some of the escapes in a link that is opaque to us.
         request.url = url
-        response = self._transport.send(request, limit)
-        if on_response:
-            on_response(response)
-        return response
+        return request
 
 
-def _metadata_document(response: requests.Response) -> bytes:
-    start = response.content[:1000].lower()
+def _metadata_document(answer: Answer) -> bytes:
+    start = answer.body[:1000].lower()
     if b"<html" in start or b"<!doctype html" in start:
-        raise web_page_error(response)
-    if b"<" in start and not response.content.rstrip(b"\0 \t\r\n").endswith(b">"):
-        msg = f"{source_of(response)} was cut short"
+        raise web_page_error(answer)
+    if b"<" in start and not answer.body.rstrip(b"\0 \t\r\n").endswith(b">"):
+        msg = f"{source_of(answer)} was cut short"
         raise TransientError(msg, DAMAGED_ANSWER)
-    return response.content
+    return answer.body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,18 +17,15 @@ from tenacity import (
     wait_exponential,
     wait_random,
 )
+from typing_extensions import override
 from urllib3.exceptions import HTTPError
 
 from tap_sac.sac.causes import DAMAGED_ANSWER, HUGE_PAGE, Cause
 from tap_sac.sac.errors import SACError, TransientError
-from tap_sac.sac.http.answers import MOST_BYTES_OF_AN_ERROR
+from tap_sac.sac.http.answer import Answer
 from tap_sac.sac.http.network_errors import connection_error
+from tap_sac.sac.http.refusals import MOST_BYTES_OF_AN_ERROR
 from tap_sac.safety.text import origin_of
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -92,7 +88,7 @@ def exchange(
     *,
     timeout: float,
     limit: Limit,
-) -> requests.Response:
+) -> Answer:
     """Send a request, and read its answer to the end; redirections are not followed.
 
     Of what is no success, no more than an error may have is read, and one byte as a sign of more.
@@ -117,10 +113,18 @@ def exchange(
             response.close()
             what = f"{origin_of(url)} answered {response.status_code} and nothing more"
             raise TransientError(what, DAMAGED_ANSWER)
-        response._content = _read_body(response, limit)  # noqa: SLF001
+        body = _read_body(response, limit)
     except _CONNECTION_ERRORS as error:
         raise connection_error(error, url) from None
-    return response
+    return Answer(
+        request.method or "",
+        url,
+        response.status_code,
+        response.reason or "",
+        {name.lower(): value for name, value in response.headers.items()},
+        body,
+        response.elapsed.total_seconds(),
+    )
 
 
 def _read_body(response: requests.Response, limit: Limit) -> bytes:
@@ -202,9 +206,7 @@ class Transport:
             reraise=True,
         )
 
-    def send(
-        self, request: requests.PreparedRequest, limit: Limit = PAGE_LIMIT
-    ) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, limit: Limit = PAGE_LIMIT) -> Answer:
         """Send a request once, as soon as fewer are under way than may be.
 
         Args:
@@ -219,9 +221,9 @@ class Transport:
             raise SACError(msg)
         limit = limit._replace(size=min(limit.size, self._most_bytes))
         with self._slots:
-            response = exchange(self.session, request, timeout=self.request_timeout, limit=limit)
+            answer = exchange(self.session, request, timeout=self.request_timeout, limit=limit)
         self._was_reached = True
-        return response
+        return answer
 
     def _is_last_try(self, state: RetryCallState) -> bool:
         """Return whether to give up: sooner where nothing was ever reached, or more tries are idle.

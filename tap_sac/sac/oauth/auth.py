@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import json
 import logging
 import re
-import sys
 import threading
 from base64 import b64encode
 from datetime import datetime, timezone
@@ -15,6 +15,7 @@ from urllib.parse import quote, quote_plus
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
+from typing_extensions import override
 
 from tap_sac.sac.causes import (
     DAMAGED_ANSWER,
@@ -23,18 +24,14 @@ from tap_sac.sac.causes import (
     WRONG_TOKEN_URL,
 )
 from tap_sac.sac.errors import SACError, TransientError
-from tap_sac.sac.http.answers import is_transient, looks_like_web_page, retry_after
+from tap_sac.sac.http.refusals import is_transient
 from tap_sac.sac.http.transport import HEADER_VALUE, Limit, exchange
 from tap_sac.sac.oauth.user import person_of
 from tap_sac.safety.masks import keep_secret, keep_token
 from tap_sac.safety.text import decimal_digits, log_safe
 
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
-
 if TYPE_CHECKING:
+    from tap_sac.sac.http.answer import Answer
     from tap_sac.sac.oauth.grants import Grant
     from tap_sac.sac.oauth.user import Person
 
@@ -153,8 +150,8 @@ class BearerAuthenticator(AuthBase):
             prepared = self._session.prepare_request(self._request(dict(form)))
             if _OPAQUE_URL.fullmatch(self._token_url):  # requests would rewrite some escapes.
                 prepared.url = self._token_url
-            response = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
-            token, self._expires_in = self._read_token(response)
+            answer = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
+            token, self._expires_in = self._read_token(answer)
         if self._grant.is_of_person:
             self._note_person(token)
         self.access_token, self.last_refreshed = token, requested_at
@@ -198,24 +195,23 @@ class BearerAuthenticator(AuthBase):
         secret = self._secret
         return log_safe(text, basic, quote_plus(secret), quote(secret), secret)
 
-    def _read_token(self, response: requests.Response) -> tuple[str, int | None]:
-        status = response.status_code
+    def _read_token(self, answer: Answer) -> tuple[str, int | None]:
+        status = answer.status
         answered = f"The token endpoint {self._without_secrets(self._token_url)} answered {status}"
         if is_transient(status):
-            msg = f"{answered} {self._without_secrets(response.reason or '')}".rstrip()
-            raise TransientError(msg, SERVER_FAULT, retry_after=retry_after(response))
+            msg = f"{answered} {self._without_secrets(answer.reason)}".rstrip()
+            raise TransientError(msg, SERVER_FAULT, retry_after=answer.retry_after)
         try:
-            body = response.json()
+            body = json.loads(answer.body)
         except (ValueError, RecursionError):
-            if response.content.startswith(b"{"):
+            if answer.body.startswith(b"{"):
                 msg = f"{answered} with JSON that was damaged or cut short"
                 raise TransientError(msg, DAMAGED_ANSWER) from None
             body = None
         if not isinstance(body, dict):
-            is_web_page = looks_like_web_page(response)
-            what = "a web page" if is_web_page else "something other than a JSON object"
+            what = "a web page" if answer.is_markup else "something other than a JSON object"
             msg = f"{answered} with {what}, so it is not a token endpoint"
-            raise SACError(msg, WRONG_TOKEN_URL, *([PROXY] if is_web_page else []))
+            raise SACError(msg, WRONG_TOKEN_URL, *([PROXY] if answer.is_markup else []))
         if status != HTTPStatus.OK:
             error = body.get("error")
             if isinstance(error, dict):  # SAC's own form, at a wrong path of its host.

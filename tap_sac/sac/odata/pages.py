@@ -18,7 +18,7 @@ import msgspec
 
 from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER, SERVER_FAULT, WRONG_HOST
 from tap_sac.sac.errors import DataError, GarbledTextError, SACError, TransientError
-from tap_sac.sac.http.answers import error_reason, looks_like_web_page, token_of, web_page_error
+from tap_sac.sac.http.refusals import error_reason, web_page_error
 from tap_sac.sac.odata.decimals import read_json
 from tap_sac.sac.urls import absolute_link, is_same_server
 from tap_sac.safety.masks import has_control_characters, reveals
@@ -27,7 +27,7 @@ from tap_sac.safety.text import decimal_digits, log_safe, origin_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import requests
+    from tap_sac.sac.http.answer import Answer
 
 _MOST_EMPTY_PAGES = 10_000
 
@@ -64,7 +64,7 @@ class Page:
         return read_rows(self.items, self.source)
 
 
-def read_page(response: requests.Response) -> Page:
+def read_page(answer: Answer) -> Page:
     """Decode a page, but not its rows.
 
     Raises:
@@ -72,8 +72,8 @@ def read_page(response: requests.Response) -> Page:
         DataError: If it contains invalid Unicode.
         SACError: If it is not a page, or a link leads away from the tenant.
     """
-    source = source_of(response)
-    body = response.content.removeprefix(codecs.BOM_UTF8)
+    source = source_of(answer)
+    body = answer.body.removeprefix(codecs.BOM_UTF8)
     try:
         if not body.isascii():
             body.decode()
@@ -82,11 +82,11 @@ def read_page(response: requests.Response) -> Page:
     except msgspec.ValidationError:
         raise _not_a_page_error(source) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        if looks_like_web_page(response):
-            raise web_page_error(response) from None
+        if answer.is_markup:
+            raise web_page_error(answer) from None
         raise _damage(body, error, source) from None
     if envelope.error is not None:
-        msg = f"{source} breaks off with {error_reason(response)}"
+        msg = f"{source} breaks off with {error_reason(answer)}"
         raise TransientError(msg, SERVER_FAULT)
     if isinstance(envelope.items, msgspec.UnsetType):
         raise _not_a_page_error(source)
@@ -102,8 +102,8 @@ def read_page(response: requests.Response) -> Page:
     milliseconds = _annotation(members, "des.processingTimeInMilliseconds")
     return Page(
         envelope.items,
-        next_url=_link(members, "nextLink", response),
-        delta_url=_link(members, "deltaLink", response),
+        next_url=_link(members, "nextLink", answer),
+        delta_url=_link(members, "deltaLink", answer),
         context=context if isinstance(context, str) else None,
         count=decimal_digits(_annotation(members, "count")),
         server_milliseconds=decimal_digits(milliseconds) or 0,
@@ -166,9 +166,9 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
     return rows
 
 
-def source_of(response: requests.Response) -> str:
+def source_of(answer: Answer) -> str:
     """Name an answer in a message."""
-    return f"SAC's answer to GET {urlsplit(response.request.url or '').path}"
+    return f"SAC's answer to {answer.request_line}"
 
 
 class _Envelope(msgspec.Struct):
@@ -244,7 +244,7 @@ def _annotation(members: Members, name: str) -> object:
     return next((value for value in found if value not in (None, "")), None)
 
 
-def _link(members: Members, name: str, response: requests.Response) -> str | None:
+def _link(members: Members, name: str, answer: Answer) -> str | None:
     """Find a link and make it absolute, but keep the token from another server.
 
     Links go into the state, into the log and over the network: what is secret does not, however
@@ -253,25 +253,24 @@ def _link(members: Members, name: str, response: requests.Response) -> str | Non
     link = _annotation(members, name)
     if link is None:
         return None
-    page_url = response.request.url or ""
     try:
-        url = absolute_link(link, page_url)
+        url = absolute_link(link, answer.url)
     except (TypeError, ValueError):
-        msg = f"{source_of(response)} has a {name} that is not a link"
+        msg = f"{source_of(answer)} has a {name} that is not a link"
         raise SACError(msg, BROKEN_PROTOCOL) from None
-    if not is_same_server(url, page_url):
-        origin = log_safe(origin_of(url), token_of(response))
+    if not is_same_server(url, answer.url):
+        origin = log_safe(origin_of(url))
         msg = (
-            f"{source_of(response)} continues on another server, {origin}, which must not "
+            f"{source_of(answer)} continues on another server, {origin}, which must not "
             "see the token"
         )
         raise SACError(msg, WRONG_HOST)
     # What it is taken for may have lost line breaks, which the link itself has.
     if any(has_control_characters(text) for text in (str(link), url)):
-        msg = f"{source_of(response)} has a {name} with control characters"
+        msg = f"{source_of(answer)} has a {name} with control characters"
         raise SACError(msg, BROKEN_PROTOCOL)
-    if reveals(url, token_of(response)):
-        msg = f"{source_of(response)} has a {name} that holds the token or the client secret"
+    if reveals(url):
+        msg = f"{source_of(answer)} has a {name} that holds the token or the client secret"
         raise SACError(msg, BROKEN_PROTOCOL)
     return url
 

@@ -1,0 +1,62 @@
+"""An HTTP answer, read to its end."""
+
+from __future__ import annotations
+
+import email.utils
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LONGEST_RETRY_AFTER = 900.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one request.
+
+    Attributes:
+        method: The method of the request.
+        url: The URL of the request.
+        status: The HTTP status code.
+        reason: The reason phrase; may be empty.
+        headers: The headers, with their names in lower case.
+        body: The body, decompressed; of an error, only as much as `transport.exchange` reads.
+        seconds: The time until the headers came.
+    """
+
+    method: str
+    url: str
+    status: int
+    reason: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    seconds: float = 0.0
+
+    @property
+    def request_line(self) -> str:
+        """The method and the path of the request, for messages."""
+        return f"{self.method} {urlsplit(self.url).path}"
+
+    @property
+    def is_markup(self) -> bool:
+        """Whether the body starts like HTML or XML, and unlike JSON."""
+        return self.body.lstrip()[:1] == b"<"
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds to wait that the server asks for (RFC 9110, 10.2.3), 15 minutes at most."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isdecimal():
+            return min(float(value), _LONGEST_RETRY_AFTER)
+        try:
+            date = email.utils.parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            return None
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=timezone.utc)
+        seconds = (date - datetime.now(timezone.utc)).total_seconds()
+        return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
