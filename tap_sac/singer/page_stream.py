@@ -86,7 +86,7 @@ class SDKStream(Stream, abc.ABC):
         self.failure: DataError | None = None
         # Columns of SAC's key that the catalog deselects.
         self.dropped_key: tuple[str, ...] = ()
-        self._state_before_completion: dict[str, Any] | None = None
+        self._completed_state: dict[str, Any] | None = None
         self._version_to_activate: int | None = None
         super().__init__(tap, schema=self._json_schema(tap.config), name=name)
         quiet(self.logger)
@@ -214,12 +214,16 @@ class SDKStream(Stream, abc.ABC):
         else:
             self._write_activate_version_message(version)
 
-    def before_completion(self) -> None:
-        """Remember the state, because what follows from a complete read is about to be put there.
+    def complete(self, state: dict[str, Any]) -> None:
+        """Accept the state that follows from a complete read.
 
-        The last rows may still be on their way into a file. If they fail, the read is not complete.
+        It replaces `stream_state` when the last message, or the last batch file, is written: until
+        then the read can still fail, and nothing of it shows in the state.
+
+        Args:
+            state: The new state of the stream.
         """
-        self._state_before_completion = deepcopy(self.stream_state)
+        self._completed_state = state
 
     def mark_state_changed(self) -> None:
         """Have the state written with the next STATE, although no record was."""
@@ -402,7 +406,6 @@ class PageStream(SDKStream, abc.ABC):
         ):
             for url in urls:
                 yield encoding, [url]
-        self._finalize_state(self.stream_state)
 
     @override
     def _sync_records(
@@ -435,20 +438,32 @@ class PageStream(SDKStream, abc.ABC):
 
     @override
     def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
-        """Write what follows from a complete read after its last BATCH message.
+        """Write ACTIVATE_VERSION and the final STATE after the last BATCH message, in this order.
 
-        The SDK writes a STATE behind each of them. One that says that the read is complete must
-        not come before ACTIVATE_VERSION: if the run died in between, no other would write it.
+        If the run died between the two, no other run would write ACTIVATE_VERSION.
         """
         with self._failing_alone(), self.get_batch_counter() as counter:
             for encoding, manifest in self.get_batches(batch_config, context):
                 counter.increment()
                 self._write_batch_message(encoding=encoding, manifest=manifest)
-                if self._version_to_activate is None:
-                    self._write_state_message()
+                self._write_state_message()
             if self._version_to_activate is not None:
                 self._write_activate_version_message(self._version_to_activate)
+            self._store_completed_state()
             self._write_state_message()
+
+    @override
+    def _finalize_state(self, state: dict[str, Any] | None = None) -> None:
+        """Move the bookmark after the last record; `_sync_batches` does so after the last file."""
+        if not self.get_batch_config(self.config):
+            self._store_completed_state()
+
+    def _store_completed_state(self) -> None:
+        state = self.stream_state
+        if self._completed_state is not None:
+            state.clear()
+            state.update(self._completed_state)
+        super()._finalize_state(state)
 
     @override
     def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:
@@ -463,9 +478,6 @@ class PageStream(SDKStream, abc.ABC):
             yield
         except DataError as error:
             self.failure = error
-            if self._state_before_completion is not None:
-                self.stream_state.clear()
-                self.stream_state.update(self._state_before_completion)
             self.logger.warning("Going on without %s, which failed: %s", self.name, error)
 
     @override
@@ -520,7 +532,7 @@ class PageStream(SDKStream, abc.ABC):
                 )
                 if portion.ends_period:
                     self._write_state_message()
-        self._finalize_state(self.stream_state)
+        self._store_completed_state()
         self._write_state_message()
 
     def _check_table_version(self) -> None:

@@ -112,7 +112,8 @@ class ChangeTrackedStream(EntitySetStream):
                 self.subscriptions.delete_chain(bookmark)
                 self._keep_bookmark(None)
                 key = bookmark.query.key if self.has_optional_key else None
-                self.keep(LastRead(bookmark.version, bookmark.query.filter, key))
+                read = LastRead(bookmark.version, bookmark.query.filter, key)
+                self.put_last_read(read, self.stream_state)
             yield from super().read_served(columns)
             return
         query = DeltaQuery(list(self.entity_set.key), columns, self.filter, self.tables)
@@ -149,16 +150,17 @@ class ChangeTrackedStream(EntitySetStream):
                 opened = Bookmark(whole.delta_link, whole.version, query)
                 self.subscriptions.delete_chain(self.subscriptions.signed(opened))
             raise
-        self.before_completion()
+        state = dict(self.stream_state)
+        self.rights.keep(state, whole.rows)
         if whole.delta_link is None:
             if not self.is_dry_run:
                 self.logger.warning(
                     "SAC gave no delta link for %s, so the next run reads the whole table again.",
                     self.name,
                 )
-            self._keep_bookmark(None)
-            self.keep(LastRead(whole.version, self.filter, self.chosen_key))
-            self.rights.keep(self.stream_state, whole.rows)
+            self._put_bookmark(None, state)
+            self.put_last_read(LastRead(whole.version, self.filter, self.chosen_key), state)
+            self.complete(state)
             return
         bookmark = self.subscriptions.signed(Bookmark(whole.delta_link, whole.version, query))
         self.logger.info(
@@ -166,8 +168,8 @@ class ChangeTrackedStream(EntitySetStream):
             self.name,
             bookmark.subscription_id,
         )
-        self._keep_bookmark(bookmark)
-        self.rights.keep(self.stream_state, whole.rows)
+        self._put_bookmark(bookmark, state)
+        self.complete(state)
 
     def _read_changes(self, bookmark: Bookmark, query: DeltaQuery) -> Iterator[Records]:
         """Follow the delta link.
@@ -203,10 +205,11 @@ class ChangeTrackedStream(EntitySetStream):
             msg = "SAC gave no new delta link"
             raise DeltaLostError(msg)
         self.logger.info("%s: %s changes read, %s pages.", self.name, f"{rows:,}", f"{pages:,}")
-        self.before_completion()
         is_own = self.subscriptions.is_proven(bookmark)
         after = Bookmark(delta_link, bookmark.version, query)
-        self._keep_bookmark(self.subscriptions.signed(after) if is_own else after)
+        state = dict(self.stream_state)
+        self._put_bookmark(self.subscriptions.signed(after) if is_own else after, state)
+        self.complete(state)
 
     def _pages_of_changes(self, bookmark: Bookmark) -> Iterator[Page]:
         """Read the pages behind a delta link.
@@ -305,8 +308,12 @@ class ChangeTrackedStream(EntitySetStream):
 
     def _keep_bookmark(self, bookmark: Bookmark | None) -> None:
         """Put a bookmark, or none, into the state that will be written next."""
-        self.keep(None)
-        Bookmark.remove_from(self.stream_state)
-        if bookmark:
-            self.stream_state.update(bookmark.to_state())
+        self._put_bookmark(bookmark, self.stream_state)
         self.mark_state_changed()
+
+    def _put_bookmark(self, bookmark: Bookmark | None, state: dict[str, Any]) -> None:
+        """Replace the bookmark, or remove it, in a state of this stream."""
+        self.put_last_read(None, state)
+        Bookmark.remove_from(state)
+        if bookmark:
+            state.update(bookmark.to_state())

@@ -308,18 +308,18 @@ class FullTableStream(SACStream):
         whole = self.begin_read(columns)
         yield from whole.records()
         if self.replication_method != REPLICATION_INCREMENTAL and not self.is_withheld:
-            self.before_completion()
-            self.keep(LastRead(whole.version, self.filter, self.chosen_key))
-            self.rights.keep(self.stream_state, whole.rows)
+            state = dict(self.stream_state)
+            self.put_last_read(LastRead(whole.version, self.filter, self.chosen_key), state)
+            self.rights.keep(state, whole.rows)
+            self.complete(state)
 
-    def keep(self, read: LastRead | None) -> None:
-        """Put what was read, or nothing, into the state that will be written next."""
+    def put_last_read(self, read: LastRead | None, state: dict[str, Any]) -> None:
+        """Replace the last completed read in a state of this stream."""
         for name in ("version", "filter", "key"):
-            self.stream_state.pop(name, None)
-        UnfinishedRead.forget(self.stream_state)
+            state.pop(name, None)
+        UnfinishedRead.forget(state)
         if read:
-            self.stream_state.update(read.to_state())
-        self.mark_state_changed()
+            state.update(read.to_state())
 
     @property
     def chosen_key(self) -> list[str] | None:

@@ -286,6 +286,30 @@ def test_incremental_files_have_no_version_and_follow_the_map(serve: Serve, tmp_
     assert bookmark["replication_key_value"] == "2026-01-03T00:00:00Z"
 
 
+def test_incremental_bookmark_stays_if_the_last_file_cannot_be_written(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = Model("C5L", "U", edmx(S={"ID": "Edm.String*"}), {"S": ['{"ID":"1"}']})
+    tenant = StandIn(
+        Model("C4T", "T", edmx(AuditData=AUDIT_COLUMNS), {"AuditData": AUDIT_ROWS}), later
+    )
+    config = {
+        **serve(tenant),
+        **batch_config(tmp_path, "parquet", None, 100),
+        # One column of two types, which is seen when the file is closed.
+        "stream_maps": {"t_audit_data": {"MIXED": "1 if ID == '2' else ID"}},
+    }
+    catalog = select(discover(config), "t_audit_data", "u_s")
+    before = {"replication_key": "Audit_Time", "replication_key_value": "2025-12-31T00:00:00Z"}
+    state = {"bookmarks": {"t_audit_data": before}}
+    with pytest.raises(SACError, match="use the format jsonl"):
+        TapSAC(config=config, catalog=catalog, state=state).sync_all()
+    messages = read_messages(capsys.readouterr().out)
+    assert "u_s" in messages.state["bookmarks"]
+    bookmark = messages.state["bookmarks"]["t_audit_data"]
+    assert bookmark["replication_key_value"] == "2025-12-31T00:00:00Z"
+
+
 ENCODER = """
 import json
 from pathlib import Path
