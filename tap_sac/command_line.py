@@ -7,6 +7,7 @@ This is one of the two modules that use private names of the SDK (the other is
 from __future__ import annotations
 
 import abc
+import logging
 import signal
 import sys
 import threading
@@ -62,6 +63,7 @@ class CommandLineTap(Tap, abc.ABC):
         """
         guard_logs(is_own_process=False)
         quiet(self.logger)
+        quiet(logging.getLogger(parse_environment_config.__module__))
         name_metrics()
         super().__init__(*args, **parts)
 
@@ -147,8 +149,23 @@ class CommandLineTap(Tap, abc.ABC):
         }
         if check:
             sys.exit(cls._check(parts))
-        cls.print_version(print_fn=cls.logger.info)
-        cls(**parts).sync_all()
+        cls._sync(parts)
+
+    @classmethod
+    def _sync(cls, parts: dict[str, Any]) -> None:
+        try:
+            tap = cls(**parts, setup_mapper=False)
+        finally:  # The settings decide whether the first line names the sample tenant.
+            cls.print_version(print_fn=cls.logger.info)
+        try:
+            tap.setup_mapper()
+            tap.sync_all()
+        except (SACError, SingerSDKError) as error:
+            cls.logger.error("%s", error)  # noqa: TRY400  (no stack trace)
+            sys.exit(1)
+        finally:
+            if tap.config["demo"]:
+                cls.logger.warning("This was the sample tenant, a made-up company, not SAC.")
 
     @classmethod
     def _check(cls, parts: dict[str, Any]) -> int:
@@ -269,6 +286,10 @@ class CommandLineTap(Tap, abc.ABC):
         if errors and raise_errors:
             msg = "Config validation failed"
             raise ConfigValidationError(msg, errors=errors, schema=schema)
+        if given.get("demo") and not errors:
+            self.logger.warning(
+                "Reading the sample tenant, a made-up company, not SAC, because demo is true."
+            )
         for text in ignored_settings(given, schema["properties"]):
             self.logger.warning("%s", text)
         self._config = with_defaults(given, schema)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 _NEARNESS_OF_SETTINGS = 0.75
+# Settings of a real tenant, which `demo` would silently override.
+_OF_A_TENANT = ("tenant_url", "client_id", "client_secret", "refresh_token")
 _CERTIFICATE = "certificate"  # as service keys of SAP have it
 _NO_CERTIFICATES = (
     "The setting certificate is ignored, because tap-sac does not support X.509 client "
@@ -296,7 +298,9 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
         for name in ("namespaces", "models")
         if config.get(name) == []
     ]
-    if not config.get("demo"):
+    if config.get("demo"):
+        errors += _demo_errors(config)
+    else:
         errors += [
             f"The setting {name} is missing: set it in the file of --config, or as "
             f"TAP_SAC_{name.upper()} with --config=ENV; or set demo to true to read the sample "
@@ -354,6 +358,16 @@ def _schema_error(error: ValidationError) -> str:
     else:
         rule = f"breaks the rule {error.validator}: {expected}"
     return f"The setting {setting} {rule}: correct it in the configuration of tap-sac."
+
+
+def _demo_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    """Refuse to load the sample company for someone who has set up a tenant."""
+    if found := [name for name in _OF_A_TENANT if name in config]:
+        yield (
+            f"The setting demo does not go together with {', '.join(found)}: to read your tenant, "
+            "add `--environment=prod`, or unset demo; to read the sample tenant, unset the others "
+            "(configuration, TAP_SAC_..., .env)."
+        )
 
 
 def _text_errors(config: Mapping[str, Any]) -> Iterator[str]:

@@ -204,7 +204,7 @@ class TapSAC(CommandLineTap):
         # Someone waits for it, and the first failure tells as much as the last one.
         tries = min(_MOST_TRIES_OF_A_CHECK, self.config["backoff_max_tries"])
         self.discovery = self._discover({**self.config, "backoff_max_tries": tries})
-        check = Check(self.discovery, self._mapped_streams)
+        check = Check(self.discovery, self._mapped_streams, is_sample=self.config["demo"])
         return check.run(lambda text: self.print_line(one_line(text)))
 
     def _mapped_streams(self) -> Mapping[str, Stream]:

@@ -103,7 +103,6 @@ def settings_of_a_worker(
     """Return what every worker has in its environment."""
     return {
         "MELTANO_PROJECT_ROOT": str(project),
-        "MELTANO_ENVIRONMENT": "prod",
         "MELTANO_DATABASE_URI": with_driver("psycopg", databases["meltano"]),
         "TARGET_POSTGRES_SQLALCHEMY_URL": with_driver("psycopg", databases["warehouse"]),
         **{f"TAP_SAC_{name.upper()}": value for name, value in tenant.settings.items()},

@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 PROJECT = Path(__file__).resolve().parent
 ROOT = PROJECT.parents[1]
+# In PostgreSQL: not those of a tenant, sac and analytics.
+SCHEMA, ANALYTICS = "sac_sample", "analytics_sample"
 # dbt-core 1.12 needs a parser that is not on the package index.
 DBT = ["uvx", "--from", "dbt-core~=1.11.0", "--with", "dbt-duckdb~=1.11.0,dbt-postgres~=1.11.0"]
 
@@ -47,7 +49,11 @@ def load_postgres() -> None:
     subprocess.run(
         ["uvx", "meltano", "--environment=demo", "run", "--force", "tap-sac", "target-postgres"],  # noqa: S607
         cwd=ROOT,
-        env={**os.environ, "TARGET_POSTGRES_SQLALCHEMY_URL": url},
+        env={
+            **os.environ,
+            "TARGET_POSTGRES_SQLALCHEMY_URL": url,
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMA,
+        },
         check=True,
     )
 
@@ -67,6 +73,8 @@ def main() -> None:
         **os.environ,
         "SAC_PARQUET": str(folder / "parquet"),
         "SAC_DUCKDB": str(folder / "sac.duckdb"),
+        "SAC_SCHEMA": SCHEMA,
+        "SAC_ANALYTICS": ANALYTICS,
     }
     common = ["--target", arguments.target, "--project-dir", str(PROJECT)]
     common += ["--profiles-dir", str(PROJECT)]

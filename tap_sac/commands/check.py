@@ -68,15 +68,23 @@ class CheckError(SACError):
 class Check:
     """Walks the way of a sync, as far as the first rows of one model."""
 
-    def __init__(self, discovery: Discovery, streams: Callable[[], Mapping[str, Stream]]) -> None:
+    def __init__(
+        self,
+        discovery: Discovery,
+        streams: Callable[[], Mapping[str, Stream]],
+        *,
+        is_sample: bool,
+    ) -> None:
         """Keep what a sync would use.
 
         Args:
             discovery: What the tenant offers.
             streams: Makes the streams of that, as the catalog has them.
+            is_sample: Whether the tenant is the sample tenant.
         """
         self._discovery = discovery
         self._streams = streams
+        self._is_sample = is_sample
 
     def run(self, print_line: Callable[[str], None]) -> int:
         """Take the steps, and print what each found, or the causes of the failure.
@@ -106,7 +114,8 @@ class Check:
         step = "settings"
         try:
             client = discovery.client
-            yield step, f"the tenant is {client.origin}"
+            kind = "sample tenant, a made-up company, not SAC," if self._is_sample else "tenant"
+            yield step, f"the {kind} is {client.origin}"
             step = "token"
             client.authenticate()
             yield step, _reader(client.person)

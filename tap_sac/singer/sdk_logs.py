@@ -18,6 +18,7 @@ _ROUTINE = (
     "Skipping deselected stream ",
     "Skipping parse of env var settings",
     "Parsing env var for settings config",
+    "Parsing '%s' config from env variable",
 )
 
 

@@ -132,9 +132,12 @@ def project(tmp_path: Path) -> Path:
     """Make a project with the tap of meltano.yml, and what the page adds for target-duckdb."""
     text = (ROOT / "meltano.yml").read_text().replace("-e .", f"-e {ROOT}")
     project = yaml.safe_load(text)
-    added = yaml.safe_load(loading_script("DuckDB", "yaml"))["plugins"]
+    page = yaml.safe_load(loading_script("DuckDB", "yaml"))
+    added = page["plugins"]
     project["plugins"]["extractors"][0] |= added["extractors"][0]
     project["plugins"]["loaders"] += added["loaders"]
+    demo = page["environments"][0]["config"]["plugins"]
+    project["environments"][0]["config"]["plugins"]["loaders"] += demo["loaders"]
     (tmp_path / "meltano.yml").write_text(yaml.safe_dump(project))
     (tmp_path / "output").mkdir()
     return tmp_path
@@ -147,7 +150,7 @@ def test_target_duckdb_as_recommended_keeps_rows_and_digits(project: Path) -> No
         for name, table in expected_tables().items():
             decimals = [column.name for column in table.columns if column.type == "Edm.Decimal"]
             columns = ", ".join(f'"{column}"' for column in decimals) or "NULL"
-            query = f"SELECT {columns} FROM sac.{name}"  # noqa: S608
+            query = f"SELECT {columns} FROM sac_sample.{name}"  # noqa: S608
             rows = connection.execute(query).fetchall()
             assert len(rows) == len(table.rows)
             for number, column in enumerate(decimals):

@@ -6,7 +6,7 @@ import json
 import re
 import runpy
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -21,6 +21,12 @@ SETTINGS = {*OWN, *OF_THE_SDK}
 
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
+# Options of meltano itself, of which two have their value behind a space, and what reads a tenant.
+READING_COMMAND = re.compile(
+    r"\bmeltano(?: --?(?:cwd|environment) [^\s-]\S*| -\S+)*"
+    r" (?:run|invoke|elt?|test|schedule run|config test|select (?:-l|--list))\b"
+)
+NAMES_OF_PLACES = {"default_target_schema", "dataset", "output_path", "destination_path"}
 SETTINGS_TABLE = re.compile(r"^\| Setting \|.*\n\| -.*\n((?:\|.*\n)+)", re.MULTILINE)
 
 
@@ -96,6 +102,86 @@ def test_yaml_examples_are_yaml() -> None:
     assert examples("yaml")
     for code in examples("yaml"):
         assert isinstance(yaml.safe_load(code), dict)
+
+
+def places(project: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the settings that say where each loader writes, by loader."""
+    return {
+        loader["name"]: {
+            name: value for name, value in loader["config"].items() if name in NAMES_OF_PLACES
+        }
+        for loader in project["plugins"].get("loaders", [])
+    }
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        yaml.safe_load((ROOT / "meltano.yml").read_text("utf-8")),
+        *(code for code in map(yaml.safe_load, examples("yaml")) if "loaders" in str(code)),
+    ],
+    ids=lambda project: " ".join(places(project)),
+)
+def test_every_loader_has_a_place_of_its_own_for_the_sample_tenant(project: dict[str, Any]) -> None:
+    environments = {item["name"]: item.get("config", {}) for item in project["environments"]}
+    sample, tenant = places(environments["demo"]), places(project)
+    assert tenant
+    assert set(sample) == set(tenant)
+    for name, place in tenant.items():
+        assert place
+        assert all(
+            sample[name].get(setting) not in {None, value} for setting, value in place.items()
+        )
+
+
+def without_environment(text: str) -> list[str]:
+    """Return the Meltano commands in a text that read a tenant, and do not name which."""
+    # Also those of a list in Python, or over several lines.
+    words = re.sub(r"[\s\\\"',\[\]]+", " ", text)
+    found = READING_COMMAND.findall(words)
+    return [command for command in found if not re.search(" --environment[= ]", command)]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, *(ROOT / "examples").rglob("*.py"), *(ROOT / "examples").rglob("*.sh")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_commands_that_read_a_tenant_name_its_environment(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page == README:  # The sample tenant is what the page begins with.
+        text = text.replace("meltano run tap-sac target-csv", "", 2)
+    assert without_environment(text) == []
+
+
+def test_commands_without_an_environment_are_found() -> None:
+    text = """
+    `meltano run tap-sac target-csv` `uvx meltano --log-level=debug invoke tap-sac --check`
+    ```bash
+    meltano \\
+      el tap-sac target-postgres
+    meltano --cwd project elt tap-sac target-csv && meltano schedule run nightly
+    meltano --no-environment run tap-sac && meltano select --list tap-sac
+    meltano config test tap-sac && meltano test --all
+    ```
+    ["meltano", "invoke", "tap-sac"], ["uvx", "meltano", "run"]
+    `meltano --environment=prod run tap-sac target-csv` `meltano --environment dev invoke tap-sac`
+    `meltano install`, `meltano add tap-sac`, `meltano schedule list`, `meltano config set tap-sac`,
+    `meltano select` ["meltano", "--environment=prod", "invoke", "tap-sac"]. Meltano runs a tap.
+    """
+    assert without_environment(text) == [
+        "meltano run",
+        "meltano --log-level=debug invoke",
+        "meltano el",
+        "meltano --cwd project elt",
+        "meltano schedule run",
+        "meltano --no-environment run",
+        "meltano select --list",
+        "meltano config test",
+        "meltano test",
+        "meltano invoke",
+        "meltano run",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -414,7 +414,6 @@ def test_demo_needs_no_sign_in(tmp_path: Path) -> None:
     config = {
         "demo": True,
         **MODEL,
-        "refresh_token": "of a tenant",
         "refresh_token_file": str(tmp_path / "none" / "token"),
     }
     assert sync(config).records("providers")

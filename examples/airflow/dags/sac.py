@@ -27,7 +27,8 @@ LOAD = """
 mkdir .meltano
 ln -s "$MELTANO_PROJECT_ROOT/.meltano/extractors" "$MELTANO_PROJECT_ROOT/.meltano/loaders" .meltano
 export MELTANO_SYS_DIR_ROOT="$PWD/.meltano"
-exec meltano run --no-install --state-id-suffix="$STATE_ID_SUFFIX" tap-sac target-postgres
+exec meltano --environment=prod run --no-install --state-id-suffix="$STATE_ID_SUFFIX" \
+  tap-sac target-postgres
 """
 
 
@@ -79,7 +80,8 @@ def sac() -> None:
     @task
     def models() -> list[dict[str, str]]:
         """List the models that SAC exports."""
-        command = ["meltano", "invoke", "--no-install", "tap-sac", "--models=json"]
+        command = ["meltano", "--environment=prod", "invoke", "--no-install"]
+        command += ["tap-sac", "--models=json"]
         result = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603
         listed = json.loads(result.stdout)
         for model in listed:
