@@ -22,7 +22,7 @@ from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, Metadata
 
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.singer.files.batches import FORMATS, file_format, write_files
+from tap_sac.singer.files.batches import file_format, write_files
 from tap_sac.singer.files.chunks import divide, gather
 from tap_sac.singer.maps import applied, check_deletions
 from tap_sac.singer.messages import MessageWriter
@@ -132,15 +132,6 @@ class SDKStream(Stream, abc.ABC):
             for item in self.stream_maps
             if not isinstance(item, RemoveRecordTransform)
         ]
-
-    @property
-    def writes_parts(self) -> bool:
-        """Whether what comes before `END_OF_PART` is written there.
-
-        Those who plug another format of batch files into the SDK write when a file is full.
-        """
-        batch_config = self.get_batch_config(self.config)
-        return batch_config is None or batch_config.encoding.format in FORMATS
 
     @property
     def selected_columns(self) -> list[Property]:
@@ -379,9 +370,6 @@ class PageStream(SDKStream, abc.ABC):
         """
         self._check_table_version()
         encoding = batch_config.encoding
-        if encoding.format not in FORMATS:
-            yield from super().get_batches(batch_config, context)
-            return
         is_gzip = encoding.compression == "gzip"
         format_ = file_format(
             encoding.format,
@@ -411,17 +399,7 @@ class PageStream(SDKStream, abc.ABC):
     def _sync_records(
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[Record, Any, Any]:
-        """Write many records at a time, unless something needs to see each of them.
-
-        Without messages, they are for files that the SDK writes.
-        """
-        if not write_messages:  # The one who writes them into files catches failures.
-            for record in super()._sync_records(context, write_messages=False):
-                for mapped in self._mapped(record):
-                    if self.version is not None:
-                        mapped[TABLE_VERSION.name] = self.version
-                    yield mapped
-            return
+        """Write many records at a time, unless something needs to see each of them."""
         with self._failing_alone():
             if self._passes_records_on:
                 self._sync_pages()
@@ -575,8 +553,9 @@ class PageStream(SDKStream, abc.ABC):
             reads = self.read() if self._is_unmapped else self._read_mapped()
             return self._portions(reads, size, at_once=_WRITTEN_AT_ONCE)
         # The bookmark is that of the last record that the SDK has seen: no file may end before it.
-        records = self._sync_records(write_messages=False)
-        reads = gather(records, period=size, at_once=_WRITTEN_AT_ONCE)
+        records = super()._sync_records(write_messages=False)
+        mapped = (item for record in records for item in self._mapped(record))
+        reads = gather(mapped, period=size, at_once=_WRITTEN_AT_ONCE)
         return divide(reads, period=size, at_once=_WRITTEN_AT_ONCE)
 
     def _read_mapped(self) -> Iterator[Records]:

@@ -260,7 +260,7 @@ class SlicedRead(WholeRead):
         self._done.pop(item.id, None)
         if item.is_proven:
             self._done[item.id] = item.rows
-        if self._done and self._can_go_on and stream.writes_parts:
+        if self._done and self._can_go_on:
             unfinished = UnfinishedRead(self.version, self._question, self._started_at, self._done)
             unfinished.put_into(stream.stream_state)
             stream.mark_state_changed()

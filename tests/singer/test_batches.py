@@ -9,7 +9,6 @@ import io
 import json
 import sys
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
 
@@ -21,12 +20,13 @@ from tap_sac.demo.service import SALES_MODEL, Response, SampleService
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
-from tests.helpers.slicing import FACTS, SLICED, SlicingStandIn
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 from tests.streams.test_delta import STREAM as SALES
 from tests.streams.test_delta import Pipeline, Table, killed_sync, small
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import RunCli, Serve
 
 STREAM = "sales_fact_data"
@@ -308,70 +308,6 @@ def test_incremental_bookmark_stays_if_the_last_file_cannot_be_written(
     assert "u_s" in messages.state["bookmarks"]
     bookmark = messages.state["bookmarks"]["t_audit_data"]
     assert bookmark["replication_key_value"] == "2025-12-31T00:00:00Z"
-
-
-ENCODER = """
-import json
-from pathlib import Path
-from singer_sdk.batch import BaseBatcher
-
-class Batcher(BaseBatcher):
-    def get_batches(self, records):
-        path = Path(__file__).parent / f"{self.stream_name}.txt"
-        path.write_text("\\n".join(json.dumps(record, default=str) for record in records))
-        yield [path.as_uri()]
-"""
-
-
-@pytest.fixture
-def other_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plug another format into the SDK, of which each stream has one file."""
-    folder = tmp_path / "other_encoder-1.0.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: other-encoder\nVersion: 1.0\n")
-    entry = "[singer_sdk.batch_encoders]\nother = other_encoder:Batcher\n"
-    (folder / "entry_points.txt").write_text(entry)
-    (tmp_path / "other_encoder.py").write_text(ENCODER)
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-
-@pytest.mark.usefixtures("other_encoder")
-def test_files_of_another_encoder_have_the_version_and_follow_the_map(
-    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = {
-        **serve(StandIn(sales(*ROWS))),
-        **batch_config(tmp_path, "other", None, 2),
-        "stream_maps": {STREAM: {"Version": "'masked'"}},
-    }
-    # Its name is not one that settings may have, yet.
-    TapSAC(config=config, validate_config=False).sync_all()
-    messages = read_messages(capsys.readouterr().out)
-    version = messages.of(STREAM)[-1]["version"]
-    assert [item["type"] for item in messages.of(STREAM)] == [
-        "SCHEMA",
-        "BATCH",
-        "ACTIVATE_VERSION",
-    ]
-    (path,) = files(messages, STREAM)
-    records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n")]
-    assert [record["Version"] for record in records] == ["masked"] * len(ROWS)
-    assert [record["_sdc_table_version"] for record in records] == [version] * len(ROWS)
-
-
-@pytest.mark.usefixtures("other_encoder")
-def test_files_of_another_encoder_leave_no_state_between_slices(
-    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nobody knows which rows are in them before they are named."""
-    tenant = SlicingStandIn({"A": 3, "B": 2})
-    config = {**serve(tenant), **SLICED, **batch_config(tmp_path, "other", None, 2)}
-    TapSAC(config=config, validate_config=False).sync_all()
-    messages = read_messages(capsys.readouterr().out)
-    assert [item["type"] for item in messages.of(FACTS)] == ["SCHEMA", "BATCH", "ACTIVATE_VERSION"]
-    assert not any("slices" in json.dumps(item) for item in messages if item["type"] == "STATE")
-    (path,) = files(messages, FACTS)
-    assert len(Path(path).read_text(encoding="utf-8").split("\n")) == 5
 
 
 def test_map_with_an_alias_masks_filters_and_leaves_out(serve: Serve, tmp_path: Path) -> None:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     AddRecords = Callable[[Portion, int | None], None]
 
-FORMATS = {"jsonl", "parquet"}
-
 # zlib's default levels are slower than the rest of the tap, for files of a similar size.
 _GZIP_LEVEL = 1
 _WRITTEN_AT_ONCE = 2**20  # bytes, for which it is worth to wake a thread
@@ -117,7 +115,7 @@ def file_format(
     """Find out how to write the files of a stream.
 
     Args:
-        format_: One of `FORMATS`.
+        format_: ``jsonl`` or ``parquet``.
         columns: The columns of the records whose types are known.
         has_others: Whether there may be others, such as those of a stream map.
         is_gzip: Whether they are compressed with gzip.
