@@ -19,6 +19,7 @@ from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.masks import one_line
 from tap_sac.settings import SETTINGS
+from tap_sac.singer.schema import add_decimal_facets
 from tap_sac.streams import entity_set_stream
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.providers import ProvidersStream
@@ -137,7 +138,7 @@ class TapSAC(CommandLineTap):
             name = entry["tap_stream_id"]
             stream = self.streams[name]
             if isinstance(stream, SACStream):
-                stream.complete_schema(entry["schema"])
+                add_decimal_facets(entry["schema"], stream.entity_set.properties)
             for item in entry["metadata"] if name in offered else ():
                 item["metadata"] |= offered[name].metadata(item["breadcrumb"])
         return catalog

@@ -26,6 +26,7 @@ _SAMPLES = {"boolean": True, "integer": 1, "number": 1}
 class StreamMap(Protocol):
     """A stream map of the SDK."""
 
+    stream_alias: str
     transformed_key_properties: Sequence[str] | None
 
     def transform(self, record: dict[str, Any]) -> dict[str, Any] | None:
@@ -88,6 +89,25 @@ def check_deletions(
             raise SACError(msg)
         elif needs_key:
             _check_key(stream, stream_map.transformed_key_properties, mapped)
+
+
+def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:
+    """Check that stream maps make no further stream, which batch files have no place for.
+
+    Args:
+        stream: The name of the stream.
+        stream_maps: What the SDK makes of the setting for it.
+
+    Raises:
+        SACError: If they do.
+    """
+    if others := ", ".join(stream_map.stream_alias for stream_map in stream_maps[1:]):
+        msg = (
+            f"The setting stream_maps makes further streams of {stream} with __source__ "
+            f"({others}), which batch_config cannot write: remove them from stream_maps, or "
+            "unset batch_config."
+        )
+        raise SACError(msg)
 
 
 def _check_key(stream: str, names: Sequence[str] | None, deletion: Mapping[str, Any]) -> None:

@@ -14,8 +14,10 @@ from tap_sac.sac.causes import REFUSED_QUERY
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.kinds import kind_of
 from tap_sac.singer.decimal_limits import SINGER_DECIMAL, decimals_without_scale
+from tap_sac.singer.maps import check_deletions, check_single_table
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.records import RecordMaker
+from tap_sac.singer.schema import DELETED_AT
 from tap_sac.streams.progress import Progress, RequestMeter
 
 if sys.version_info >= (3, 12):
@@ -172,11 +174,11 @@ class SACStream(PageStream, abc.ABC):
                 column and none is selected.
             SACError: If rows would be written under another key than SAC's.
         """
-        self.check_own_columns()
+        self._check_own_columns()
         self._check_key()
         self._report_changed_columns()
         self._report_decimals_without_scale()
-        columns = [column.name for column in self.selected_columns]
+        columns = [column.name for column in self.selection.sac_columns]
         if not columns and self.kind.needs_select:
             msg = (
                 f"The catalog selects no column of {self.name}, and SAC insists on one: select "
@@ -184,6 +186,34 @@ class SACStream(PageStream, abc.ABC):
             )
             raise DataError(msg)
         return columns
+
+    @property
+    def has_key(self) -> bool:
+        """Whether targets replace a row that comes again, also where stream maps apply."""
+        return bool(self.primary_keys) and all(key for _, key in self.tables)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether targets find changed rows by their key."""
+        return bool(self.primary_keys)
+
+    def check_maps(self) -> None:
+        """Check that stream maps go together with batch files, and let deleted rows pass.
+
+        Raises:
+            SACError: If they do not.
+        """
+        if DELETED_AT in self.entity_set.own_columns:
+            check_deletions(
+                self.name,
+                self.stream_maps,
+                self.config.get("stream_maps") or {},
+                entity_set=self.entity_set,
+                schema=self.schema,
+                needs_key=self.needs_key,
+            )
+        if self.get_batch_config(self.config):
+            check_single_table(self.name, self.stream_maps)
 
     @property
     def verifies(self) -> bool:
@@ -239,6 +269,16 @@ class SACStream(PageStream, abc.ABC):
         own = {column.name for column in self.entity_set.own_columns}
         return set(self.effective_schema["properties"]) - own
 
+    def _check_own_columns(self) -> None:
+        if name := self.selection.replaced_column(self.metadata):
+            msg = (
+                f"SAC's column {name} of {self.name} has the name of a column that the tap "
+                f"adds to {self.replication_method} streams: "
+                f"{'' if name in self.entity_set.key else 'deselect it, or '}replicate the stream "
+                "FULL_TABLE."
+            )
+            raise DataError(msg)
+
     def _check_key(self) -> None:
         offered, known = self._offered, self._known
         key, catalog_key = set(self.entity_set.key), set(self.primary_keys)
@@ -272,7 +312,7 @@ class SACStream(PageStream, abc.ABC):
                 self.name,
                 ", ".join(gone),
             )
-        selected = {column.name for column in self.selected_columns}
+        selected = {column.name for column in self.selection.sac_columns}
         if stale := sorted(name for name in selected if not self._is_declared_alike(name)):
             self.logger.warning(
                 "The catalog declares these columns of %s in another way than SAC and the settings "
@@ -282,7 +322,7 @@ class SACStream(PageStream, abc.ABC):
             )
 
     def _report_decimals_without_scale(self) -> None:
-        names = decimals_without_scale(self.selected_columns, self.effective_schema)
+        names = decimals_without_scale(self.selection.sac_columns, self.effective_schema)
         if found := ", ".join(names):
             self.logger.warning(
                 "$metadata does not give both precision and scale of these decimals of %s: %s. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
@@ -16,6 +17,7 @@ from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.odata.odata_filter import names_in_filter
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
+from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.singer.records import PageRecords
 from tap_sac.singer.sums import Sums
 from tap_sac.streams.sliced import SlicedRead
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from singer_sdk import Tap
-    from singer_sdk.singerlib import Catalog
+    from singer_sdk.singerlib import Catalog, CatalogEntry
 
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.model import EntitySet, Provider
@@ -76,8 +78,18 @@ class EntitySetStream(FullTableStream):
     def apply_catalog(self, catalog: Catalog) -> None:
         """Apply the catalog; SAC aggregates over the dimensions that it deselects."""
         super().apply_catalog(catalog)
-        if self.has_optional_key:
-            self.narrow_key(catalog)
+        entry = catalog.get_stream(self.name)
+        if self.has_optional_key and entry and self.selected:
+            self._narrow_key(entry)
+
+    def _narrow_key(self, entry: CatalogEntry) -> None:
+        """Leave columns that the catalog deselects out of the key, also of SCHEMA messages."""
+        sac_key, catalog_key = self.entity_set.key, tuple(self.primary_keys)
+        key = self.selection.selected_key(sac_key)
+        self.dropped_key = tuple(name for name in sac_key if name not in key)
+        if (primary_keys := self.selection.selected_key(catalog_key)) != catalog_key:
+            self.primary_keys = entry.key_properties = primary_keys
+        self.entity_set = replace(self.entity_set, key=key)
 
     def read_first_page(self) -> int:
         """Ask for what a sync would ask for first, and count the records; nothing is written.
@@ -131,7 +143,8 @@ class EntitySetStream(FullTableStream):
         place += [person.fingerprint or ""] if person else []
         asked = [self.entity_set.name, self.entity_set.key, sorted(columns), self.filter]
         # Half a table in another form, or in another place, would be none of either.
-        question = json.dumps([*place, *asked, column.name, self.form], sort_keys=True)
+        form = output_fingerprint(self.name, self.config, self.effective_schema)
+        question = json.dumps([*place, *asked, column.name, form], sort_keys=True)
         return SlicedRead(self, columns, column, values, question=question)
 
     def _hindrance_to_slices(self, columns: list[str]) -> str | None:

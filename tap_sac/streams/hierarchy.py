@@ -72,14 +72,14 @@ class HierarchyStream(EntitySetStream):
     @override
     def query(self, columns: list[str]) -> dict[str, str]:
         """Return the query options; parents are asked for, whether records have them or not."""
-        needed = {*columns, *(self._columns[item][0].parent for item in self.own_columns)}
+        needed = {*columns, *(self._columns[item][0].parent for item in self.selection.own_columns)}
         in_order = [item.name for item in self.entity_set.properties if item.name in needed]
         return super().query(in_order)
 
     @override
     def record_maker(self, columns: list[str], *, sums: Sums | None = None) -> RecordMaker:
         """Make what turns rows into records; rows have the columns of our own by then."""
-        own = self.own_columns
+        own = self.selection.own_columns
         rows = replace(
             self.entity_set, properties=(*self.entity_set.properties, *own), own_columns=()
         )
@@ -100,7 +100,7 @@ class HierarchyStream(EntitySetStream):
     def take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
         """Take all pages, and give them back with levels and paths in their rows."""
         wanted: Wanted = {}
-        for column in self.own_columns:
+        for column in self.selection.own_columns:
             hierarchy, part = self._columns[column]
             wanted.setdefault(hierarchy, []).append((column.name, part))
         if self.is_dry_run or not wanted:

@@ -191,6 +191,8 @@ class FullTableStream(SACStream):
 
     # Whether everything that belongs to the table could be read.
     is_complete = True
+    # The columns of SAC's key that the catalog deselects.
+    dropped_key: tuple[str, ...] = ()
     # Whether a read of this run was withheld.
     was_withheld = False
 

@@ -340,12 +340,6 @@ def read_file(url: str) -> list[Any]:
         return [json.loads(line, parse_float=str, parse_int=str) for line in file if line.strip()]
 
 
-def without_version(records: list[Any], version: int | None) -> list[Any]:
-    """Take from records the version, which must be that of their run."""
-    assert {record.pop("_sdc_table_version") for record in records} == {str(version)}
-    return records
-
-
 def files_of_the_tap(config: dict[str, Any]) -> list[list[Any]] | str:
     with contextlib.redirect_stdout(io.StringIO()) as output:
         try:
@@ -354,11 +348,10 @@ def files_of_the_tap(config: dict[str, Any]) -> list[list[Any]] | str:
         except SACError as error:
             return str(error).rpartition(f"{STREAM}: ")[2]
     messages = read_messages(output.getvalue()).of(STREAM)
-    return [
-        without_version(read_file(*item["manifest"]), tap.initialized_at)
-        for item in messages
-        if item["type"] == "BATCH"
-    ]
+    files = [read_file(*item["manifest"]) for item in messages if item["type"] == "BATCH"]
+    for record in (record for records in files for record in records):
+        assert record.pop("_sdc_table_version") == str(tap.initialized_at)
+    return files
 
 
 def files_of_the_sdk(config: dict[str, Any]) -> list[list[Any]] | str:
@@ -368,9 +361,6 @@ def files_of_the_sdk(config: dict[str, Any]) -> list[list[Any]] | str:
     batch_config = stream.get_batch_config(stream.config)
     assert batch_config
     try:
-        return [
-            without_version(read_file(*manifest), tap.initialized_at)
-            for _, manifest in Stream.get_batches(stream, batch_config)
-        ]
+        return [read_file(*manifest) for _, manifest in Stream.get_batches(stream, batch_config)]
     except SACError as error:
         return str(error)

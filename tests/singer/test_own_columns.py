@@ -181,7 +181,7 @@ def test_column_with_the_name_of_the_version_fails_its_stream_alone(
     config = {**serve(tenant), **batch_config(tmp_path, format_, None, 9), "stream_maps": maps}
     result = run_cli(config)
     assert result.returncode == 1
-    assert f"The column {VERSION} of {STREAM} has the name of the column that" in result.stderr
+    assert f"{STREAM} has a column {VERSION}, which batch files need" in result.stderr
     messages = read_messages(result.stdout)
     assert files(messages, "providers")
     assert not files(messages, STREAM)

@@ -77,11 +77,11 @@ class LinesFormat:
         usual_size: How many records they have, unless somebody says it; None: as the SDK says.
     """
 
-    ending = "json"
     usual_size: int | None = None
 
     def __init__(self, *, is_gzip: bool) -> None:
         """Keep whether they are compressed with gzip."""
+        self.ending = "json.gz" if is_gzip else "json"
         self._is_gzip = is_gzip
 
     @contextmanager
@@ -112,7 +112,7 @@ class LinesFormat:
 def file_format(
     format_: str, columns: Sequence[Property], *, has_others: bool, is_gzip: bool
 ) -> FileFormat:
-    """Find out how to write the files of a stream.
+    """Choose how to write the files of a stream.
 
     Args:
         format_: ``jsonl`` or ``parquet``.
@@ -133,8 +133,6 @@ def write_files(
     storage: Storage,
     name: str,
     format_: FileFormat,
-    *,
-    is_gzip: bool,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
     """Write records to files, one for each period that has some.
@@ -144,7 +142,6 @@ def write_files(
         storage: Where the files go.
         name: What the names of the files begin with.
         format_: How they are written.
-        is_gzip: Whether their names say that they are compressed.
         version: Says which version the records have, once the first one has come.
 
     Yields:
@@ -155,11 +152,10 @@ def write_files(
         SACError: As `batch_file` does.
     """
     url = ""
-    ending = format_.ending + (".gz" if is_gzip else "")
     with ExitStack() as open_file:
         for portion in portions:
             if portion.size and not url:
-                file_name = f"{storage.prefix or ''}{name}-{portion.number + 1}.{ending}"
+                file_name = f"{storage.prefix or ''}{name}-{portion.number + 1}.{format_.ending}"
                 url, add = open_file.enter_context(batch_file(storage, file_name, format_))
             if portion.size:
                 add(portion, version())

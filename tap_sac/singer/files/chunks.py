@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tap_sac.singer.rows import Columns
 
 
+AT_ONCE = 1000  # records, so that they stay in the caches of a processor
+
+
 class Portion(NamedTuple):
     """Some of the records that came together.
 
@@ -49,15 +52,12 @@ class Portion(NamedTuple):
         return self.records.columns(self.start, self.stop)
 
 
-def divide(
-    reads: Iterable[Records], *, period: int, at_once: int
-) -> Generator[Portion, None, None]:
+def divide(reads: Iterable[Records], *, period: int) -> Generator[Portion, None, None]:
     """Divide records, also at each end of a period; a period ends with a part, too.
 
     Args:
         reads: The records, some at a time.
         period: How many records make a period.
-        at_once: How many a portion has at most.
     """
     number = in_period = 0
     for records in reads:
@@ -67,7 +67,7 @@ def divide(
             number, in_period = number + bool(in_period), 0
         start = 0
         while start < len(records):
-            stop = min(len(records), start + at_once, start + period - in_period)
+            stop = min(len(records), start + AT_ONCE, start + period - in_period)
             in_period += stop - start
             ends_period = in_period == period
             yield Portion(records, start, stop, now, number, ends_period)
@@ -76,16 +76,15 @@ def divide(
             start = stop
 
 
-def gather(records: Iterable[Record], *, period: int, at_once: int) -> Iterator[Records]:
+def gather(records: Iterable[Record], *, period: int) -> Iterator[Records]:
     """Gather records that come one by one, and take none of the next period before it begins.
 
     Args:
         records: The records.
         period: How many records make a period.
-        at_once: How many are gathered at most.
     """
     source = iter(records)
     left = period
-    while some := MadeRecords(islice(source, min(left, at_once))):
+    while some := MadeRecords(islice(source, min(left, AT_ONCE))):
         yield some
         left = left - len(some) or period

@@ -105,8 +105,6 @@ class ParquetFormat:
         usual_size: How many records they have, unless somebody says it; None if that is not for us.
     """
 
-    ending = "parquet"
-
     def __init__(self, columns: Sequence[Property], *, has_others: bool, is_gzip: bool) -> None:
         """Find the types of its columns.
 
@@ -133,6 +131,7 @@ class ParquetFormat:
             if (column_type := arrow_type(pa, column)) is not None
         }
         self._columns = {column.name: column for column in columns}
+        self.ending = "parquet.gz" if is_gzip else "parquet"
         self._compression = _GZIP if is_gzip else _SNAPPY
         self._finds_types = has_others or len(self._types) < len(columns)
         # If types are found, the records of a whole file are in memory.

@@ -1,0 +1,84 @@
+"""The two sinks for many records at a time: RECORD messages, and the files of BATCH messages."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from tap_sac.sac.errors import DataError
+from tap_sac.singer.files.chunks import AT_ONCE
+from tap_sac.singer.records import END_OF_PART, MadeRecords
+from tap_sac.singer.schema import TABLE_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+
+    from singer_sdk.singerlib import RecordMessage
+
+    from tap_sac.singer.files.chunks import Portion
+    from tap_sac.singer.messages import MessageWriter
+    from tap_sac.singer.records import Record, Records
+
+
+def write_records(
+    chunks: Generator[Portion, None, None],
+    writer: MessageWriter,
+    stream: str,
+    version: Callable[[], int | None],
+    write_state: Callable[[], None],
+) -> None:
+    """Write the messages that the SDK would write for the records, in the same order.
+
+    Args:
+        chunks: The records.
+        writer: Where they go.
+        stream: The name of the stream in messages.
+        version: Returns the version of the records, once the first one has come.
+        write_state: Writes a STATE.
+    """
+    with closing(chunks):
+        for chunk in chunks:
+            if not chunk.size:
+                continue
+            writer.write_records(
+                stream, chunk.lines(), version=version(), time_extracted=chunk.time_extracted
+            )
+            if chunk.ends_period:
+                write_state()
+
+
+def mapped_records(
+    reads: Iterable[Records], make: Callable[[Record], Iterable[RecordMessage]]
+) -> Iterator[Records]:
+    """Apply stream maps and flattening to records, not to too many at a time.
+
+    Args:
+        reads: The records, some at a time.
+        make: Makes the messages of a record: none if a map drops it.
+    """
+    for records in reads:
+        if records is END_OF_PART:
+            yield records
+        mapped = (message.record for record in records for message in make(record))
+        while some := MadeRecords(islice(mapped, AT_ONCE)):
+            yield some
+
+
+def check_table_version(stream: str, columns: Collection[str]) -> None:
+    """Check that batch files have room for the column with the version of a record.
+
+    Args:
+        stream: The name of the stream, for messages.
+        columns: Names of the columns that records have.
+
+    Raises:
+        DataError: If they have a column of that name.
+    """
+    if TABLE_VERSION.name in columns:
+        msg = (
+            f"{stream} has a column {TABLE_VERSION.name}, which batch files need for the version "
+            "of a row: deselect it, rename it with the setting stream_maps, or set "
+            "emit_activate_version_messages to false."
+        )
+        raise DataError(msg)
