@@ -21,6 +21,8 @@ from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.plugin_base import SingerCommand, _ConfigInput
+from singer_sdk.singerlib import Catalog
+from typing_extensions import override
 
 from tap_sac.inputs import read_catalog, read_json_file, read_state
 from tap_sac.sac.errors import SACError
@@ -31,11 +33,6 @@ from tap_sac.safety.text import log_safe
 from tap_sac.settings import ignored_settings, settings_errors, with_defaults
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.sdk_logs import name_metrics, quiet
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -105,6 +102,22 @@ class CommandLineTap(Tap, abc.ABC):
     def print_line(self, text: str) -> None:
         """Write what is not a message, with the sentences of messages if that fails."""
         cast("MessageWriter", self.message_writer).write_text(f"{text}\n")
+
+    @override
+    def setup_mapper(self) -> None:
+        """Prepare the stream maps, also of streams that are not selected.
+
+        The SDK would leave those without columns, and then refuse any map of them for want of the
+        key; ``--test`` selects some of them later.
+        """
+        streams = self.streams  # Made first: the catalog decides what is left of their keys.
+        super(Tap, self).setup_mapper()  # What `Tap` adds is the maps of all streams.
+        selected = {name for name, stream in streams.items() if stream.selected}
+        entries = {name: entry for name, entry in self.catalog.items() if name in selected}
+        self.mapper.register_raw_streams_from_catalog(Catalog(entries))
+        for name, stream in streams.items():
+            if name not in selected:
+                self.mapper.register_raw_stream_schema(name, stream.schema, stream.primary_keys)
 
     @override
     def run_discovery(self) -> str:

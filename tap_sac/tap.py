@@ -6,7 +6,6 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from singer_sdk import Tap
 from singer_sdk.singerlib import Catalog
 
 from tap_sac.command_line import CommandLineTap
@@ -110,23 +109,14 @@ class TapSAC(CommandLineTap):
 
     @override
     def setup_mapper(self) -> None:
-        """Prepare the stream maps, also of streams that are not selected.
-
-        The SDK would leave those without columns, and then refuse any map of them for want of the
-        key; ``--test`` selects some of them later.
+        """Prepare the stream maps, and check that the streams can be written with them.
 
         Raises:
-            SACError: If they do not go together with the setting batch_config.
+            SACError: If a map would lose deleted rows, or does not go together with batch_config.
         """
-        _ = self.streams  # The catalog decides what is left of a key, before maps are made of it.
-        super(Tap, self).setup_mapper()  # What `Tap` adds is the maps of all streams.
-        selected = {name for name, stream in self.streams.items() if stream.selected}
-        entries = {name: entry for name, entry in self.catalog.items() if name in selected}
-        self.mapper.register_raw_streams_from_catalog(Catalog(entries))
-        for name, stream in self.streams.items():
-            if name not in selected:
-                self.mapper.register_raw_stream_schema(name, stream.schema, stream.primary_keys)
-            elif isinstance(stream, SACStream):
+        super().setup_mapper()
+        for stream in self.streams.values():
+            if isinstance(stream, SACStream) and stream.selected:
                 stream.check_maps()
 
     @property

@@ -1,24 +1,37 @@
-"""The names of the Singer SDK that are private or not documented, all of which may go one day.
+"""All that this package needs of the Singer SDK beyond its documentation, and may lose one day.
 
-Each is used in one of two modules. When an upgrade of the SDK drops or changes one, it fails here,
-by its name.
+Private names are used in two modules only. When an upgrade of the SDK drops or changes one of them,
+or a text or a rule that this package depends on, a test fails here, by its name.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import inspect
+import logging
+import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import singer_sdk
+from hypothesis import given
+from hypothesis import strategies as st
 from singer_sdk import Stream, Tap
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import PluginMapper, SameRecordTransform
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 
 import tap_sac
+from tap_sac.singer import sdk_logs
+from tap_sac.singer.maps import applied
 from tap_sac.tap import TapSAC
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SDK = Path(singer_sdk.__file__).parent
 PACKAGE = Path(tap_sac.__file__).parent
 # The sample tenant knows nothing of the SDK.
 MODULES = [path for path in PACKAGE.rglob("*.py") if "demo" not in path.parts]
@@ -38,6 +51,19 @@ METHODS = {
     (Tap, "_handle_termination"): ["self", "signum", "frame"],
     (PluginBase, "_setup_signal_handlers"): ["self"],
     (PluginBase, "_validate_config"): ["self", "raise_errors"],
+}
+# Public, but final (`sync_all`), or called with other streams than the SDK's `setup_mapper` does.
+BENT_METHODS = {
+    (Tap, "sync_all"): ["self"],
+    (Tap, "setup_mapper"): ["self"],
+    (PluginBase, "setup_mapper"): ["self"],
+    (PluginMapper, "register_raw_streams_from_catalog"): ["self", "catalog"],
+    (PluginMapper, "register_raw_stream_schema"): [
+        "self",
+        "stream_name",
+        "schema",
+        "key_properties",
+    ],
 }
 # Attributes of a stream, or of a tap.
 OF_A_STREAM = ("_stream_version", "_schema", "_metadata", "_tap")
@@ -67,7 +93,8 @@ def tap() -> TapSAC:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "parameters"), [(*method, names) for method, names in METHODS.items()]
+    ("owner", "name", "parameters"),
+    [(*method, names) for method, names in (METHODS | BENT_METHODS).items()],
 )
 def test_method_is_there(owner: type, name: str, parameters: list[str]) -> None:
     assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
@@ -100,6 +127,69 @@ def test_what_is_bent_is_there(tap: TapSAC) -> None:
         stream.effective_schema["properties"].keys()
     )
     assert issubclass(type(TapSAC.cli), SingerCommand)
+
+
+def test_setup_mapper_of_a_tap_does_what_it_did() -> None:
+    """`CommandLineTap.setup_mapper` does the same for the selected streams alone."""
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(Tap.setup_mapper))).body
+    assert isinstance(function, ast.FunctionDef)
+    assert [ast.unparse(item) for item in function.body[1:]] == [
+        "super().setup_mapper()",
+        "self.mapper.register_raw_streams_from_catalog(self.catalog)",
+    ]
+
+
+@pytest.mark.parametrize("text", sdk_logs.ROUTINE)
+def test_routine_message_is_logged_by_the_sdk(text: str) -> None:
+    assert any(string.startswith(text) for string in strings_of_the_sdk(SDK.rglob("*.py")))
+
+
+@pytest.mark.parametrize("module", ["logging.py", "metrics.py"])
+def test_sdk_logs_and_recognizes_a_metric_by_its_format(module: str) -> None:
+    assert sdk_logs.METRIC in strings_of_the_sdk([SDK / module])
+
+
+def strings_of_the_sdk(paths: Iterable[Path]) -> set[str]:
+    return {
+        node.value
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+NAMES = ("t_fact_data", "t_*", "*", "?_fact_data", "t_[ef]act_data", "T_FACT_DATA", "t_fact", "t")
+DEFINITIONS: tuple[Callable[[str], Any], ...] = (
+    lambda _: None,
+    lambda _: "__NULL__",
+    lambda _: {},
+    lambda _: {"__alias__": "t_fact_data"},
+    lambda _: {"__alias__": "other"},
+    lambda name: {"__source__": name},
+    lambda name: {"__source__": name, "__alias__": "other"},
+    lambda name: {"__source__": name, "__filter__": "ID"},
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(NAMES),
+        st.builds(
+            lambda make, name: make(name), st.sampled_from(DEFINITIONS), st.sampled_from(NAMES)
+        ),
+        max_size=4,
+    )
+)
+def test_maps_that_count_as_applied_are_those_that_the_sdk_applies(maps: dict[str, Any]) -> None:
+    applied_by_the_sdk = {}
+    for name, definition in maps.items():
+        plugin_config = {"stream_maps": {name: copy.deepcopy(definition)}}
+        mapper = PluginMapper(plugin_config, logging.getLogger("test"))
+        schema = {"properties": {"ID": {"type": "string"}}}
+        mapper.register_raw_stream_schema("t_fact_data", schema, ["ID"])
+        if [type(item) for item in mapper.stream_maps["t_fact_data"]] != [SameRecordTransform]:
+            applied_by_the_sdk[name] = definition
+    assert applied("t_fact_data", maps) == applied_by_the_sdk
 
 
 def used_in(path: Path) -> set[str]:
