@@ -7,7 +7,6 @@ This is one of the two modules that use private names of the SDK (the other is
 from __future__ import annotations
 
 import abc
-import logging
 import signal
 import sys
 import threading
@@ -59,8 +58,8 @@ class CommandLineTap(Tap, abc.ABC):
             parts: As of `singer_sdk.Tap`.
         """
         guard_logs(is_own_process=False)
-        quiet(self.logger)
-        quiet(logging.getLogger(parse_environment_config.__module__))
+        quiet(self.logger.name)
+        quiet(parse_environment_config.__module__)
         name_metrics()
         super().__init__(*args, **parts)
 

@@ -85,7 +85,7 @@ class PageStream(Stream, abc.ABC):
         self._completed_state: dict[str, Any] | None = None
         schema = json_schema(entity_set, use_singer_decimal=tap.config["use_singer_decimal"])
         super().__init__(tap, schema=schema, name=name)
-        quiet(self.logger)
+        quiet(self.logger.name)
         self.primary_keys = entity_set.key
 
     @abc.abstractmethod

@@ -53,9 +53,9 @@ _ROUTINE_FILTER = _Routine()
 _METRICS_FILTER = _NamedMetrics()
 
 
-def quiet(logger: logging.Logger) -> None:
-    """Lower the SDK's routine messages of a logger to DEBUG."""
-    logger.addFilter(_ROUTINE_FILTER)
+def quiet(name: str) -> None:
+    """Lower the SDK's routine messages to DEBUG, in the logger of this name."""
+    logging.getLogger(name).addFilter(_ROUTINE_FILTER)
 
 
 def name_metrics() -> None:
