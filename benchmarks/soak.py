@@ -50,7 +50,7 @@ def main() -> None:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - begin
-        retries = log_path.read_text().count("Trying again")
+        retries = log_path.read_text().count("Retrying")
     amount, quantity = (Decimal(total).scaleb(-7) for total in found[1:])
     print(f"{found[0]:,} rows, AMOUNT {amount:,}, QUANTITY {quantity:,}")
     megabytes = usage.ru_maxrss / 1024

@@ -39,7 +39,7 @@ def connect(config: Mapping[str, Any], *, user_agent: str, grant: Grant | None =
     grant = grant or _grant(settings)
     session = new_session(settings["max_parallel_requests"])
     session.headers["User-Agent"] = settings.get("user_agent", user_agent)
-    origin = tenant_origin(settings["tenant_url"])
+    origin = _origin(settings)
     token_url = _token_url(settings, origin)
     if grant.is_of_person:
         _check_query(token_url)
@@ -72,7 +72,7 @@ def authorize_url(config: Mapping[str, Any]) -> str:
     Raises:
         SACError: As `connect` does.
     """
-    return derive_authorize_url(_token_url(config, tenant_origin(config["tenant_url"])))
+    return derive_authorize_url(_token_url(config, _origin(config)))
 
 
 def token_file(config: Mapping[str, Any]) -> TokenFile | None:
@@ -81,8 +81,13 @@ def token_file(config: Mapping[str, Any]) -> TokenFile | None:
     return TokenFile(path) if path else None
 
 
+def _origin(config: Mapping[str, Any]) -> str:
+    return tenant_origin(config["tenant_url"], "The setting tenant_url")
+
+
 def _token_url(config: Mapping[str, Any], origin: str) -> str:
-    return checked_url(config.get("token_url") or derive_token_url(origin), "token_url")
+    token_url = config.get("token_url") or derive_token_url(origin)
+    return checked_url(token_url, "The setting token_url")
 
 
 def _grant(config: Mapping[str, Any]) -> Grant:

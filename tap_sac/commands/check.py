@@ -6,19 +6,10 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.causes import (
-    LIVE_MODEL,
-    NEO_TENANT,
-    NO_DATA_EXPORT,
-    NOT_SHARED,
-    OTHER_REGION,
-    WRONG_HOST,
-    WRONG_SECRET,
-    WRONG_TOKEN_URL,
-    Cause,
-)
+from tap_sac.causes import causes_of
 from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.kinds import FACTS
+from tap_sac.sac.failures import Step
 from tap_sac.safety.text import log_safe
 from tap_sac.streams.entity_set import EntitySetStream
 from tap_sac.streams.tracked import ChangeTrackedStream
@@ -33,36 +24,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What a refusal may mean at each step, the likeliest first: a step that was taken rules out most
-# of what would have ended it. What an error tells of itself, such as a timeout, is not here.
-_LIKELY: dict[str, tuple[Cause, ...]] = {
-    "settings": (),
-    "token": (WRONG_SECRET, WRONG_TOKEN_URL, NEO_TENANT),
-    "namespaces": (NO_DATA_EXPORT, WRONG_HOST, OTHER_REGION, NEO_TENANT),
-    "providers": (NO_DATA_EXPORT, WRONG_HOST),
-    "$metadata": (NOT_SHARED, LIVE_MODEL, NO_DATA_EXPORT, WRONG_HOST),
-    "rows": (NOT_SHARED, NO_DATA_EXPORT, WRONG_HOST),
-    "subscriptions": (NO_DATA_EXPORT, NOT_SHARED, WRONG_HOST),
-}
 
-
-class CheckError(SACError):
+class CheckError(Exception):
     """A step failed.
 
     Attributes:
         step: Its name.
-        causes: What most likely caused it, and what to do, the likeliest first; none if the
-            message says it all.
+        error: Why.
     """
 
     def __init__(self, step: str, error: SACError) -> None:
-        """Find the causes of an error, in the light of the steps before it."""
-        super().__init__(str(error))
+        """Note the step."""
+        super().__init__(step)
         self.step = step
-        told, likely = error.causes, _LIKELY[step]
-        if told and set(told) <= set(likely):
-            told = tuple(sorted(likely, key=lambda cause: cause not in told))
-        self.causes = told
+        self.error = error
 
 
 class Check:
@@ -95,12 +70,15 @@ class Check:
         try:
             for step, found in self.steps():
                 print_line(f"ok      {step}: {found}")
-        except CheckError as error:
-            print_line(f"FAILED  {error.step}: {error}")
-            if error.causes:
-                print_line("Most likely causes, in this order:")
-            for number, cause in enumerate(error.causes, 1):
-                print_line(f"{number}. {cause.what}: {cause.next_step}.")
+        except CheckError as failed:
+            causes = causes_of(failed.error)
+            if len(causes) <= 1:
+                print_line(f"FAILED  {failed.step}: {failed.error}")
+                return 1
+            print_line(f"FAILED  {failed.step}: {failed.error.what}")
+            print_line("Most likely causes, in this order:")
+            for number, cause in enumerate(causes, 1):
+                print_line(f"{number}. {cause}")
             return 1
         return 0
 
@@ -116,21 +94,21 @@ class Check:
             client = discovery.client
             kind = "sample tenant, a made-up company, not SAC," if self._is_sample else "tenant"
             yield step, f"the {kind} is {client.origin}"
-            step = "token"
+            step = Step.TOKEN.value
             client.authenticate()
             yield step, _reader(client.person)
-            step = "namespaces"
+            step = Step.NAMESPACES.value
             namespaces = discovery.namespaces
             yield step, ", ".join(map(log_safe, namespaces.chosen))
-            step = "providers"
+            step = Step.PROVIDERS.value
             found = f"{len(namespaces.everything)} in SAC, {len(discovery.chosen)} chosen"
             self._check_failure()  # Of a namespace: no model has been asked yet.
             yield step, found
-            step = "$metadata"
+            step = Step.METADATA.value
             streams = self._streams_of_models()
             selected = [stream for stream in streams if stream.selected]
             yield step, f"{len(streams)} streams, {len(selected)} of them selected"
-            step = "rows"
+            step = Step.ROWS.value
             # Audit data needs more than the rest: an administrator, and Data Audit.
             demanding = [stream for stream in selected if stream.kind.needs_administrator]
             others = [stream for stream in selected if stream not in demanding]
@@ -145,7 +123,7 @@ class Check:
                 if isinstance(stream, ChangeTrackedStream) and stream.is_log_based
             ]
             if tracked:
-                step = "subscriptions"
+                step = Step.SUBSCRIPTIONS.value
                 yield step, _count_subscriptions(tracked[0])
         except SACError as error:
             raise CheckError(step, error) from None

@@ -7,7 +7,7 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.causes import NOT_SHARED
+from tap_sac.causes import causes_of
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.export.tables import CountedTable, CountsWith
@@ -169,11 +169,11 @@ def _unreadable(provider: Provider, reason: str) -> ListedModel:
 
 
 def _why(error: SACError) -> str:
-    """Say why a model cannot be read; that SAC lists it rules out that nothing is exported."""
-    if not isinstance(error, ResponseError):
+    """Say why a model cannot be read, in a cell of a table."""
+    causes = causes_of(error)
+    if not isinstance(error, ResponseError) or not causes[0].what:
         return str(error)
-    causes = sorted(error.causes, key=lambda cause: cause != NOT_SHARED)
-    return f"{causes[0].what}; SAC answered {error.reason}" if causes else str(error)
+    return f"{causes[0].what}; SAC answered {error.reason}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

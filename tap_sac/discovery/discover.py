@@ -17,7 +17,6 @@ from tap_sac.discovery.naming import (
 from tap_sac.discovery.offered import OfferedStream, StreamFilters
 from tap_sac.discovery.partitions import StreamPartitions
 from tap_sac.read_ahead import read_each
-from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_SET
 from tap_sac.sac.errors import (
     CSDLError,
     ForeignAnswerError,
@@ -26,6 +25,7 @@ from tap_sac.sac.errors import (
     is_of_one_part,
 )
 from tap_sac.sac.export.kinds import FACTS, kind_of, master_of
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.csdl import Metadata, read_csdl
 from tap_sac.tenant import connect
 
@@ -202,7 +202,7 @@ class Discovery:
             metadata = read_csdl(self.client.metadata(provider))
         except CSDLError as error:
             msg = f"The model {_label(provider)} cannot be read, because {error}"
-            raise SACError(msg, BROKEN_METADATA) from None
+            raise SACError(msg, Failure.BROKEN_METADATA) from None
         if metadata.fault:
             logger.warning(
                 "$metadata of the model %s %s, and is read all the same.",
@@ -277,13 +277,13 @@ class Discovery:
             error = next(iter(self._skipped.values()))
             if isinstance(error, ResponseError):
                 msg = f"None of the {len(found)} models can be read, SAC says {error.reason}"
-                raise SACError(msg, *error.causes)
+                raise SACError(msg, error.failure, step=error.step)
             raise error
         return [(item, result) for item, result in found if not isinstance(result, SACError)]
 
     def _skip_stream(self, name: str, reason: str, *, is_facts: bool) -> None:
         """Leave out a stream whose columns $metadata does not say in a way that can be read."""
-        error = SACError(f"Its columns are not known, because {reason}", BROKEN_SET)
+        error = SACError(f"Its columns are not known, because {reason}", Failure.BROKEN_SET)
         logger.warning("Skipping the stream %s: %s", name, error)
         catalog = self._catalog or {}
         if catalog.get(name, is_facts):

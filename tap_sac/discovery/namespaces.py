@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tap_sac.discovery.naming import MOST_LABELS, matches, no_match
-from tap_sac.sac.causes import NO_MODELS
 from tap_sac.sac.errors import SACError, TransientError, is_of_one_part
+from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Namespaces:
             msg = "SAC lists no model at all for the OAuth client of the setting client_id"
             if self._names is not None:
                 msg += f" in the namespaces {', '.join(map(log_safe, self.chosen))}"
-            raise SACError(msg, NO_MODELS)
+            raise SACError(msg, Failure.NO_MODELS)
         return chosen
 
     def skips(self, namespace: str, error: SACError) -> bool:

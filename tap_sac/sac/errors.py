@@ -1,53 +1,69 @@
-"""What can go wrong between the tap and SAC, each said in one sentence.
+"""What can go wrong between the tap and SAC.
 
-Every message names the cause and the next step. None ever holds a secret, a token or a request
-body. ::
+An error says what happened; its kind of failure and its step lead to the cause and the next step.
+None ever holds a secret, a token or a request body. ::
 
     SACError                    ends the run, or the stream
     ├── TransientError          may pass when the request is sent again
     ├── ResponseError           SAC refused a request
     ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
     ├── CSDLError               $metadata cannot be read
-    ├── DataError               what came for one table cannot be trusted, or does not fit
+    ├── DataError               the rows of one table are wrong, incomplete, or do not fit
     │   ├── ForeignAnswerError  somebody else answered in the place of SAC
-    │   └── GarbledTextError    a text is not one that JSON can have
-    └── DeltaLostError          the changes since the last run cannot be had
+    │   └── GarbledTextError    a text is not valid JSON
+    └── DeltaLostError          the changes since the last run cannot be read
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from tap_sac.sac.causes import (
-    BROKEN_METADATA,
-    DAMAGED_ANSWER,
-    GARBLED_TEXT,
-    SERVER_FAULT,
-    Cause,
-)
+from typing_extensions import override
+
+from tap_sac.sac.failures import Failure, SACErrorNumber
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Self
 
-CANNOT_PREPARE = 1205
-CLIENT_NOT_ALLOWED = 3401
+    from tap_sac.sac.failures import Step
+
+
+def _what_happened(error: SACError) -> str:
+    return error.what
 
 
 class SACError(Exception):
-    """Stops a run: the message says what happened and what to do next.
+    """Stops a run, or a stream.
 
     Attributes:
-        causes: What may have caused it, the likeliest first; none if the message says so itself.
+        what: What happened, without cause and next step.
+        failure: The kind of failure; None if `what` also says the cause and the next step.
+        step: What the client was doing; None if no step of its own failed.
         may_have_run: Whether SAC may have carried out the request that failed so.
+        explain: Writes the message. This package has no words for what to do: whoever uses it
+            sets them, once for all errors.
     """
 
-    def __init__(self, what: str, *causes: Cause) -> None:
-        """Make the message: of what happened, and of the next step for each cause."""
-        next_steps = ", or ".join(cause.next_step for cause in causes)
-        super().__init__(f"{what}: {next_steps}." if causes else what)
-        self.causes = causes
+    explain: ClassVar[staticmethod[[SACError], str]] = staticmethod(_what_happened)
+
+    def __init__(
+        self, what: str, failure: Failure | None = None, *, step: Step | None = None
+    ) -> None:
+        """Describe what happened."""
+        super().__init__(what)
+        self.what: str = what
+        self.failure = failure
+        self.step = step
         self.may_have_run = True
+
+    @override
+    def __str__(self) -> str:
+        """Write the message for people."""
+        return self.explain(self)
 
 
 class TransientError(SACError):
@@ -62,14 +78,15 @@ class TransientError(SACError):
     def __init__(
         self,
         what: str,
-        *causes: Cause,
+        failure: Failure | None = None,
+        *,
         may_have_run: bool = True,
         retry_after: float | None = None,
         is_unreachable: bool = False,
         most_tries: int | None = None,
     ) -> None:
         """Keep what decides whether and when to ask again."""
-        super().__init__(what, *causes)
+        super().__init__(what, failure)
         self.may_have_run = may_have_run
         self.retry_after = retry_after
         self.is_unreachable = is_unreachable
@@ -91,10 +108,10 @@ class ResponseError(SACError):
     """
 
     def __init__(
-        self, what: str, *causes: Cause, status: int, number: int | None, reason: str
+        self, what: str, failure: Failure, *, status: int, number: int | None, reason: str
     ) -> None:
         """Keep what a caller needs to tell refusals apart."""
-        super().__init__(what, *causes)
+        super().__init__(what, failure)
         self.status = status
         self.number = number
         self.reason = reason
@@ -104,13 +121,13 @@ class ResponseError(SACError):
     def is_denied(self) -> bool:
         """Whether the client was not let in, or was sent elsewhere, so that nothing was done."""
         is_client = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-        is_client = is_client or self.number == CLIENT_NOT_ALLOWED
+        is_client = is_client or self.number == SACErrorNumber.CLIENT_NOT_ALLOWED
         return is_client or HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def is_unprepared(self) -> bool:
         """Whether SAC cannot prepare the query: of an ``in`` list, or of a table it cannot read."""
-        return self.number == CANNOT_PREPARE
+        return self.number == SACErrorNumber.CANNOT_PREPARE
 
 
 class UnknownEntitySetError(SACError):
@@ -140,16 +157,28 @@ class GarbledTextError(TransientError, DataError):
 
     def __init__(self, what: str) -> None:
         """Ask once more, because only the way can be another."""
-        super().__init__(what, GARBLED_TEXT, most_tries=2)
+        super().__init__(what, Failure.GARBLED_TEXT, most_tries=2)
 
 
 class DeltaLostError(SACError):
     """The changes since the last run cannot be had; the whole table can."""
 
 
+_OF_ONE_PART = {Failure.SERVER_FAULT, Failure.DAMAGED_ANSWER, Failure.BROKEN_METADATA}
+
+
 def is_of_one_part(error: SACError) -> bool:
     """Return whether other models and namespaces of the tenant may be read all the same."""
     if isinstance(error, ResponseError):
         return error.status != HTTPStatus.UNAUTHORIZED
-    causes = {SERVER_FAULT, DAMAGED_ANSWER, BROKEN_METADATA} & {*error.causes}
-    return bool(causes) or isinstance(error, ForeignAnswerError)
+    return error.failure in _OF_ONE_PART or isinstance(error, ForeignAnswerError)
+
+
+@contextmanager
+def during(step: Step) -> Iterator[None]:
+    """Note on errors which step failed, unless a step inside it has failed before."""
+    try:
+        yield
+    except SACError as error:
+        error.step = error.step or step
+        raise

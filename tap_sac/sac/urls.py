@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import requests
 
-from tap_sac.sac.causes import NEO_TENANT, WRONG_HOST, WRONG_TOKEN_URL
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.failures import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,14 +33,14 @@ _CLOUD_FOUNDRY_TENANT = re.compile(
 _NEO_TENANT = re.compile(rf"[^.]+\.[a-z]{{2,}}\d\.{_FAMILY}")
 
 
-def checked_url(text: str, setting: str) -> str:
+def checked_url(text: str, subject: str) -> str:
     """Complete an address that a user pastes: a missing scheme is https.
 
     The host is written in ASCII (IDNA, RFC 5891); the rest stays as it is.
 
     Args:
         text: Such as ``acme.eu10.hcs.cloud.sap/``.
-        setting: Where it comes from, for the error.
+        subject: What messages call it.
 
     Raises:
         SACError: If there is no host, or credentials would travel in clear text.
@@ -49,15 +49,11 @@ def checked_url(text: str, setting: str) -> str:
     url = url if "://" in url else f"https://{url}"
     scheme, host, _ = _server(url)
     if not _HOST.fullmatch(host or "") or scheme not in _DEFAULT_PORTS:
-        msg = (
-            f"The setting {setting} is not a valid URL: write it like "
-            "https://acme.eu10.hcs.cloud.sap."
-        )
+        msg = f"{subject} is not a valid URL: write it like https://acme.eu10.hcs.cloud.sap."
         raise SACError(msg)
     if scheme == "http" and not _is_loopback(host or ""):
         msg = (
-            f"The setting {setting} would send credentials in clear text: write it with https "
-            "instead of http."
+            f"{subject} would send credentials in clear text: write it with https instead of http."
         )
         raise SACError(msg)
     parts = urlsplit(url)
@@ -67,13 +63,17 @@ def checked_url(text: str, setting: str) -> str:
     return parts._replace(netloc=f"{host}{port}").geturl()
 
 
-def tenant_origin(tenant_url: str) -> str:
+def tenant_origin(tenant_url: str, subject: str) -> str:
     """Reduce what a user pastes to scheme, host and port; a path or trailing slash is dropped.
+
+    Args:
+        tenant_url: As `checked_url` takes it.
+        subject: What messages call it.
 
     Raises:
         SACError: As `checked_url` does.
     """
-    parts = urlsplit(checked_url(tenant_url, "tenant_url"))
+    parts = urlsplit(checked_url(tenant_url, subject))
     return f"{parts.scheme}://{parts.netloc}"
 
 
@@ -96,13 +96,10 @@ def derive_token_url(tenant_url: str) -> str:
         tenant, region = match["tenant"], match["region"]
         return f"https://{tenant}.authentication.{region}.hana.ondemand.com{_TOKEN_PATH}"
     if _NEO_TENANT.fullmatch(host):
-        msg = (
-            f"The tenant {host} seems to be on SAP's Neo platform (its region has one digit), "
-            "where SAC has no Data Export Service"
-        )
-        raise SACError(msg, NEO_TENANT, WRONG_TOKEN_URL)
+        msg = f"The Token URL of {host} is unknown (a region with one digit is SAP's Neo platform)"
+        raise SACError(msg, Failure.NEO_TENANT)
     msg = f"The Token URL cannot be derived from the host {host}"
-    raise SACError(msg, WRONG_HOST, WRONG_TOKEN_URL)
+    raise SACError(msg, Failure.NO_TOKEN_URL)
 
 
 def derive_authorize_url(token_url: str) -> str:
@@ -119,11 +116,8 @@ def derive_authorize_url(token_url: str) -> str:
     parts = urlsplit(token_url)
     path = parts.path.rstrip("/")
     if not path.endswith(_TOKEN_PATH):
-        msg = (
-            "The address to sign in at cannot be derived from the setting token_url, which does "
-            f"not end with {_TOKEN_PATH}"
-        )
-        raise SACError(msg, WRONG_TOKEN_URL)
+        msg = f"The Token URL does not end with {_TOKEN_PATH}, so the sign-in page is unknown"
+        raise SACError(msg, Failure.NO_SIGN_IN_URL)
     path = path.removesuffix(_TOKEN_PATH) + _AUTHORIZE_PATH
     return parts._replace(path=path, query="", fragment="").geturl()
 

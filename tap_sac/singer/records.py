@@ -6,15 +6,8 @@ import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tap_sac.sac.causes import (
-    BROKEN_PROTOCOL,
-    MORE_DIGITS,
-    NOT_FINITE,
-    OLD_CATALOG,
-    WRONG_FORM,
-    WRONG_VALUE,
-)
 from tap_sac.sac.errors import DataError
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.decimals import ENCODER
 from tap_sac.sac.odata.pages import read_rows
 from tap_sac.safety.text import log_safe
@@ -28,7 +21,6 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from tap_sac.sac.causes import Cause
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.rows import Columns
@@ -219,31 +211,31 @@ class RecordMaker:
         except NotFiniteError as error:
             raise self._not_finite_error(name, error) from None
         except WrongFormError:
-            raise self._value_error(name, row, WRONG_FORM) from None
+            raise self._value_error(name, row, Failure.WRONG_FORMAT) from None
         except (ValueError, TypeError, AttributeError):
-            raise self._value_error(name, row, WRONG_VALUE) from None
+            raise self._value_error(name, row, Failure.WRONG_VALUE) from None
 
     def _no_room_error(self, error: NoRoomError) -> DataError:
         return DataError(
             f"The column {error.room.column} of {self._entity_set.name} holds a decimal that "
             f"targets would round: {error}, but $metadata declares scale {error.room.scale}",
-            MORE_DIGITS,
+            Failure.MORE_DIGITS,
         )
 
     def _not_finite_error(self, name: str, error: NotFiniteError) -> DataError:
         return DataError(
             f"The column {name} of {self._entity_set.name} holds {error}, which "
             f"{self._declared(name)} allows but JSON numbers cannot express",
-            NOT_FINITE,
+            Failure.NOT_FINITE,
         )
 
-    def _value_error(self, name: str, row: Row, cause: Cause) -> DataError:
+    def _value_error(self, name: str, row: Row, failure: Failure) -> DataError:
         key = ", ".join(f"{column} {_shown(row.get(column))}" for column in self._key)
         return DataError(
             f"The column {name} of {self._entity_set.name} holds {_shown(row[name])}"
             f"{f' in the row of {key}' if key else ''}, but $metadata declares "
             f"{self._declared(name)}",
-            cause,
+            failure,
         )
 
     def _declared(self, name: str) -> str:
@@ -252,8 +244,7 @@ class RecordMaker:
     def _missing_key_error(self, name: str) -> DataError:
         return DataError(
             f"A row of {self._entity_set.name} has no value in its key column {name}",
-            OLD_CATALOG,
-            BROKEN_PROTOCOL,
+            Failure.MISSING_COLUMN,
         )
 
     def _report_unknown(self, row: Row) -> None:

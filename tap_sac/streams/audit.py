@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_INCREMENTAL
 
-from tap_sac.sac.causes import REFUSED_QUERY
 from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.export.kinds import AUDIT_TIME
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both
 from tap_sac.safety.text import utc_text
 from tap_sac.streams.entity_set import EntitySetStream
@@ -79,7 +79,7 @@ class AuditDataStream(EntitySetStream):
     @override
     def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
         is_plain = not self.filter and not self.config.get("page_size")
-        if is_plain and self._is_incremental and REFUSED_QUERY in error.causes:
+        if is_plain and self._is_incremental and error.failure is Failure.BAD_REQUEST:
             msg = (
                 f"SAC answered {error.reason} to each form of a filter on {AUDIT_TIME} of "
                 f"{self.name}: replicate the stream FULL_TABLE."

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
-from tap_sac.sac.causes import REFUSED_QUERY
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.kinds import kind_of
+from tap_sac.sac.failures import Failure
 from tap_sac.singer.decimal_limits import SINGER_DECIMAL, decimals_without_scale
 from tap_sac.singer.maps import check_deletions, check_single_table
 from tap_sac.singer.page_stream import PageStream
@@ -242,10 +242,11 @@ class SACStream(PageStream, abc.ABC):
     def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
         """Say what the refusal of the first page means, which only the stream can know."""
         if self._is_not_served(error, query):
+            if self.kind.is_optional:
+                return UnknownEntitySetError(error.what, Failure.NOT_EXPORTABLE)
             # Without the facts, a run is not complete.
-            made = UnknownEntitySetError if self.kind.is_optional else DataError
-            return made(str(error))
-        if REFUSED_QUERY in error.causes and self.filter:
+            return DataError(error.what, error.failure, step=error.step)
+        if error.failure is Failure.BAD_REQUEST and self.filter:
             msg = (
                 f"SAC answered {error.reason} to the filter {self.filter!r} of the stream "
                 f"{self.name}: correct it in the setting filters."

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
-from tap_sac.sac.causes import NOT_EXPORTABLE, REFUSED_QUERY, UNKNOWN_OPERATOR
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.column_values import ColumnValues
 from tap_sac.sac.export.kinds import VERSION, is_date_master
 from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.odata_filter import names_in_filter
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
@@ -201,11 +201,11 @@ class EntitySetStream(FullTableStream):
         if query and not self._is_unprepared_altogether():
             asked = f"the filter {self.filter!r}" if self.filter else "the columns or page_size"
             what = f"SAC answered {error.reason} to {asked} of the stream {self.name}"
-            return SACError(what, UNKNOWN_OPERATOR if self.filter else REFUSED_QUERY)
+            return SACError(what, Failure.BAD_FILTER if self.filter else Failure.BAD_REQUEST)
         what = f"SAC answered {error.reason}, and cannot export {self.name}"
         if self.kind.is_optional:
-            return UnknownEntitySetError(what, NOT_EXPORTABLE)
-        return DataError(what, NOT_EXPORTABLE)
+            return UnknownEntitySetError(what, Failure.NOT_EXPORTABLE)
+        return DataError(what, Failure.NOT_EXPORTABLE)
 
     @override
     def suspects_repeated_keys(self, count: int | None) -> bool:

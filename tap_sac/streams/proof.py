@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.causes import CUT_READ, ROWS_TWICE, SEVERAL_FACTS
 from tap_sac.sac.errors import DataError
+from tap_sac.sac.failures import CUT_READ, ROWS_TWICE, SEVERAL_FACTS
 from tap_sac.streams.key_watch import KeyWatch
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.causes import PARTIAL_SLICES
 from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.export.column_values import MOST_VALUES
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both, equals
 from tap_sac.safety.text import log_safe
 from tap_sac.singer.records import END_OF_PART, PageRecords
@@ -93,7 +93,7 @@ class SlicedRead(WholeRead):
             except _SliceError as error:
                 if self._rows and not stream.has_key:
                     msg = f"{error}, and without a key, rows would come twice in one go"
-                    raise DataError(msg, PARTIAL_SLICES) from None
+                    raise DataError(msg, Failure.PARTIAL_SLICES) from None
                 hindrance = str(error)
             else:
                 return

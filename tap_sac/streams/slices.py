@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.causes import PARTIAL_SLICES, ROWS_TWICE
 from tap_sac.sac.errors import DataError
+from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe
 from tap_sac.streams.unfinished import digest
 
@@ -170,9 +170,9 @@ class Slices:
             return f"{changed:,} of them have changed, so rows may have moved from one to another"
         why = f"SAC counts {counts[-1]:,} rows of {self._stream}, and {rows:,} in its slices"
         if rows < min(counts) and self._table.has_row_at(rows):
-            self._disprove(DataError(f"{why}, which lack rows", PARTIAL_SLICES))
+            self._disprove(DataError(f"{why}, which lack rows", Failure.PARTIAL_SLICES))
         elif rows > max(counts) and not self._has_key:
-            self._disprove(DataError(f"{why}, so rows came twice", ROWS_TWICE))
+            self._disprove(DataError(f"{why}, so rows came twice", Failure.ROWS_TWICE))
         return why
 
     def _counted_again(self) -> tuple[int, list[int]]:

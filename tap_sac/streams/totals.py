@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.causes import WRONG_TOTAL
 from tap_sac.sac.errors import DataError, SACError
+from tap_sac.sac.failures import Failure
 from tap_sac.singer.sums import EXACT, exact_sum
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Totals:
                 f"The total of {result.measure} in the rows read of {stream} is {result.ours:f}, "
                 f"while SAC's is {result.of_sac:f} (difference {difference:f})"
             )
-            error = DataError(msg, WRONG_TOTAL)
+            error = DataError(msg, Failure.WRONG_TOTAL)
             if fails:
                 raise error
             logger.warning("%s (verify_counts is warn.)", error)

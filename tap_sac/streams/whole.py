@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
-from tap_sac.sac.causes import BROKEN_PROTOCOL
 from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.export.delta import is_delta, is_version
+from tap_sac.sac.failures import Failure
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.person import Rights
@@ -134,7 +134,7 @@ class WholeRead:
             for page in stream.take(self._table.pages):
                 if is_delta(page.context):
                     msg = f"SAC answered the first read of {stream.name} with changes only"
-                    raise SACError(msg, BROKEN_PROTOCOL)
+                    raise SACError(msg, Failure.BROKEN_PROTOCOL)
                 if (
                     is_first
                     and not self._track_changes

@@ -106,7 +106,7 @@ def test_json_has_the_same_for_programs(run_process: RunCli) -> None:
         (error_response(500, "oops"), "SAC answered 500"),
         (Response(200, b"<Edmx><Schema>"), "$metadata is not a readable XML document"),
         (Response(200, edmx().encode()), "$metadata describes no table"),
-        (Response(403, b"<html>no</html>"), "and not from SAC itself"),
+        (Response(403, b"<html>no</html>"), "A proxy or gateway, not SAC, answered GET"),
     ],
     ids=["live", "no right", "deleted", "fault", "broken", "empty", "proxy"],
 )

@@ -255,9 +255,9 @@ def test_redirected_address_of_another_host_is_pasted(
     ("pasted", "told"),
     [
         ("", "No address was pasted"),
-        ("the code", "another state, or none"),
-        ("https://[", "is not an address"),
-        (f"{ELSEWHERE}?code=x&state=old", "another state, or none"),
+        ("the code", "its state is missing or different"),
+        ("https://[", "is not a URL"),
+        (f"{ELSEWHERE}?code=x&state=old", "its state is missing or different"),
     ],
 )
 def test_what_is_pasted_by_mistake_is_told(
@@ -273,7 +273,7 @@ def test_what_is_pasted_by_mistake_is_told(
     assert result.returncode == 1
     (sentence,) = sentences(result)
     assert told in sentence
-    assert "run tap-sac --login again" in sentence
+    assert "tap-sac --login again" in sentence
     assert not result.stdout
 
 
@@ -281,12 +281,16 @@ def test_what_is_pasted_by_mistake_is_told(
     ("act", "told"),
     [
         pytest.param(sign_in_as(""), "was refused (access_denied: Not allowed)", id="refused"),
-        pytest.param(come_back(code="x", state="old"), "another state, or none", id="state"),
-        pytest.param(come_back(code="x", state=""), "another state, or none", id="no state"),
+        pytest.param(
+            come_back(code="x", state="old"), "its state is missing or different", id="state"
+        ),
+        pytest.param(
+            come_back(code="x", state=""), "its state is missing or different", id="no state"
+        ),
         pytest.param(come_back(), "has no code", id="no code"),
         pytest.param(
             come_back(code="made up"),
-            "(invalid_grant: It is not good any more) and gave no token: run tap-sac --login again",
+            "(invalid_grant: It is not good any more) and gave no token: the code has expired",
             id="another code",
         ),
         pytest.param(
@@ -473,7 +477,7 @@ def test_client_that_may_sign_nobody_in_is_told(
     result = run_cli(config, "--login", "--redirect-uri", redirect_uri)
     assert result.returncode == 1
     (sentence,) = sentences(result)
-    assert "authorization grant 'Authorization Code'" in sentence
+    assert "grant 'Authorization Code'" in sentence
 
 
 def test_file_gets_the_token_too(
@@ -548,7 +552,10 @@ def test_options_of_the_login_are_of_no_use_without_it(
     ],
 )
 def test_address_to_sign_in_at_is_derived(tenant_url: str, address: str) -> None:
-    assert derive_authorize_url(derive_token_url(tenant_origin(tenant_url))) == address
+    assert (
+        derive_authorize_url(derive_token_url(tenant_origin(tenant_url, "The setting tenant_url")))
+        == address
+    )
 
 
 @pytest.mark.parametrize(
@@ -570,7 +577,7 @@ def test_address_that_cannot_be_derived_is_told(run_cli: RunCli, browser: Browse
         "client_id": "id",
         "client_secret": "secret",
     }
-    with pytest.raises(SACError, match="does not end with /oauth/token: copy the Token URL"):
+    with pytest.raises(SACError, match=r"does not end with /oauth/token.*Set it to the Token URL"):
         derive_authorize_url(config["token_url"])
     result = run_cli(config, "--login")
     assert result.returncode == 1

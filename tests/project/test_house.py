@@ -21,6 +21,7 @@ FLOORS = [
     {"tap_sac.demo", "tap_sac"},
     {"tap_sac.safety"},
     {"tap_sac.sac"},
+    {"tap_sac.causes"},
     {
         "tap_sac.singer",
         "tap_sac.read_ahead",
@@ -44,7 +45,7 @@ WINGS = (
     *("tap_sac.commands", "tap_sac.demo"),
 )
 # What singer/ needs of sac/: data, digits and failures, and nothing that makes a request.
-OF_SAC_FOR_SINGER = {"causes", "errors", "odata.decimals", "odata.model", "odata.pages"}
+OF_SAC_FOR_SINGER = {"errors", "failures", "odata.decimals", "odata.model", "odata.pages"}
 
 
 def imports(module: str) -> set[str]:

@@ -111,13 +111,13 @@ def test_credentials_in_the_body(secret: str) -> None:
             },
             r"answered 401 \(\*\*\*\)",
         ),
-        ({"text": '{"access_tok'}, "damaged or cut short.*later"),
+        ({"text": '{"access_tok'}, "damaged or truncated.*later"),
         (
             {"status_code": 401, "json": {"error": "x" * 280 + " s3cret s3cret"}},
             "answered 401.*client_secret",
         ),
-        ({"status_code": 404, "text": "<html>tenant not found"}, "web page.*OAuth2SAML.*token_url"),
-        ({"text": "<html>Log in"}, "web page.*not the OAuth2SAML Token URL.*token_url"),
+        ({"status_code": 404, "text": "<html>tenant not found"}, "web page.*token_url.*OAuth2SAML"),
+        ({"text": "<html>Log in"}, "web page.*token_url.*not OAuth2SAML"),
         ({"status_code": 302, "headers": {"Location": "https://x"}}, "302.*token_url"),
         ({"json": {"token": "x"}}, "access_token.*token_url"),
         ({"json": {"access_token": "a\nb"}}, "access_token.*token_url"),
@@ -158,14 +158,14 @@ def test_refusal_names_the_setting_and_hides_the_secret(answer: dict[str, Any], 
     ],
 )
 def test_token_url_is_derived(tenant_url: str, token_url: str) -> None:
-    assert derive_token_url(tenant_origin(tenant_url)) == token_url
+    assert derive_token_url(tenant_origin(tenant_url, "The setting tenant_url")) == token_url
 
 
 @pytest.mark.parametrize(
     ("tenant_url", "told"),
     [
-        ("https://acme.eu1.sapanalytics.cloud", "Neo.*token_url"),
-        ("https://acme.eu1.hanacloudservices.cloud.sap", "Neo.*token_url"),
+        ("https://acme.eu1.sapanalytics.cloud", "Neo.*Cloud Foundry.*--check"),
+        ("https://acme.eu1.hanacloudservices.cloud.sap", "Neo.*Cloud Foundry.*--check"),
         ("https://acme.eu10.hanacloudservices.cloud.sap.evil.example", "token_url"),
         ("https://acme.eu10.evilhanacloudservices.cloud.sap", "token_url"),
         ("https://analytics.acme.example", "analytics.acme.example.*token_url"),
@@ -175,7 +175,7 @@ def test_token_url_is_derived(tenant_url: str, token_url: str) -> None:
 )
 def test_token_url_that_cannot_be_derived_is_asked_for(tenant_url: str, told: str) -> None:
     with pytest.raises(SACError, match=told):
-        derive_token_url(tenant_origin(tenant_url))
+        derive_token_url(tenant_origin(tenant_url, "The setting tenant_url"))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_token_url_that_cannot_be_derived_is_asked_for(tenant_url: str, told: st
 )
 def test_tenant_url_that_is_no_https_address_is_refused(tenant_url: str) -> None:
     with pytest.raises(SACError, match="tenant_url"):
-        tenant_origin(tenant_url)
+        tenant_origin(tenant_url, "The setting tenant_url")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_tenant_url_that_is_no_https_address_is_refused(tenant_url: str) -> None
     ],
 )
 def test_internationalized_host_is_written_in_ascii(tenant_url: str, origin: str) -> None:
-    assert tenant_origin(tenant_url) == origin
+    assert tenant_origin(tenant_url, "The setting tenant_url") == origin
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_internationalized_host_is_written_in_ascii(tenant_url: str, origin: str
 )
 def test_internationalized_host_that_is_not_valid_is_refused(tenant_url: str) -> None:
     with pytest.raises(SACError, match="setting tenant_url"):
-        tenant_origin(tenant_url)
+        tenant_origin(tenant_url, "The setting tenant_url")
 
 
 QUERY = "/?grant_type=client_credentials&x-sap-sac-custom-auth=true&x=%7E'+%2D%C3"
@@ -302,7 +302,7 @@ def test_token_is_renewed_once_on_401_in_the_middle_of_a_read(serve: Serve) -> N
 def test_second_401_is_an_error(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = lambda _: error_response(401, "no")
-    with pytest.raises(SACError, match=r"401.*tenant_url and token_url"):
+    with pytest.raises(SACError, match=r"401.*'Data Export Service'.*--check"):
         sync(serve(tenant))
     assert len(tenant.token_requests) == 2
 

@@ -239,7 +239,7 @@ def test_tries_come_to_an_end(serve: Serve, waits: list[float]) -> None:
 def test_refusal_is_not_tried_again(serve: Serve, waits: list[float]) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = fault_at(page=2, times=99, make=lambda: error_response(400, "no [1402]"))
-    with pytest.raises(SACError, match=r"\[1402\].*run the discovery again"):
+    with pytest.raises(SACError, match=r"\[1402\].*Run the discovery again"):
         sync(serve(tenant))
     assert waits == []
 

@@ -433,7 +433,7 @@ def test_digits_behind_the_scale_that_targets_are_told_fail_by_name(
             assert str(error.value).partition(" streams failed; the others were read. ")[2] == (
                 "t_s: "
                 f"The column {column} of S holds a decimal that targets would round: {message}, "
-                "but $metadata declares scale 7: correct it in SAC, or set use_singer_decimal to "
+                "but $metadata declares scale 7. Correct it in SAC, set use_singer_decimal to "
                 "false and run the discovery again, or deselect the column."
             )
     for settings_, catalog in untold:

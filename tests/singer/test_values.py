@@ -192,8 +192,8 @@ def test_text_of_another_form_is_named_with_its_row_and_both_ways_out(
         sync({**serve(tenant), **on_path(path, tmp_path)})
     assert str(error.value).partition("t_s: ")[2] == (
         f"The column X of S holds {json.loads(value)!r:.40} in the row of ID '1', but $metadata "
-        f"declares {type_name}: correct it in SAC, or remove the format of the column from the "
-        "catalog, so that it is written as plain text, or deselect the column."
+        f"declares {type_name}. Correct it in SAC, deselect the column, or remove its format from "
+        "the catalog to load plain text."
     )
 
 
@@ -210,7 +210,7 @@ def test_value_beyond_its_type_is_named_with_its_row(
         .partition("t_s: ")[2]
         .startswith(
             f"The column X of S holds {shown:.40} in the row of ID '1', but $metadata declares "
-            f"{type_name}: run the discovery again"
+            f"{type_name}. Run the discovery again"
         )
     )
 

@@ -964,7 +964,7 @@ def test_data_audit_that_is_off_is_told(serve: Serve, status: int, filters: dict
         error_response(status, "off [3905]") if "AuditData" in request.target else None
     )
     config = {**serve(tenant), "start_date": "2026-11-01", "filters": filters}
-    with pytest.raises(SACError, match=r"\[3905\].*switch on Data Audit"):
+    with pytest.raises(SACError, match=r"\[3905\].*Switch it on in the model preferences"):
         sync(config, select(discover(config), "sales_audit_data"))
 
 

@@ -82,7 +82,7 @@ def test_fault_that_passes_costs_no_row(serve: Serve, run_cli: RunCli, fault: Re
     assert result.returncode == 0, result.stderr
     records = assert_whole_lines(result.stdout).records("sales_fact_data")
     assert [record["Date"] for record in records] == [f"{number:06}" for number in range(6)]
-    assert "Trying again" in result.stderr
+    assert "Retrying" in result.stderr
 
 
 def run_behind_relay(
@@ -104,7 +104,7 @@ def run_behind_relay(
 def test_connection_that_is_reset_costs_no_row(
     serve: Serve, run_cli: RunCli, spoiled: bytes
 ) -> None:
-    assert "Trying again" in run_behind_relay(serve, run_cli, spoiled, reset).stderr
+    assert "Retrying" in run_behind_relay(serve, run_cli, spoiled, reset).stderr
 
 
 @pytest.mark.usefixtures("waits")
@@ -112,7 +112,7 @@ def test_connection_that_is_reset_costs_no_row(
 def test_answer_that_is_cut_without_a_length_costs_no_row(
     serve: Serve, run_cli: RunCli, spoiled: bytes
 ) -> None:
-    assert "Trying again" in run_behind_relay(serve, run_cli, spoiled, cut).stderr
+    assert "Retrying" in run_behind_relay(serve, run_cli, spoiled, cut).stderr
 
 
 @pytest.mark.usefixtures("waits")

@@ -122,7 +122,7 @@ def test_read_that_is_cut_later_fails_by_name_and_the_others_go_on(serve: Serve)
     messages, failure = run(serve(tenant))
     assert "1 of 3 streams failed; the others were read." in failure
     assert "SAC counts 9 rows of sales_fact_data and sent 6" in failure
-    assert "set page_size to a smaller number" in failure
+    assert "Lower page_size" in failure
     assert not is_activated(messages, FACTS)
     assert messages.state["bookmarks"].get(FACTS, {}) == {}
     assert is_activated(messages, "zoo_fact_data")

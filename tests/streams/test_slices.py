@@ -203,7 +203,7 @@ def test_list_of_values_that_is_cut_short_fails_the_stream_by_name(
     assert result.returncode == 1
     assert (
         "sales_fact_data: SAC counts 13 rows of sales_fact_data, and 9 in its slices, which lack "
-        "rows: name another column for this stream in the setting partition_by"
+        "rows: SAC does not list all values of the column"
     ) in result.stderr
     assert "Traceback" not in result.stderr
     assert '"ACTIVATE_VERSION","stream":"sales_fact_data"' not in result.stdout
@@ -389,7 +389,7 @@ def test_rows_without_a_key_are_not_written_twice(serve: Serve) -> None:
     tenant.fault = at_slice("public.Plan", lambda _: error_response(400, "late"))
     config = {**serve(tenant), **SLICED}
     messages, failure = run(config, catalog=without_key(config))
-    assert "without a key, rows would come twice in one go: name another column" in failure
+    assert "without a key, rows would come twice in one go: SAC does not list all values" in failure
     assert len(messages.records(FACTS)) == 10
     assert not is_activated(messages, FACTS)
 

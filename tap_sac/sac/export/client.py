@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tap_sac.sac.causes import BROKEN_METADATA, BROKEN_PROTOCOL, DAMAGED_ANSWER
-from tap_sac.sac.errors import ResponseError, SACError, TransientError
+from tap_sac.sac.errors import ResponseError, SACError, TransientError, during
+from tap_sac.sac.failures import Failure, Step
 from tap_sac.sac.http.answer import Answer
 from tap_sac.sac.http.refusals import refusal, response_error, web_page_error
 from tap_sac.sac.http.transport import HEADER_VALUE, PAGE_LIMIT, Limit
@@ -35,7 +35,7 @@ ResponseObserver = Callable[[Answer], None]
 
 logger = logging.getLogger(__name__)
 
-_METADATA_LIMIT = Limit(512 * 1024**2, BROKEN_METADATA)
+_METADATA_LIMIT = Limit(512 * 1024**2, Failure.BROKEN_METADATA)
 _JSON = {"Accept": "application/json"}
 _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
 
@@ -106,7 +106,7 @@ class SACClient:
         """
         return [
             str(row["NamespaceID"])
-            for page in self.pages(f"{self._administration}/Namespaces")
+            for page in self.pages(f"{self._administration}/Namespaces", step=Step.NAMESPACES)
             for row in page.rows
             if row.get("NamespaceID")
         ]
@@ -122,7 +122,11 @@ class SACClient:
             SACError: If SAC does not list them.
         """
         url = self._providers_url(namespace)
-        pages = self.pages(url) if is_vital else follow(url, self.page)
+        pages = (
+            self.pages(url, step=Step.PROVIDERS)
+            if is_vital
+            else follow(url, lambda page_url: self.page(page_url, step=Step.PROVIDERS))
+        )
         return [
             Provider(
                 namespace_id=str(row["NamespaceID"]),
@@ -147,7 +151,8 @@ class SACClient:
         Raises:
             SACError: If SAC does not list them.
         """
-        return self.pages(with_query(self._providers_url(namespace), query), on_response)
+        url = with_query(self._providers_url(namespace), query)
+        return self.pages(url, on_response, step=Step.PROVIDERS)
 
     def metadata(self, provider: Provider) -> bytes:
         """Read the CSDL document of a model.
@@ -159,7 +164,7 @@ class SACClient:
         """
         url = f"{self._provider_root(provider)}/$metadata"
         for attempt in self.tries():
-            with attempt:
+            with attempt, during(Step.METADATA):
                 answer = self._send(
                     "GET", url, {"Accept": "application/xml"}, limit=_METADATA_LIMIT
                 )
@@ -180,6 +185,7 @@ class SACClient:
         on_response: ResponseObserver | None = None,
         *,
         track_changes: bool = False,
+        step: Step = Step.ROWS,
     ) -> Iterator[Page]:
         """Read a table from its first page to its last, trying again what may pass.
 
@@ -188,6 +194,7 @@ class SACClient:
             on_response: Is given each answer, also those that are not a success.
             track_changes: Whether SAC shall remember this read, and give a link to what changes
                 after it (OData Protocol 4.0, 8.2.8.6).
+            step: What is read, for errors.
 
         Raises:
             SACError: As `page` and `follow` do.
@@ -196,7 +203,7 @@ class SACClient:
         def read(page_url: str) -> Page:
             for attempt in self.tries():
                 with attempt:
-                    page = self.page(page_url, on_response, track_changes=track_changes)
+                    page = self.page(page_url, on_response, track_changes=track_changes, step=step)
             return page
 
         return follow(url, read)
@@ -207,6 +214,7 @@ class SACClient:
         on_response: ResponseObserver | None = None,
         *,
         track_changes: bool = False,
+        step: Step = Step.ROWS,
     ) -> Page:
         """Ask for one page, once.
 
@@ -214,13 +222,15 @@ class SACClient:
             url: Exactly where it is.
             on_response: As of `pages`, like `track_changes`.
             track_changes: Whether SAC shall remember this read.
+            step: What is read, for errors.
 
         Raises:
             TransientError: If another try may succeed.
             SACError: If SAC refuses, or the answer is not a page.
         """
         headers = _TRACKED if track_changes else _JSON
-        return read_page(self._get(url, headers, on_response))
+        with during(step):
+            return read_page(self._get(url, headers, on_response))
 
     def subscriptions(self, provider: Provider) -> list[dict[str, Any]]:
         """List the change-tracking subscriptions of a model, of this client and of others.
@@ -233,7 +243,7 @@ class SACClient:
         url = f"{self._administration}/Providers({provider_key(provider)})/Subscriptions"
         return [
             {name: value for name, value in row.items() if value not in (None, "null")}
-            for page in self.pages(url)
+            for page in self.pages(url, step=Step.SUBSCRIPTIONS)
             for row in page.rows
         ]
 
@@ -251,12 +261,13 @@ class SACClient:
             f"{self._administration}/Subscriptions"
             f"({provider_key(provider)},SubscriptionID={literal})?deleteChain=true"
         )
-        for _ in range(2):
-            answer = self._send("DELETE", url, {"x-csrf-token": self._csrf_token()})
-            if answer.headers.get("x-csrf-token", "").lower() != "required":
-                break
-        if answer.status not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK}:
-            raise response_error(answer)
+        with during(Step.SUBSCRIPTIONS):
+            for _ in range(2):
+                answer = self._send("DELETE", url, {"x-csrf-token": self._csrf_token()})
+                if answer.headers.get("x-csrf-token", "").lower() != "required":
+                    break
+            if answer.status not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK}:
+                raise response_error(answer)
 
     def _csrf_token(self) -> str:
         """Fetch a token where SAC documents it, or else with the first of the service's own calls.
@@ -276,7 +287,7 @@ class SACClient:
             token = answer.headers.get("x-csrf-token", "")
         if not HEADER_VALUE.fullmatch(token):
             msg = "SAC gave no CSRF token, without which nothing can be written"
-            raise SACError(msg, BROKEN_PROTOCOL)
+            raise SACError(msg, Failure.BROKEN_PROTOCOL)
         return token
 
     def _providers_url(self, namespace: str) -> str:
@@ -338,5 +349,5 @@ def _metadata_document(answer: Answer) -> bytes:
         raise web_page_error(answer)
     if b"<" in start and not answer.body.rstrip(b"\0 \t\r\n").endswith(b">"):
         msg = f"{source_of(answer)} was cut short"
-        raise TransientError(msg, DAMAGED_ANSWER)
+        raise TransientError(msg, Failure.DAMAGED_ANSWER)
     return answer.body

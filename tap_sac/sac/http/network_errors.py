@@ -15,17 +15,8 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from tap_sac.sac.causes import (
-    NO_CONNECTION,
-    NO_SOCKS,
-    PLAIN_PORT,
-    PROXY,
-    SLOW_ANSWER,
-    UNKNOWN_HOST,
-    UNTRUSTED_CERTIFICATE,
-    Cause,
-)
 from tap_sac.sac.errors import SACError, TransientError
+from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe, origin_of
 
 if TYPE_CHECKING:
@@ -49,35 +40,37 @@ def connection_error(error: Exception, url: str) -> SACError:
     """
     if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
         # Its text may hold the password. The addresses of the settings have been checked.
-        return SACError("The proxy address is not a valid URL", PROXY)
+        return SACError("The proxy address is not a valid URL", Failure.PROXY)
     if isinstance(error, requests.exceptions.InvalidSchema):  # Of a proxy alone.
-        return SACError(f"The proxy cannot be used ({log_safe(str(error))})", NO_SOCKS)
+        return SACError(f"The proxy cannot be used ({log_safe(str(error))})", Failure.NO_SOCKS)
     # requests derives its own errors from ValueError and OSError, so these two go by exact type.
     if type(error) in {ValueError, UnicodeDecodeError}:
-        return SACError(f"{origin_of(url)} redirects to an invalid address", NO_CONNECTION)
+        return SACError(f"{origin_of(url)} redirects to an invalid address", Failure.NO_CONNECTION)
     reason = getattr(error.args[0] if error.args else None, "reason", None) or error
     reason = getattr(reason, "original_error", reason)
     what = f"No answer from {origin_of(url)} ({log_safe(str(reason))})"
     errors = list(_nested(error))
     if type(error) is OSError or any(map(_is_of_certificates, errors)):
-        return SACError(what, UNTRUSTED_CERTIFICATE)
+        return SACError(what, Failure.UNTRUSTED_CERTIFICATE)
     if any(map(_is_no_tls, errors)):
-        return SACError(what, PLAIN_PORT)
-    found = (cause for types, cause in _CAUSES if any(isinstance(item, types) for item in errors))
+        return SACError(what, Failure.PLAIN_PORT)
+    found = (
+        failure for types, failure in _FAILURES if any(isinstance(item, types) for item in errors)
+    )
     is_unsent = isinstance(reason, (NewConnectionError, ConnectTimeoutError))
     return TransientError(
         what,
-        next(found, NO_CONNECTION),
+        next(found, Failure.NO_CONNECTION),
         may_have_run=not is_unsent,
         is_unreachable=isinstance(reason, NewConnectionError),
     )
 
 
 # The more telling first: a proxy wraps the errors of others.
-_CAUSES: tuple[tuple[tuple[type[Exception], ...], Cause], ...] = (
-    ((NameResolutionError,), UNKNOWN_HOST),
-    ((requests.ReadTimeout, ReadTimeoutError), SLOW_ANSWER),
-    ((ProxyError,), PROXY),
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], Failure], ...] = (
+    ((NameResolutionError,), Failure.UNKNOWN_HOST),
+    ((requests.ReadTimeout, ReadTimeoutError), Failure.SLOW_ANSWER),
+    ((ProxyError,), Failure.PROXY),
 )
 
 

@@ -8,15 +8,8 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.causes import NO_APP, PROXY, SERVER_FAULT, WRONG_HOST, likely_causes
-from tap_sac.sac.errors import (
-    CANNOT_PREPARE,
-    CLIENT_NOT_ALLOWED,
-    ForeignAnswerError,
-    ResponseError,
-    SACError,
-    TransientError,
-)
+from tap_sac.sac.errors import ForeignAnswerError, ResponseError, SACError, TransientError
+from tap_sac.sac.failures import Failure, SACErrorNumber, refusal_kind
 from tap_sac.safety.text import log_safe, origin_of
 
 if TYPE_CHECKING:
@@ -39,7 +32,7 @@ _OF_GATEWAYS = {
 _ROUTER_ERROR = "x-cf-routererror"
 _NEVER_PASSED_ON = "unknown_route"
 # They stay as they are, whatever status they come with.
-_FINAL_NUMBERS = {CANNOT_PREPARE, CLIENT_NOT_ALLOWED}
+_FINAL_NUMBERS = {SACErrorNumber.CANNOT_PREPARE, SACErrorNumber.CLIENT_NOT_ALLOWED}
 _XML_ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(\w+:)?error\b")
 _XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
 _NUMBER = re.compile(r"\[(\d{4})\]")
@@ -61,8 +54,8 @@ def response_error(answer: Answer) -> SACError:
         _ROUTER_ERROR in answer.headers or _may_be_of_sac(answer)
     ):
         reason = error_reason(answer)
-        what = f"{reason} came as the answer to {answer.request_line}, and not from SAC itself"
-        return ForeignAnswerError(what, PROXY, WRONG_HOST)
+        what = f"A proxy or gateway, not SAC, answered {answer.request_line} with {reason}"
+        return ForeignAnswerError(what, Failure.FOREIGN_ANSWER)
     return refusal(answer)
 
 
@@ -83,29 +76,28 @@ def refusal(answer: Answer) -> SACError:
     what = f"SAC answered {reason} to {answer.request_line}"
     found = _NUMBER.search(text)
     number = int(found[1]) if found else None
-    causes = likely_causes(status, number)
+    failure = refusal_kind(status, number)
     router_error = answer.headers.get(_ROUTER_ERROR)
     if router_error is not None:
         what += f", by its router ({log_safe(router_error)})"
         return TransientError(
             what,
-            NO_APP,
+            Failure.NO_APP,
             may_have_run=router_error.strip() != _NEVER_PASSED_ON,
             retry_after=answer.retry_after,
         )
     if is_transient(status) and number not in _FINAL_NUMBERS:
         return TransientError(
             what,
-            *(causes or (SERVER_FAULT,)),
+            failure or Failure.SERVER_FAULT,
             may_have_run=status not in _NOT_CARRIED_OUT,
             retry_after=answer.retry_after,
         )
     is_redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
     if is_redirect and (location := answer.headers.get("location")):
         what += f", and it leads to {log_safe(origin_of(location))}"
-    return ResponseError(
-        what, *(causes or (WRONG_HOST,)), status=status, number=number, reason=reason
-    )
+    failure = failure or Failure.UNEXPECTED_STATUS
+    return ResponseError(what, failure, status=status, number=number, reason=reason)
 
 
 def is_transient(status: int) -> bool:
@@ -122,9 +114,7 @@ def error_reason(answer: Answer) -> str:
 def web_page_error(answer: Answer) -> SACError:
     """Say that a page for people came where data was expected, such as a login page."""
     return ForeignAnswerError(
-        f"A web page came instead of data as the answer to {answer.request_line}",
-        WRONG_HOST,
-        PROXY,
+        f"A web page came instead of data as the answer to {answer.request_line}", Failure.WEB_PAGE
     )
 
 

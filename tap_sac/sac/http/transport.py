@@ -20,8 +20,8 @@ from tenacity import (
 from typing_extensions import override
 from urllib3.exceptions import HTTPError
 
-from tap_sac.sac.causes import DAMAGED_ANSWER, HUGE_PAGE, Cause
 from tap_sac.sac.errors import SACError, TransientError
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.http.answer import Answer
 from tap_sac.sac.http.network_errors import connection_error
 from tap_sac.sac.http.refusals import MOST_BYTES_OF_AN_ERROR
@@ -50,14 +50,14 @@ class Limit(NamedTuple):
 
     Attributes:
         size: In bytes, unfolded.
-        cause: What may have happened if it is larger.
+        failure: What a larger one is.
     """
 
     size: int
-    cause: Cause
+    failure: Failure
 
 
-PAGE_LIMIT = Limit(2048 * _MIB, HUGE_PAGE)
+PAGE_LIMIT = Limit(2048 * _MIB, Failure.HUGE_PAGE)
 
 # What a token may be made of, to be sent in a header.
 HEADER_VALUE = re.compile(r"[!-~]+")
@@ -112,7 +112,7 @@ def exchange(
             # The final answer is still to come, and would be taken for that to another request.
             response.close()
             what = f"{origin_of(url)} answered {response.status_code} and nothing more"
-            raise TransientError(what, DAMAGED_ANSWER)
+            raise TransientError(what, Failure.DAMAGED_ANSWER)
         body = _read_body(response, limit)
     except _CONNECTION_ERRORS as error:
         raise connection_error(error, url) from None
@@ -151,7 +151,7 @@ def _read_body(response: requests.Response, limit: Limit) -> bytes:
             request = response.request
             where = f"{origin_of(request.url or '')}{urlsplit(request.url or '').path}"
             msg = f"The answer to {request.method} {where} is larger than {_size(most)}"
-            raise SACError(msg, limit.cause)
+            raise SACError(msg, limit.failure)
     return b"".join(pieces)
 
 
@@ -252,9 +252,10 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _log_retry(state: RetryCallState) -> None:
+    error = _error_of(state)
     logger.warning(
-        "%s Trying again in %.1f seconds (%d tries so far).",
-        _error_of(state),
+        "%s. Retrying in %.1f seconds (%d tries so far).",
+        error.what if isinstance(error, SACError) else error,
         state.upcoming_sleep,
         state.attempt_number,
     )

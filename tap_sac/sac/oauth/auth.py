@@ -17,13 +17,8 @@ import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 from typing_extensions import override
 
-from tap_sac.sac.causes import (
-    DAMAGED_ANSWER,
-    PROXY,
-    SERVER_FAULT,
-    WRONG_TOKEN_URL,
-)
-from tap_sac.sac.errors import SACError, TransientError
+from tap_sac.sac.errors import SACError, TransientError, during
+from tap_sac.sac.failures import Failure, Step
 from tap_sac.sac.http.refusals import is_transient
 from tap_sac.sac.http.transport import HEADER_VALUE, Limit, exchange
 from tap_sac.sac.oauth.user import person_of
@@ -41,7 +36,7 @@ AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 _LONGEST_LEEWAY = 60.0
 _OPAQUE_URL = re.compile(r"[!-~]+")
-_LIMIT = Limit(1024**2, WRONG_TOKEN_URL)
+_LIMIT = Limit(1024**2, Failure.NOT_A_TOKEN_ENDPOINT)
 
 
 class BearerAuthenticator(AuthBase):
@@ -102,7 +97,7 @@ class BearerAuthenticator(AuthBase):
             TransientError: If the token endpoint may answer later.
             SACError: If it refuses.
         """
-        with self._lock:
+        with self._lock, during(Step.TOKEN):
             if not self._is_token_valid():
                 try:
                     self._renew()
@@ -181,8 +176,8 @@ class BearerAuthenticator(AuthBase):
             )
         known = self.person.id if self.person else None
         if known and person.id and person.id != known:
-            msg = "Another person has signed in during the run: run the tap again."
-            raise SACError(msg)
+            msg = "A different user has signed in during the run"
+            raise SACError(msg, Failure.OTHER_USER)
         self.person = person if self.person is None or person.id else self.person
 
     @property
@@ -200,18 +195,18 @@ class BearerAuthenticator(AuthBase):
         answered = f"The token endpoint {self._without_secrets(self._token_url)} answered {status}"
         if is_transient(status):
             msg = f"{answered} {self._without_secrets(answer.reason)}".rstrip()
-            raise TransientError(msg, SERVER_FAULT, retry_after=answer.retry_after)
+            raise TransientError(msg, Failure.SERVER_FAULT, retry_after=answer.retry_after)
         try:
             body = json.loads(answer.body)
         except (ValueError, RecursionError):
             if answer.body.startswith(b"{"):
-                msg = f"{answered} with JSON that was damaged or cut short"
-                raise TransientError(msg, DAMAGED_ANSWER) from None
+                msg = f"{answered} with JSON that is damaged or truncated"
+                raise TransientError(msg, Failure.DAMAGED_ANSWER) from None
             body = None
         if not isinstance(body, dict):
             what = "a web page" if answer.is_markup else "something other than a JSON object"
             msg = f"{answered} with {what}, so it is not a token endpoint"
-            raise SACError(msg, WRONG_TOKEN_URL, *([PROXY] if answer.is_markup else []))
+            raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         if status != HTTPStatus.OK:
             error = body.get("error")
             if isinstance(error, dict):  # SAC's own form, at a wrong path of its host.
@@ -219,11 +214,11 @@ class BearerAuthenticator(AuthBase):
             parts = [str(part) for part in (error, body.get("error_description")) if part]
             reason = self._without_secrets(": ".join(parts))
             msg = f"{answered} ({reason}) and gave no token"
-            raise SACError(msg, *self._grant.causes_of(body.get("error")))
+            raise SACError(msg, self._grant.failure_of(body.get("error")))
         token = body.get("access_token")
         if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
             msg = f"{answered} without a usable access_token"
-            raise SACError(msg, WRONG_TOKEN_URL)
+            raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         keep_token(token)
         self._grant.keep(body)
         return token, decimal_digits(body.get("expires_in"))

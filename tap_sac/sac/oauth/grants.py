@@ -6,16 +6,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tap_sac.sac.causes import (
-    NO_SIGN_IN,
-    OLD_SIGN_IN,
-    OLD_SIGN_IN_IN_FILE,
-    USED_CODE,
-    WRONG_SECRET,
-    WRONG_TOKEN_URL,
-    Cause,
-)
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.http.transport import HEADER_VALUE
 from tap_sac.safety.masks import keep_secret
 
@@ -26,7 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_OF_THE_CLIENT = (WRONG_SECRET, WRONG_TOKEN_URL)
 # RFC 6749, 5.2. XSUAA is seen to call refresh tokens that have expired invalid tokens.
 _NOT_VALID = {"invalid_grant", "invalid_token"}
 _NOT_ALLOWED = {"unauthorized_client", "unsupported_grant_type"}
@@ -51,8 +42,8 @@ class Grant(Protocol):
     def keep(self, answer: Mapping[str, Any]) -> None:
         """Take from the answer to a token request what the next one needs."""
 
-    def causes_of(self, error: object) -> tuple[Cause, ...]:
-        """Return why the token endpoint may have refused, the likeliest first.
+    def failure_of(self, error: object) -> Failure:
+        """Return what a refusal of the token endpoint means.
 
         Args:
             error: What it called the error (RFC 6749, 5.2).
@@ -72,9 +63,9 @@ class ClientCredentials:
     def keep(self, answer: Mapping[str, Any]) -> None:
         """Keep nothing."""
 
-    def causes_of(self, error: object) -> tuple[Cause, ...]:  # noqa: ARG002
-        """Return the same causes for each error."""
-        return _OF_THE_CLIENT
+    def failure_of(self, error: object) -> Failure:  # noqa: ARG002
+        """Blame the credentials for each error."""
+        return Failure.CLIENT_REFUSED
 
 
 class AuthorizationCode:
@@ -101,11 +92,9 @@ class AuthorizationCode:
         """Keep the refresh token."""
         self.refresh_token = _refresh_token_of(answer)
 
-    def causes_of(self, error: object) -> tuple[Cause, ...]:
+    def failure_of(self, error: object) -> Failure:
         """Return why the code may be refused."""
-        if error in _NOT_VALID:
-            return (USED_CODE,)
-        return (NO_SIGN_IN,) if error in _NOT_ALLOWED else _OF_THE_CLIENT
+        return Failure.CODE_REFUSED if error in _NOT_VALID else _client_failure(error)
 
 
 class RefreshToken:
@@ -141,11 +130,8 @@ class RefreshToken:
             # One that is spent is there only if a newer one could not be written.
             token = self._newest if kept in self._spent else kept or self._newest
             if token is None:
-                msg = (
-                    "The file of the setting refresh_token_file has no refresh token yet: run "
-                    "tap-sac --login with the same settings, which puts one there."
-                )
-                raise SACError(msg)
+                msg = "There is no refresh token yet in the token file"
+                raise SACError(msg, Failure.NO_REFRESH_TOKEN)
             keep_secret(token)
             self._sent = token
             yield {"grant_type": "refresh_token", "refresh_token": token}
@@ -160,24 +146,23 @@ class RefreshToken:
         self._spent.add(self._sent)
         if self._file is None:
             if is_first:
-                logger.warning(
-                    "The token endpoint gave a new refresh token, which this run uses, but the "
-                    "next run may find the one in the setting refresh_token used up: set "
-                    "refresh_token_file, where the tap keeps the new one."
-                )
+                what = "The token endpoint replaced the refresh token, which only this run knows"
+                logger.warning("%s", SACError(what, Failure.UNSAVED_REFRESH_TOKEN))
             return
         try:
             self._file.write(token)
         except SACError as error:  # This run is well; the next one may not be.
-            logger.warning(
-                "%s: make room there, and run tap-sac --login before the next run.", error
-            )
+            logger.warning("%s", error)
 
-    def causes_of(self, error: object) -> tuple[Cause, ...]:
+    def failure_of(self, error: object) -> Failure:
         """Return why the token may be refused."""
         if error in _NOT_VALID:
-            return (OLD_SIGN_IN_IN_FILE if self._file else OLD_SIGN_IN,)
-        return (NO_SIGN_IN,) if error in _NOT_ALLOWED else _OF_THE_CLIENT
+            return Failure.SAVED_SIGN_IN_EXPIRED if self._file else Failure.SIGN_IN_EXPIRED
+        return _client_failure(error)
+
+
+def _client_failure(error: object) -> Failure:
+    return Failure.SIGN_IN_NOT_ALLOWED if error in _NOT_ALLOWED else Failure.CLIENT_REFUSED
 
 
 def _refresh_token_of(answer: Mapping[str, Any]) -> str | None:

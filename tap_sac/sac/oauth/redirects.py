@@ -14,14 +14,12 @@ from string import Template
 from typing import Any
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.failures import Failure
 from tap_sac.safety.masks import one_line
 from tap_sac.safety.text import log_safe
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 DEFAULT_REDIRECT_URI = "http://127.0.0.1:8484/callback"
 
@@ -84,11 +82,8 @@ class RedirectURI:
                 return cls(text, None)
             if parts.scheme == "http" and parts.hostname in _HOSTS and "@" not in parts.netloc:
                 return cls(text, _HTTP_PORT if port is None else port)
-        msg = (
-            f"{log_safe(text)!r} cannot be a redirect URI: give --redirect-uri an address like "
-            f"{DEFAULT_REDIRECT_URI}, or one with https."
-        )
-        raise SACError(msg)
+        msg = f"{log_safe(text)!r} cannot be a redirect URI"
+        raise SACError(msg, Failure.BAD_REDIRECT_URI)
 
 
 class RedirectListener:
@@ -108,12 +103,8 @@ class RedirectListener:
             self._server = _Server(redirect_uri)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
-            msg = (
-                f"The tap cannot listen on port {redirect_uri.port} of this machine ({reason}): "
-                "name another port with --redirect-uri, and register that redirect URI with the "
-                "OAuth client."
-            )
-            raise SACError(msg) from None
+            msg = f"The tap cannot listen on port {redirect_uri.port} of this machine ({reason})"
+            raise SACError(msg, Failure.BUSY_PORT) from None
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         ).start()

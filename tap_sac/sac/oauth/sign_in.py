@@ -20,6 +20,7 @@ from oauthlib.oauth2 import (
 )
 
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.oauth.grants import AuthorizationCode
 from tap_sac.safety.masks import keep_secret
 from tap_sac.safety.text import log_safe
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.oauth.redirects import RedirectURI
 
 _VERIFIER_LENGTH = 64  # RFC 7636, 4.1: between 43 and 128
-_AGAIN = "run tap-sac --login again"
 
 
 class SignIn:
@@ -73,29 +73,20 @@ class SignIn:
         try:
             answer = self._client.parse_request_uri_response(_with_https(redirected), self._state)
         except MismatchingStateError:
-            msg = (
-                "The answer is not one to this sign-in, because it has another state, or none: "
-                f"{_AGAIN}, and use the address that it prints only once."
-            )
-            raise SACError(msg) from None
+            msg = "The answer does not belong to this sign-in: its state is missing or different"
+            raise SACError(msg, Failure.NOT_A_REDIRECT) from None
         except MissingCodeError:
-            msg = f"The answer to the sign-in has no code: {_AGAIN}."
-            raise SACError(msg) from None
+            msg = "The answer to the sign-in has no code"
+            raise SACError(msg, Failure.NOT_A_REDIRECT) from None
         except AccessDeniedError as error:
-            msg = (
-                f"The sign-in was refused ({_shown(error)}): {_AGAIN} and allow it, or ask an "
-                "administrator of SAC for the right to export data."
-            )
-            raise SACError(msg) from None
+            msg = f"The sign-in was refused ({_shown(error)})"
+            raise SACError(msg, Failure.SIGN_IN_DENIED) from None
         except OAuth2Error as error:
-            msg = (
-                f"The sign-in failed ({_shown(error)}): check the OAuth client in SAC, under "
-                f"System > Administration > App Integration, and {_AGAIN}."
-            )
-            raise SACError(msg) from None
+            msg = f"The sign-in failed ({_shown(error)})"
+            raise SACError(msg, Failure.SIGN_IN_FAILED) from None
         except ValueError:
-            msg = f"The answer to the sign-in is not an address: {_AGAIN}."
-            raise SACError(msg) from None
+            msg = "The answer to the sign-in is not a URL"
+            raise SACError(msg, Failure.NOT_A_REDIRECT) from None
         keep_secret(answer["code"])
         form = self._client.prepare_request_body(
             code=answer["code"],

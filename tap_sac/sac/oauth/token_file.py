@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class TokenFile:
         """Keep where it is; it need not be there yet.
 
         Args:
-            path: As of the setting `refresh_token_file`; a link is followed, and stays a link.
+            path: Where it is; a link is followed, and stays a link.
 
         Raises:
             SACError: If it cannot be the path of a file.
@@ -42,8 +43,8 @@ class TokenFile:
         try:
             self.path = Path(os.path.realpath(Path(path).expanduser()))
         except (ValueError, RuntimeError) as error:
-            msg = f"The setting refresh_token_file is not the path of a file ({error}): correct it."
-            raise SACError(msg) from None
+            msg = f"The path of the token file is not valid ({error})"
+            raise SACError(msg, Failure.TOKEN_FILE_PATH) from None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -56,11 +57,8 @@ class TokenFile:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            msg = (
-                f"The file {log_safe(path)} cannot be written ({error.strerror}): set "
-                "refresh_token_file to a file in a folder that the tap may write to."
-            )
-            raise SACError(msg) from None
+            msg = f"The file {log_safe(path)} cannot be written ({error.strerror})"
+            raise SACError(msg, Failure.TOKEN_FILE_UNWRITABLE) from None
         try:
             _lock(descriptor)
             yield
@@ -79,21 +77,15 @@ class TokenFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            msg = (
-                f"The file {self._shown} of the setting refresh_token_file cannot be read "
-                f"({error.strerror}): check its path and who may read it."
-            )
-            raise SACError(msg) from None
+            msg = f"The token file {self._shown} cannot be read ({error.strerror})"
+            raise SACError(msg, Failure.TOKEN_FILE_UNREADABLE) from None
         if text and not _TOKEN.fullmatch(text):
-            msg = (
-                f"The file {self._shown} of the setting refresh_token_file holds more than a "
-                "refresh token: remove it, and run tap-sac --login again."
-            )
-            raise SACError(msg)
+            msg = f"The token file {self._shown} holds something other than a refresh token"
+            raise SACError(msg, Failure.TOKEN_FILE_DAMAGED)
         return text or None
 
     def write(self, token: str) -> None:
-        """Put a token in the place of the one before, at once or not at all.
+        """Replace the token atomically.
 
         Raises:
             SACError: If that is not possible.
@@ -111,11 +103,8 @@ class TokenFile:
         except OSError as error:
             if name:
                 Path(name).unlink(missing_ok=True)
-            msg = (
-                f"The new refresh token cannot be written to {self._shown}, the file of the "
-                f"setting refresh_token_file ({error.strerror})"
-            )
-            raise SACError(msg) from None
+            msg = f"The new refresh token cannot be saved in {self._shown} ({error.strerror})"
+            raise SACError(msg, Failure.TOKEN_FILE_FULL) from None
 
     @property
     def _shown(self) -> str:
@@ -142,8 +131,7 @@ else:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:  # Some file systems of networks have no locks.
             logger.warning(
-                "The file of the setting refresh_token_file cannot be locked (%s), so let no other "
-                "run use it at the same time.",
+                "The token file cannot be locked (%s): let no other run use it at the same time.",
                 error.strerror,
             )
 

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tap_sac.sac.causes import BROKEN_PROTOCOL, DAMAGED_ANSWER, SERVER_FAULT, WRONG_HOST
 from tap_sac.sac.errors import DataError, GarbledTextError, SACError, TransientError
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.http.refusals import error_reason, web_page_error
 from tap_sac.sac.odata.decimals import read_json
 from tap_sac.sac.urls import absolute_link, is_same_server
@@ -87,17 +87,17 @@ def read_page(answer: Answer) -> Page:
         raise _damage(body, error, source) from None
     if envelope.error is not None:
         msg = f"{source} breaks off with {error_reason(answer)}"
-        raise TransientError(msg, SERVER_FAULT)
+        raise TransientError(msg, Failure.SERVER_FAULT)
     if isinstance(envelope.items, msgspec.UnsetType):
         raise _not_a_page_error(source)
     names = Counter(name for name, _ in members)
     if twice := [name for name, count in names.items() if count > 1]:
         msg = f"{source} has the member {log_safe(twice[0])!r} more than once"
-        raise SACError(msg, BROKEN_PROTOCOL)
+        raise SACError(msg, Failure.BROKEN_PROTOCOL)
     announced = decimal_digits(_annotation(members, "des.entitiesInPage"))
     if announced is not None and len(envelope.items) < announced:
         msg = f"{source} has {len(envelope.items)} rows of {announced} announced"
-        raise TransientError(msg, DAMAGED_ANSWER)
+        raise TransientError(msg, Failure.DAMAGED_ANSWER)
     context = _annotation(members, "context")
     milliseconds = _annotation(members, "des.processingTimeInMilliseconds")
     return Page(
@@ -131,13 +131,13 @@ def follow(url: str, read: Callable[[str], Page], *, seen: Iterable[str] = ()) -
     while next_url:
         if _hash(next_url) in read_before:
             msg = f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
-            raise SACError(msg, BROKEN_PROTOCOL)
+            raise SACError(msg, Failure.BROKEN_PROTOCOL)
         read_before.add(_hash(next_url))
         page = read(next_url)
         empty_pages = 0 if page.items else empty_pages + 1
         if empty_pages > _MOST_EMPTY_PAGES:
             msg = f"SAC's pages of {urlsplit(url).path} go on without rows, with ever new links"
-            raise SACError(msg, BROKEN_PROTOCOL)
+            raise SACError(msg, Failure.BROKEN_PROTOCOL)
         yield page
         next_url = page.next_url
 
@@ -160,7 +160,7 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]")
     except (ValueError, RecursionError) as error:
         msg = f"{source} is damaged ({error})"
-        raise SACError(msg, BROKEN_PROTOCOL) from None
+        raise SACError(msg, Failure.BROKEN_PROTOCOL) from None
     if not all(isinstance(row, dict) for row in rows):
         raise _not_a_page_error(source)
     return rows
@@ -257,27 +257,27 @@ def _link(members: Members, name: str, answer: Answer) -> str | None:
         url = absolute_link(link, answer.url)
     except (TypeError, ValueError):
         msg = f"{source_of(answer)} has a {name} that is not a link"
-        raise SACError(msg, BROKEN_PROTOCOL) from None
+        raise SACError(msg, Failure.BROKEN_PROTOCOL) from None
     if not is_same_server(url, answer.url):
         origin = log_safe(origin_of(url))
         msg = (
             f"{source_of(answer)} continues on another server, {origin}, which must not "
             "see the token"
         )
-        raise SACError(msg, WRONG_HOST)
+        raise SACError(msg, Failure.OTHER_SERVER)
     # What it is taken for may have lost line breaks, which the link itself has.
     if any(has_control_characters(text) for text in (str(link), url)):
         msg = f"{source_of(answer)} has a {name} with control characters"
-        raise SACError(msg, BROKEN_PROTOCOL)
+        raise SACError(msg, Failure.BROKEN_PROTOCOL)
     if reveals(url):
         msg = f"{source_of(answer)} has a {name} that holds the token or the client secret"
-        raise SACError(msg, BROKEN_PROTOCOL)
+        raise SACError(msg, Failure.BROKEN_PROTOCOL)
     return url
 
 
 def _not_a_page_error(source: str) -> SACError:
     """Say that JSON came, but no rows."""
-    return SACError(f"{source} is not a page of rows", BROKEN_PROTOCOL)
+    return SACError(f"{source} is not a page of rows", Failure.BROKEN_PROTOCOL)
 
 
 def _damage(body: bytes, error: Exception, source: str) -> SACError:
@@ -288,22 +288,32 @@ def _damage(body: bytes, error: Exception, source: str) -> SACError:
         if _is_complete(body):
             place = _place(body[: found.start].decode())
             return GarbledTextError(f"{source} has bytes that are not UTF-8 in {place}")
-        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
+        return TransientError(
+            f"{source} is damaged or was cut short ({found})", Failure.DAMAGED_ANSWER
+        )
     except json.JSONDecodeError as found:
         char = found.doc[found.pos : found.pos + 1]
         if _is_complete(body) and char and (char == "\\" or char < " "):
             what = "a stray backslash" if char == "\\" else f"the control character {char!r}"
             place = _place(found.doc[: found.pos])
             return GarbledTextError(f"{source} has {what} in {place}")
-        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
+        return TransientError(
+            f"{source} is damaged or was cut short ({found})", Failure.DAMAGED_ANSWER
+        )
     except (ValueError, RecursionError) as found:
-        return TransientError(f"{source} is damaged or was cut short ({found})", DAMAGED_ANSWER)
+        return TransientError(
+            f"{source} is damaged or was cut short ({found})", Failure.DAMAGED_ANSWER
+        )
     # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.
     msg = (
         f"{source} contains invalid Unicode (half of a surrogate pair; {error}): correct it in "
         "SAC, or deselect its column."
     )
     return DataError(msg)
+
+
+def _damaged(source: str, found: Exception) -> TransientError:
+    return TransientError(f"{source} is damaged or truncated ({found})", Failure.DAMAGED_ANSWER)
 
 
 def _is_complete(body: bytes) -> bool:

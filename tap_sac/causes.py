@@ -1,0 +1,397 @@
+"""What each failure means and what to do about it: the one table behind every message.
+
+`tap_sac.sac` raises kinds of failure, and knows no setting. Importing this module gives its errors
+their words, so whoever prints a `SACError` prints the likeliest cause and the next step, too.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from typing_extensions import override
+
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.failures import Failure, Step
+
+_APP_INTEGRATION = "System > Administration > App Integration"
+_OTHERS = "Other causes: tap-sac --check."
+# Later steps have used the addresses and the token before, so those are not the cause.
+_AFTER_NAMESPACES = (Step.PROVIDERS, Step.METADATA, Step.ROWS, Step.SUBSCRIPTIONS)
+_OF_A_MODEL = (Step.METADATA, Step.ROWS, Step.SUBSCRIPTIONS)
+
+
+class Cause(NamedTuple):
+    """Why something may fail, and what to click or change then.
+
+    Attributes:
+        what: The cause, as a clause; empty where the error itself says it all.
+        next_step: What to do, as a sentence without its period.
+    """
+
+    what: str
+    next_step: str
+
+    @override
+    def __str__(self) -> str:
+        """Write both as sentences; the first one may follow a colon."""
+        return f"{self.what}. {self.next_step}." if self.what else f"{self.next_step}."
+
+
+NO_DATA_EXPORT = Cause(
+    "the OAuth client may not export data",
+    f"Give the client of client_id the access 'Data Export Service' under {_APP_INTEGRATION}",
+)
+WRONG_HOST = Cause(
+    "tenant_url is not the address of your SAC tenant",
+    "Correct it (some tenants answer only under one of hcs.cloud.sap, sapanalytics.cloud and "
+    "hanacloudservices.cloud.sap)",
+)
+NEO_TENANT = Cause(
+    "the tenant is on SAP's Neo platform, which has no Data Export Service",
+    "Ask SAP about a tenant on Cloud Foundry",
+)
+WRONG_SECRET = Cause(
+    "the client secret has expired or is mistyped", "Check the settings client_id and client_secret"
+)
+WRONG_TOKEN_URL = Cause(
+    "token_url belongs to another tenant, or to SAML",
+    f"Set it to the Token URL (not OAuth2SAML) under {_APP_INTEGRATION}",
+)
+OTHER_REGION = Cause(
+    "the token belongs to another tenant or region",
+    "Check that tenant_url and token_url belong to the same tenant and region",
+)
+PROXY = Cause(
+    "a proxy or firewall is in the way",
+    "Check the environment variables HTTPS_PROXY and NO_PROXY, or ask your network team",
+)
+NOT_SHARED = Cause(
+    "the model is not shared with the OAuth client or user, or was deleted",
+    "Share it, or leave it out of the setting models",
+)
+OLD_CATALOG = Cause(
+    "the model has changed since discovery",
+    "Run the discovery again (meltano run --refresh-catalog)",
+)
+REFUSED_QUERY = Cause(
+    "SAC does not understand a filter or the page size", "Check the settings filters and page_size"
+)
+BAD_FILTER = Cause(
+    "SAC cannot prepare some filters, such as in lists",
+    "Correct the setting filters (write an in list with or: A eq 'x' or A eq 'y')",
+)
+NOT_EXPORTABLE = Cause(
+    "SAC lists the table, but cannot export it",
+    "Deselect the stream, or report the correlation id to SAP support",
+)
+UNSERVED_NAMESPACE = Cause(
+    "SAC lists the namespace, but does not serve it", "Ask SAP support if you need it"
+)
+BROKEN_METADATA = Cause(
+    "SAC cannot describe the model",
+    "Leave it out of the setting models, and report it to SAP support",
+)
+BROKEN_PROTOCOL = Cause("the answer breaks the OData protocol", "Report it to SAP support")
+
+# The likeliest cause first.
+_CAUSES: dict[Failure, tuple[Cause, ...]] = {
+    Failure.BAD_REQUEST: (REFUSED_QUERY, OLD_CATALOG),
+    Failure.UNAUTHORIZED: (OTHER_REGION, NO_DATA_EXPORT),
+    Failure.FORBIDDEN: (NO_DATA_EXPORT, NOT_SHARED),
+    Failure.CLIENT_NOT_ALLOWED: (NO_DATA_EXPORT,),
+    Failure.NOT_FOUND: (WRONG_HOST, NOT_SHARED),
+    Failure.LIVE_MODEL: (
+        Cause(
+            "the model is a live connection, whose rows are not in SAC",
+            "Leave it out of the setting models",
+        ),
+    ),
+    Failure.LONG_URL: (
+        Cause(
+            "the URL is too long, because it names every selected column and the filter",
+            "Select all columns of the stream, or far fewer, or shorten the filter",
+        ),
+    ),
+    Failure.TOO_MANY_REQUESTS: (
+        Cause(
+            "the tenant is rate-limiting requests",
+            "Lower the setting max_parallel_requests, or run at another time",
+        ),
+    ),
+    Failure.SERVER_FAULT: (
+        Cause(
+            "SAC, or a gateway in front of it, is down or overloaded",
+            "Run the tap again later, and give SAP the correlation id if it persists",
+        ),
+    ),
+    Failure.UNPREPARED: (NOT_EXPORTABLE, BAD_FILTER),
+    Failure.BAD_FILTER: (BAD_FILTER,),
+    Failure.NOT_EXPORTABLE: (NOT_EXPORTABLE,),
+    Failure.OLD_CATALOG: (OLD_CATALOG,),
+    Failure.AUDIT_OFF: (
+        Cause(
+            "Data Audit is off",
+            "Switch it on in the model preferences under Access and Privacy, or deselect the "
+            "stream",
+        ),
+    ),
+    Failure.UNEXPECTED_STATUS: (WRONG_HOST, PROXY),
+    Failure.NO_APP: (
+        Cause(
+            "the router in front of SAC does not reach it",
+            "Run the tap again later, and check the setting tenant_url if it persists",
+        ),
+    ),
+    Failure.FOREIGN_ANSWER: (PROXY, WRONG_HOST),
+    Failure.WEB_PAGE: (WRONG_HOST, PROXY),
+    Failure.UNKNOWN_HOST: (
+        Cause(
+            "the address is mistyped, or the network is down",
+            "Check the settings tenant_url and token_url, and the network",
+        ),
+    ),
+    Failure.PROXY: (PROXY,),
+    Failure.NO_SOCKS: (
+        Cause(
+            "a SOCKS proxy needs PySocks, which is not installed",
+            "Install it beside the tap (pip install pysocks), or correct HTTPS_PROXY and ALL_PROXY",
+        ),
+    ),
+    Failure.PLAIN_PORT: (
+        Cause(
+            "the port does not speak TLS",
+            "Check the ports in tenant_url and token_url, and the scheme in HTTPS_PROXY (usually "
+            "http://)",
+        ),
+    ),
+    Failure.NO_CONNECTION: (
+        Cause(
+            "the network, a firewall or SAC itself cut the connection",
+            "Check the network, the proxy, and the settings tenant_url and token_url",
+        ),
+    ),
+    Failure.SLOW_ANSWER: (
+        Cause(
+            "SAC takes longer than the tap waits",
+            "Raise the setting request_timeout, or lower page_size",
+        ),
+    ),
+    Failure.UNTRUSTED_CERTIFICATE: (
+        Cause(
+            "the certificate is not trusted",
+            "Set the environment variable REQUESTS_CA_BUNDLE to your company's CA bundle",
+        ),
+    ),
+    Failure.NO_CONTENT: (
+        Cause(
+            "the answer has no content, or only a part of it",
+            "Check the proxy in front of SAC, and report it to SAP support if there is none",
+        ),
+    ),
+    Failure.DAMAGED_ANSWER: (
+        Cause("the answer was damaged on its way", "Run the tap again later"),
+    ),
+    Failure.HUGE_PAGE: (
+        Cause(
+            "SAC sends pages that are too large",
+            "Lower page_size; if it is already low, contact SAP support",
+        ),
+    ),
+    Failure.GARBLED_TEXT: (
+        Cause(
+            "a text holds raw control characters, a stray backslash, or invalid UTF-8",
+            "Correct the text in SAC, or deselect the column",
+        ),
+    ),
+    Failure.OTHER_SERVER: (WRONG_HOST,),
+    Failure.BROKEN_METADATA: (
+        Cause("", "Leave the model out of the setting models, and report it to SAP support"),
+    ),
+    Failure.BROKEN_SET: (
+        Cause(
+            "",
+            "Report it to SAP support; until then, deselect the stream, or leave the model out of "
+            "the setting models",
+        ),
+    ),
+    Failure.BROKEN_PROTOCOL: (BROKEN_PROTOCOL,),
+    Failure.NO_MODELS: (
+        Cause(
+            "this is another tenant, or it has no models",
+            "Check that tenant_url is the right tenant, and that it has models",
+        ),
+    ),
+    Failure.NEO_TENANT: (NEO_TENANT, WRONG_TOKEN_URL),
+    Failure.NO_TOKEN_URL: (
+        Cause(
+            "",
+            "Check the setting tenant_url, or set token_url to the Token URL that SAC shows under "
+            f"{_APP_INTEGRATION}",
+        ),
+    ),
+    Failure.NOT_A_TOKEN_ENDPOINT: (WRONG_TOKEN_URL, PROXY),
+    Failure.CLIENT_REFUSED: (WRONG_SECRET, WRONG_TOKEN_URL),
+    Failure.SIGN_IN_EXPIRED: (
+        Cause(
+            "the sign-in has expired, or another run has already used the refresh token",
+            "Run tap-sac --login again, and set refresh_token to the new token, or "
+            "refresh_token_file",
+        ),
+    ),
+    Failure.SAVED_SIGN_IN_EXPIRED: (
+        Cause(
+            "the sign-in has expired or was revoked",
+            "Run tap-sac --login again, which renews the file of the setting refresh_token_file",
+        ),
+    ),
+    Failure.SIGN_IN_NOT_ALLOWED: (
+        Cause(
+            "the OAuth client does not let users sign in",
+            f"Give it the grant 'Authorization Code' in SAC, under {_APP_INTEGRATION}",
+        ),
+    ),
+    Failure.OTHER_USER: (Cause("", "Run the tap again"),),
+    Failure.NO_SIGN_IN_URL: (WRONG_TOKEN_URL,),
+    Failure.BAD_REDIRECT_URI: (
+        Cause(
+            "",
+            "Set --redirect-uri to something like http://127.0.0.1:8484/callback, or to https",
+        ),
+    ),
+    Failure.BUSY_PORT: (
+        Cause(
+            "",
+            "Choose another port with --redirect-uri, and register that redirect URI with the "
+            "OAuth client",
+        ),
+    ),
+    Failure.NOT_A_REDIRECT: (
+        Cause("", "Run tap-sac --login again, and use the address that it prints only once"),
+    ),
+    Failure.CODE_REFUSED: (
+        Cause(
+            "the code has expired, or is for another redirect URI",
+            "Run tap-sac --login again, with a redirect URI that is registered exactly so",
+        ),
+    ),
+    Failure.SIGN_IN_DENIED: (
+        Cause(
+            "",
+            "Run tap-sac --login again and allow it, or ask an administrator of SAC for the right "
+            "to export data",
+        ),
+    ),
+    Failure.SIGN_IN_FAILED: (
+        Cause(
+            "",
+            f"Check the OAuth client in SAC, under {_APP_INTEGRATION}, and run tap-sac --login "
+            "again",
+        ),
+    ),
+    Failure.NO_REFRESH_TOKEN: (
+        Cause("", "Run tap-sac --login with the same settings, which saves one there"),
+    ),
+    Failure.UNSAVED_REFRESH_TOKEN: (
+        Cause(
+            "the next run may find the old one already used",
+            "Set refresh_token_file, where the tap saves the new one",
+        ),
+    ),
+    Failure.TOKEN_FILE_PATH: (Cause("", "Correct the setting refresh_token_file"),),
+    Failure.TOKEN_FILE_UNWRITABLE: (
+        Cause("", "Set refresh_token_file to a file in a folder that the tap can write to"),
+    ),
+    Failure.TOKEN_FILE_UNREADABLE: (
+        Cause("", "Check the path in refresh_token_file, and the permissions of the file"),
+    ),
+    Failure.TOKEN_FILE_DAMAGED: (Cause("", "Delete it, and run tap-sac --login again"),),
+    Failure.TOKEN_FILE_FULL: (
+        Cause("", "Free space on the disk, and run tap-sac --login before the next run"),
+    ),
+    Failure.WRONG_VALUE: (
+        Cause("", "Run the discovery again, and deselect the column if it persists"),
+    ),
+    Failure.WRONG_FORMAT: (
+        Cause(
+            "",
+            "Correct it in SAC, deselect the column, or remove its format from the catalog to "
+            "load plain text",
+        ),
+    ),
+    Failure.NOT_FINITE: (Cause("", "Correct it in SAC, or deselect the column"),),
+    Failure.MORE_DIGITS: (
+        Cause(
+            "",
+            "Correct it in SAC, set use_singer_decimal to false and run the discovery again, or "
+            "deselect the column",
+        ),
+    ),
+    Failure.MISSING_COLUMN: (OLD_CATALOG, BROKEN_PROTOCOL),
+    Failure.CUT_READ: (Cause("", "Lower page_size, or read less with the setting filters"),),
+    Failure.PARTIAL_SLICES: (
+        Cause(
+            "SAC does not list all values of the column, or filters by it differently",
+            "Name another column for this stream in the setting partition_by, or remove it there",
+        ),
+    ),
+    Failure.ROWS_TWICE: (
+        Cause(
+            "SAC returns rows in no fixed order",
+            "Run the tap again; if it persists, raise page_size so that there are fewer pages",
+        ),
+    ),
+    Failure.WRONG_TOTAL: (
+        Cause(
+            "rows are missing or came twice, or SAC adds them up differently",
+            "Run the tap again, and report it with the log of the run if it persists",
+        ),
+    ),
+    Failure.SEVERAL_FACTS: (
+        Cause(
+            "",
+            "Select ..._fact_data_aggregation instead, where SAC adds them up, or set "
+            "table-key-properties of this stream to [] in the catalog, so that the target appends",
+        ),
+    ),
+}
+
+# What a step leaves open, of failures that mean something else at another step.
+_CAUSES_AT: dict[tuple[Failure, Step], tuple[Cause, ...]] = {
+    (Failure.BAD_REQUEST, Step.NAMESPACES): (WRONG_HOST, NO_DATA_EXPORT),
+    (Failure.BAD_REQUEST, Step.METADATA): (BROKEN_METADATA,),
+    (Failure.BAD_REQUEST, Step.SUBSCRIPTIONS): (BROKEN_PROTOCOL,),
+    (Failure.UNAUTHORIZED, Step.NAMESPACES): (NO_DATA_EXPORT, OTHER_REGION, WRONG_HOST),
+    (Failure.FORBIDDEN, Step.NAMESPACES): (NO_DATA_EXPORT, OTHER_REGION, WRONG_HOST),
+    (Failure.FORBIDDEN, Step.PROVIDERS): (NO_DATA_EXPORT,),
+    (Failure.NOT_FOUND, Step.NAMESPACES): (WRONG_HOST, NEO_TENANT, NO_DATA_EXPORT),
+    (Failure.NOT_FOUND, Step.PROVIDERS): (UNSERVED_NAMESPACE, NO_DATA_EXPORT),
+    **{(Failure.UNAUTHORIZED, step): (NO_DATA_EXPORT,) for step in _AFTER_NAMESPACES},
+    **{(Failure.FORBIDDEN, step): (NOT_SHARED, NO_DATA_EXPORT) for step in _OF_A_MODEL},
+    **{(Failure.NOT_FOUND, step): (NOT_SHARED, NO_DATA_EXPORT) for step in _OF_A_MODEL},
+    **{
+        (failure, step): (PROXY,)
+        for failure in (Failure.UNEXPECTED_STATUS, Failure.FOREIGN_ANSWER, Failure.WEB_PAGE)
+        for step in _AFTER_NAMESPACES
+    },
+}
+
+
+def causes_of(error: SACError) -> tuple[Cause, ...]:
+    """Find what most likely caused an error, the likeliest first; none if it says so itself."""
+    if error.failure is None:
+        return ()
+    at_step = _CAUSES_AT.get((error.failure, error.step)) if error.step else None
+    return at_step or _CAUSES[error.failure]
+
+
+def explain(error: SACError) -> str:
+    """Write the message of an error: what happened, the likeliest cause, and the next step."""
+    causes = causes_of(error)
+    if not causes:
+        return error.what
+    joint = ": " if causes[0].what else ". "
+    others = f" {_OTHERS}" if len(causes) > 1 else ""
+    return f"{error.what}{joint}{causes[0]}{others}"
+
+
+SACError.explain = staticmethod(explain)
