@@ -93,268 +93,200 @@ BROKEN_METADATA = Cause(
 )
 BROKEN_PROTOCOL = Cause("the answer breaks the OData protocol", "Report it to SAP support")
 
-# The likeliest cause first.
+# What means the same at every step.
+_CAUSE: dict[Failure, Cause] = {
+    Failure.CLIENT_NOT_ALLOWED: NO_DATA_EXPORT,
+    Failure.LIVE_MODEL: Cause(
+        "the model is a live connection, whose rows are not in SAC",
+        "Leave it out of the setting models",
+    ),
+    Failure.LONG_URL: Cause(
+        "the URL is too long, because it names every selected column and the filter",
+        "Select all columns of the stream, or far fewer, or shorten the filter",
+    ),
+    Failure.TOO_MANY_REQUESTS: Cause(
+        "the tenant is rate-limiting requests",
+        "Lower the setting max_parallel_requests, or run at another time",
+    ),
+    Failure.SERVER_FAULT: Cause(
+        "SAC, or a gateway in front of it, is down or overloaded",
+        "Run the tap again later, and give SAP the correlation id if it persists",
+    ),
+    Failure.BAD_FILTER: BAD_FILTER,
+    Failure.NOT_EXPORTABLE: NOT_EXPORTABLE,
+    Failure.OLD_CATALOG: OLD_CATALOG,
+    Failure.AUDIT_OFF: Cause(
+        "Data Audit is off",
+        "Switch it on in the model preferences under Access and Privacy, or deselect the stream",
+    ),
+    Failure.NO_APP: Cause(
+        "the router in front of SAC does not reach it",
+        "Run the tap again later, and check the setting tenant_url if it persists",
+    ),
+    Failure.UNKNOWN_HOST: Cause(
+        "the address is mistyped, or the network is down",
+        "Check the settings tenant_url and token_url, and the network",
+    ),
+    Failure.PROXY: PROXY,
+    Failure.NO_SOCKS: Cause(
+        "a SOCKS proxy needs PySocks, which is not installed",
+        "Install it beside the tap (pip install pysocks), or correct HTTPS_PROXY and ALL_PROXY",
+    ),
+    Failure.PLAIN_PORT: Cause(
+        "the port does not speak TLS",
+        "Check the ports in tenant_url and token_url, and the scheme in HTTPS_PROXY (usually "
+        "http://)",
+    ),
+    Failure.NO_CONNECTION: Cause(
+        "the network, a firewall or SAC itself cut the connection",
+        "Check the network, the proxy, and the settings tenant_url and token_url",
+    ),
+    Failure.SLOW_ANSWER: Cause(
+        "SAC takes longer than the tap waits",
+        "Raise the setting request_timeout, or lower page_size",
+    ),
+    Failure.UNTRUSTED_CERTIFICATE: Cause(
+        "the certificate is not trusted",
+        "Set the environment variable REQUESTS_CA_BUNDLE to your company's CA bundle",
+    ),
+    Failure.NO_CONTENT: Cause(
+        "the answer has no content, or only a part of it",
+        "Check the proxy in front of SAC, and report it to SAP support if there is none",
+    ),
+    Failure.DAMAGED_ANSWER: Cause("the answer was damaged on its way", "Run the tap again later"),
+    Failure.HUGE_PAGE: Cause(
+        "SAC sends pages that are too large",
+        "Lower page_size; if it is already low, contact SAP support",
+    ),
+    Failure.GARBLED_TEXT: Cause(
+        "a text holds raw control characters, a stray backslash, or invalid UTF-8",
+        "Correct the text in SAC, or deselect the column",
+    ),
+    Failure.OTHER_SERVER: WRONG_HOST,
+    Failure.BROKEN_METADATA: Cause(
+        "", "Leave the model out of the setting models, and report it to SAP support"
+    ),
+    Failure.BROKEN_SET: Cause(
+        "",
+        "Report it to SAP support; until then, deselect the stream, or leave the model out of "
+        "the setting models",
+    ),
+    Failure.BROKEN_PROTOCOL: BROKEN_PROTOCOL,
+    Failure.NO_MODELS: Cause(
+        "this is another tenant, or it has no models",
+        "Check that tenant_url is the right tenant, and that it has models",
+    ),
+    Failure.NO_TOKEN_URL: Cause(
+        "",
+        "Check the setting tenant_url, or set token_url to the Token URL that SAC shows under "
+        f"{_APP_INTEGRATION}",
+    ),
+    Failure.SIGN_IN_EXPIRED: Cause(
+        "the sign-in has expired, or another run has already used the refresh token",
+        "Run tap-sac --login again, and set refresh_token to the new token, or refresh_token_file",
+    ),
+    Failure.SAVED_SIGN_IN_EXPIRED: Cause(
+        "the sign-in has expired or was revoked",
+        "Run tap-sac --login again, which renews the file of the setting refresh_token_file",
+    ),
+    Failure.SIGN_IN_NOT_ALLOWED: Cause(
+        "the OAuth client does not let users sign in",
+        f"Give it the grant 'Authorization Code' in SAC, under {_APP_INTEGRATION}",
+    ),
+    Failure.OTHER_USER: Cause("", "Run the tap again"),
+    Failure.NO_SIGN_IN_URL: WRONG_TOKEN_URL,
+    Failure.BAD_REDIRECT_URI: Cause(
+        "",
+        "Set --redirect-uri to something like http://127.0.0.1:8484/callback, or to https",
+    ),
+    Failure.BUSY_PORT: Cause(
+        "",
+        "Choose another port with --redirect-uri, and register that redirect URI with the "
+        "OAuth client",
+    ),
+    Failure.NOT_A_REDIRECT: Cause(
+        "", "Run tap-sac --login again, and use the address that it prints only once"
+    ),
+    Failure.CODE_REFUSED: Cause(
+        "the code has expired, or is for another redirect URI",
+        "Run tap-sac --login again, with a redirect URI that is registered exactly so",
+    ),
+    Failure.SIGN_IN_DENIED: Cause(
+        "",
+        "Run tap-sac --login again and allow it, or ask an administrator of SAC for the right "
+        "to export data",
+    ),
+    Failure.SIGN_IN_FAILED: Cause(
+        "",
+        f"Check the OAuth client in SAC, under {_APP_INTEGRATION}, and run tap-sac --login again",
+    ),
+    Failure.NO_REFRESH_TOKEN: Cause(
+        "", "Run tap-sac --login with the same settings, which saves one there"
+    ),
+    Failure.UNSAVED_REFRESH_TOKEN: Cause(
+        "the next run may find the old one already used",
+        "Set refresh_token_file, where the tap saves the new one",
+    ),
+    Failure.TOKEN_FILE_PATH: Cause("", "Correct the setting refresh_token_file"),
+    Failure.TOKEN_FILE_UNWRITABLE: Cause(
+        "", "Set refresh_token_file to a file in a folder that the tap can write to"
+    ),
+    Failure.TOKEN_FILE_UNREADABLE: Cause(
+        "", "Check the path in refresh_token_file, and the permissions of the file"
+    ),
+    Failure.TOKEN_FILE_DAMAGED: Cause("", "Delete it, and run tap-sac --login again"),
+    Failure.TOKEN_FILE_FULL: Cause(
+        "", "Free space on the disk, and run tap-sac --login before the next run"
+    ),
+    Failure.WRONG_VALUE: Cause(
+        "", "Run the discovery again, and deselect the column if it persists"
+    ),
+    Failure.WRONG_FORMAT: Cause(
+        "",
+        "Correct it in SAC, deselect the column, or remove its format from the catalog to "
+        "load plain text",
+    ),
+    Failure.NOT_FINITE: Cause("", "Correct it in SAC, or deselect the column"),
+    Failure.MORE_DIGITS: Cause(
+        "",
+        "Correct it in SAC, set use_singer_decimal to false and run the discovery again, or "
+        "deselect the column",
+    ),
+    Failure.CUT_READ: Cause("", "Lower page_size, or read less with the setting filters"),
+    Failure.PARTIAL_SLICES: Cause(
+        "SAC does not list all values of the column, or filters by it differently",
+        "Name another column for this stream in the setting partition_by, or remove it there",
+    ),
+    Failure.ROWS_TWICE: Cause(
+        "SAC returns rows in no fixed order",
+        "Run the tap again; if it persists, raise page_size so that there are fewer pages",
+    ),
+    Failure.WRONG_TOTAL: Cause(
+        "rows are missing or came twice, or SAC adds them up differently",
+        "Run the tap again, and report it with the log of the run if it persists",
+    ),
+    Failure.SEVERAL_FACTS: Cause(
+        "",
+        "Select ..._fact_data_aggregation instead, where SAC adds them up, or set "
+        "table-key-properties of this stream to [] in the catalog, so that the target appends",
+    ),
+}
+
+# What may have several causes, the likeliest first.
 _CAUSES: dict[Failure, tuple[Cause, ...]] = {
     Failure.BAD_REQUEST: (REFUSED_QUERY, OLD_CATALOG),
     Failure.UNAUTHORIZED: (OTHER_REGION, NO_DATA_EXPORT),
     Failure.FORBIDDEN: (NO_DATA_EXPORT, NOT_SHARED),
-    Failure.CLIENT_NOT_ALLOWED: (NO_DATA_EXPORT,),
     Failure.NOT_FOUND: (WRONG_HOST, NOT_SHARED),
-    Failure.LIVE_MODEL: (
-        Cause(
-            "the model is a live connection, whose rows are not in SAC",
-            "Leave it out of the setting models",
-        ),
-    ),
-    Failure.LONG_URL: (
-        Cause(
-            "the URL is too long, because it names every selected column and the filter",
-            "Select all columns of the stream, or far fewer, or shorten the filter",
-        ),
-    ),
-    Failure.TOO_MANY_REQUESTS: (
-        Cause(
-            "the tenant is rate-limiting requests",
-            "Lower the setting max_parallel_requests, or run at another time",
-        ),
-    ),
-    Failure.SERVER_FAULT: (
-        Cause(
-            "SAC, or a gateway in front of it, is down or overloaded",
-            "Run the tap again later, and give SAP the correlation id if it persists",
-        ),
-    ),
     Failure.UNPREPARED: (NOT_EXPORTABLE, BAD_FILTER),
-    Failure.BAD_FILTER: (BAD_FILTER,),
-    Failure.NOT_EXPORTABLE: (NOT_EXPORTABLE,),
-    Failure.OLD_CATALOG: (OLD_CATALOG,),
-    Failure.AUDIT_OFF: (
-        Cause(
-            "Data Audit is off",
-            "Switch it on in the model preferences under Access and Privacy, or deselect the "
-            "stream",
-        ),
-    ),
     Failure.UNEXPECTED_STATUS: (WRONG_HOST, PROXY),
-    Failure.NO_APP: (
-        Cause(
-            "the router in front of SAC does not reach it",
-            "Run the tap again later, and check the setting tenant_url if it persists",
-        ),
-    ),
     Failure.FOREIGN_ANSWER: (PROXY, WRONG_HOST),
     Failure.WEB_PAGE: (WRONG_HOST, PROXY),
-    Failure.UNKNOWN_HOST: (
-        Cause(
-            "the address is mistyped, or the network is down",
-            "Check the settings tenant_url and token_url, and the network",
-        ),
-    ),
-    Failure.PROXY: (PROXY,),
-    Failure.NO_SOCKS: (
-        Cause(
-            "a SOCKS proxy needs PySocks, which is not installed",
-            "Install it beside the tap (pip install pysocks), or correct HTTPS_PROXY and ALL_PROXY",
-        ),
-    ),
-    Failure.PLAIN_PORT: (
-        Cause(
-            "the port does not speak TLS",
-            "Check the ports in tenant_url and token_url, and the scheme in HTTPS_PROXY (usually "
-            "http://)",
-        ),
-    ),
-    Failure.NO_CONNECTION: (
-        Cause(
-            "the network, a firewall or SAC itself cut the connection",
-            "Check the network, the proxy, and the settings tenant_url and token_url",
-        ),
-    ),
-    Failure.SLOW_ANSWER: (
-        Cause(
-            "SAC takes longer than the tap waits",
-            "Raise the setting request_timeout, or lower page_size",
-        ),
-    ),
-    Failure.UNTRUSTED_CERTIFICATE: (
-        Cause(
-            "the certificate is not trusted",
-            "Set the environment variable REQUESTS_CA_BUNDLE to your company's CA bundle",
-        ),
-    ),
-    Failure.NO_CONTENT: (
-        Cause(
-            "the answer has no content, or only a part of it",
-            "Check the proxy in front of SAC, and report it to SAP support if there is none",
-        ),
-    ),
-    Failure.DAMAGED_ANSWER: (
-        Cause("the answer was damaged on its way", "Run the tap again later"),
-    ),
-    Failure.HUGE_PAGE: (
-        Cause(
-            "SAC sends pages that are too large",
-            "Lower page_size; if it is already low, contact SAP support",
-        ),
-    ),
-    Failure.GARBLED_TEXT: (
-        Cause(
-            "a text holds raw control characters, a stray backslash, or invalid UTF-8",
-            "Correct the text in SAC, or deselect the column",
-        ),
-    ),
-    Failure.OTHER_SERVER: (WRONG_HOST,),
-    Failure.BROKEN_METADATA: (
-        Cause("", "Leave the model out of the setting models, and report it to SAP support"),
-    ),
-    Failure.BROKEN_SET: (
-        Cause(
-            "",
-            "Report it to SAP support; until then, deselect the stream, or leave the model out of "
-            "the setting models",
-        ),
-    ),
-    Failure.BROKEN_PROTOCOL: (BROKEN_PROTOCOL,),
-    Failure.NO_MODELS: (
-        Cause(
-            "this is another tenant, or it has no models",
-            "Check that tenant_url is the right tenant, and that it has models",
-        ),
-    ),
     Failure.NEO_TENANT: (NEO_TENANT, WRONG_TOKEN_URL),
-    Failure.NO_TOKEN_URL: (
-        Cause(
-            "",
-            "Check the setting tenant_url, or set token_url to the Token URL that SAC shows under "
-            f"{_APP_INTEGRATION}",
-        ),
-    ),
     Failure.NOT_A_TOKEN_ENDPOINT: (WRONG_TOKEN_URL, PROXY),
     Failure.CLIENT_REFUSED: (WRONG_SECRET, WRONG_TOKEN_URL),
-    Failure.SIGN_IN_EXPIRED: (
-        Cause(
-            "the sign-in has expired, or another run has already used the refresh token",
-            "Run tap-sac --login again, and set refresh_token to the new token, or "
-            "refresh_token_file",
-        ),
-    ),
-    Failure.SAVED_SIGN_IN_EXPIRED: (
-        Cause(
-            "the sign-in has expired or was revoked",
-            "Run tap-sac --login again, which renews the file of the setting refresh_token_file",
-        ),
-    ),
-    Failure.SIGN_IN_NOT_ALLOWED: (
-        Cause(
-            "the OAuth client does not let users sign in",
-            f"Give it the grant 'Authorization Code' in SAC, under {_APP_INTEGRATION}",
-        ),
-    ),
-    Failure.OTHER_USER: (Cause("", "Run the tap again"),),
-    Failure.NO_SIGN_IN_URL: (WRONG_TOKEN_URL,),
-    Failure.BAD_REDIRECT_URI: (
-        Cause(
-            "",
-            "Set --redirect-uri to something like http://127.0.0.1:8484/callback, or to https",
-        ),
-    ),
-    Failure.BUSY_PORT: (
-        Cause(
-            "",
-            "Choose another port with --redirect-uri, and register that redirect URI with the "
-            "OAuth client",
-        ),
-    ),
-    Failure.NOT_A_REDIRECT: (
-        Cause("", "Run tap-sac --login again, and use the address that it prints only once"),
-    ),
-    Failure.CODE_REFUSED: (
-        Cause(
-            "the code has expired, or is for another redirect URI",
-            "Run tap-sac --login again, with a redirect URI that is registered exactly so",
-        ),
-    ),
-    Failure.SIGN_IN_DENIED: (
-        Cause(
-            "",
-            "Run tap-sac --login again and allow it, or ask an administrator of SAC for the right "
-            "to export data",
-        ),
-    ),
-    Failure.SIGN_IN_FAILED: (
-        Cause(
-            "",
-            f"Check the OAuth client in SAC, under {_APP_INTEGRATION}, and run tap-sac --login "
-            "again",
-        ),
-    ),
-    Failure.NO_REFRESH_TOKEN: (
-        Cause("", "Run tap-sac --login with the same settings, which saves one there"),
-    ),
-    Failure.UNSAVED_REFRESH_TOKEN: (
-        Cause(
-            "the next run may find the old one already used",
-            "Set refresh_token_file, where the tap saves the new one",
-        ),
-    ),
-    Failure.TOKEN_FILE_PATH: (Cause("", "Correct the setting refresh_token_file"),),
-    Failure.TOKEN_FILE_UNWRITABLE: (
-        Cause("", "Set refresh_token_file to a file in a folder that the tap can write to"),
-    ),
-    Failure.TOKEN_FILE_UNREADABLE: (
-        Cause("", "Check the path in refresh_token_file, and the permissions of the file"),
-    ),
-    Failure.TOKEN_FILE_DAMAGED: (Cause("", "Delete it, and run tap-sac --login again"),),
-    Failure.TOKEN_FILE_FULL: (
-        Cause("", "Free space on the disk, and run tap-sac --login before the next run"),
-    ),
-    Failure.WRONG_VALUE: (
-        Cause("", "Run the discovery again, and deselect the column if it persists"),
-    ),
-    Failure.WRONG_FORMAT: (
-        Cause(
-            "",
-            "Correct it in SAC, deselect the column, or remove its format from the catalog to "
-            "load plain text",
-        ),
-    ),
-    Failure.NOT_FINITE: (Cause("", "Correct it in SAC, or deselect the column"),),
-    Failure.MORE_DIGITS: (
-        Cause(
-            "",
-            "Correct it in SAC, set use_singer_decimal to false and run the discovery again, or "
-            "deselect the column",
-        ),
-    ),
     Failure.MISSING_COLUMN: (OLD_CATALOG, BROKEN_PROTOCOL),
-    Failure.CUT_READ: (Cause("", "Lower page_size, or read less with the setting filters"),),
-    Failure.PARTIAL_SLICES: (
-        Cause(
-            "SAC does not list all values of the column, or filters by it differently",
-            "Name another column for this stream in the setting partition_by, or remove it there",
-        ),
-    ),
-    Failure.ROWS_TWICE: (
-        Cause(
-            "SAC returns rows in no fixed order",
-            "Run the tap again; if it persists, raise page_size so that there are fewer pages",
-        ),
-    ),
-    Failure.WRONG_TOTAL: (
-        Cause(
-            "rows are missing or came twice, or SAC adds them up differently",
-            "Run the tap again, and report it with the log of the run if it persists",
-        ),
-    ),
-    Failure.SEVERAL_FACTS: (
-        Cause(
-            "",
-            "Select ..._fact_data_aggregation instead, where SAC adds them up, or set "
-            "table-key-properties of this stream to [] in the catalog, so that the target appends",
-        ),
-    ),
 }
-
 # What a step leaves open, of failures that mean something else at another step.
 _CAUSES_AT: dict[tuple[Failure, Step], tuple[Cause, ...]] = {
     (Failure.BAD_REQUEST, Step.NAMESPACES): (WRONG_HOST, NO_DATA_EXPORT),
@@ -381,7 +313,7 @@ def causes_of(error: SACError) -> tuple[Cause, ...]:
     if error.failure is None:
         return ()
     at_step = _CAUSES_AT.get((error.failure, error.step)) if error.step else None
-    return at_step or _CAUSES[error.failure]
+    return at_step or _CAUSES.get(error.failure) or (_CAUSE[error.failure],)
 
 
 def explain(error: SACError) -> str:
