@@ -20,6 +20,8 @@ AGGREGATION = "FactDataAggregation"
 PROVIDERS = "Providers"
 AUDIT_TIME = "Audit_Time"
 VERSION = "Version"
+# What follows the name of a dimension in the names of the sets that have its members.
+_MASTER, _WITH_HIERARCHY = "Master", "MasterWithHierarchy"
 # What masters of date dimensions are seen to have; those with an ID alone cannot be told.
 _DATE_COLUMNS = {"DATE", "YEAR", "CALMONTH", "MONTHDESC", "FISCAL_CALPERIOD"}
 
@@ -98,7 +100,7 @@ KINDS = (
     ),
     Kind(PROVIDERS, is_optional=False, is_counted=False),
     Kind("*___Distinct", is_selected=False),
-    Kind("*MasterWithHierarchy", is_hierarchy=True),
+    Kind(f"*{_WITH_HIERARCHY}", is_hierarchy=True),
     Kind("PublicDimensionDataWithHierarchy", is_hierarchy=True),
     Kind("*"),
 )
@@ -123,5 +125,5 @@ def master_of(dimension: str, entity_sets: Collection[str]) -> str | None:
         dimension: Its name, as columns of facts have it.
         entity_sets: The names of the sets of the model.
     """
-    candidates = (f"{dimension}Master", f"{dimension}MasterWithHierarchy")
+    candidates = (f"{dimension}{_MASTER}", f"{dimension}{_WITH_HIERARCHY}")
     return next((name for name in candidates if name in entity_sets), None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tap_sac.sac.odata.model import INTEGERS
+
 if TYPE_CHECKING:
     from tap_sac.sac.odata.model import Property
 
@@ -13,13 +15,12 @@ Value = str | int | None
 
 _TEXT = "Edm.String"
 _DATE = "Edm.Date"
-_WHOLE_NUMBERS = {f"Edm.{name}" for name in ("Byte", "SByte", "Int16", "Int32", "Int64")}
 _DATE_LITERAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def can_be_compared(column: Property) -> bool:
     """Return whether the values of a column can be written in a filter, one by one."""
-    return column.type in {_TEXT, _DATE, *_WHOLE_NUMBERS} and not column.is_collection
+    return column.type in {_TEXT, _DATE, *INTEGERS} and not column.is_collection
 
 
 def equals(column: Property, value: Value) -> str:
@@ -41,7 +42,7 @@ def equals(column: Property, value: Value) -> str:
         literal = "'" + value.replace("'", "''") + "'"
     elif column.type == _DATE and isinstance(value, str) and _DATE_LITERAL.fullmatch(value):
         literal = value
-    elif column.type in _WHOLE_NUMBERS and type(value) is int:
+    elif column.type in INTEGERS and type(value) is int:
         literal = str(value)
     else:
         msg = f"{value!r} is not a value of {column.name} ({column.type})"

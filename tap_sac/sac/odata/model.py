@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Edm types (OData CSDL 4.0, 4.4) whose values are JSON numbers.
+INTEGERS = frozenset(f"Edm.{name}" for name in ("Byte", "SByte", "Int16", "Int32", "Int64"))
+NUMBERS = INTEGERS | {"Edm.Decimal", "Edm.Double", "Edm.Single"}
+
 
 @dataclass(frozen=True)
 class Provider:
