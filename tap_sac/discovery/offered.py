@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, matches, no_match
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.odata.filters import look_at_filter
+from tap_sac.sac.odata.filters import check_filter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -109,7 +109,7 @@ class StreamFilters:
             has_providers: Whether the list of providers may be read.
 
         Raises:
-            SACError: As `look_at_filter` does.
+            SACError: As `check_filter` does.
         """
         for pattern, text in self._filters.items():
             fitting = [stream for stream in streams if matches(pattern, stream.name)]
@@ -117,10 +117,12 @@ class StreamFilters:
             if not fitting and not is_of_providers:
                 continue
             models = {stream.provider: stream.siblings for stream in fitting}
-            for warning in look_at_filter(
-                pattern,
+            tables = {stream.name: stream.entity_set for stream in fitting}
+            for warning in check_filter(
+                f"The filter {text!r} of {pattern!r} in the setting filters",
                 text,
-                {stream.name: stream.entity_set for stream in fitting},
+                tables,
                 [item for siblings in models.values() for item in siblings.values()],
+                is_strict=pattern in tables,
             ):
                 logger.warning("%s", warning)

@@ -14,7 +14,7 @@ from tap_sac.sac.export.column_values import ColumnValues
 from tap_sac.sac.export.kinds import VERSION, is_date_master
 from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.failures import Failure
-from tap_sac.sac.odata.odata_filter import names_in_filter
+from tap_sac.sac.odata.filters import names_in_filter
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.edm import edm_type
 from tap_sac.singer.fingerprint import output_fingerprint

@@ -15,7 +15,7 @@ from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.kinds import AGGREGATION
 from tap_sac.sac.export.tables import CountedTable, CountsWith
 from tap_sac.sac.odata.conditions import Value, equals
-from tap_sac.sac.odata.odata_filter import names_in_filter
+from tap_sac.sac.odata.filters import names_in_filter
 from tap_sac.sac.urls import with_query
 
 if TYPE_CHECKING:

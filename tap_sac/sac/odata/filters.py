@@ -1,122 +1,132 @@
-"""The setting `filters`, compared with ``$metadata`` before anything is read."""
+"""The names in a ``$filter`` expression, compared with ``$metadata`` before anything is read.
+
+SAC answers 400 to whatever else is wrong with a filter (OData URL Conventions 4.0, 5.1.1).
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.odata.odata_filter import read_filter
-from tap_sac.safety.text import did_you_mean, log_safe
+from tap_sac.safety.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
-    from tap_sac.sac.odata.model import EntitySet, Property
-    from tap_sac.sac.odata.odata_filter import ColumnKind
+    from tap_sac.sac.odata.model import EntitySet
 
 _NEARNESS_OF_COLUMNS = 0.6
-_MOST_COLUMNS = 10
-_NUMBERS = {
-    f"Edm.{name}"
-    for name in ("Byte", "Decimal", "Double", "Int16", "Int32", "Int64", "SByte", "Single")
+_TEXT = r"'(?:[^']|'')*'"
+_VALUE = rf"(?:{_TEXT}|[^\s'(),]+)"
+_IN_LIST = re.compile(
+    rf"{_TEXT}|(?P<column>[^\s'(),]+)\s+in\s*\(\s*(?P<values>{_VALUE}(?:\s*,\s*{_VALUE})*)\s*\)"
+)
+_NAME = re.compile(r"[^\W\d]\w*")
+_COLUMN = r"(?P<column>[^\W\d][\w.]*)"
+_OPERATOR = r"(?:eq|ne|gt|ge|lt|le)"
+_COMPARED = (
+    re.compile(rf"(?<![^\s(]){_COLUMN}\s+(?:{_OPERATOR}|in)\b"),
+    re.compile(rf"(?:''|\b(?:\d[\w.+-]*|null|true|false))\s+{_OPERATOR}\s+{_COLUMN}"),
+    re.compile(rf"\b(?:contains|startswith|endswith)\s*\(\s*{_COLUMN}"),
+)
+_RESERVED = {
+    *("eq", "ne", "gt", "ge", "lt", "le", "in", "and", "or", "not"),
+    *("null", "true", "false", "INF", "NaN"),
 }
+# Calls and paths, such as year(Date), or Product/H1 for a node of a hierarchy, have other names.
+_CALL = re.compile(
+    r"\b(?!(?:and|or|not|in|contains|startswith|endswith)\b)\w+\(|\w''|[^\w\s(),.'+-]"
+)
+_PARENT = "_PARENTID"  # what the columns of hierarchies end with
 
 
-def look_at_filter(
-    pattern: str, text: str, tables: Mapping[str, EntitySet], siblings: Collection[EntitySet]
+def names_in_filter(text: str) -> set[str]:
+    """Return the names in an expression: columns, and operators and functions too."""
+    words = re.findall(r"[^\s'\"(),=<>!]+", re.sub(_TEXT, "''", text))
+    return {*words, *(name for word in words for name in _NAME.findall(word))}
+
+
+def check_filter(
+    subject: str,
+    text: str,
+    tables: Mapping[str, EntitySet],
+    siblings: Collection[EntitySet],
+    *,
+    is_strict: bool,
 ) -> list[str]:
-    """Say what SAC will not take in a filter; nothing about one that is not understood.
+    """Find the columns that are not there, and ``in`` lists, which SAC cannot prepare.
 
     Args:
-        pattern: What the setting has it for: a stream name, or a glob.
+        subject: What messages call the filter.
         text: The ``$filter`` expression.
         tables: The entity sets that it filters, by stream name; empty if their columns are not
             known.
         siblings: All entity sets of their models.
+        is_strict: Whether a column that no entity set of the model has is an error.
 
     Returns:
         Warnings, a sentence each.
 
     Raises:
-        SACError: If `pattern` is the name of a stream, and no entity set of its model has a column
-            that the filter names.
+        SACError: If there is such a column.
     """
-    everywhere = {item.name for entity_set in siblings for item in entity_set.properties}
-    columns = _kinds(tables.values()) if tables else None
-    reading = read_filter(text, columns, everywhere)
-    if reading is None:
-        return []
-    subject = f"The filter {text!r} of {pattern!r} in the setting filters"
-    gone = [name for name in reading.unknown if name not in everywhere]
-    if gone and pattern in tables:
-        told = ", ".join(f"{name} ({_hint(name, columns or ())})" for name in gone)
-        msg = f"{subject} names what no entity set of the model has: {told}."
+    having = Counter(column.name for table in tables.values() for column in table.properties)
+    related = {column.name for table in siblings for column in table.properties}
+    names = _columns_in(text, related) if tables else []
+    unknown = [name for name in names if having[name] < len(tables)]
+    if is_strict and (gone := [name for name in unknown if name not in related]):
+        hints = "; ".join(f"{name}{_hint(name, having, siblings)}" for name in gone)
+        msg = f"{subject} names columns that no entity set of the model has: {hints}."
         raise SACError(msg)
-    warnings = [
-        f"{subject} names {name}, which is not a column of {_of_tables(tables)}: "
-        f"{_hint(name, columns or (), siblings)}"
-        for name in reading.unknown
-    ]
-    warnings += _lacking(subject, reading.columns, tables)
-    if reading.slips:
-        corrected = f" Write it as {reading.corrected!r}." if reading.corrected else ""
-        warnings.append(f"{subject} is not what SAC takes: {'; '.join(reading.slips)}.{corrected}")
+    warnings = []
+    for name in unknown:
+        lacking = [
+            stream
+            for stream, table in tables.items()
+            if name not in {column.name for column in table.properties}
+        ]
+        where = f"{lacking[0]}{f' and {len(lacking) - 1} other streams' if lacking[1:] else ''}"
+        hint = _hint(name, having, siblings) if name not in having else ""
+        warnings.append(f"{subject} names {name}, which is not a column of {where}{hint}.")
+    if (corrected := _IN_LIST.sub(_as_comparisons, text)) != text:
+        what = f"{subject} has an in list, which SAC cannot prepare (HTTP 500 [1205])"
+        warnings.append(f"{what}: write it as {corrected!r}.")
     return warnings
 
 
-def _kinds(entity_sets: Collection[EntitySet]) -> dict[str, ColumnKind]:
-    """Return what columns hold; ``other`` if tables do not agree on it."""
-    kinds: dict[str, ColumnKind] = {}
-    for entity_set in entity_sets:
-        for column in entity_set.properties:
-            kind = _kind(column)
-            kinds[column.name] = kind if kinds.get(column.name, kind) == kind else "other"
-    return kinds
+def _columns_in(text: str, known: Collection[str]) -> list[str]:
+    """Find what the expression compares; nothing if it has more than comparisons."""
+    plain = re.sub(_TEXT, "''", text)
+    if _CALL.search(plain) or plain.count("'") != plain.count("''") * 2:
+        return []
+    found = [match for pattern in _COMPARED for match in pattern.finditer(plain)]
+    names = dict.fromkeys(match["column"] for match in sorted(found, key=re.Match.start))
+    return [name for name in names if name not in _RESERVED and not _may_be_a_part(name, known)]
 
 
-def _kind(column: Property) -> ColumnKind:
-    if column.is_collection:
-        return "other"
-    return (
-        "text" if column.type == "Edm.String" else "number" if column.type in _NUMBERS else "other"
+def _may_be_a_part(name: str, known: Collection[str]) -> bool:
+    # unseen: filters by attributes of a dimension, or by nodes of a hierarchy
+    return any(
+        name.startswith((f"{column}.", f"{column}___"))
+        or (column.endswith(_PARENT) and name.endswith(column.removesuffix(_PARENT)))
+        for column in known
     )
 
 
-def _lacking(
-    subject: str, columns: Collection[str], tables: Mapping[str, EntitySet]
-) -> Iterator[str]:
-    """Name the columns that only some of several tables have."""
-    having = Counter(item.name for table in tables.values() for item in table.properties)
-    for column in columns:
-        if lacking := len(tables) - having[column] if tables else 0:
-            example = next(
-                name
-                for name, table in tables.items()
-                if column not in {item.name for item in table.properties}
-            )
-            yield (
-                f"{subject} names {column}, which is missing from {lacking} of the {len(tables)} "
-                f"streams that it fits, such as {example}: SAC may refuse to filter by it."
-            )
-
-
-def _of_tables(tables: Mapping[str, EntitySet]) -> str:
-    return (
-        next(iter(tables)) if len(tables) == 1 else f"any of the {len(tables)} streams that it fits"
-    )
-
-
-def _hint(name: str, columns: Collection[str], siblings: Collection[EntitySet] = ()) -> str:
-    """Say what else may be meant: a column that is spelled alike, or the same of another table."""
-    if owners := [
-        entity_set.name
-        for entity_set in siblings
-        if name in {item.name for item in entity_set.properties}
-    ]:
-        return f"it is one of {', '.join(dict.fromkeys(owners[:_MOST_COLUMNS]))}"
+def _hint(name: str, columns: Collection[str], siblings: Collection[EntitySet]) -> str:
+    for table in siblings:
+        if name in {column.name for column in table.properties}:
+            return f", but of {table.name}"
     same = [column for column in columns if column.casefold() == name.casefold()]
-    if hint := did_you_mean(name, same or columns, cutoff=0 if same else _NEARNESS_OF_COLUMNS):
-        return hint
-    shown = [log_safe(column) for column in columns][:_MOST_COLUMNS]
-    return f"there are {', '.join(shown)}{', ...' if len(columns) > _MOST_COLUMNS else ''}"
+    near = did_you_mean(name, same or columns, cutoff=0 if same else _NEARNESS_OF_COLUMNS)
+    return f" ({near})" if near else ""
+
+
+def _as_comparisons(match: re.Match[str]) -> str:
+    if match["column"] is None:
+        return match[0]
+    values = re.findall(_VALUE, match["values"])
+    comparisons = (f"{match['column']} eq {value}" for value in values)
+    return f"({' or '.join(comparisons)})"
