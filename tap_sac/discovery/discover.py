@@ -199,17 +199,10 @@ class Discovery:
             SACError: If it cannot be understood.
         """
         try:
-            metadata = read_csdl(self.client.metadata(provider))
+            return read_csdl(self.client.metadata(provider))
         except CSDLError as error:
             msg = f"The model {_label(provider)} cannot be read, because {error}"
             raise SACError(msg, Failure.BROKEN_METADATA) from None
-        if metadata.fault:
-            logger.warning(
-                "$metadata of the model %s %s, and is read all the same.",
-                _label(provider),
-                metadata.fault,
-            )
-        return metadata
 
     def stream_names(
         self, entity_sets: Iterable[tuple[Provider, str]]

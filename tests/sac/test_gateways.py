@@ -254,25 +254,15 @@ def test_bad_model_does_not_spoil_the_rest(
 
 
 # What can be read safely of a document that is not what it should be.
-MENDED_DOCUMENTS = {
-    "ampersand in a label": (
-        EDMX.replace('"AMOUNT"', '"AMOUNT" label="R&D"'),
-        "does not escape &",
-    ),
-    "control character in a label": (
-        EDMX.replace('"AMOUNT"', '"AMOUNT" label="\x0bAmount"'),
-        "has characters that XML does not allow",
-    ),
-    "column twice": (EDMX.replace("</EntityType>", '<Property Name="ID"/></EntityType>'), None),
-    "type of another document": (EDMX.replace('"Edm.Decimal"', '"other.Amount"'), None),
+ODD_DOCUMENTS = {
+    "column twice": EDMX.replace("</EntityType>", '<Property Name="ID"/></EntityType>'),
+    "type of another document": EDMX.replace('"Edm.Decimal"', '"other.Amount"'),
 }
 
 
-@pytest.mark.parametrize(
-    ("document", "told"), MENDED_DOCUMENTS.values(), ids=MENDED_DOCUMENTS.keys()
-)
+@pytest.mark.parametrize("document", ODD_DOCUMENTS.values(), ids=ODD_DOCUMENTS)
 def test_document_is_read_as_far_as_it_is_clear(
-    serve: Serve, run_cli: RunCli, document: str, told: str | None
+    serve: Serve, run_cli: RunCli, document: str
 ) -> None:
     model = Model("C4SALES", "Sales", document, {"FactData": ROWS, "RegionMaster": REGIONS})
     result = run_cli({**serve(StandIn(model)), "models": ["Sales"]})
@@ -280,8 +270,6 @@ def test_document_is_read_as_far_as_it_is_clear(
     messages = read_messages(result.stdout)
     assert [row["AMOUNT"] for row in messages.records(FACTS)] == ["1.0000000"] * 6
     assert messages.records(MASTER) == [{"ID": "R1"}]
-    message = f"$metadata of the model 'Sales' (C4SALES) {told}, and is read all the same"
-    assert (message in result.stderr) == bool(told)
 
 
 def unclear(entity_set: str) -> Model:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
 from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 
 from tap_sac.sac.errors import CSDLError
 from tap_sac.sac.odata.model import EntitySet, Property
-from tap_sac.sac.odata.xml import MARK, parse_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,12 +36,10 @@ class Metadata:
     Attributes:
         entity_sets: The sets that can be read.
         unreadable: The names of the other sets, and what is wrong with each.
-        fault: What had to be mended to read the document at all; None if nothing had to be.
     """
 
     entity_sets: tuple[EntitySet, ...]
     unreadable: dict[str, str]
-    fault: str | None = None
 
 
 def read_csdl(document: bytes) -> Metadata:
@@ -58,25 +56,24 @@ def read_csdl(document: bytes) -> Metadata:
             never has, and attacks need), or has no set that can be read, but others.
     """
     try:
-        root, fault = parse_xml(document)
+        root = fromstring(document.lstrip(), forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         msg = f"$metadata is not a readable XML document ({error})"
         raise CSDLError(msg) from None
     try:
-        entity_sets, unreadable = _Document(root, is_mended=fault is not None).entity_sets()
+        entity_sets, unreadable = _Document(root).entity_sets()
     except RecursionError:
         msg = "$metadata nests its elements too deeply"
         raise CSDLError(msg) from None
     if unreadable and not entity_sets:
         raise CSDLError(next(iter(unreadable.values())))
-    return Metadata(tuple(entity_sets), unreadable, fault)
+    return Metadata(tuple(entity_sets), unreadable)
 
 
 class _Document:
     """The declarations of a document, found by their qualified names."""
 
-    def __init__(self, root: Element, *, is_mended: bool) -> None:
-        self._is_mended = is_mended
+    def __init__(self, root: Element) -> None:
         self._entity_types: dict[str, Element] = {}
         self._other_types: dict[str, Element] = {}
         self._labels: dict[str, str] = {}
@@ -172,7 +169,6 @@ class _Document:
         Raises:
             CSDLError: If the document does not say what its columns are.
         """
-        self._check_name(name)
         if type_name not in self._entity_types:
             msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
             raise CSDLError(msg)
@@ -197,16 +193,6 @@ class _Document:
                 raise CSDLError(msg)
         return EntitySet(name, columns, key, tracks_changes=self._tracks_changes.get(name))
 
-    def _check_name(self, name: str) -> None:
-        """See that a name came whole.
-
-        Raises:
-            CSDLError: If a character of it was lost.
-        """
-        if self._is_mended and MARK in name:
-            msg = f"$metadata has the name {name!r} with a character that XML does not allow"
-            raise CSDLError(msg)
-
     def _type_and_bases(self, name: str, types: dict[str, Element]) -> list[str]:
         """Follow BaseType, from the type itself up to the root."""
         names = [name]
@@ -230,7 +216,6 @@ class _Document:
                 msg = f"$metadata describes more than {_MOST_COLUMNS} columns"
                 raise CSDLError(msg)
             name = element.get("Name", "")
-            self._check_name(name)
             type_name = element.get("Type", "Edm.String")
             is_collection = type_name.startswith("Collection(") and type_name.endswith(")")
             if is_collection:
