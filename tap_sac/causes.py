@@ -159,7 +159,7 @@ _CAUSE: dict[Failure, Cause] = {
         "Lower page_size; if it is already low, contact SAP support",
     ),
     Failure.GARBLED_TEXT: Cause(
-        "a text holds raw control characters, a stray backslash, or invalid UTF-8",
+        "a text holds control characters, a stray backslash, or invalid Unicode",
         "Correct the text in SAC, or deselect the column",
     ),
     Failure.OTHER_SERVER: WRONG_HOST,

@@ -186,7 +186,7 @@ LASTING = {
     ),
     "bytes that are no UTF-8": (
         Response(200, b'{"value":[{"Version":"\xff","Date":"b"}]}', JSON),
-        "bytes that are not UTF-8 in row 1, column Version",
+        "is not valid JSON",
     ),
     "key that disappears": (page('{"value":[{"Version":"a"}]}'), "no value in its key column Date"),
     "login page": (
@@ -320,7 +320,7 @@ BAD_METADATA = {
     "types without end": (WITHOUT_END, "more than 100000 columns"),
     "a DTD": ("<!DOCTYPE x>" + DOCUMENT, "DTD"),
     "an entity bomb": (BOMB, "DTD"),
-    "a truncated end": (DOCUMENT[:-20], "was cut short"),
+    "a truncated end": (DOCUMENT[:-20], "is truncated"),
     "an end that is missing": (DOCUMENT.partition("</Schema>")[0], "cannot be read"),
     "an unknown encoding": ("<?xml version='1.0' encoding='bogus'?>" + DOCUMENT, "cannot be read"),
     "nothing": ("", "cannot be read"),

@@ -348,6 +348,6 @@ def _metadata_document(answer: Answer) -> bytes:
     if b"<html" in start or b"<!doctype html" in start:
         raise web_page_error(answer)
     if b"<" in start and not answer.body.rstrip(b"\0 \t\r\n").endswith(b">"):
-        msg = f"{source_of(answer)} was cut short"
+        msg = f"{source_of(answer)} is truncated"
         raise TransientError(msg, Failure.DAMAGED_ANSWER)
     return answer.body

@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -182,10 +181,6 @@ class _Envelope(msgspec.Struct):
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ROWS = re.compile(r'"value"\s*:\s*\[')
-_BETWEEN_ROWS = re.compile(r"[\s,]*")
-_ROW = json.JSONDecoder()
-_NAME = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
 _BEFORE_ROWS = b'"value":['
 
 Members = list[tuple[str, Any]]
@@ -284,58 +279,20 @@ def _damage(body: bytes, error: Exception, source: str) -> SACError:
     """Say why a body cannot be read, in the words of Python's JSON reader where it can."""
     try:
         read_json(body.decode())
-    except UnicodeDecodeError as found:
-        if _is_complete(body):
-            place = _place(body[: found.start].decode())
-            return GarbledTextError(f"{source} has bytes that are not UTF-8 in {place}")
-        return TransientError(
-            f"{source} is damaged or was cut short ({found})", Failure.DAMAGED_ANSWER
-        )
-    except json.JSONDecodeError as found:
-        char = found.doc[found.pos : found.pos + 1]
-        if _is_complete(body) and char and (char == "\\" or char < " "):
-            what = "a stray backslash" if char == "\\" else f"the control character {char!r}"
-            place = _place(found.doc[: found.pos])
-            return GarbledTextError(f"{source} has {what} in {place}")
-        return TransientError(
-            f"{source} is damaged or was cut short ({found})", Failure.DAMAGED_ANSWER
-        )
     except (ValueError, RecursionError) as found:
-        return TransientError(
-            f"{source} is damaged or was cut short ({found})", Failure.DAMAGED_ANSWER
-        )
+        if _is_garbled(body, found):
+            return GarbledTextError(f"{source} is not valid JSON ({found})")
+        return TransientError(f"{source} is damaged or truncated ({found})", Failure.DAMAGED_ANSWER)
     # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.
-    msg = (
-        f"{source} contains invalid Unicode (half of a surrogate pair; {error}): correct it in "
-        "SAC, or deselect its column."
-    )
-    return DataError(msg)
+    msg = f"{source} contains invalid Unicode (half of a surrogate pair; {error})"
+    return DataError(msg, Failure.GARBLED_TEXT)
 
 
-def _damaged(source: str, found: Exception) -> TransientError:
-    return TransientError(f"{source} is damaged or truncated ({found})", Failure.DAMAGED_ANSWER)
-
-
-def _is_complete(body: bytes) -> bool:
-    return body.rstrip().endswith(b"}")
-
-
-def _place(text: str) -> str:
-    """Name the row and the column in which a text breaks off.
-
-    Args:
-        text: A page, as far as it can be read.
-    """
-    start = _ROWS.search(text)
-    if start is None:
-        return "its head"
-    position, row = start.end(), 1
-    while True:
-        position = _BETWEEN_ROWS.match(text, position).end()  # type: ignore[union-attr]
-        try:
-            _, position = _ROW.raw_decode(text, position)
-        except ValueError:
-            break
-        row += 1
-    names = _NAME.findall(text, position)
-    return f"row {row}, column {log_safe(names[-1])}" if names else f"row {row}"
+def _is_garbled(body: bytes, found: Exception) -> bool:
+    """Return whether a page came to its end, with a text that JSON cannot have."""
+    if not body.rstrip().endswith(b"}"):
+        return False
+    if isinstance(found, json.JSONDecodeError):
+        char = found.doc[found.pos : found.pos + 1]
+        return bool(char) and (char == "\\" or char < " ")
+    return isinstance(found, UnicodeDecodeError)
