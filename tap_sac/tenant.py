@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.client import SACClient
 from tap_sac.sac.http.transport import Transport, new_session
-from tap_sac.sac.oauth.auth import BearerAuthenticator
+from tap_sac.sac.oauth.bearer import BearerAuthenticator
 from tap_sac.sac.oauth.grants import ClientCredentials, RefreshToken
 from tap_sac.sac.oauth.token_file import TokenFile
 from tap_sac.sac.urls import checked_url, derive_authorize_url, derive_token_url, tenant_origin
@@ -41,7 +41,7 @@ def connect(config: Mapping[str, Any], *, user_agent: str, grant: Grant | None =
     session.headers["User-Agent"] = settings.get("user_agent", user_agent)
     origin = _origin(settings)
     token_url = _token_url(settings, origin)
-    if grant.is_of_person:
+    if grant.is_of_user:
         _check_query(token_url)
     return SACClient(
         origin,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from singer_sdk import Stream
 
     from tap_sac.discovery.discover import Discovery
-    from tap_sac.sac.oauth.user import Person
+    from tap_sac.sac.oauth.user import User
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Check:
             yield step, f"the {kind} is {client.origin}"
             step = Step.TOKEN.value
             client.authenticate()
-            yield step, _reader(client.person)
+            yield step, _reader(client.user)
             step = Step.NAMESPACES.value
             namespaces = discovery.namespaces
             yield step, ", ".join(map(log_safe, namespaces.chosen))
@@ -149,7 +149,7 @@ def _first_page(streams: Sequence[EntitySetStream]) -> str:
     return f"SAC serves none of {', '.join(stream.name for stream in streams)}"
 
 
-def _reader(person: Person | None) -> str:
+def _reader(person: User | None) -> str:
     """Say as whom SAC answers."""
     if person is None:
         return "the OAuth client gets one, and reads as itself (2-legged)"

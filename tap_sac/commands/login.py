@@ -146,7 +146,7 @@ class Login:
         """Change the answer for tokens; returns them and the name of the person."""
         grant = sign_in.grant(redirected)
         client = connect(self._settings, user_agent=self._user_agent, grant=grant)
-        person = client.person
+        person = client.user
         return grant, (person and person.name) or "a person whom the token does not name"
 
     def _print_token(self, token: str, name: str, print_line: Callable[[str], None]) -> None:

@@ -293,7 +293,7 @@ class Discovery:
         Raises:
             SACError: If the catalog selects nothing else of a model.
         """
-        if self.client.person is None:
+        if self.client.user is None:
             return streams
         left_out = [item.name for item in streams if kind_of(item.entity_set.name).needs_client]
         if not left_out:

@@ -4,12 +4,12 @@ An error says what happened; its kind of failure and its step lead to the cause 
 None ever holds a secret, a token or a request body. ::
 
     SACError                    ends the run, or the stream
-    ├── TransientError          may pass when the request is sent again
+    ├── TransientError          a retry may help
     ├── ResponseError           SAC refused a request
     ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
     ├── CSDLError               $metadata cannot be read
     ├── DataError               the rows of one table are wrong, incomplete, or do not fit
-    │   ├── ForeignAnswerError  somebody else answered in the place of SAC
+    │   ├── ForeignAnswerError  a proxy, firewall or router answered instead of SAC
     │   └── GarbledTextError    a text is not valid JSON
     └── DeltaLostError          the changes since the last run cannot be read
 """
@@ -67,12 +67,12 @@ class SACError(Exception):
 
 
 class TransientError(SACError):
-    """May pass when the request is sent again.
+    """A retry may help.
 
     Attributes:
         retry_after: Seconds to wait, if the server named them.
-        is_unreachable: Whether no connection came about.
-        most_tries: How often the request may be sent in all, where more do not help.
+        is_unreachable: Whether no connection was made.
+        most_tries: The most attempts that make sense.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TransientError(SACError):
         is_unreachable: bool = False,
         most_tries: int | None = None,
     ) -> None:
-        """Keep what decides whether and when to ask again."""
+        """Store what decides whether and when to retry."""
         super().__init__(what, failure)
         self.may_have_run = may_have_run
         self.retry_after = retry_after
@@ -93,7 +93,7 @@ class TransientError(SACError):
         self.most_tries = most_tries
 
     def before_the_request(self) -> Self:
-        """Return this error as that of a request which was therefore never sent."""
+        """Mark the request of this error as never sent."""
         self.may_have_run = False
         return self
 
@@ -104,13 +104,13 @@ class ResponseError(SACError):
     Attributes:
         status: The HTTP status code.
         number: SAC's four-digit error number, if the body has one.
-        reason: What SAC said, without the next step.
+        reason: The status and SAC's message.
     """
 
     def __init__(
         self, what: str, failure: Failure, *, status: int, number: int | None, reason: str
     ) -> None:
-        """Keep what a caller needs to tell refusals apart."""
+        """Store what tells refusals apart."""
         super().__init__(what, failure)
         self.status = status
         self.number = number
@@ -119,14 +119,14 @@ class ResponseError(SACError):
 
     @property
     def is_denied(self) -> bool:
-        """Whether the client was not let in, or was sent elsewhere, so that nothing was done."""
+        """Whether SAC denied the client or redirected it, so that nothing was processed."""
         is_client = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
         is_client = is_client or self.number == SACErrorNumber.CLIENT_NOT_ALLOWED
         return is_client or HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def is_unprepared(self) -> bool:
-        """Whether SAC cannot prepare the query: of an ``in`` list, or of a table it cannot read."""
+        """Whether SAC cannot prepare the query: an ``in`` list, or a table it cannot read."""
         return self.number == SACErrorNumber.CANNOT_PREPARE
 
 
@@ -139,36 +139,36 @@ class CSDLError(SACError):
 
 
 class DataError(SACError):
-    """What came for one table cannot be trusted or does not fit.
+    """The rows of one table are wrong, incomplete, or do not fit.
 
-    It fails its stream, and others go on.
+    It fails its stream, and the others continue.
     """
 
 
 class ForeignAnswerError(DataError):
-    """A proxy, a firewall or a router answered in the place of SAC.
+    """A proxy, a firewall or a router answered instead of SAC.
 
-    That says nothing of what SAC has: it is no reason to give something up, or to delete it.
+    That says nothing about what SAC has, so nothing may be deleted or given up because of it.
     """
 
 
 class GarbledTextError(TransientError, DataError):
-    """A text is not one that JSON can have: garbled on its way, or stored so in SAC."""
+    """A text is not valid JSON: damaged on its way, or stored so in SAC."""
 
     def __init__(self, what: str) -> None:
-        """Ask once more, because only the way can be another."""
+        """Allow one retry, which helps if the text was damaged on its way."""
         super().__init__(what, Failure.GARBLED_TEXT, most_tries=2)
 
 
 class DeltaLostError(SACError):
-    """The changes since the last run cannot be had; the whole table can."""
+    """The changes since the last run cannot be read; the whole table can."""
 
 
 _OF_ONE_PART = {Failure.SERVER_FAULT, Failure.DAMAGED_ANSWER, Failure.BROKEN_METADATA}
 
 
 def is_of_one_part(error: SACError) -> bool:
-    """Return whether other models and namespaces of the tenant may be read all the same."""
+    """Return whether the other models and namespaces of the tenant may still be readable."""
     if isinstance(error, ResponseError):
         return error.status != HTTPStatus.UNAUTHORIZED
     return error.failure in _OF_ONE_PART or isinstance(error, ForeignAnswerError)

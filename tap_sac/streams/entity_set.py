@@ -138,7 +138,7 @@ class EntitySetStream(FullTableStream):
             is_counted=self.verifies,
             on_response=self.measure,
         )
-        person = self.client.person
+        person = self.client.user
         place = [self.client.origin, self.provider.namespace_id, self.provider.provider_id]
         place += [person.fingerprint or ""] if person else []
         asked = [self.entity_set.name, self.entity_set.key, sorted(columns), self.filter]

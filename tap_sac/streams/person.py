@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
 
-    from tap_sac.sac.oauth.user import Person
+    from tap_sac.sac.oauth.user import User
 
 _PERSON, _ROWS = "person", "rows"  # in the state of a stream
 _UNKNOWN = "unknown"  # a person whom the token does not tell
@@ -22,7 +22,7 @@ class Rights:
     after a read of the OAuth client itself.
     """
 
-    def __init__(self, person: Person | None, state: Mapping[str, Any], *, has_last: bool) -> None:
+    def __init__(self, person: User | None, state: Mapping[str, Any], *, has_last: bool) -> None:
         """Compare, before the state changes.
 
         Args:

@@ -204,7 +204,7 @@ class FullTableStream(SACStream):
     @cached_property
     def rights(self) -> Rights:
         """The rights behind the read of this run."""
-        return Rights(self.client.person, self.stream_state, has_last=self.has_last_read)
+        return Rights(self.client.user, self.stream_state, has_last=self.has_last_read)
 
     @property
     def is_withheld(self) -> bool:

@@ -10,7 +10,7 @@ import requests
 
 from tap_sac.demo import Behaviour
 from tap_sac.demo.service import SampleService
-from tap_sac.sac.oauth.user import person_of
+from tap_sac.sac.oauth.user import user_of
 from tests.helpers.demo_client import (
     ANNA,
     BEN,
@@ -114,8 +114,8 @@ def test_code_is_good_once(settings: dict[str, Any]) -> None:
 
 def test_token_says_whose_it_is(settings: dict[str, Any]) -> None:
     token = exchange(settings, choose(authorize(settings), BEN)).json()["access_token"]
-    assert person_of(token).name == BEN
-    assert person_of(token).id
+    assert user_of(token).name == BEN
+    assert user_of(token).id
 
 
 def test_each_sees_what_rights_on_a_dimension_grant(settings: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ def test_refresh_token_is_good_again_and_again(settings: dict[str, Any]) -> None
     for _ in range(2):
         answer = tokens(settings, grant_type="refresh_token", refresh_token=token).json()
         assert answer["refresh_token"] == token
-        assert person_of(answer["access_token"]).name == ANNA
+        assert user_of(answer["access_token"]).name == ANNA
 
 
 def test_refresh_tokens_can_rotate(serve: Serve) -> None:

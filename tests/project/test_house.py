@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 import tap_sac
+from tap_sac.settings import SETTINGS
 
 PACKAGE = Path(tap_sac.__file__).parent
 MODULES = {
@@ -100,6 +102,28 @@ def test_the_wings_keep_to_themselves(module: str) -> None:
             name for name in found if name.startswith("tap_sac") and room(name) != room(module)
         }
         assert "singer_sdk" not in roots
+
+
+def docstrings(tree: ast.Module) -> set[str]:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return {ast.get_docstring(node, clean=False) or "" for node in nodes}
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in sorted(MODULES) if room(name) == "tap_sac.sac"]
+)
+def test_the_protocol_has_no_words_of_the_tap(module: str) -> None:
+    of_oauth = {"client_id", "client_secret", "refresh_token"}
+    settings = {name for name in SETTINGS["properties"] if "_" in name} - of_oauth
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    described = docstrings(tree)  # They name parameters, which may be called like a setting.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = settings & {*re.findall(r"\w+", node.value)}
+            assert not named or node.value in described, node.lineno
+            words = r"\bsettings?\b|\bmeltano\b|\btap-sac\b|(?<![\w-])--[a-z]"
+            assert not re.search(words, node.value, re.IGNORECASE), node.lineno
 
 
 def test_no_module_imports_itself_through_others() -> None:

@@ -15,7 +15,7 @@ import requests_mock
 
 from tap_sac.demo.service import TOKEN_PATH
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.oauth.auth import AuthMethod, BearerAuthenticator
+from tap_sac.sac.oauth.bearer import AuthMethod, BearerAuthenticator
 from tap_sac.sac.oauth.grants import ClientCredentials
 from tap_sac.sac.urls import derive_token_url, tenant_origin
 from tests.conftest import sync

@@ -23,7 +23,7 @@ from tap_sac.demo.service import TOKEN_PATH, Response
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.client import SACClient
 from tap_sac.sac.http.transport import Transport, new_session
-from tap_sac.sac.oauth.auth import BearerAuthenticator
+from tap_sac.sac.oauth.bearer import BearerAuthenticator
 from tap_sac.sac.oauth.grants import ClientCredentials
 from tap_sac.sac.odata.model import Provider
 from tests.conftest import read_messages, sync

@@ -18,7 +18,7 @@ import pytest
 from tap_sac.demo import Behaviour
 from tap_sac.demo.service import TOKEN_PATH, Response, SampleService
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.oauth.user import person_of
+from tap_sac.sac.oauth.user import user_of
 from tap_sac.settings import SETTINGS, with_defaults
 from tap_sac.tenant import connect
 from tests.conftest import sync
@@ -199,8 +199,8 @@ def test_parallel_runs_share_a_token_that_rotates(serve: Serve, tmp_path: Path) 
     settings = with_defaults({**config, "refresh_token_file": str(path)}, SETTINGS)
 
     def run(_: int) -> object:
-        person = connect(settings, user_agent="test").person
-        return person and person.name
+        user = connect(settings, user_agent="test").user
+        return user and user.name
 
     with ThreadPoolExecutor(8) as executor:
         assert [*executor.map(run, range(24))] == [ANNA] * 24
@@ -462,7 +462,7 @@ def test_name_is_that_of_the_token_and_forges_nothing(
 def test_person_is_known_by_the_uuid_or_else_by_the_subject(
     claims: dict[str, str], person: str | None
 ) -> None:
-    assert person_of(jwt("anna", 1, **claims)).id == person
+    assert user_of(jwt("anna", 1, **claims)).id == person
 
 
 @pytest.mark.parametrize("has_secret", [True, False])

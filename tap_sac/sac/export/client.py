@@ -1,4 +1,4 @@
-"""A SAC tenant: every call that the tap makes to it, once each.
+"""The client of a SAC tenant: each endpoint once.
 
 The service is described in SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export
 Service".
@@ -6,14 +6,14 @@ Service".
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tap_sac.sac.errors import ResponseError, SACError, TransientError, during
+from tap_sac.sac.errors import SACError, TransientError, during
 from tap_sac.sac.failures import Failure, Step
 from tap_sac.sac.http.answer import Answer
 from tap_sac.sac.http.refusals import refusal, response_error, web_page_error
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     from tenacity import Retrying
 
     from tap_sac.sac.http.transport import Transport
-    from tap_sac.sac.oauth.auth import BearerAuthenticator
-    from tap_sac.sac.oauth.user import Person
+    from tap_sac.sac.oauth.bearer import BearerAuthenticator
+    from tap_sac.sac.oauth.user import User
 
 ResponseObserver = Callable[[Answer], None]
-
-logger = logging.getLogger(__name__)
 
 _METADATA_LIMIT = Limit(512 * 1024**2, Failure.BROKEN_METADATA)
 _JSON = {"Accept": "application/json"}
@@ -60,7 +58,7 @@ class SACClient:
         self._authenticator = authenticator
 
     def stop(self) -> None:
-        """Send no more requests, whatever is still to be done."""
+        """Send no more requests."""
         self._transport.stop()
 
     @property
@@ -69,15 +67,15 @@ class SACClient:
         return self._transport.max_tries
 
     def tries(self) -> Retrying:
-        """Try something as often as the settings allow (`Transport.tries`)."""
+        """Retry an action as often as the transport does (`Transport.tries`)."""
         return self._transport.tries()
 
     def sign(self, text: str) -> str:
-        """Sign a text about this tenant, so that the same OAuth client knows it again."""
+        """Sign a text about this tenant, so that only the same OAuth client can prove it."""
         return self._authenticator.sign(f"{self.origin}\n{text}")
 
     def authenticate(self) -> None:
-        """Get a token now, which a request would do by itself.
+        """Fetch a token eagerly; requests do so on demand.
 
         Raises:
             SACError: If no token can be obtained.
@@ -88,18 +86,18 @@ class SACClient:
                 self._authenticator(self._transport.session.prepare_request(request))
 
     @property
-    def person(self) -> Person | None:
-        """Whose rights decide on what SAC gives; None for the OAuth client itself (2-legged).
+    def user(self) -> User | None:
+        """The user whose permissions SAC applies; None for the OAuth client itself (2-legged).
 
         Raises:
             SACError: If no token can be obtained.
         """
-        if self._authenticator.acts_as_person and self._authenticator.person is None:
+        if self._authenticator.acts_as_user and self._authenticator.user is None:
             self.authenticate()
-        return self._authenticator.person
+        return self._authenticator.user
 
     def namespaces(self) -> list[str]:
-        """List what providers are grouped by: ``sac`` for models.
+        """List the namespaces; ``sac`` is the one of models.
 
         Raises:
             SACError: If SAC refuses.
@@ -112,20 +110,18 @@ class SACClient:
         ]
 
     def providers(self, namespace: str, *, is_vital: bool = True) -> list[Provider]:
-        """List the models, and the like, of a namespace.
+        """List the providers of a namespace: its models, public dimensions and the like.
 
         Args:
-            namespace: Its id.
-            is_vital: Whether to ask again for what may pass.
+            namespace: The id.
+            is_vital: Whether to retry.
 
         Raises:
             SACError: If SAC does not list them.
         """
-        url = self._providers_url(namespace)
+        url, step = self._providers_url(namespace), Step.PROVIDERS
         pages = (
-            self.pages(url, step=Step.PROVIDERS)
-            if is_vital
-            else follow(url, lambda page_url: self.page(page_url, step=Step.PROVIDERS))
+            self.pages(url, step=step) if is_vital else follow(url, partial(self.page, step=step))
         )
         return [
             Provider(
@@ -141,12 +137,12 @@ class SACClient:
     def provider_pages(
         self, namespace: str, query: Mapping[str, str], on_response: ResponseObserver
     ) -> Iterator[Page]:
-        """Read the list of a namespace's providers, as SAC has it.
+        """Read the providers of a namespace as rows.
 
         Args:
-            namespace: Its id.
+            namespace: The id.
             query: Query options such as ``$filter``.
-            on_response: Is given each answer.
+            on_response: Observes each answer.
 
         Raises:
             SACError: If SAC does not list them.
@@ -159,8 +155,8 @@ class SACClient:
 
         Raises:
             ResponseError: If SAC refuses.
-            ForeignAnswerError: If somebody else does.
-            SACError: If a web page comes instead, or no answer.
+            ForeignAnswerError: If a proxy or gateway answers instead.
+            SACError: If no answer comes, or a web page.
         """
         url = f"{self._provider_root(provider)}/$metadata"
         for attempt in self.tries():
@@ -169,14 +165,14 @@ class SACClient:
                     "GET", url, {"Accept": "application/xml"}, limit=_METADATA_LIMIT
                 )
                 if answer.status == HTTPStatus.PRECONDITION_FAILED:
-                    raise refusal(answer)  # Of a live connection, whatever the body.
+                    raise refusal(answer)  # A live connection, whatever the body says.
                 if answer.status != HTTPStatus.OK:
                     raise response_error(answer)
                 document = _metadata_document(answer)
         return document
 
     def entity_set_url(self, provider: Provider, entity_set: str) -> str:
-        """Return where the rows of an entity set are."""
+        """Return the URL of an entity set."""
         return f"{self._provider_root(provider)}/{path_segment(entity_set)}"
 
     def pages(
@@ -187,13 +183,13 @@ class SACClient:
         track_changes: bool = False,
         step: Step = Step.ROWS,
     ) -> Iterator[Page]:
-        """Read a table from its first page to its last, trying again what may pass.
+        """Read an entity set page by page, with retries.
 
         Args:
             url: The first page.
-            on_response: Is given each answer, also those that are not a success.
-            track_changes: Whether SAC shall remember this read, and give a link to what changes
-                after it (OData Protocol 4.0, 8.2.8.6).
+            on_response: Observes each answer, also refusals.
+            track_changes: Whether SAC shall track changes from here on, and return a delta link
+                (OData Protocol 4.0, 8.2.8.6).
             step: What is read, for errors.
 
         Raises:
@@ -216,12 +212,12 @@ class SACClient:
         track_changes: bool = False,
         step: Step = Step.ROWS,
     ) -> Page:
-        """Ask for one page, once.
+        """Request one page, without retries.
 
         Args:
-            url: Exactly where it is.
-            on_response: As of `pages`, like `track_changes`.
-            track_changes: Whether SAC shall remember this read.
+            url: The exact URL.
+            on_response: Observes the answer.
+            track_changes: See `pages`.
             step: What is read, for errors.
 
         Raises:
@@ -230,12 +226,15 @@ class SACClient:
         """
         headers = _TRACKED if track_changes else _JSON
         with during(step):
-            return read_page(self._get(url, headers, on_response))
+            answer = self._send("GET", url, headers, on_response)
+            if answer.status != HTTPStatus.OK:
+                raise response_error(answer)
+            return read_page(answer)
 
     def subscriptions(self, provider: Provider) -> list[dict[str, Any]]:
-        """List the change-tracking subscriptions of a model, of this client and of others.
+        """List the change-tracking subscriptions of a model, including those of other clients.
 
-        SAC writes missing values as null, or as the string ``null``: both are left out.
+        SAC writes missing values as null, or as the string ``null``; both are dropped.
 
         Raises:
             SACError: If SAC does not list them.
@@ -248,10 +247,10 @@ class SACClient:
         ]
 
     def delete_chain(self, provider: Provider, subscription_id: str) -> None:
-        """Delete the chain that a subscription belongs to.
+        """Delete the chain of a subscription.
 
-        Writing needs a CSRF token, which is bound to the cookies of the session; SAC may ask for
-        a new one.
+        Writing needs a CSRF token, which is bound to the session cookies; SAC may ask for a new
+        one.
 
         Raises:
             SACError: If SAC does not delete it.
@@ -270,25 +269,20 @@ class SACClient:
                 raise response_error(answer)
 
     def _csrf_token(self) -> str:
-        """Fetch a token where SAC documents it, or else with the first of the service's own calls.
+        """Fetch a token from the documented endpoint, or else with a call of the service itself.
 
         Some tenants do not serve the documented endpoint.
         """
         headers = {**_JSON, "x-csrf-token": "fetch"}
-        try:
-            answer = self._get(f"{self.origin}/api/v1/csrf", headers)
-        except (ResponseError, TransientError) as error:
-            logger.debug("%s", error)
-            token = ""
-        else:
+        for url in (f"{self.origin}/api/v1/csrf", f"{self._administration}/Namespaces"):
+            answer = self._send("GET", url, headers)
             token = answer.headers.get("x-csrf-token", "")
-        if not HEADER_VALUE.fullmatch(token):
-            answer = self._get(f"{self._administration}/Namespaces", headers)
-            token = answer.headers.get("x-csrf-token", "")
-        if not HEADER_VALUE.fullmatch(token):
-            msg = "SAC gave no CSRF token, without which nothing can be written"
-            raise SACError(msg, Failure.BROKEN_PROTOCOL)
-        return token
+            if HEADER_VALUE.fullmatch(token):
+                return token
+        if answer.status != HTTPStatus.OK:
+            raise response_error(answer)
+        msg = "SAC returned no CSRF token, so the subscription cannot be deleted"
+        raise SACError(msg, Failure.BROKEN_PROTOCOL)
 
     def _providers_url(self, namespace: str) -> str:
         return (
@@ -299,14 +293,6 @@ class SACClient:
         namespace, model = path_segment(provider.namespace_id), path_segment(provider.provider_id)
         return f"{self._service_root}/providers/{namespace}/{model}"
 
-    def _get(
-        self, url: str, headers: Mapping[str, str], on_response: ResponseObserver | None = None
-    ) -> Answer:
-        answer = self._send("GET", url, headers, on_response)
-        if answer.status != HTTPStatus.OK:
-            raise response_error(answer)
-        return answer
-
     def _send(
         self,
         method: str,
@@ -316,7 +302,7 @@ class SACClient:
         *,
         limit: Limit = PAGE_LIMIT,
     ) -> Answer:
-        """Send a request, and send it again with a new token if SAC refuses the first one."""
+        """Send a request; after a 401, send it once more with a new token."""
         for is_last in (False, True):
             request = self._prepared(method, url, headers)
             answer = self._transport.send(request, limit)
@@ -338,7 +324,7 @@ class SACClient:
                 auth=self._authenticator,
             ),
         )
-        # requests would rewrite some of the escapes in a link that is opaque to us.
+        # requests would rewrite some escapes, but links are opaque.
         request.url = url
         return request
 

@@ -1,4 +1,4 @@
-"""Requests without an answer: why none came, by the types of what requests and urllib3 raise."""
+"""Why a request got no answer, by the types of errors that requests and urllib3 raise."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _CERTIFICATE_LIBRARIES = {"X509", "PEM"}
 
 
 def connection_error(error: Exception, url: str) -> SACError:
-    """Say why no whole answer came; the reason lies deep inside.
+    """Explain why no complete answer came; the reason is nested deeply.
 
     Args:
         error: What `requests` or urllib3 raised.
-        url: What was asked for.
+        url: The URL of the request.
 
     Returns:
-        A `SACError` for what stays as it is, such as a certificate that is not trusted, else a
+        A `SACError` for what a retry cannot fix, such as an untrusted certificate, else a
         `TransientError`.
     """
     if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
-        # Its text may hold the password. The addresses of the settings have been checked.
+        # Its text may hold the password. All other URLs have been checked before.
         return SACError("The proxy address is not a valid URL", Failure.PROXY)
     if isinstance(error, requests.exceptions.InvalidSchema):  # Of a proxy alone.
         return SACError(f"The proxy cannot be used ({log_safe(str(error))})", Failure.NO_SOCKS)
@@ -66,7 +66,7 @@ def connection_error(error: Exception, url: str) -> SACError:
     )
 
 
-# The more telling first: a proxy wraps the errors of others.
+# The most specific first: a proxy error wraps others.
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], Failure], ...] = (
     ((NameResolutionError,), Failure.UNKNOWN_HOST),
     ((requests.ReadTimeout, ReadTimeoutError), Failure.SLOW_ANSWER),
@@ -75,7 +75,7 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], Failure], ...] = (
 
 
 def _nested(error: BaseException) -> Iterator[BaseException]:
-    """Return an error, and whatever errors requests and urllib3 have put inside it."""
+    """Yield an error and all errors nested inside it."""
     yield error
     for item in (*error.args, getattr(error, "reason", None)):
         if isinstance(item, BaseException):

@@ -1,4 +1,4 @@
-"""Answers that are no success: whether SAC gave them, what they say, and whether it may pass."""
+"""Refusals: whether SAC sent them, what they say, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ from tap_sac.safety.text import log_safe, origin_of
 if TYPE_CHECKING:
     from tap_sac.sac.http.answer import Answer
 
-# The request was not carried out, and may be when it is repeated.
+# The request was not processed; a retry may help.
 _NOT_CARRIED_OUT = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
 }
-# What proxies and firewalls answer with pages of their own, and SAC with its JSON error.
+# Statuses that proxies and firewalls use, too, with pages of their own.
 _OF_GATEWAYS = {
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.METHOD_NOT_ALLOWED,
     HTTPStatus.PRECONDITION_FAILED,
 }
-# Of Cloud Foundry's router, where it has no instance of SAC to pass a request to.
+# Cloud Foundry's router sets it when it has no instance of SAC to route to.
 _ROUTER_ERROR = "x-cf-routererror"
 _NEVER_PASSED_ON = "unknown_route"
-# They stay as they are, whatever status they come with.
+# Permanent, whatever the status.
 _FINAL_NUMBERS = {SACErrorNumber.CANNOT_PREPARE, SACErrorNumber.CLIENT_NOT_ALLOWED}
 _XML_ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(\w+:)?error\b")
 _XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
 _NUMBER = re.compile(r"\[(\d{4})\]")
-# How much of an answer that is no success is read.
+# How much of an error is read.
 MOST_BYTES_OF_AN_ERROR = 1024**2
 
 
 def response_error(answer: Answer) -> SACError:
-    """Say why an answer is not a success.
+    """Explain why an answer is not a success.
 
     Args:
         answer: What came.
 
     Returns:
-        A `ForeignAnswerError` where a page of somebody else came with a status that SAC has a
-        meaning for, else what `refusal` returns.
+        A `ForeignAnswerError` if a proxy or gateway sent it, else what `refusal` returns.
     """
     if answer.status in _OF_GATEWAYS and not (
         _ROUTER_ERROR in answer.headers or _may_be_of_sac(answer)
@@ -69,7 +68,7 @@ def refusal(answer: Answer) -> SACError:
         answer: One that is not a success.
 
     Returns:
-        A `TransientError` for what may pass, else a `ResponseError`.
+        A `TransientError` if a retry may help, else a `ResponseError`.
     """
     status = answer.status
     text, reason = _text_and_reason(answer)
@@ -101,18 +100,18 @@ def refusal(answer: Answer) -> SACError:
 
 
 def is_transient(status: int) -> bool:
-    """Return whether the same request may get another answer than this status later."""
+    """Return whether a retry may get another status."""
     is_of_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return status in _NOT_CARRIED_OUT or (is_of_server and status != HTTPStatus.NOT_IMPLEMENTED)
 
 
 def error_reason(answer: Answer) -> str:
-    """Return the status and what the body says, without the next step."""
+    """Return the status and the message of the body."""
     return _text_and_reason(answer)[1]
 
 
 def web_page_error(answer: Answer) -> SACError:
-    """Say that a page for people came where data was expected, such as a login page."""
+    """Report a web page, such as a login page, in place of data."""
     return ForeignAnswerError(
         f"A web page came instead of data as the answer to {answer.request_line}", Failure.WEB_PAGE
     )
@@ -125,7 +124,7 @@ def _may_be_of_sac(answer: Answer) -> bool:
 
 
 def _text_and_reason(answer: Answer) -> tuple[str, str]:
-    """Return what the body says, alone and with the status and the correlation id."""
+    """Return the message of the body, alone and with status and correlation id."""
     text, correlation_id = (log_safe(str(part or "")) for part in _error_text(answer))
     reason = f"{answer.status} {log_safe(answer.reason)}".rstrip()
     reason += f", {text!r}" if text else ""
@@ -136,7 +135,7 @@ def _text_and_reason(answer: Answer) -> tuple[str, str]:
 
 
 def _error_text(answer: Answer) -> tuple[object, object]:
-    """Return what the body says, and the correlation id, wherever it is."""
+    """Return the message and the correlation id, wherever they are."""
     from_header = answer.headers.get("x-correlationid")
     try:
         error = json.loads(answer.body)["error"]

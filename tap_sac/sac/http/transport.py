@@ -1,4 +1,4 @@
-"""Requests to one tenant: one session, one whole answer at a time, tries, slots and a stop."""
+"""Sends requests to one tenant: session, limits on size and concurrency, retries."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _READ_AT_ONCE = _MIB
 
 
 class Limit(NamedTuple):
-    """How large an answer may be: a megabyte of gzip may unfold to a gigabyte.
+    """The largest answer that is read: a megabyte of gzip may decompress to a gigabyte.
 
     Attributes:
-        size: In bytes, unfolded.
-        failure: What a larger one is.
+        size: In bytes, decompressed.
+        failure: What a larger answer means.
     """
 
     size: int
@@ -64,9 +64,9 @@ HEADER_VALUE = re.compile(r"[!-~]+")
 
 
 class DirectAdapter(HTTPAdapter):
-    """Sends requests in clear text, which are for this machine alone, past every proxy.
+    """Sends plain HTTP requests, which only go to this machine, past any proxy.
 
-    A proxy would read the credentials, and would not find the loopback of this machine.
+    A proxy would see the credentials, and could not reach the loopback of this machine.
     """
 
     @override
@@ -75,7 +75,7 @@ class DirectAdapter(HTTPAdapter):
 
 
 def new_session(pool_size: int) -> requests.Session:
-    """Make a session that keeps so many connections to each host."""
+    """Make a session with a pool of connections to each host."""
     session = requests.Session()
     session.mount("https://", HTTPAdapter(pool_maxsize=pool_size))
     session.mount("http://", DirectAdapter(pool_maxsize=pool_size))
@@ -89,19 +89,19 @@ def exchange(
     timeout: float,
     limit: Limit,
 ) -> Answer:
-    """Send a request, and read its answer to the end; redirections are not followed.
+    """Send a request, and read its answer to the end; redirects are not followed.
 
-    Of what is no success, no more than an error may have is read, and one byte as a sign of more.
+    Of an error, at most `MOST_BYTES_OF_AN_ERROR` are read, and one byte as a sign of more.
 
     Args:
-        session: Has the connections, and takes proxies and certificates from the environment.
+        session: Pools connections, and reads proxies and certificates from the environment.
         request: With all of its headers.
         timeout: Seconds without a byte.
-        limit: How large the answer may be.
+        limit: The largest answer.
 
     Raises:
-        TransientError: If no whole answer came, but may come another time.
-        SACError: If none can come, or it is too large.
+        TransientError: If no complete answer came, and a retry may help.
+        SACError: If a retry cannot help, or the answer is too large.
     """
     url = request.url or ""
     settings = session.merge_environment_settings(url, {}, None, None, None)
@@ -109,7 +109,7 @@ def exchange(
     try:
         response = session.send(request, timeout=timeout, allow_redirects=False, **settings)
         if response.status_code < HTTPStatus.OK:
-            # The final answer is still to come, and would be taken for that to another request.
+            # The final answer would be read as the answer to the next request.
             response.close()
             what = f"{origin_of(url)} answered {response.status_code} and nothing more"
             raise TransientError(what, Failure.DAMAGED_ANSWER)
@@ -128,17 +128,17 @@ def exchange(
 
 
 def _read_body(response: requests.Response, limit: Limit) -> bytes:
-    """Read a body, and unfold no more of it than it may have.
+    """Read a body, and decompress no more than the limit.
 
     Raises:
-        SACError: If it is larger than it may be; the rest is not read.
+        SACError: If it is larger; the rest is not read.
     """
     is_error = not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES
     is_cut = is_error and limit.size > MOST_BYTES_OF_AN_ERROR
     most = MOST_BYTES_OF_AN_ERROR if is_cut else limit.size
     length = response.headers.get("content-length", "")
     is_plain = "content-encoding" not in response.headers
-    if is_plain and length.isdecimal() and int(length) <= most:  # As it is: nothing unfolds.
+    if is_plain and length.isdecimal() and int(length) <= most:  # Not compressed.
         return response.raw.read()
     pieces = []
     left = most + 1
@@ -160,7 +160,7 @@ def _size(number: int) -> str:
 
 
 class Transport:
-    """Sends requests from any number of threads, but only so many at once."""
+    """Sends requests from any thread, up to a limit at once."""
 
     def __init__(
         self,
@@ -171,14 +171,14 @@ class Transport:
         max_parallel_requests: int,
         most_bytes: int = PAGE_LIMIT.size,
     ) -> None:
-        """Keep the limits; nothing is sent yet.
+        """Store the limits; nothing is sent yet.
 
         Args:
-            session: Sends the requests, and holds the User-Agent.
+            session: Sends the requests, with its User-Agent.
             request_timeout: Seconds without a byte before a request counts as failed.
-            max_tries: How often a request is sent at most.
-            max_parallel_requests: How many requests are under way at once at most.
-            most_bytes: How large an answer may be at most, unfolded.
+            max_tries: The most attempts for one request.
+            max_parallel_requests: The most requests at once.
+            most_bytes: The largest answer, decompressed.
         """
         self.session = session
         self.request_timeout = request_timeout
@@ -189,14 +189,14 @@ class Transport:
         self._was_reached = False
 
     def stop(self) -> None:
-        """Send no more requests, whatever is still to be done."""
+        """Send no more requests."""
         self._is_stopped = True
 
     def tries(self) -> Retrying:
-        """Return what an action is tried with: ``for attempt in ...: with attempt: ...``.
+        """Retry an action: ``for attempt in ...: with attempt: ...``.
 
-        Only a `TransientError` leads to another try, after a wait that grows, or that the server
-        asked for. The last error is raised as it is.
+        Only a `TransientError` is retried, after a wait that grows or that the server asks for.
+        The last error is raised unchanged.
         """
         return Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -207,17 +207,17 @@ class Transport:
         )
 
     def send(self, request: requests.PreparedRequest, limit: Limit = PAGE_LIMIT) -> Answer:
-        """Send a request once, as soon as fewer are under way than may be.
+        """Send a request, as soon as a slot is free.
 
         Args:
-            request: With all of its headers.
-            limit: How large the answer may be.
+            request: With all headers.
+            limit: The largest answer.
 
         Raises:
             SACError: As `exchange` does, or if the tap was stopped.
         """
         if self._is_stopped:
-            msg = "The tap was stopped, and asks SAC for nothing more."
+            msg = "The tap was stopped, and sends no more requests."
             raise SACError(msg)
         limit = limit._replace(size=min(limit.size, self._most_bytes))
         with self._slots:
@@ -226,9 +226,9 @@ class Transport:
         return answer
 
     def _is_last_try(self, state: RetryCallState) -> bool:
-        """Return whether to give up: sooner where nothing was ever reached, or more tries are idle.
+        """Return whether to give up; sooner if nothing was ever reached, or retries are pointless.
 
-        The names of new containers come late, but not that late.
+        New containers get their DNS late, but not that late.
         """
         error = _error_of(state)
         most_tries = self.max_tries
@@ -245,7 +245,7 @@ def _error_of(state: RetryCallState) -> BaseException | None:
 
 
 def _wait(state: RetryCallState) -> float:
-    """Wait longer each time, or as long as the server asks for."""
+    """Return the seconds to wait: more each time, or as many as the server asks for."""
     error = _error_of(state)
     asked_for = error.retry_after if isinstance(error, TransientError) else None
     return _BACKOFF(state) if asked_for is None else asked_for

@@ -1,4 +1,4 @@
-"""What tokens are asked for with: the OAuth client alone, or what a person's sign-in gave."""
+"""Grants: what a token is requested with (RFC 6749, 4)."""
 
 from __future__ import annotations
 
@@ -24,94 +24,93 @@ _NOT_ALLOWED = {"unauthorized_client", "unsupported_grant_type"}
 
 
 class Grant(Protocol):
-    """What a token is asked for with (RFC 6749, 4)."""
+    """What a token is requested with."""
 
     @property
-    def is_of_person(self) -> bool:
-        """Whether a person has signed in, whose rights decide then."""
+    def is_of_user(self) -> bool:
+        """Whether a user has signed in, whose permissions SAC then applies (3-legged)."""
 
-    def form(self) -> contextlib.AbstractContextManager[Mapping[str, str]]:
-        """Give the form of a token request, without the credentials of the OAuth client.
+    def request_form(self) -> contextlib.AbstractContextManager[Mapping[str, str]]:
+        """Build the form of a token request, without the credentials of the OAuth client.
 
-        It is good until the end of the block, in which the answer must be given to `keep`.
+        It is valid inside the block, which must also pass the answer to `store`.
 
         Raises:
-            SACError: If there is nothing to ask with.
+            SACError: If there is no refresh token.
         """
 
-    def keep(self, answer: Mapping[str, Any]) -> None:
-        """Take from the answer to a token request what the next one needs."""
+    def store(self, answer: Mapping[str, Any]) -> None:
+        """Store what the next request needs from the answer to this one."""
 
     def failure_of(self, error: object) -> Failure:
-        """Return what a refusal of the token endpoint means.
+        """Classify a refusal of the token endpoint.
 
         Args:
-            error: What it called the error (RFC 6749, 5.2).
+            error: The error code (RFC 6749, 5.2).
         """
 
 
 class ClientCredentials:
-    """The client itself (2-legged): a technical user (RFC 6749, 4.4.2)."""
+    """The credentials of the OAuth client itself (2-legged; RFC 6749, 4.4.2)."""
 
-    is_of_person = False
+    is_of_user = False
 
     @contextlib.contextmanager
-    def form(self) -> Iterator[Mapping[str, str]]:
-        """Give the same form each time."""
+    def request_form(self) -> Iterator[Mapping[str, str]]:
+        """Build the same form each time."""
         yield {"grant_type": "client_credentials"}
 
-    def keep(self, answer: Mapping[str, Any]) -> None:
-        """Keep nothing."""
+    def store(self, answer: Mapping[str, Any]) -> None:
+        """Store nothing."""
 
     def failure_of(self, error: object) -> Failure:  # noqa: ARG002
-        """Blame the credentials for each error."""
+        """Blame the credentials for every error."""
         return Failure.CLIENT_REFUSED
 
 
 class AuthorizationCode:
-    """What a person's browser came back with: good for one request (RFC 6749, 4.1.3).
+    """The code of a completed sign-in, valid for one request (RFC 6749, 4.1.3).
 
     Attributes:
-        refresh_token: What later tokens can be asked for with; None before the request, or if the
-            answer had none.
+        refresh_token: For later tokens; None before the request, or if the answer had none.
     """
 
-    is_of_person = True
+    is_of_user = True
 
     def __init__(self, form: Mapping[str, str]) -> None:
-        """Keep the form of that request."""
+        """Store the form of that request."""
         self.refresh_token: str | None = None
         self._form = form
 
     @contextlib.contextmanager
-    def form(self) -> Iterator[Mapping[str, str]]:
-        """Give the form."""
+    def request_form(self) -> Iterator[Mapping[str, str]]:
+        """Return the form."""
         yield self._form
 
-    def keep(self, answer: Mapping[str, Any]) -> None:
-        """Keep the refresh token."""
+    def store(self, answer: Mapping[str, Any]) -> None:
+        """Store the refresh token."""
         self.refresh_token = _refresh_token_of(answer)
 
     def failure_of(self, error: object) -> Failure:
-        """Return why the code may be refused."""
+        """Tell an expired code from a client that is not allowed."""
         return Failure.CODE_REFUSED if error in _NOT_VALID else _client_failure(error)
 
 
 class RefreshToken:
-    """The sign-in of a person, which goes on from token to token (RFC 6749, 6).
+    """A refresh token (RFC 6749, 6).
 
-    Where the server gives a new refresh token with each access token, only the newest works. A
-    file keeps it for other runs, and has the last word: what is in it is newer than a setting.
+    Where the server rotates refresh tokens, only the newest works. A file stores it for other
+    runs, and takes precedence, because its token is newer.
     """
 
-    is_of_person = True
+    is_of_user = True
 
     def __init__(self, token: str | None, file: TokenFile | None = None) -> None:
-        """Keep where the token comes from; nothing is read yet.
+        """Store where the token comes from; nothing is read yet.
 
         Args:
-            token: The token that the settings have.
-            file: Where a newer one is, and is to be kept.
+            token: The configured token.
+            file: Stores the newest token.
         """
         self._newest = token
         self._file = file
@@ -119,16 +118,16 @@ class RefreshToken:
         self._spent: set[str | None] = set()
 
     @contextlib.contextmanager
-    def form(self) -> Iterator[Mapping[str, str]]:
-        """Give a form with the newest token, and keep other runs from using it meanwhile.
+    def request_form(self) -> Iterator[Mapping[str, str]]:
+        """Build a form with the newest token, and lock the file against other runs meanwhile.
 
         Raises:
             SACError: If there is none, or the file cannot be used.
         """
         with self._file.locked() if self._file else contextlib.nullcontext():
-            kept = self._file.read() if self._file else None
-            # One that is spent is there only if a newer one could not be written.
-            token = self._newest if kept in self._spent else kept or self._newest
+            saved = self._file.read() if self._file else None
+            # A spent token is still there only if a newer one could not be saved.
+            token = self._newest if saved in self._spent else saved or self._newest
             if token is None:
                 msg = "There is no refresh token yet in the token file"
                 raise SACError(msg, Failure.NO_REFRESH_TOKEN)
@@ -136,8 +135,8 @@ class RefreshToken:
             self._sent = token
             yield {"grant_type": "refresh_token", "refresh_token": token}
 
-    def keep(self, answer: Mapping[str, Any]) -> None:
-        """Keep a new refresh token, in the file if there is one."""
+    def store(self, answer: Mapping[str, Any]) -> None:
+        """Store a new refresh token, in the file if there is one."""
         token = _refresh_token_of(answer)
         if token is None or token == self._sent:
             return
@@ -151,11 +150,11 @@ class RefreshToken:
             return
         try:
             self._file.write(token)
-        except SACError as error:  # This run is well; the next one may not be.
+        except SACError as error:  # Only the next run may fail.
             logger.warning("%s", error)
 
     def failure_of(self, error: object) -> Failure:
-        """Return why the token may be refused."""
+        """Tell an expired sign-in from a client that is not allowed."""
         if error in _NOT_VALID:
             return Failure.SAVED_SIGN_IN_EXPIRED if self._file else Failure.SIGN_IN_EXPIRED
         return _client_failure(error)
@@ -166,7 +165,7 @@ def _client_failure(error: object) -> Failure:
 
 
 def _refresh_token_of(answer: Mapping[str, Any]) -> str | None:
-    """Take the refresh token out of an answer, and never show it from now on."""
+    """Return the refresh token of an answer, masked in all output from now on."""
     token = answer.get("refresh_token")
     if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
         return None

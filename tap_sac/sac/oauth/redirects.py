@@ -1,4 +1,4 @@
-"""Where the browser comes back after a sign-in: a port of this machine, and the page it gets."""
+"""The redirect that ends a sign-in: a port of this machine, and the page that it shows."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class RedirectURI:
-    """Where the browser goes with the answer to a sign-in.
+    """Where the browser is redirected after a sign-in.
 
     Attributes:
-        text: Exactly as the OAuth client has it.
-        port: The port to listen at on this machine; None if the address is one of another.
+        text: The URI, exactly as registered with the OAuth client.
+        port: The port of this machine to listen on; None for another machine.
     """
 
     text: str
@@ -67,7 +67,7 @@ class RedirectURI:
 
     @classmethod
     def checked(cls, text: str) -> RedirectURI:
-        """Read what a person gives.
+        """Parse what the user gives.
 
         Raises:
             SACError: If it is neither http on this machine nor https (RFC 8252, 7.3 and 7.2).
@@ -87,7 +87,7 @@ class RedirectURI:
 
 
 class RedirectListener:
-    """Waits for the browser on a port of this machine, which no other machine can reach."""
+    """Waits for the browser on a port that only this machine can reach."""
 
     def __init__(self, redirect_uri: RedirectURI) -> None:
         """Listen from now on.
@@ -110,20 +110,20 @@ class RedirectListener:
         ).start()
 
     def wait(self, seconds: float) -> str | None:
-        """Wait for the answer; returns its whole address, or None if none comes in time."""
+        """Wait for the redirect; returns its complete URL, or None if none comes in time."""
         try:
             return self._server.redirected.get(timeout=seconds)
         except queue.Empty:
             return None
 
     def show(self, title: str, text: str, *, is_success: bool) -> None:
-        """Show the person in the browser how it ended, and wait until the page is sent."""
+        """Show the result in the browser, and wait until the page is sent."""
         page = _PAGE.substitute(title=html.escape(title), text=html.escape(one_line(text)))
         self._server.page.put((HTTPStatus.OK if is_success else HTTPStatus.BAD_REQUEST, page))
         self._server.is_shown.wait(_SECONDS_FOR_THE_PAGE)
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._server.page.put((HTTPStatus.GONE, ""))  # for a browser that still waits
         self._server.shutdown()
         self._server.server_close()

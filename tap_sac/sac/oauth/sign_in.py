@@ -1,8 +1,8 @@
-"""A person's sign-in (3-legged): the address where it begins, and what it comes back with.
+"""The sign-in of a user (3-legged): the URL where it starts, and the redirect that ends it.
 
 It is the authorization code grant (RFC 6749, 4.1) with a state and PKCE (RFC 7636), for a program
-on the person's own machine (RFC 8252). oauthlib does the protocol. That SAC's authorization
-server, XSUAA, heeds PKCE is a guess; one that does not ignores it.
+on the user's own machine (RFC 8252). oauthlib does the protocol. SAC's authorization
+server, XSUAA, may ignore PKCE.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class SignIn:
     """One sign-in.
 
     Attributes:
-        address: Where the person signs in.
+        address: The URL where the user signs in.
     """
 
     def __init__(self, authorize_url: str, *, client_id: str, redirect_uri: RedirectURI) -> None:
-        """Make a state and a code verifier, which nobody can guess.
+        """Make a state and a code verifier that cannot be guessed.
 
         Args:
             authorize_url: The authorization endpoint.
             client_id: The OAuth client.
-            redirect_uri: Where the browser goes with the answer.
+            redirect_uri: Where the browser is redirected.
         """
         self._redirect_uri = redirect_uri.text
         self._client = WebApplicationClient(client_id)
@@ -62,13 +62,13 @@ class SignIn:
         self.address = f"{scheme}://{address.partition('://')[2]}"
 
     def grant(self, redirected: str) -> AuthorizationCode:
-        """Read the answer.
+        """Read the redirect.
 
         Args:
-            redirected: The redirect URI with what was added to it.
+            redirected: The redirect URI with its query.
 
         Raises:
-            SACError: If it is not an answer to this sign-in, or says no.
+            SACError: If it does not belong to this sign-in, or reports an error.
         """
         try:
             answer = self._client.parse_request_uri_response(_with_https(redirected), self._state)
@@ -98,7 +98,7 @@ class SignIn:
 
 
 def _with_https(url: str) -> str:
-    """Write a URL as oauthlib insists on; http is only ever to this machine (RFC 8252, 8.3)."""
+    """Write a URL as oauthlib requires; http only ever leads to this machine (RFC 8252, 8.3)."""
     return f"https://{url.partition('://')[2]}"
 
 

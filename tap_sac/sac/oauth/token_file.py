@@ -1,4 +1,4 @@
-"""The file that keeps a refresh token from one run to the next."""
+"""The file that stores a refresh token between runs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _MOST_BYTES = 1024**2
 class TokenFile:
     """A file with one refresh token, which several runs may share.
 
-    Another file beside it, whose name ends with ``.lock``, is what they lock: the file itself is
-    replaced with each new token, so that nobody ever sees half of one.
+    Runs lock a second file beside it, with the suffix ``.lock``: the file itself is replaced with
+    each new token, so that no run ever reads half of one.
     """
 
     def __init__(self, path: str) -> None:
-        """Keep where it is; it need not be there yet.
+        """Store the path; the file need not exist yet.
 
         Args:
-            path: Where it is; a link is followed, and stays a link.
+            path: The path; a link is followed, and stays a link.
 
         Raises:
             SACError: If it cannot be the path of a file.
@@ -48,10 +48,10 @@ class TokenFile:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runs from using the token until the end of the block.
+        """Lock the token against other runs until the end of the block.
 
         Raises:
-            SACError: If the folder of the file is not one that the tap may write to.
+            SACError: If the folder is not writable.
         """
         path = f"{self.path}.lock"
         try:
@@ -69,7 +69,7 @@ class TokenFile:
         """Return the token; None if there is none yet.
 
         Raises:
-            SACError: If the file cannot be read, or holds something else.
+            SACError: If the file cannot be read, or has other content.
         """
         try:
             with self.path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The person whose sign-in a token comes from (3-legged)."""
+"""The user who signed in to get a token (3-legged)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 from tap_sac.safety.text import log_safe
 
-# That SAC's tokens, which are JWTs of SAP's XSUAA, have these claims is a guess from its documents.
+# unseen: claims of SAC's tokens, which are JWTs of SAP's XSUAA; these are the ones it documents
 _IDS = ("user_uuid", "sub")
 _NAMES = ("user_name", "email")
-_PARTS_OF_A_JWT = 3
+_JWT_FIELDS = 3
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody who has signed in.
+class User:
+    """A signed-in user.
 
     Attributes:
-        id: What tells the person from others; None if the token does not say.
-        name: What the person is called, fit for a log line; None if the token does not say.
+        id: The unique id; None if the token has none.
+        name: The name, safe for a log line; None if the token has none.
     """
 
     id: str | None
@@ -30,30 +30,30 @@ class Person:
 
     @property
     def fingerprint(self) -> str | None:
-        """A hash of the id, for places that need not know who it is."""
+        """A hash of the id, for places that must not reveal it."""
         return hashlib.sha256(self.id.encode()).hexdigest() if self.id else None
 
 
-def person_of(token: str) -> Person:
-    """Read from an access token whose it is.
+def user_of(token: str) -> User:
+    """Read the user of an access token.
 
-    The token is not verified, because the tenant itself has just given it; nothing but messages
-    and comparisons depend on what it says.
+    The signature is not verified: the tenant itself has just issued the token, and only messages
+    and comparisons depend on the claims.
 
     Args:
-        token: A JSON Web Token (RFC 7519), or any other, which says nothing.
+        token: A JSON Web Token (RFC 7519); another kind of token has no claims.
     """
     claims = _claims(token)
     name = _first(claims, _NAMES)
-    return Person(_first(claims, _IDS), name and log_safe(name))
+    return User(_first(claims, _IDS), name and log_safe(name))
 
 
 def _claims(token: str) -> dict[str, Any]:
-    parts = token.split(".")
-    if len(parts) != _PARTS_OF_A_JWT:
+    fields = token.split(".")
+    if len(fields) != _JWT_FIELDS:
         return {}
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = json.loads(base64.urlsafe_b64decode(fields[1] + "=" * (-len(fields[1]) % 4)))
     except (ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}

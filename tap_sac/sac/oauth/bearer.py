@@ -1,4 +1,4 @@
-"""OAuth 2.0 against the tenant's token endpoint: a bearer token, and whose it is."""
+"""Bearer tokens (OAuth 2.0) from the tenant's token endpoint, and the user they belong to."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tap_sac.sac.errors import SACError, TransientError, during
 from tap_sac.sac.failures import Failure, Step
 from tap_sac.sac.http.refusals import is_transient
 from tap_sac.sac.http.transport import HEADER_VALUE, Limit, exchange
-from tap_sac.sac.oauth.user import person_of
+from tap_sac.sac.oauth.user import user_of
 from tap_sac.safety.masks import keep_secret, keep_token
 from tap_sac.safety.text import decimal_digits, log_safe
 
 if TYPE_CHECKING:
     from tap_sac.sac.http.answer import Answer
     from tap_sac.sac.oauth.grants import Grant
-    from tap_sac.sac.oauth.user import Person
+    from tap_sac.sac.oauth.user import User
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ class BearerAuthenticator(AuthBase):
 
     Attributes:
         access_token: The token; None before the first request.
-        last_refreshed: When it was asked for; None if it must not be used any more.
-        person: Whose token it is; None before the first request, and if it is the client's own.
+        last_refreshed: When it was requested; None if it must not be used any more.
+        user: The user it belongs to; None before the first request, and for the client itself.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class BearerAuthenticator(AuthBase):
         """Make an authenticator; nothing is requested yet.
 
         Args:
-            grant: What tokens are asked for with.
+            grant: What tokens are requested with.
             token_url: Where tokens come from.
             client_id: The OAuth client, as SAC shows it.
             client_secret: Its secret.
@@ -77,7 +77,7 @@ class BearerAuthenticator(AuthBase):
         """
         self.access_token: str | None = None
         self.last_refreshed: datetime | None = None
-        self.person: Person | None = None
+        self.user: User | None = None
         self._expires_in: int | None = None
         self._grant = grant
         self._token_url = token_url
@@ -107,9 +107,9 @@ class BearerAuthenticator(AuthBase):
         return request
 
     @property
-    def acts_as_person(self) -> bool:
-        """Whether tokens are those of a person who has signed in (3-legged)."""
-        return self._grant.is_of_person
+    def acts_as_user(self) -> bool:
+        """Whether tokens belong to a signed-in user (3-legged)."""
+        return self._grant.is_of_user
 
     def sign(self, text: str) -> str:
         """Return the HMAC (RFC 2104) of a text under the secret of the OAuth client."""
@@ -141,14 +141,14 @@ class BearerAuthenticator(AuthBase):
             SACError: If it refuses the client, or is not a token endpoint.
         """
         requested_at = datetime.now(timezone.utc)
-        with self._grant.form() as form:
+        with self._grant.request_form() as form:
             prepared = self._session.prepare_request(self._request(dict(form)))
             if _OPAQUE_URL.fullmatch(self._token_url):  # requests would rewrite some escapes.
                 prepared.url = self._token_url
             answer = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
             token, self._expires_in = self._read_token(answer)
-        if self._grant.is_of_person:
-            self._note_person(token)
+        if self._grant.is_of_user:
+            self._check_user(token)
         self.access_token, self.last_refreshed = token, requested_at
 
     def _request(self, form: dict[str, str]) -> requests.Request:
@@ -162,30 +162,30 @@ class BearerAuthenticator(AuthBase):
             auth=_no_auth if self._in_body else self._basic,
         )
 
-    def _note_person(self, token: str) -> None:
-        """Remember whose token it is, and see that it stays so.
+    def _check_user(self, token: str) -> None:
+        """Remember the user of the token, who must stay the same.
 
         Raises:
-            SACError: If somebody else's sign-in was put into the file during the run.
+            SACError: If a different user's token was put into the file during the run.
         """
-        person = person_of(token)
-        if self.person is None and person.id is None:
+        user = user_of(token)
+        if self.user is None and user.id is None:
             logger.warning(
-                "The access token does not say who has signed in, so the tap will not notice if "
-                "the rights that decide are those of another person than in the last run."
+                "The access token does not identify the user, so the tap cannot detect whether a "
+                "different user is signed in than in the last run."
             )
-        known = self.person.id if self.person else None
-        if known and person.id and person.id != known:
+        known = self.user.id if self.user else None
+        if known and user.id and user.id != known:
             msg = "A different user has signed in during the run"
             raise SACError(msg, Failure.OTHER_USER)
-        self.person = person if self.person is None or person.id else self.person
+        self.user = user if self.user is None or user.id else self.user
 
     @property
     def _basic(self) -> HTTPBasicAuth:
         return HTTPBasicAuth(self._client_id.encode(), self._secret.encode())
 
     def _without_secrets(self, text: str) -> str:
-        """Mask the secret in a server's text, in every form in which it was sent."""
+        """Mask the secret in a server's text, in every encoding in which it was sent."""
         basic = b64encode(f"{self._client_id}:{self._secret}".encode()).decode()
         secret = self._secret
         return log_safe(text, basic, quote_plus(secret), quote(secret), secret)
@@ -209,7 +209,7 @@ class BearerAuthenticator(AuthBase):
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         if status != HTTPStatus.OK:
             error = body.get("error")
-            if isinstance(error, dict):  # SAC's own form, at a wrong path of its host.
+            if isinstance(error, dict):  # SAC's own error, at a wrong path of its host.
                 error = error.get("message")
             parts = [str(part) for part in (error, body.get("error_description")) if part]
             reason = self._without_secrets(": ".join(parts))
@@ -220,10 +220,10 @@ class BearerAuthenticator(AuthBase):
             msg = f"{answered} without a usable access_token"
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         keep_token(token)
-        self._grant.keep(body)
+        self._grant.store(body)
         return token, decimal_digits(body.get("expires_in"))
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from putting credentials of a .netrc file on a request."""
+    """Stop requests from adding credentials of a .netrc file."""
     return request
