@@ -253,6 +253,9 @@ _CAUSE: dict[Failure, Cause] = {
         "deselect the column",
     ),
     Failure.CUT_READ: Cause("", "Lower page_size, or read less with the setting filters"),
+    Failure.NO_ROW_AT_POSITION: Cause(
+        "", "Run the tap again later; if it persists, set verify_counts to warn"
+    ),
     Failure.PARTIAL_SLICES: Cause(
         "SAC does not list all values of the column, or filters by it differently",
         "Name another column for this stream in the setting partition_by, or remove it there",

@@ -104,6 +104,7 @@ class Failure(Enum):
     MORE_DIGITS = auto()
     MISSING_COLUMN = auto()
     CUT_READ = auto()
+    NO_ROW_AT_POSITION = auto()
     PARTIAL_SLICES = auto()
     ROWS_TWICE = auto()
     WRONG_TOTAL = auto()

@@ -81,6 +81,8 @@ class PageStream(Stream, abc.ABC):
         self.entity_set = entity_set
         self.started_at = tap.initialized_at
         self.failure: DataError | None = None
+        # Whether the bookmark may move to the rows of this run.
+        self.may_advance = True
         self._version_to_activate: int | None = None
         self._completed_state: dict[str, Any] | None = None
         schema = json_schema(entity_set, use_singer_decimal=tap.config["use_singer_decimal"])
@@ -295,12 +297,13 @@ class PageStream(Stream, abc.ABC):
         if self._completed_state is not None:
             state.clear()
             state.update(self._completed_state)
-        super()._finalize_state(state)
+        if self.may_advance:
+            super()._finalize_state(state)
 
     @override
     def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:
-        """Let the bookmark of a stream that has failed stay where it was."""
-        if self.failure is None:
+        """Leave the bookmark where it was if the stream failed, or its rows may be incomplete."""
+        if self.failure is None and self.may_advance:
             super().finalize_state_progress_markers(state)
 
     @override

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
-    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.export.tables import RowAt, Table
     from tap_sac.sac.odata.pages import Page
 
 
@@ -162,8 +162,8 @@ class _TimedTable:
     def count(self, *, is_filtered: bool = True) -> int | None:
         return self._table.count(is_filtered=is_filtered)
 
-    def has_row_at(self, position: int) -> bool:
-        return self._table.has_row_at(position)
+    def row_at(self, position: int) -> RowAt | None:
+        return self._table.row_at(position)
 
 
 def _is_time(value: Any) -> bool:  # noqa: ANN401  (of a state or a row)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _MOST_KEYS = 1_000_000
 _HASH_BYTES = 16
@@ -49,13 +49,27 @@ class KeyWatch:
         Args:
             items: The JSON text of each row.
         """
-        for row in self._decoder.decode(b"[" + b",".join(items) + b"]"):
+        for number, values in self._hashed(items):
             if self.is_full:
                 return None
-            values = [bytes(value) for value in msgspec.structs.astuple(row)]
-            digest = blake2b(b",".join(values), digest_size=_HASH_BYTES).digest()
-            number = int.from_bytes(digest, "big")
             if number in self._hashes:
                 return dict(zip(self._key, map(json.loads, values), strict=True))
             self._hashes.add(number)
         return None
+
+    def knows(self, row: msgspec.Raw, others: Iterable[msgspec.Raw]) -> bool:
+        """Return whether the key of a row is one of those remembered, or of other rows.
+
+        Args:
+            row: The JSON text of the row.
+            others: The JSON texts of the other rows.
+        """
+        ((own, _),) = self._hashed([row])
+        return own in self._hashes or own in {number for number, _ in self._hashed(others)}
+
+    def _hashed(self, items: Iterable[msgspec.Raw]) -> Iterator[tuple[int, list[bytes]]]:
+        """Return the hash of each row's key, with the JSON texts of its values."""
+        for row in self._decoder.decode(b"[" + b",".join(items) + b"]"):
+            values = [bytes(value) for value in msgspec.structs.astuple(row)]
+            digest = blake2b(b",".join(values), digest_size=_HASH_BYTES).digest()
+            yield int.from_bytes(digest, "big"), values

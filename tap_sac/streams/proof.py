@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DataError
-from tap_sac.sac.failures import CUT_READ, ROWS_TWICE, SEVERAL_FACTS
+from tap_sac.sac.failures import Failure
 from tap_sac.streams.key_watch import KeyWatch
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Sequence
 
+    import msgspec
+
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
+
+
+# So few that they can be compared with a row that SAC shows, without hashing keys on the way.
+_MOST_ROWS_KEPT = 10_000
+
+
+class Verdict(Enum):
+    """What SAC's counts say about the rows of a read."""
+
+    PROVEN = auto()
+    NOT_COUNTED = auto()
+    UNPROVEN = auto()
+    DISPROVED = auto()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the read may delete from the target, and move a bookmark."""
+        return self in {Verdict.PROVEN, Verdict.NOT_COUNTED}
 
 
 class Proof:
@@ -27,7 +48,14 @@ class Proof:
     """
 
     def __init__(
-        self, stream: str, table: Table, logger: logging.Logger, *, fails: bool, has_key: bool
+        self,
+        stream: str,
+        table: Table,
+        logger: logging.Logger,
+        *,
+        fails: bool,
+        key: Sequence[str],
+        has_key: bool,
     ) -> None:
         """Begin before the first row.
 
@@ -36,6 +64,7 @@ class Proof:
             table: What is read.
             logger: Is told what cannot be proven.
             fails: Whether what is disproved fails the stream, instead of being a warning.
+            key: The key columns that rows have.
             has_key: Whether rows that come twice replace each other.
         """
         self.rows = 0
@@ -45,12 +74,14 @@ class Proof:
         self._table = table
         self._logger = logger
         self._fails = fails
+        self._key = key
         self._has_key = has_key
         self._key_watch: KeyWatch | None = None
+        self._first_items: list[msgspec.Raw] = []
 
-    def watch_keys(self, key: Sequence[str]) -> None:
+    def watch_keys(self) -> None:
         """See from now on that no key comes twice."""
-        self._key_watch = KeyWatch(key)
+        self._key_watch = KeyWatch(self._key)
 
     @property
     def watches_keys(self) -> bool:
@@ -65,19 +96,22 @@ class Proof:
         """
         self.rows += len(page.items)
         self._pages += 1
+        if self.rows <= _MOST_ROWS_KEPT:
+            self._first_items += page.items
         if page.count is not None:
             self.counts.append(page.count)
         if self._key_watch and (key := self._key_watch.first_repeated(page.items)):
             self._key_watch = None
-            self._disprove(several_facts_error(self._stream, key))
+            self.disprove(several_facts_error(self._stream, key))
 
-    def settle(self) -> None:
+    def settle(self) -> Verdict:
         """Compare the counts, after the last row, and log them.
 
         Raises:
-            DataError: If the read is proven to be cut short, or to have rows twice.
+            DataError: If the read is truncated or has rows twice, or SAC does not answer whether
+                it is truncated.
         """
-        if self.counts and not self._agrees:
+        if self.counts and not self.is_proven:
             again = self._table.count()
             self.counts += [] if again is None else [again]
         counted = f"{self.counts[-1]:,} counted by SAC" if self.counts else "not counted by SAC"
@@ -88,49 +122,68 @@ class Proof:
             counted,
             f"{self._pages:,}",
         )
-        if self.counts and not self._agrees:
-            self._judge()
+        if not self.counts:
+            return Verdict.NOT_COUNTED
+        return Verdict.PROVEN if self.is_proven else self._judge()
 
     @property
     def is_proven(self) -> bool:
         """Whether SAC counts as many rows as came."""
-        return bool(self.counts) and self._agrees
+        return bool(self.counts) and min(self.counts) <= self.rows <= max(self.counts)
 
-    @property
-    def _agrees(self) -> bool:
-        return min(self.counts) <= self.rows <= max(self.counts)
-
-    def _judge(self) -> None:
-        count = self.counts[-1]
+    def _judge(self) -> Verdict:
+        what = f"SAC counts {self.counts[-1]:,} rows of {self._stream} but sent {self.rows:,}"
         if self.rows > max(self.counts):
-            what = f"SAC counts {count:,} rows of {self._stream} and sent {self.rows:,}"
-            if self._has_key:
-                self._logger.warning("%s, so rows came twice; the key takes care of them.", what)
-            else:
-                self._disprove(DataError(f"{what}, so rows came twice", ROWS_TWICE))
-        elif self._table.has_row_at(self.rows):
-            what = (
-                f"SAC counts {count:,} rows of {self._stream} and sent {self.rows:,}, although "
-                "there are more behind the last one: the read was cut short"
-            )
-            self._disprove(DataError(what, CUT_READ))
+            if not self._has_key:
+                return self.disprove(DataError(f"{what}, so some came twice", Failure.ROWS_TWICE))
+            why = "some rows came twice, and others may be missing"
         else:
-            self._logger.warning(
-                "SAC counts %s rows of %s and sent %s, and shows none behind the last one: it is "
-                "not proven that the read is complete.",
-                f"{count:,}",
-                self._stream,
-                f"{self.rows:,}",
-            )
+            has_more = self.has_more_rows(self.rows)
+            if has_more is None:
+                msg = f"{what}, and does not answer whether more rows follow"
+                self.disprove(DataError(msg, Failure.NO_ROW_AT_POSITION))
+                return Verdict.UNPROVEN
+            if has_more:
+                msg = f"{what}, and more rows follow the last one: the read was truncated"
+                return self.disprove(DataError(msg, Failure.CUT_READ))
+            why = "it shows none after the last one"
+        self._logger.warning(
+            "%s, and %s: the read may be incomplete, so nothing is deleted from the target.",
+            what,
+            why,
+        )
+        return Verdict.UNPROVEN
 
-    def _disprove(self, error: DataError) -> None:
+    def has_more_rows(self, rows: int) -> bool | None:
+        """Ask whether the table has a row behind those that came; None if SAC does not answer.
+
+        A row that is known to have come shows nothing: SAC may ignore ``$skip`` or ``$orderby``.
+
+        Args:
+            rows: How many came.
+        """
+        found = self._table.row_at(rows)
+        if found is None:
+            return None
+        if found.row is None or found.is_first:
+            return False
+        watch = self._key_watch or KeyWatch(self._key)
+        return not (self._key and watch.knows(found.row, self._first_items))
+
+    def disprove(self, error: DataError) -> Verdict:
+        """Fail the stream, or warn if that is what the settings say.
+
+        Raises:
+            DataError: This one, if it fails the stream.
+        """
         if self._fails:
             raise error
-        self._logger.warning("%s (verify_counts is warn.)", error)
+        self._logger.warning("%s (verify_counts is warn, so nothing is deleted.)", error)
+        return Verdict.DISPROVED
 
 
 def several_facts_error(stream: str, key: dict[str, object]) -> DataError:
     """Say that a key has several facts, and what to do."""
     shown = ", ".join(f"{name}={value!r}" for name, value in key.items())
     what = f"SAC stores several facts of {stream} under one key ({shown})"
-    return DataError(what, SEVERAL_FACTS)
+    return DataError(what, Failure.SEVERAL_FACTS)

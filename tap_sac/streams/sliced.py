@@ -14,6 +14,7 @@ from tap_sac.sac.odata.conditions import both, equals
 from tap_sac.safety.text import log_safe
 from tap_sac.singer.records import END_OF_PART, PageRecords
 from tap_sac.streams.progress import Progress
+from tap_sac.streams.proof import Verdict
 from tap_sac.streams.slices import Slice, Slices
 from tap_sac.streams.unfinished import UnfinishedRead, digest
 from tap_sac.streams.whole import WholeRead
@@ -71,16 +72,15 @@ class SlicedRead(WholeRead):
         self._goes_on = False
         self._done: dict[str, int] = {}
         self._is_fixed = column.name in stream.entity_set.key
+        self._watch = stream.proof(self._table)
         self._slices = Slices(
             stream.name,
             self._table,
-            stream.logger,
-            fails=stream.fails,
+            self._watch,
             has_key=stream.has_key,
             is_fixed=self._is_fixed,
         )
         self._pages = self._rows = 0
-        self._watch = stream.proof(self._table)
         self._go_on_with_earlier()
 
     @override
@@ -152,14 +152,14 @@ class SlicedRead(WholeRead):
         slices = self._slices
         slices.count_whole()
         if stream.suspects_repeated_keys(slices.counts[0] if slices.counts else None):
-            self._watch.watch_keys(stream.entity_set.key)
+            self._watch.watch_keys()
         yield from self._read(values, maker)
         yield from self._read_new(self._values.find, maker)
         slices.count_whole()
         if slices.lack_rows:  # A list of values may have been cut short.
             yield from self._read_new(self._values.find_all, maker)
             slices.count_whole()
-        is_whole = self._is_whole()
+        self.verdict = self._judge()
         if totals and slices.rows_of_earlier_run:
             stream.logger.warning(
                 "The totals of %s are not compared, because an earlier run read a part of it.",
@@ -169,8 +169,7 @@ class SlicedRead(WholeRead):
             totals.settle(stream.name, stream.logger, fails=stream.fails)
         stream.note_counts(has_counts=bool(slices.counts))
         self.rows = slices.rows
-        if self.version is not None and is_whole and self._may_activate(slices.rows):
-            stream.activate(self.version)
+        self.finish(may_activate=self.verdict is Verdict.PROVEN)
 
     def _read(self, values: Collection[Value], maker: RecordMaker) -> Iterator[Records]:
         """Read the slices of some values, in the order of those, and keep what is done."""
@@ -266,11 +265,11 @@ class SlicedRead(WholeRead):
             stream.mark_state_changed()
             stream.write_state()
 
-    def _is_whole(self) -> bool:
+    def _judge(self) -> Verdict:
         """Return whether the slices are proven to be the whole table, and log it.
 
         Raises:
-            DataError: As `Slices.doubt` does.
+            DataError: As `Slices.judge` does.
         """
         stream, slices = self._stream, self._slices
         earlier = slices.rows_of_earlier_run
@@ -285,9 +284,9 @@ class SlicedRead(WholeRead):
             self._column.name,
         )
         uncounted = "SAC does not count it" if stream.verifies else "verify_counts is off"
-        doubt = slices.doubt(uncounted)
-        if doubt is None:
-            return True
+        verdict, doubt = slices.judge(uncounted)
+        if verdict is Verdict.PROVEN:
+            return verdict
         stream.logger.warning(
             "The slices of %s by %s are not proven to be the whole table%s: %s.",
             stream.name,
@@ -295,7 +294,7 @@ class SlicedRead(WholeRead):
             ", so rows that are gone from SAC stay in the target" if stream.has_versions else "",
             doubt,
         )
-        return False
+        return verdict
 
 
 def _order(value: Value) -> tuple[bool, Value]:

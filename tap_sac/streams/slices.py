@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe
+from tap_sac.streams.proof import Verdict
 from tap_sac.streams.unfinished import digest
 
 if sys.version_info >= (3, 12):
@@ -21,7 +22,6 @@ else:
     from typing_extensions import override
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterator
 
     from tap_sac.sac.export.tables import Table
@@ -78,10 +78,8 @@ class Slice:
         Raises:
             DataError: As `Proof.settle` does.
         """
-        proof.settle()
-        self.is_proven = proof.is_proven
-        # One that is cut short was told of; whether the slices are the whole is another question.
-        self.rows = proof.counts[-1] if proof.counts and not self.is_proven else proof.rows
+        self.is_proven = proof.settle() is Verdict.PROVEN
+        self.rows = proof.rows
 
 
 class Slices:
@@ -96,9 +94,8 @@ class Slices:
         self,
         stream: str,
         table: Table,
-        logger: logging.Logger,
+        proof: Proof,
         *,
-        fails: bool,
         has_key: bool,
         is_fixed: bool,
     ) -> None:
@@ -107,8 +104,7 @@ class Slices:
         Args:
             stream: What messages call the table.
             table: The whole table.
-            logger: Is told what cannot be proven.
-            fails: Whether what is disproved fails the stream, instead of being a warning.
+            proof: Has seen the rows of all slices.
             has_key: Whether rows that come twice replace each other.
             is_fixed: Whether no row can move from slice to slice, as it would be another one then.
         """
@@ -116,8 +112,7 @@ class Slices:
         self.counts: list[int] = []
         self._stream = stream
         self._table = table
-        self._logger = logger
-        self._fails = fails
+        self._proof = proof
         self._has_key = has_key
         self._is_fixed = is_fixed
 
@@ -146,8 +141,8 @@ class Slices:
         count = self._table.count()
         self.counts += [] if count is None else [count]
 
-    def doubt(self, uncounted: str) -> str | None:
-        """Say why they are not proven to be the whole table; None if they are.
+    def judge(self, uncounted: str) -> tuple[Verdict, str]:
+        """Return whether they are proven to be the whole table, and why not.
 
         People write during a long read, so all are counted again where the counts differ. Where
         rows can move, one may have moved to a slice that was read before, and no sum tells.
@@ -156,28 +151,36 @@ class Slices:
             uncounted: Why SAC has not counted the table, if it has not.
 
         Raises:
-            DataError: If rows are proven to be missing from them, or came twice without a key.
+            DataError: If rows are proven to be missing from them, or came twice without a key, or
+                SAC does not answer whether rows are missing.
         """
         if not self.counts:
-            return uncounted
+            return Verdict.NOT_COUNTED, uncounted
         rows, counts = self.rows, self.counts
         if not _agrees(rows, counts):
             rows, counts = self._counted_again()
         if _agrees(rows, counts):
             changed = 0 if self._is_fixed else self._count_changed()
             if not changed:
-                return None
-            return f"{changed:,} of them have changed, so rows may have moved from one to another"
+                return Verdict.PROVEN, ""
+            why = f"{changed:,} of them have changed, so rows may have moved from one to another"
+            return Verdict.UNPROVEN, why
         why = f"SAC counts {counts[-1]:,} rows of {self._stream}, and {rows:,} in its slices"
-        if rows < min(counts) and self._table.has_row_at(rows):
-            self._disprove(DataError(f"{why}, which lack rows", Failure.PARTIAL_SLICES))
-        elif rows > max(counts) and not self._has_key:
-            self._disprove(DataError(f"{why}, so rows came twice", Failure.ROWS_TWICE))
-        return why
+        error = None
+        if rows < min(counts):
+            has_more = self._proof.has_more_rows(rows)
+            if has_more is None:
+                msg = f"{why}, and does not answer whether rows are missing"
+                self._proof.disprove(DataError(msg, Failure.NO_ROW_AT_POSITION))
+            elif has_more:
+                error = DataError(f"{why}, which lack rows", Failure.PARTIAL_SLICES)
+        elif not self._has_key:
+            error = DataError(f"{why}, so some rows came twice", Failure.ROWS_TWICE)
+        return (self._proof.disprove(error) if error else Verdict.UNPROVEN), why
 
     def _counted_again(self) -> tuple[int, list[int]]:
-        """Count the slices and the whole at about the same time."""
-        again = [item.table.count() for item in self.read]
+        """Count the proven slices and the whole at about the same time."""
+        again = [item.table.count() if item.is_proven else item.rows for item in self.read]
         before = self.counts[-1]
         self.count_whole()
         if None in again:
@@ -186,11 +189,6 @@ class Slices:
 
     def _count_changed(self) -> int:
         return sum(item.table.count() != item.rows for item in self.read)
-
-    def _disprove(self, error: DataError) -> None:
-        if self._fails:
-            raise error
-        self._logger.warning("%s (verify_counts is warn.)", error)
 
 
 def _agrees(rows: int, counts: list[int]) -> bool:

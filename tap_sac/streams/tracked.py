@@ -146,10 +146,11 @@ class ChangeTrackedStream(EntitySetStream):
         try:
             yield from whole.records()
         except BaseException:  # Also when the consumer of the records gives up.
-            if whole.delta_link:
-                opened = Bookmark(whole.delta_link, whole.version, query)
-                self.subscriptions.delete_chain(self.subscriptions.signed(opened))
+            self._delete_opened(whole, query)
             raise
+        if not whole.verdict.is_complete:
+            self._delete_opened(whole, query)
+            return
         state = dict(self.stream_state)
         self.rights.keep(state, whole.rows)
         if whole.delta_link is None:
@@ -170,6 +171,12 @@ class ChangeTrackedStream(EntitySetStream):
         )
         self._put_bookmark(bookmark, state)
         self.complete(state)
+
+    def _delete_opened(self, whole: WholeRead, query: DeltaQuery) -> None:
+        """Delete the subscription of an opening that the next run cannot continue from."""
+        if whole.delta_link:
+            opened = Bookmark(whole.delta_link, whole.version, query)
+            self.subscriptions.delete_chain(self.subscriptions.signed(opened))
 
     def _read_changes(self, bookmark: Bookmark, query: DeltaQuery) -> Iterator[Records]:
         """Follow the delta link.

@@ -15,7 +15,7 @@ from tap_sac.sac.failures import Failure
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.base import SACStream
 from tap_sac.streams.person import Rights
-from tap_sac.streams.proof import Proof
+from tap_sac.streams.proof import Proof, Verdict
 from tap_sac.streams.unfinished import UnfinishedRead
 
 if sys.version_info >= (3, 12):
@@ -72,6 +72,7 @@ class WholeRead:
         version: The version that the rows carry; None where there are no versions.
         delta_link: Where the changes after this read will be, as far as SAC has said.
         rows: How many rows it had, after the last one.
+        verdict: What SAC's counts say about it, after the last row.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class WholeRead:
         self.version = stream.new_version if stream.has_versions else None
         self.delta_link: str | None = None
         self.rows = 0
+        self.verdict = Verdict.UNPROVEN
         self._stream = stream
         self._columns = columns
         self._query = stream.query(columns)
@@ -107,7 +109,7 @@ class WholeRead:
             return
         table = stream.table(self._query)
         proof = stream.proof(table)
-        proof.watch_keys(stream.entity_set.key)
+        proof.watch_keys()
         for page in table.pages():
             proof.add(page)
             if not proof.watches_keys:
@@ -140,20 +142,29 @@ class WholeRead:
                     and not self._track_changes
                     and (stream.suspects_repeated_keys(page.count))
                 ):
-                    proof.watch_keys(stream.entity_set.key)
+                    proof.watch_keys()
                 is_first = False
                 self.delta_link = page.delta_url
                 proof.add(page)
                 yield PageRecords(page, maker)
         except ResponseError as error:
             raise (stream.refusal(error, self._query) if is_first else error) from None
-        proof.settle()
+        self.verdict = proof.settle()
         if totals:
             totals.settle(stream.name, stream.logger, fails=stream.fails)
         stream.note_counts(has_counts=bool(proof.counts))
         self.rows = proof.rows
-        if self.version is not None and self._may_activate(proof.rows):
-            stream.activate(self.version)
+        self.finish(may_activate=self.verdict.is_complete)
+
+    def finish(self, *, may_activate: bool) -> None:
+        """Let targets drop older rows if the read allows it, or keep the bookmark if it does not.
+
+        Args:
+            may_activate: Whether rows that did not come may go from the target.
+        """
+        self._stream.may_advance = self.verdict.is_complete
+        if may_activate and self.version is not None and self._may_activate(self.rows):
+            self._stream.activate(self.version)
 
     def _may_activate(self, rows: int) -> bool:
         """Return whether older rows may go: an empty read proves nothing by itself.
@@ -275,6 +286,7 @@ class FullTableStream(SACStream):
             table,
             self.logger,
             fails=self.fails,
+            key=self.entity_set.key,
             has_key=self.has_key,
         )
 
@@ -309,7 +321,11 @@ class FullTableStream(SACStream):
         self.compare_with_last_read()
         whole = self.begin_read(columns)
         yield from whole.records()
-        if self.replication_method != REPLICATION_INCREMENTAL and not self.is_withheld:
+        if (
+            whole.verdict.is_complete
+            and self.replication_method != REPLICATION_INCREMENTAL
+            and not self.is_withheld
+        ):
             state = dict(self.stream_state)
             self.put_last_read(LastRead(whole.version, self.filter, self.chosen_key), state)
             self.rights.keep(state, whole.rows)

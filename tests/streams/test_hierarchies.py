@@ -354,7 +354,7 @@ def test_read_that_is_cut_fails_by_name(serve: Serve, run_cli: RunCli) -> None:
     tenant.fault = fault
     result = run_cli(serve(tenant))
     assert result.returncode == 1
-    assert f"SAC counts 5 rows of {STREAM} and sent 4" in result.stderr
+    assert f"SAC counts 5 rows of {STREAM} but sent 4" in result.stderr
     assert f'"ACTIVATE_VERSION","stream":"{STREAM}"' not in result.stdout
 
 

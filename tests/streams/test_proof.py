@@ -21,6 +21,7 @@ from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response, s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.conftest import Messages, RunCli, Serve
 
@@ -64,16 +65,16 @@ def sales_config(serve: Serve, service: SampleService, **settings: Any) -> dict[
 )
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
 def test_answers_that_are_capped_without_a_link_cost_no_row(
-    serve: Serve, behaviour: Behaviour, method: str
+    serve: Serve, caplog: pytest.LogCaptureFixture, behaviour: Behaviour, method: str
 ) -> None:
     service = SampleService(behaviour)
     service.limit(SALES_MODEL, 2_500)
     config = sales_config(serve, service, default_replication_method=method)
     messages, failure = run(config)
     if method == "LOG_BASED":  # What is tracked must not be asked for twice.
-        assert "SAC counts 2,500 rows of sales_planning_fact_data and sent" in failure
+        assert "SAC counts 2,500 rows of sales_planning_fact_data but sent" in failure + caplog.text
         assert not is_activated(messages, SALES)
-        assert "delta_link" not in messages.state["bookmarks"][SALES]
+        assert "delta_link" not in messages.state["bookmarks"].get(SALES, {})
         assert not [item for item in service.subscriptions.values() if item.set_name == "FactData"]
         return
     assert not failure
@@ -121,7 +122,7 @@ def test_read_that_is_cut_later_fails_by_name_and_the_others_go_on(serve: Serve)
     )
     messages, failure = run(serve(tenant))
     assert "1 of 3 streams failed; the others were read." in failure
-    assert "SAC counts 9 rows of sales_fact_data and sent 6" in failure
+    assert "SAC counts 9 rows of sales_fact_data but sent 6" in failure
     assert "Lower page_size" in failure
     assert not is_activated(messages, FACTS)
     assert messages.state["bookmarks"].get(FACTS, {}) == {}
@@ -144,8 +145,8 @@ def test_what_is_disproved_can_be_a_warning(serve: Serve, caplog: pytest.LogCapt
     tenant.fault = without_link(3, tenant)
     messages, failure = run({**serve(tenant), "verify_counts": "warn"})
     assert not failure
-    assert is_activated(messages, FACTS)
-    assert "SAC counts 9 rows of sales_fact_data and sent 6" in caplog.text
+    assert not is_activated(messages, FACTS)
+    assert "SAC counts 9 rows of sales_fact_data but sent 6" in caplog.text
 
 
 def test_nothing_is_counted_where_that_is_off(
@@ -266,39 +267,208 @@ def test_any_number_between_two_counts_is_right(
     assert "SAC counts" not in caplog.text
 
 
-def test_count_that_is_not_one_of_rows_is_a_warning(
+# A probe behind the last row: a row, none, or no answer.
+
+
+UNPROVEN = (
+    "SAC counts {} rows of sales_fact_data but sent {}, and it shows none after the last one: the "
+    "read may be incomplete, so nothing is deleted from the target."
+)
+NO_ANSWER = (
+    "SAC counts 9 rows of sales_fact_data but sent 6, and does not answer whether more rows follow"
+)
+REFUSALS = {
+    "400": error_response(400, "no"),
+    "403": error_response(403, "no"),
+    "429": error_response(429, "slow down", **{"Retry-After": "0"}),
+    "500": error_response(500, "no [1205]"),
+    "501": error_response(501, "not implemented"),
+    "503": error_response(503, "busy", **{"Retry-After": "0"}),
+    "html": Response(200, b"<html>", {"Content-Type": "text/html"}),
+    "broken": Response(200, b'{"value":[', JSON),
+}
+
+
+def empty_page() -> Response:
+    return Response(200, b'{"value":[]}', JSON)
+
+
+def cut_after_6(
+    tenant: StandIn, probe: Callable[[Request], Response | None]
+) -> Callable[[Request], Response | None]:
+    """Cut the read after 6 of 9 rows, and answer requests for rows at a position by `probe`."""
+    cut = without_link(3, tenant)
+
+    def fault(request: Request) -> Response | None:
+        if "/FactData" not in request.target:
+            return None
+        if "$top=1" in request.target:
+            return probe(request)
+        return cut(request)
+
+    return fault
+
+
+def in_reverse(tenant: StandIn) -> Callable[[Request], Response | None]:
+    """Ignore ``$orderby``: the row at a position is one of those that came."""
+    rows = ROWS[:6][::-1]
+    return lambda request: tenant.page(request, [*rows, rows[0]])
+
+
+def assert_nothing_is_deleted(messages: Messages) -> None:
+    assert len(messages.records(FACTS)) == 6
+    assert not is_activated(messages, FACTS)
+    assert messages.state["bookmarks"].get(FACTS, {}) == {}
+
+
+def test_count_that_is_not_one_of_rows_deletes_nothing(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = counting(tenant, 4000)
     messages, failure = run(serve(tenant))
     assert not failure
-    assert is_activated(messages, FACTS)
-    assert "and shows none behind the last one: it is not proven" in caplog.text
+    assert not is_activated(messages, FACTS)
+    assert messages.state["bookmarks"].get(FACTS, {}) == {}
+    assert UNPROVEN.format("4,000", "9") in caplog.text
 
 
-@pytest.mark.parametrize("answer", [error_response(400, "no"), error_response(500, "no [1205]")])
-def test_tenant_that_refuses_to_skip_proves_nothing(
-    serve: Serve, caplog: pytest.LogCaptureFixture, answer: Response
+@pytest.mark.parametrize("way", ["empty", "skip ignored", "order ignored"])
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+def test_probe_that_shows_no_missing_row_deletes_nothing(
+    serve: Serve, caplog: pytest.LogCaptureFixture, way: str, method: str
 ) -> None:
     tenant = StandIn(sales(*ROWS))
-    cut = without_link(3, tenant)
-    tenant.fault = lambda request: answer if "$skip=" in request.target else cut(request)
-    messages, failure = run(serve(tenant))
+    tenant.skips = way != "skip ignored"
+    probes = {
+        "empty": lambda _: empty_page(),
+        "skip ignored": lambda _: None,
+        "order ignored": in_reverse(tenant),
+    }
+    tenant.fault = cut_after_6(tenant, probes[way])
+    messages, failure = run({**serve(tenant), "default_replication_method": method})
     assert not failure
-    assert len(messages.records(FACTS)) == 6
-    assert "it is not proven" in caplog.text
+    assert_nothing_is_deleted(messages)
+    assert UNPROVEN.format("9", "6") in caplog.text
 
 
-def test_skip_that_is_ignored_proves_nothing(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+@pytest.mark.usefixtures("waits")
+def test_probe_without_an_answer_fails_the_stream(serve: Serve, refusal: str, method: str) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = cut_after_6(tenant, lambda _: REFUSALS[refusal])
+    config = {**serve(tenant), "default_replication_method": method, "backoff_max_tries": 2}
+    messages, failure = run(config)
+    assert NO_ANSWER in failure
+    assert_nothing_is_deleted(messages)
+
+
+@pytest.mark.parametrize("refusal", ["503", "broken"])
+def test_probe_is_tried_as_often_as_any_request(
+    serve: Serve, waits: list[float], refusal: str
 ) -> None:
     tenant = StandIn(sales(*ROWS))
-    tenant.skips = False
-    tenant.fault = without_link(3, tenant)
-    _, failure = run(serve(tenant))
+    left = [REFUSALS[refusal]] * 3
+    tenant.fault = cut_after_6(tenant, lambda _: left.pop() if left else None)
+    _, failure = run({**serve(tenant), "backoff_max_tries": 4})
+    assert "and more rows follow the last one: the read was truncated" in failure
+    assert len(waits) == 3
+
+
+@pytest.mark.parametrize("refusal", ["400", "500", "501"])
+def test_probe_is_tried_without_an_order_at_last(serve: Serve, refusal: str) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = cut_after_6(
+        tenant, lambda request: REFUSALS[refusal] if "$orderby" in request.target else None
+    )
+    _, failure = run({**serve(tenant), "backoff_max_tries": 2})
+    assert "and more rows follow the last one: the read was truncated" in failure
+
+
+@pytest.mark.parametrize("probe", ["a row", "no answer"])
+def test_nothing_is_deleted_where_disproof_is_a_warning(
+    serve: Serve, caplog: pytest.LogCaptureFixture, probe: str
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+    tenant.fault = cut_after_6(tenant, lambda _: REFUSALS["400"] if probe == "no answer" else None)
+    messages, failure = run({**serve(tenant), "verify_counts": "warn"})
     assert not failure
-    assert "it is not proven" in caplog.text
+    assert_nothing_is_deleted(messages)
+    assert "verify_counts is warn, so nothing is deleted" in caplog.text
+
+
+def test_unproven_read_leaves_the_last_completed_one_in_the_state(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    config = serve(tenant)
+    before = sync(config).state["bookmarks"][FACTS]
+    tenant.fault = cut_after_6(tenant, lambda _: empty_page())
+    messages, failure = run(config, state={"bookmarks": {FACTS: before}})
+    assert not failure
+    assert messages.state["bookmarks"][FACTS] == before
+
+
+@pytest.mark.parametrize("form", ["records", "files"])
+@pytest.mark.parametrize("probe", ["none", "no answer"])
+@pytest.mark.usefixtures("waits")
+def test_bookmark_of_audit_data_moves_only_with_a_proven_read(
+    serve: Serve, tmp_path: Path, probe: str, form: str
+) -> None:
+    columns = edmx(AuditData={"Audit_Time": "Edm.DateTimeOffset"})
+    rows = [f'{{"Audit_Time":"2026-11-0{day}T00:00:00.000Z"}}' for day in range(1, 8)]
+    tenant = StandIn(Model("C4A", "A", columns, {"AuditData": rows[:1]}))
+    config = serve(tenant)
+    catalog = select(discover(config), "a_audit_data")
+    if form == "files":
+        config["batch_config"] = {
+            "encoding": {"format": "jsonl", "compression": "gzip"},
+            "storage": {"root": tmp_path.as_uri()},
+        }
+    state = sync(config, catalog).state
+    before = state["bookmarks"]["a_audit_data"]["replication_key_value"]
+    tenant.models[0].sets["AuditData"] = rows
+
+    def fault(request: Request) -> Response | None:
+        if "$top=1" in request.target:
+            return empty_page() if probe == "none" else REFUSALS["501"]
+        if "$skiptoken=4" not in request.target:
+            return None
+        answer = tenant.page(request, rows)
+        members = json.loads(answer.body)
+        members.pop("@odata.nextLink")
+        return Response(200, json.dumps(members).encode(), JSON)
+
+    tenant.fault = fault
+    messages, failure = run(config, catalog=catalog, state=state)
+    assert bool(failure) is (probe == "no answer")
+    after = messages.state["bookmarks"]["a_audit_data"]
+    assert after["replication_key_value"] == before
+    tenant.fault = lambda _: None
+    repaired = sync(config, catalog, messages.state).state["bookmarks"]["a_audit_data"]
+    assert repaired["replication_key_value"] == "2026-11-07T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("probe", ["a row", "none", "no answer"])
+@pytest.mark.usefixtures("waits")
+def test_chain_of_an_opening_that_is_not_proven_is_deleted(serve: Serve, probe: str) -> None:
+    service = SampleService(Behaviour(page_cap=1000))
+    service.limit(SALES_MODEL, 2_500)
+    answers = {"a row": None, "none": empty_page(), "no answer": REFUSALS["501"]}
+
+    def tenant(request: Request) -> Response:
+        is_probe = "/FactData?" in request.target and "$top=1&" in request.target
+        return (answers[probe] if is_probe else None) or service(request)
+
+    config = {
+        **serve(tenant),
+        "models": ["Sales Planning"],
+        "default_replication_method": "LOG_BASED",
+    }
+    messages, failure = run(config)
+    assert bool(failure) is (probe != "none")
+    assert not is_activated(messages, SALES)
+    assert "delta_link" not in messages.state["bookmarks"].get(SALES, {})
+    assert not [item for item in service.subscriptions.values() if item.set_name == "FactData"]
 
 
 @pytest.mark.parametrize(("has_key", "place"), [(True, ""), (False, "catalog"), (False, "map")])
@@ -315,8 +485,8 @@ def test_rows_that_come_twice(
         config["stream_maps"] = {FACTS: {"__key_properties__": []}}
     messages, failure = run(config, catalog=select(catalog, FACTS))
     assert bool(failure) is not has_key
-    assert is_activated(messages, FACTS) is has_key
-    told = "SAC counts 5 rows of sales_fact_data and sent 9, so rows came twice"
+    assert not is_activated(messages, FACTS)
+    told = "SAC counts 5 rows of sales_fact_data but sent 9, "
     assert told in (caplog.text if has_key else failure)
 
 

@@ -229,6 +229,57 @@ def test_slices_that_are_not_the_whole_activate_nothing(
     )
 
 
+def cut_slice(
+    tenant: SlicingStandIn, probe: Callable[[Request], Response | None]
+) -> Callable[[Request], Response | None]:
+    """Cut the slice public.Actual after 4 of 5 rows, and answer each probe by `probe`."""
+    cut = at_slice(
+        "public.Actual",
+        lambda request: without_link(tenant.page(request, tenant.rows)),
+        skiptoken="2",
+    )
+    return lambda request: probe(request) if request.options.get("$top") == "1" else cut(request)
+
+
+def test_unproven_slice_counts_with_the_rows_that_came(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = SlicingStandIn(SIZES)
+    tenant.fault = cut_slice(tenant, lambda request: tenant.page(request, []))
+    messages, failure = run({**serve(tenant), **SLICED})
+    assert not failure
+    assert len(messages.records(FACTS)) == 12
+    assert not is_activated(messages, FACTS)
+    assert "filter" not in messages.state["bookmarks"][FACTS]
+    assert "so nothing is deleted from the target" in caplog.text
+    (line,) = warnings(caplog, "not proven to be the whole")
+    assert line.endswith("SAC counts 13 rows of sales_fact_data, and 12 in its slices.")
+
+
+@pytest.mark.parametrize("settings", [{"verify_counts": "warn"}, {}], ids=["warn", "fail"])
+@pytest.mark.parametrize("shows", [True, False], ids=["a row", "no answer"])
+def test_slice_that_lacks_rows_activates_nothing(
+    serve: Serve, settings: dict[str, Any], *, shows: bool
+) -> None:
+    tenant = SlicingStandIn(SIZES)
+    tenant.fault = cut_slice(tenant, lambda _: None if shows else error_response(501, "no"))
+    messages, failure = run({**serve(tenant), **SLICED, **settings, "backoff_max_tries": 1})
+    assert bool(failure) is not bool(settings)
+    assert not is_activated(messages, FACTS)
+    assert "filter" not in messages.state["bookmarks"].get(FACTS, {})
+
+
+def test_whole_table_without_an_answer_fails_the_sliced_read(serve: Serve) -> None:
+    tenant = SlicingStandIn(SIZES)
+    tenant.values = [version for version in SIZES if version != "public.Old"]
+    tenant.fault = lambda request: (
+        error_response(501, "no") if request.options.get("$top") == "1" else None
+    )
+    messages, failure = run({**serve(tenant), **SLICED, "backoff_max_tries": 1})
+    assert "9 in its slices, and does not answer whether rows are missing" in failure
+    assert not is_activated(messages, FACTS)
+
+
 @pytest.mark.parametrize(
     ("settings", "counts", "why"),
     [
@@ -416,7 +467,8 @@ def test_rows_without_a_key_in_two_slices_fail_the_stream(serve: Serve) -> None:
                 item["metadata"]["selected"] = False
     messages, failure = run(config, catalog=catalog)
     assert (
-        "SAC counts 4 rows of sales_fact_data, and 6 in its slices, so rows came twice" in failure
+        "SAC counts 4 rows of sales_fact_data, and 6 in its slices, so some rows came twice"
+        in failure
     )
     assert not is_activated(messages, FACTS)
 
@@ -432,7 +484,7 @@ def test_slice_that_is_cut_short_fails_the_stream_and_is_named(serve: Serve) -> 
         skiptoken="2",
     )
     messages, failure = run({**serve(tenant), **SLICED})
-    assert "SAC counts 5 rows of sales_fact_data (Version eq 'public.Actual') and sent 4" in failure
+    assert "SAC counts 5 rows of sales_fact_data (Version eq 'public.Actual') but sent 4" in failure
     assert not is_activated(messages, FACTS)
     assert is_activated(messages, "providers")
 

@@ -9,7 +9,7 @@ that leaves out columns, except on FactDataAggregation.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,8 @@ from tap_sac.sac.urls import with_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import msgspec
 
     from tap_sac.sac.export.client import ResponseObserver, SACClient
     from tap_sac.sac.odata.pages import Page
@@ -38,6 +40,19 @@ class CountsWith(Enum):
     NO_SELECT = auto()  # apart from the read, whose $select leaves out columns
 
 
+@dataclass(frozen=True)
+class RowAt:
+    """SAC's answer to a request for the row at a position.
+
+    Attributes:
+        row: The JSON text of the row; None if there is none.
+        is_first: Whether the row is the first one of the table, because SAC ignores ``$skip``.
+    """
+
+    row: msgspec.Raw | None = None
+    is_first: bool = False
+
+
 class Table(Protocol):
     """Rows to read, which SAC may be able to count."""
 
@@ -55,8 +70,8 @@ class Table(Protocol):
             is_filtered: Whether to count those of the filter alone.
         """
 
-    def has_row_at(self, position: int) -> bool:
-        """Return whether there is certainly a row at a position, counted from 0."""
+    def row_at(self, position: int) -> RowAt | None:
+        """Ask for the row at a position, counted from 0; None if SAC does not answer."""
 
 
 class UncountedTable:
@@ -74,9 +89,9 @@ class UncountedTable:
         """Return None: nobody knows."""
         return None
 
-    def has_row_at(self, position: int) -> bool:  # noqa: ARG002
-        """Return False: nobody knows."""
-        return False
+    def row_at(self, position: int) -> RowAt | None:  # noqa: ARG002
+        """Return None: nobody knows."""
+        return None
 
 
 class CountedTable:
@@ -151,20 +166,16 @@ class CountedTable:
         self._counted = page.count if page else None
         return self._counted
 
-    def has_row_at(self, position: int) -> bool:
-        """Return whether there is certainly a row at a position, counted from 0.
+    def row_at(self, position: int) -> RowAt | None:
+        """Ask for the row at a position, counted from 0; None if SAC does not answer.
 
-        SAC may ignore ``$skip``: the row must be another one than the first.
+        Each request is tried as often as any other. Where SAC refuses ``$orderby``, its own order
+        has to do.
         """
         options = {name: text for name, text in self._options.items() if name != "pagesize"}
-        options |= {"$top": "1", **self._ordered}
-        found = self._probe({**options, "$skip": str(position)})
-        if found is None or not found.items:
-            return False
-        if position == 0:
-            return True
-        first = self._probe(options)
-        return first is not None and list(first.items[:1]) != list(found.items[:1])
+        options["$top"] = "1"
+        found = self._row_at(position, {**options, **self._ordered})
+        return self._row_at(position, options) if found is None and self._ordered else found
 
     @property
     def _tries_with_count(self) -> int:
@@ -173,6 +184,17 @@ class CountedTable:
     @property
     def _ordered(self) -> dict[str, str]:
         return {"$orderby": self._order} if self._order else {}
+
+    def _row_at(self, position: int, options: Mapping[str, str]) -> RowAt | None:
+        try:
+            found = self._page_with_tries({**options, "$skip": str(position)}).items[:1]
+            if not found:
+                return RowAt()
+            is_first = position > 0 and self._page_with_tries(options).items[:1] == found
+        except SACError as error:
+            logger.debug("SAC does not show the row at position %d: %s", position, error)
+            return None
+        return RowAt(found[0], is_first=is_first)
 
     def _first_page(self, options: Mapping[str, str]) -> Page:
         """Ask for the first page, and for a count with it as long as nothing speaks against it."""
@@ -253,12 +275,15 @@ class CountedTable:
         )
 
     def _page_with_tries(self, options: Mapping[str, str]) -> Page:
-        return self._page_at(with_query(self._url, options))
+        return self._try_page(with_query(self._url, options), track_changes=False)
 
     def _page_at(self, url: str) -> Page:
+        return self._try_page(url, track_changes=self._track_changes)
+
+    def _try_page(self, url: str, *, track_changes: bool) -> Page:
         for attempt in self._client.tries():
             with attempt:
-                page = self._client.page(url, self._on_response, track_changes=self._track_changes)
+                page = self._client.page(url, self._on_response, track_changes=track_changes)
         return page
 
     def _probe(self, options: Mapping[str, str]) -> Page | None:
