@@ -828,7 +828,7 @@ def test_tenant_that_gives_no_csrf_token_is_told(
     pipeline.run()
     pipeline.service.refuse("/csrf$", Response(200, b""))
     pipeline.run(default_replication_method="FULL_TABLE")
-    assert "could not be deleted: SAC gave no CSRF token" in caplog.text
+    assert "could not be deleted: SAC returned no CSRF token" in caplog.text
 
 
 AUDIT = "workforce_planning_audit_data"

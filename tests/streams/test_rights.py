@@ -296,7 +296,7 @@ def test_token_that_names_nobody_is_told_once_and_compares_with_nothing(
     config = {**serve(StandIn(sales(*map(sales_row, range(3))))), "refresh_token": "refresh-0"}
     first = sync(config)
     (warning,) = warnings(caplog)
-    assert "does not say who has signed in" in warning
+    assert "does not identify the user" in warning
     assert "ACTIVATE_VERSION" in kinds(sync(config, state=first.state), "sales_fact_data")
     known = first.state
     for bookmark in known["bookmarks"].values():

@@ -281,7 +281,7 @@ class SACClient:
                 return token
         if answer.status != HTTPStatus.OK:
             raise response_error(answer)
-        msg = "SAC returned no CSRF token, so the subscription cannot be deleted"
+        msg = "SAC returned no CSRF token"
         raise SACError(msg, Failure.BROKEN_PROTOCOL)
 
     def _providers_url(self, namespace: str) -> str:
