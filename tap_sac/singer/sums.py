@@ -1,11 +1,9 @@
-"""Exact sums of the numbers that records hold, at little cost on the fast path."""
+"""Exact sums of the numbers that records hold."""
 
 from __future__ import annotations
 
-from decimal import Context, Decimal, Inexact
+from decimal import Context, Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,38 +11,28 @@ if TYPE_CHECKING:
 # More digits than any sum of SAC's numbers has: what does not fit is not exact, and raises.
 EXACT = Context(prec=10_000, traps=[Inexact])
 
-_ONE_DIGIT = bytes.maketrans(b"123456789", b"0" * 9)
-_INTEGERS = msgspec.json.Decoder(list[int])
 
-
-def exact_sum(numbers: Iterable[Decimal | int]) -> Decimal:
+def exact_sum(numbers: Iterable[Decimal]) -> Decimal:
     """Add numbers, to the last digit.
 
     Raises:
         decimal.Inexact: If the sum has more digits than a sum can have.
     """
-    total = Decimal(0)
-    for number in numbers:
-        total = EXACT.add(total, Decimal(number))
-    return total
+    with localcontext(EXACT):
+        return sum(numbers, Decimal(0))
 
 
 class Sums:
-    """The sums of some columns, of all records that were made."""
+    """The sums of some columns over all records that were made."""
 
-    def __init__(self, scales: Mapping[str, int | None]) -> None:
-        """Begin with nothing.
-
-        Args:
-            scales: The columns, with the digits behind the point that their numbers usually have.
-        """
-        self._scales = scales
-        self._totals = dict.fromkeys(scales, Decimal(0))
+    def __init__(self, columns: Iterable[str]) -> None:
+        """Start with zero for each column."""
+        self._totals = dict.fromkeys(columns, Decimal(0))
 
     @property
     def columns(self) -> list[str]:
         """The columns that are added up."""
-        return list(self._scales)
+        return list(self._totals)
 
     @property
     def totals(self) -> dict[str, Decimal]:
@@ -65,31 +53,6 @@ class Sums:
             column: The column.
             texts: Numbers as JSON has them, without exponents, or null, with commas between.
         """
-        if not texts:
-            return
-        scale = self._scales[column]
-        total = None if scale is None else _sum_of_one_scale(texts, scale)
-        if total is None:
-            numbers = (text for text in texts.decode().split(",") if text != "null")
-            total = exact_sum(map(Decimal, numbers))
-        self._totals[column] = EXACT.add(self._totals[column], total)
-
-
-def _sum_of_one_scale(texts: bytes, scale: int) -> Decimal | None:
-    """Add numbers as integers, if all have so many digits behind the point; else None."""
-    numbers = (b"," + texts).replace(b",null", b"")
-    if not numbers:
-        return Decimal(0)
-    fraction = b"." + b"0" * scale + b","
-    if not scale or b"." in (numbers + b",").translate(_ONE_DIGIT).replace(fraction, b""):
-        return None
-    # JSON has no leading zeros: 0.5 becomes 15, and the ones are taken off again.
-    positive = numbers.replace(b",0.", b",1")
-    both = positive.replace(b",-0.", b",-1")
-    ones = (len(numbers) - len(positive)) - (len(positive) - len(both))
-    zeros = len(numbers) - len(both)
-    integers = both.replace(b".", b"")
-    values = _INTEGERS.decode(b"[" + integers[1:] + b"]")
-    if len(both) - len(integers) + zeros != len(values):  # One of them has no point.
-        return None
-    return Decimal(sum(values) - ones * 10**scale).scaleb(-scale, EXACT)
+        if texts:
+            numbers = map(Decimal, texts.replace(b"null", b"0").decode().split(","))
+            self._totals[column] = EXACT.add(self._totals[column], exact_sum(numbers))

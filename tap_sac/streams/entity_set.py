@@ -239,13 +239,12 @@ class EntitySetStream(FullTableStream):
         if not self.verifies_totals:
             return None
         numbers = [item for item in self.entity_set.properties if item.type == "Edm.Decimal"]
-        scales = {item.name: item.scale for item in numbers if item.name in columns}
-        for name in self.entity_set.key:
-            scales.pop(name, None)
+        wanted = {*columns} - {*self.entity_set.key}
+        measures = [item.name for item in numbers if item.name in wanted]
         url = self.client.entity_set_url(self.provider, self.kind.aggregated_in or "")
         return Totals(
             lambda options: self.client.pages(with_query(url, options), self.measure),
-            Sums(scales),
+            Sums(measures),
             self.filter,
             parts=[name for name in self.entity_set.key if self._is_of_time(name)],
         )

@@ -190,15 +190,11 @@ def test_totals_are_not_asked_for_where_the_filter_names_a_measure(
 
 
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,8})?", fullmatch=True)
-FIXED = st.from_regex(r"-?(0|[1-9][0-9]{0,23})\.[0-9]{7}", fullmatch=True)
 
 
-@given(
-    st.lists(st.lists(FIXED | st.just("null")) | st.lists(NUMBERS | st.just("null"))),
-    st.sampled_from([7, 8, 0, None]),
-)
-def test_sums_are_exact(parts: list[list[str]], scale: int | None) -> None:
-    texts, records = Sums({"A": scale}), Sums({"A": scale})
+@given(st.lists(st.lists(NUMBERS | st.just("null"))))
+def test_sums_are_exact(parts: list[list[str]]) -> None:
+    texts, records = Sums(["A"]), Sums(["A"])
     expected = Decimal(0)
     for part in parts:
         texts.add_texts("A", ",".join(part).encode())
