@@ -251,7 +251,6 @@ def test_token_that_sac_repeats_is_masked(
         ("Edm.Single", "{}"),
         ("Edm.Decimal", "{}"),
         ("Edm.Double*", "{}"),
-        ("Collection(Edm.Double)", "[1.5,{}]"),
     ],
 )
 @pytest.mark.parametrize("option", [[], ["--check"]])

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from tap_sac.sac.odata.model import Property
 
@@ -30,7 +30,7 @@ class Room:
     """The digits that a column of decimals has room for.
 
     Attributes:
-        column: The column, or the part of one, as in ``LINES.AMOUNT``.
+        column: The column.
         scale: Digits behind the point.
         precision: Digits in all; None if nobody has to count them.
         undeclared: What ``$metadata`` does not say of the two, which is a guess therefore.
@@ -100,43 +100,39 @@ def decimal_facets(column: Property) -> dict[str, int]:
     return {"precision": column.precision, "scale": column.scale}
 
 
-def told_room(column: Property, schema: Mapping[str, Any], path: str) -> Room | None:
+def told_room(column: Property, schema: Mapping[str, Any]) -> Room | None:
     """Find the room that targets make, for digits behind the point; None if they are told of none.
 
     They refuse more digits before it themselves.
 
     Args:
-        column: The column, or one value of it if it is a collection.
+        column: The column.
         schema: Its JSON Schema, perhaps from a catalog, which lacks precision and scale.
-        path: Its name in messages.
     """
     facets = decimal_facets(column) if schema.get("format") == SINGER_DECIMAL else {}
-    return Room(path, facets["scale"]) if facets else None
+    return Room(column.name, facets["scale"]) if facets else None
 
 
-def parquet_room(column: Property, path: str) -> Room:
+def parquet_room(column: Property) -> Room:
     """Find the room in a Parquet column, which must have a precision and a scale."""
     facets = {"precision": column.precision, "scale": column.scale}
     undeclared = tuple(name for name, digits in facets.items() if digits is None)
     scale = min(_USUAL_SCALE if column.scale is None else column.scale, _MOST_DIGITS - 1)
     # Arrow's JSON reader counts the digits of a number, but not those that it adds for the scale.
     precision = min(column.precision or _USUAL_PRECISION, _MOST_DIGITS - scale)
-    return Room(path, scale, precision, undeclared)
+    return Room(column.name, scale, precision, undeclared)
 
 
-def decimals_without_scale(
-    columns: Iterable[Property], schema: Mapping[str, Any], outer: str = ""
-) -> Iterator[str]:
-    """Name the columns, and parts of columns, that are `SINGER_DECIMAL` without a scale.
+def decimals_without_scale(columns: Iterable[Property], schema: Mapping[str, Any]) -> list[str]:
+    """Name the columns that are `SINGER_DECIMAL` without a scale.
 
     Args:
         columns: Those that are read.
-        schema: The JSON Schema of the object that they are columns of.
-        outer: What comes before their names.
+        schema: The JSON Schema of the records.
     """
-    for column in columns:
-        column_schema = schema.get("properties", {}).get(column.name, {})
-        value_schema = column_schema.get("items", column_schema)
-        if value_schema.get("format") == SINGER_DECIMAL and not decimal_facets(column):
-            yield f"{outer}{column.name}"
-        yield from decimals_without_scale(column.properties, value_schema, f"{outer}{column.name}.")
+    return [
+        column.name
+        for column in columns
+        if schema["properties"].get(column.name, {}).get("format") == SINGER_DECIMAL
+        and not decimal_facets(column)
+    ]

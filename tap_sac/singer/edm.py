@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.model import Property
     from tap_sac.singer.decimal_limits import Room
-    from tap_sac.singer.text_formats import Form
+    from tap_sac.singer.text_formats import TextFormat
 
 _NUMBER_TEXT = re.compile(r"(\+|-|)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
 _INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
@@ -121,17 +120,6 @@ def _as_text(value: object) -> str:
     raise TypeError
 
 
-def _as_text_of(form: Form) -> Callable[[object], str]:
-    """Make what accepts a text, as `_as_text` does, if it has a form, or is spelled otherwise."""
-    return lambda value: form.apply(_as_text(value))
-
-
-def _as_object(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError
-    return value
-
-
 def _as_json_text(value: object) -> str:
     """Write what has no type of its own as JSON."""
     return value if isinstance(value, str) else ENCODER.encode(value).decode()
@@ -143,7 +131,7 @@ def _arrow_decimal(pa: ModuleType, column: Property) -> DataType:
     It takes as many digits as the precision, whatever their place, and multiplies by ten to the
     scale, without a look at what does not fit then.
     """
-    room = parquet_room(column, column.name)
+    room = parquet_room(column)
     precision, scale = room.precision or 0, room.scale
     decimal = pa.decimal128 if precision + scale <= _MOST_NARROW_DIGITS else pa.decimal256
     return decimal(precision, scale)
@@ -157,10 +145,10 @@ class EdmType(NamedTuple):
         convert: Makes the value of a record from that of a row, other than null; raises
             ValueError, TypeError or AttributeError if it does not fit.
         struct: The type that a struct holds it in if it needs no conversion; `msgspec.Raw` for
-            numbers, which keep their text, and for texts that must have a form; None if it always
+            numbers, which keep their text, and for texts that must have a format; None if it always
             needs conversion.
-        arrow: Makes the Arrow type; None leaves it to Arrow.
-        form: The form of texts that need no conversion, unless `struct` itself demands it.
+        arrow: Makes the Arrow type.
+        format: The format of texts that need no conversion, unless `struct` itself demands it.
         unusual: What numbers without an exponent match, with commas between, if one of them needs
             a closer look.
     """
@@ -168,8 +156,8 @@ class EdmType(NamedTuple):
     schema: Mapping[str, str]
     convert: Callable[[Any], Any]
     struct: Any
-    arrow: Callable[[ModuleType, Property], DataType] | None
-    form: Form | None = None
+    arrow: Callable[[ModuleType, Property], DataType]
+    format: TextFormat | None = None
     unusual: re.Pattern[bytes] | None = None
 
 
@@ -188,10 +176,12 @@ def _integer(bits: int, *, is_signed: bool = True) -> EdmType:
     )
 
 
-def _formatted(format_: str, form: Form) -> EdmType:
-    """Make the row of a type whose texts have a form that JSON Schema has a name for."""
-    schema = {"type": "string", "format": format_}
-    return EdmType(schema, _as_text_of(form), msgspec.Raw, _TEXT.arrow, form)
+def _formatted(name: str, format_: TextFormat) -> EdmType:
+    """Make the row of a type whose texts have a format that JSON Schema has a name for."""
+    schema = {"type": "string", "format": name}
+    return EdmType(
+        schema, lambda value: format_.check(_as_text(value)), msgspec.Raw, _TEXT.arrow, format_
+    )
 
 
 _TEXT = EdmType({"type": "string"}, _as_text, str, lambda pa, _: pa.string())
@@ -202,42 +192,40 @@ _FLOAT = EdmType(
     lambda pa, _: pa.float64(),
     unusual=re.compile(rb"\d{%d}" % (_MOST_DOUBLE_DIGITS + 1)),
 )
-_OBJECT = EdmType({"type": "object"}, _as_object, None, None)
+# Of types that SAC has shown nowhere, such as collections: whatever comes is written as JSON text.
 _UNTYPED = EdmType({"type": "string"}, _as_json_text, None, lambda pa, _: pa.string())
 
 _TYPES = {
+    # unseen: no $metadata of SAC has had Binary, Duration, Guid or TimeOfDay; a row costs nothing.
     "Edm.Binary": _TEXT,
     "Edm.Boolean": EdmType({"type": "boolean"}, _as_boolean, bool, lambda pa, _: pa.bool_()),
     "Edm.Byte": _integer(8, is_signed=False),
-    "Edm.ComplexType": _OBJECT,
-    # msgspec reads and writes the same dates as the form has, and nothing else, at no cost.
-    "Edm.Date": _formatted("date", text_formats.DATE)._replace(struct=date, form=None),
+    # msgspec reads and writes the same dates as the format has, and nothing else, at no cost.
+    "Edm.Date": _formatted("date", text_formats.DATE)._replace(struct=date, format=None),
     "Edm.DateTimeOffset": _formatted("date-time", text_formats.DATE_TIME),
     "Edm.Decimal": EdmType({"type": "number"}, _as_number, msgspec.Raw, _arrow_decimal),
     "Edm.Double": _FLOAT,
     "Edm.Duration": _TEXT,
-    "Edm.Guid": _formatted("uuid", text_formats.GUID),
+    "Edm.Guid": _TEXT,
     "Edm.Int16": _integer(16),
     "Edm.Int32": _integer(32),
     "Edm.Int64": _integer(64),
     "Edm.SByte": _integer(8),
     "Edm.Single": _FLOAT,
     "Edm.String": _TEXT,
-    "Edm.TimeOfDay": _formatted("time", text_formats.TIME),
+    "Edm.TimeOfDay": _TEXT,
 }
 
 
 def edm_type(column: Property) -> EdmType:
-    """Find the row of a column's type; one value of it, if it is a collection."""
-    if column.type.startswith(("Edm.Geography", "Edm.Geometry")):
-        return _OBJECT
-    return _TYPES.get(column.type, _UNTYPED)
+    """Find the row of a column's type."""
+    return _UNTYPED if column.is_collection else _TYPES.get(column.type, _UNTYPED)
 
 
 def written_type(column: Property, schema: Mapping[str, Any]) -> EdmType:
-    """Find the row for a column as its schema has it, or one value of it if it is a collection.
+    """Find the row for a column as its schema has it.
 
-    Where a catalog has taken the format away, texts may have any form.
+    Where a catalog has taken the format away, texts may have any format.
     """
     result = edm_type(column)
     promised = result.schema.get("format")
@@ -246,85 +234,31 @@ def written_type(column: Property, schema: Mapping[str, Any]) -> EdmType:
 
 def is_decimal_text(column: Property, schema: Mapping[str, Any]) -> bool:
     """Return whether records hold the values of a column as the text of decimals."""
-    return column.type == "Edm.Decimal" and "string" in schema.get("type", ())
+    is_decimal = column.type == "Edm.Decimal" and not column.is_collection
+    return is_decimal and "string" in schema.get("type", ())
 
 
-def converter(column: Property, schema: Mapping[str, Any], outer: str = "") -> Callable[[Any], Any]:
+def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Find the function that turns a value of a column, other than null, into its record form.
 
     Where targets are told a scale, it raises `NoRoomError` for digits behind it.
 
     Args:
-        column: The column, which may be a collection or have parts.
+        column: The column.
         schema: Its JSON Schema, which decides how decimals are written.
-        outer: What comes before its name in messages.
     """
-    if column.is_collection:
-        return _each(_single_converter(column, schema.get("items", {}), outer))
-    return _single_converter(column, schema, outer)
-
-
-def _single_converter(
-    column: Property, schema: Mapping[str, Any], outer: str
-) -> Callable[[Any], Any]:
-    path = f"{outer}{column.name}"
-    if column.type == "Edm.ComplexType" and column.properties:
-        parts = {
-            part.name: converter(part, part_schema, f"{path}.")
-            for part in column.properties
-            if (part_schema := schema.get("properties", {}).get(part.name)) is not None
-        }
-        return lambda values: {
-            name: None if (value := values.get(name)) is None else convert(value)
-            for name, convert in parts.items()
-        }
     if is_decimal_text(column, schema):
-        return partial(_as_number_text, room=told_room(column, schema, path))
+        return partial(_as_number_text, room=told_room(column, schema))
     return written_type(column, schema).convert
 
 
-def _each(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make the converter of a list from that of its items."""
-    return lambda values: [None if value is None else convert(value) for value in _as_list(values)]
-
-
-def arrow_type(pa: ModuleType, column: Property) -> DataType | None:
-    """Find the Arrow type of a column; None if only its values can tell, or those of a part."""
-    if column.is_collection:
-        item_type = arrow_type(pa, replace(column, is_collection=False))
-        return None if item_type is None else pa.list_(item_type)
-    if column.properties:
-        types = {part.name: arrow_type(pa, part) for part in column.properties}
-        return None if any(item is None for item in types.values()) else pa.struct(types)
-    make_type = edm_type(column).arrow
-    return make_type(pa, column) if make_type else None
-
-
-def parquet_fitter(column: Property, outer: str = "") -> Callable[[Any], Any]:
+def decimal_fitter(column: Property) -> Callable[[Any], Any] | None:
     """Find the function that cuts off the zeros for which a Parquet column has no room.
 
     It takes a value of a record, other than null, and raises `NoRoomError` if there is no room for
-    other digits.
-
-    Args:
-        column: The column, which may be a collection or have parts.
-        outer: What comes before its name in messages.
+    other digits. None if the column holds no decimals.
     """
-    if column.is_collection:
-        return _each(parquet_fitter(replace(column, is_collection=False), outer))
-    path = f"{outer}{column.name}"
-    if column.properties:
-        parts = {part.name: parquet_fitter(part, f"{path}.") for part in column.properties}
-        return lambda values: {
-            name: None if value is None else parts[name](value) for name, value in values.items()
-        }
-    if column.type == "Edm.Decimal":
-        room = parquet_room(column, path)
-        return lambda value: room.fit(_as_number(value))
-    return lambda value: value
-
-
-def _as_list(values: object) -> list[Any]:
-    if not isinstance(values, list):
-        raise TypeError
-    return values
+    if column.type != "Edm.Decimal" or column.is_collection:
+        return None
+    room = parquet_room(column)
+    return lambda value: room.fit(_as_number(value))

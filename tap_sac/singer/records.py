@@ -14,7 +14,7 @@ from tap_sac.safety.text import log_safe
 from tap_sac.singer.decimal_limits import NoRoomError
 from tap_sac.singer.edm import NotFiniteError, converter
 from tap_sac.singer.rows import RowReader
-from tap_sac.singer.text_formats import WrongFormError
+from tap_sac.singer.text_formats import WrongFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -210,7 +210,7 @@ class RecordMaker:
             raise self._no_room_error(error) from None
         except NotFiniteError as error:
             raise self._not_finite_error(name, error) from None
-        except WrongFormError:
+        except WrongFormatError:
             raise self._value_error(name, row, Failure.WRONG_FORMAT) from None
         except (ValueError, TypeError, AttributeError):
             raise self._value_error(name, row, Failure.WRONG_VALUE) from None

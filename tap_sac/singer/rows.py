@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.model import Property
     from tap_sac.singer.sums import Sums
-    from tap_sac.singer.text_formats import Form
+    from tap_sac.singer.text_formats import TextFormat
 
     # The values of each column, or the texts of its numbers (as `_Number.texts`).
     Columns = dict[str, list[Any] | bytes]
@@ -93,16 +93,16 @@ class RowReader:
             schema = schemas[column.name]
             edm_type = written_type(column, schema)
             struct_type = edm_type.struct
-            if column.is_collection or struct_type is None or _NOT_IN_STRUCTS.search(column.name):
+            if struct_type is None or _NOT_IN_STRUCTS.search(column.name):
                 return None
             field = f"column_{len(fields)}"
             names[field] = column.name
             is_key = column.name in key
-            if edm_type.form:
-                texts.append(_Text(field, edm_type.form, is_nullable=not is_key))
+            if edm_type.format:
+                texts.append(_Text(field, edm_type.format, is_nullable=not is_key))
             elif struct_type is msgspec.Raw:
                 is_quoted = is_decimal_text(column, schema)
-                room = told_room(column, schema, column.name) if is_quoted else None
+                room = told_room(column, schema) if is_quoted else None
                 numbers.append(
                     _Number(
                         field,
@@ -218,14 +218,14 @@ class _Number:
 
 
 class _Text:
-    """A column of texts that must have a form, which rows hold as their JSON."""
+    """A column of texts that must have a format, which rows hold as their JSON."""
 
-    def __init__(self, field: str, form: Form, *, is_nullable: bool) -> None:
+    def __init__(self, field: str, format_: TextFormat, *, is_nullable: bool) -> None:
         self._text_of = attrgetter(field)
-        self._form = form
+        self._format = format_
         self._is_nullable = is_nullable
 
     def conform(self, rows: list[Any]) -> bool:
-        """Return whether all have this form; False if one of them needs a closer look."""
+        """Return whether all have this format; False if one of them needs a closer look."""
         values = b",".join(map(self._text_of, rows))
-        return (self._is_nullable or b"null" not in values) and self._form.is_of(values)
+        return (self._is_nullable or b"null" not in values) and self._format.fits(values)

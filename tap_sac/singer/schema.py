@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.odata.model import OwnColumn
@@ -47,21 +46,14 @@ def with_own_columns(schema: dict[str, Any], columns: Iterable[Property]) -> dic
 
 
 def add_decimal_facets(schema: dict[str, Any], columns: Iterable[Property]) -> None:
-    """Put back precision and scale of `SINGER_DECIMAL` columns.
+    """Restore precision and scale of `SINGER_DECIMAL` columns, which the SDK's schemas lose.
 
-    The SDK's schema objects lose them on the way, and so does its flattening. A warehouse that
-    assumes scale 0 for a decimal without one would cut off the cents.
+    A warehouse that assumes scale 0 for a decimal without one would cut off the cents.
     """
     for column in columns:
         column_schema = schema.get("properties", {}).get(column.name, {})
-        item_schema = column_schema.get("items", column_schema)
-        if item_schema.get("format") == SINGER_DECIMAL:
-            item_schema.update(decimal_facets(column))
-        add_decimal_facets(item_schema, column.properties)
-        flattened = (
-            replace(part, name=f"{column.name}__{part.name}") for part in column.properties
-        )
-        add_decimal_facets(schema, flattened)
+        if column_schema.get("format") == SINGER_DECIMAL:
+            column_schema.update(decimal_facets(column))
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -69,19 +61,8 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _column_schema(column: Property, *, use_singer_decimal: bool) -> dict[str, Any]:
-    schema: dict[str, Any]
-    if column.type == "Edm.ComplexType" and column.properties:
-        schema = {
-            "type": "object",
-            "properties": {
-                part.name: _nullable(_column_schema(part, use_singer_decimal=use_singer_decimal))
-                for part in column.properties
-            },
-        }
-    elif column.type == "Edm.Decimal" and use_singer_decimal:
+    if column.type == "Edm.Decimal" and use_singer_decimal and not column.is_collection:
         schema = {"type": "string", "format": SINGER_DECIMAL, **decimal_facets(column)}
     else:
         schema = dict(edm_type(column).schema)
-    if column.is_collection:
-        schema = {"type": "array", "items": _nullable(schema)}
     return {**schema, "title": column.label} if column.label else schema

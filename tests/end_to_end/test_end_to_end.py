@@ -13,7 +13,6 @@ from datetime import date
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -330,14 +329,14 @@ def is_there(_: object) -> object:
 IN_POSTGRES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Edm.Date": ("date", date.fromisoformat),
     "Edm.DateTimeOffset": ("timestamp without time zone", is_there),
-    "Edm.TimeOfDay": ("time without time zone", is_there),
-    "Edm.Guid": ("uuid", UUID),
     "Edm.Boolean": ("boolean", as_is),
     **dict.fromkeys(
         ["Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64"], ("bigint", as_is)
     ),
     **dict.fromkeys(["Edm.Decimal", "Edm.Double", "Edm.Single"], ("numeric", Decimal)),
-    **dict.fromkeys(["Edm.Binary", "Edm.Duration", "Edm.String"], ("text", as_is)),
+    **dict.fromkeys(
+        ["Edm.Binary", "Edm.Duration", "Edm.Guid", "Edm.String", "Edm.TimeOfDay"], ("text", as_is)
+    ),
 }
 # What the tap writes of what SAC sends.
 WRITTEN: dict[str, dict[str, Any]] = {

@@ -47,22 +47,7 @@ KEPT = {
     "Edm.Duration": ['"P12DT23H59M59.999999999999S"', '"-PT0S"'],
     "Edm.String": ['""', '"2024-02-30"', '"\\ud83d\\ude00"', json.dumps(10_000 * "x")],
 }
-RESPELLED: dict[str, dict[str, Any]] = {
-    "Edm.Date": {
-        '"20240229"': "2024-02-29",
-        "20240229": "2024-02-29",
-        '"2024-02-29T00:00:00.000Z"': "2024-02-29",
-        '"2024-02-29T00:00:00"': "2024-02-29",
-    },
-    "Edm.DateTimeOffset": {
-        '"2026-11-02T05:12Z"': "2026-11-02T05:12:00Z",
-        '"2026-11-02t05:12:44z"': "2026-11-02T05:12:44Z",
-        '"2026-11-02 05:12:44.5+0100"': "2026-11-02T05:12:44.5+01:00",
-    },
-    "Edm.TimeOfDay": {'"07:59"': "07:59:00"},
-    "Edm.Guid": {f'"{{{GUID}}}"': GUID, f'"{GUID.replace("-", "").upper()}"': GUID.upper()},
-    "Edm.Byte": {'"255"': 255, "255.0": 255},
-}
+RESPELLED: dict[str, dict[str, Any]] = {"Edm.Byte": {'"255"': 255, "255.0": 255}}
 WRONG_FORMS = {
     "Edm.Date": [
         '"2024-02-30"',
@@ -77,6 +62,9 @@ WRONG_FORMS = {
         '"202402"',
         '"2024-0229"',
         '"2024-02-29T05:12:44Z"',
+        '"20240229"',
+        "20240229",
+        '"2024-02-29T00:00:00"',
         '"2024-02-29\\n2024-02-29"',
         '"2024-02-29\\n"',
         '"\\u0662024-02-29"',
@@ -92,27 +80,12 @@ WRONG_FORMS = {
         '"2024-02-29T05:12:44.1234567890123Z"',
         '"2024-02-29T05:12:44.Z"',
         '"2024-02-29T05:12:44"',
+        '"2026-11-02T05:12Z"',
+        '"2026-11-02t05:12:44z"',
+        '"2026-11-02 05:12:44.5+0100"',
         '"0000-01-01T00:00:00Z"',
         '"2024-02-29"',
         '"2024-02-29Tnull,05:12:44Z"',
-        '""',
-    ],
-    "Edm.TimeOfDay": [
-        '"24:00:00"',
-        '"07:null,59:59"',
-        '"23:59:60"',
-        '"23:60:00"',
-        '"PT7H"',
-        '"07:59:59Z"',
-        '""',
-    ],
-    "Edm.Guid": [
-        '"21ec2020"',
-        f'"{{{GUID}"',
-        f'"{GUID}0"',
-        f'"{GUID[:-1]}g"',
-        f'"{GUID[:9]}null,{GUID[9:]}"',
-        '"#"',
         '""',
     ],
 }
@@ -175,7 +148,7 @@ def test_values_at_the_limits_are_written_as_they_are(
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("type_name", RESPELLED)
-def test_values_that_are_spelled_otherwise_are_written_in_the_form_of_their_type(
+def test_integers_that_are_written_otherwise_are_integers(
     serve: Serve, tmp_path: Path, type_name: str, path: str
 ) -> None:
     spellings = RESPELLED[type_name]
@@ -228,20 +201,12 @@ def test_row_is_named_by_all_columns_of_its_key(serve: Serve) -> None:
 def test_without_a_format_in_the_catalog_texts_are_written_as_they_are(
     serve: Serve, tmp_path: Path, type_name: str, path: str
 ) -> None:
-    values = [*WRONG_FORMS[type_name], *RESPELLED[type_name]]
+    values = WRONG_FORMS[type_name]
     config = {**serve(one_column(type_name, *values)), **on_path(path, tmp_path)}
     catalog = select(discover(config), "t_s")
     for entry in catalog["streams"]:
         entry["schema"]["properties"].get("X", {}).pop("format", None)
     assert written(config, path, catalog) == [str(json.loads(value)) for value in values]
-
-
-def test_parts_and_items_of_another_form_are_named(serve: Serve) -> None:
-    config = serve(one_column("Collection(Edm.Date)", '["2024-02-29",null,"20240229"]'))
-    assert written(config, "records") == [["2024-02-29", None, "2024-02-29"]]
-    config = serve(one_column("Collection(Edm.Date)", '["2024-02-30"]'))
-    with pytest.raises(SACError, match=r"column X of S holds \['2024-02-30'\] in the row of ID"):
-        sync(config)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tap_sac.sac.errors import DataError, SACError
 from tap_sac.sac.odata.decimals import ENCODER, ExactDecimal, read_json
 from tap_sac.singer.decimal_limits import NoRoomError
-from tap_sac.singer.edm import arrow_type, parquet_fitter
+from tap_sac.singer.edm import decimal_fitter, edm_type
 from tap_sac.singer.files.background_writer import writing_behind
 from tap_sac.singer.schema import TABLE_VERSION
 
@@ -125,15 +125,11 @@ class ParquetFormat:
             )
             raise SACError(msg) from None
         self._pa = pa
-        self._types = {
-            column.name: column_type
-            for column in columns
-            if (column_type := arrow_type(pa, column)) is not None
-        }
+        self._types = {column.name: edm_type(column).arrow(pa, column) for column in columns}
         self._columns = {column.name: column for column in columns}
         self.ending = "parquet.gz" if is_gzip else "parquet"
         self._compression = _GZIP if is_gzip else _SNAPPY
-        self._finds_types = has_others or len(self._types) < len(columns)
+        self._finds_types = has_others
         # If types are found, the records of a whole file are in memory.
         self.usual_size = None if self._finds_types else _ROWS_IN_FILE
 
@@ -269,7 +265,7 @@ class ParquetFormat:
         Raises:
             DataError: If one of them does not fit.
         """
-        fit = parquet_fitter(column)
+        fit = decimal_fitter(column) or (lambda value: value)
         try:
             values = [None if text is None else fit(ExactDecimal(text)) for text in texts]
             return self._pa.array(values, self._types[column.name])
@@ -363,10 +359,10 @@ def _without_zeros(lines: bytes, columns: Iterable[Property]) -> bytes:
     """
     rows = [read_json(line) for line in lines.splitlines()]
     for column in columns:
-        fit = parquet_fitter(column)
-        for row in rows:
-            if row.get(column.name) is not None:
-                row[column.name] = fit(row[column.name])
+        if fit := decimal_fitter(column):
+            for row in rows:
+                if row.get(column.name) is not None:
+                    row[column.name] = fit(row[column.name])
     return ENCODER.encode_lines(rows)
 
 
