@@ -1,7 +1,7 @@
-"""Digits that a target, or a Parquet file, has room for, and decimals that have more.
+"""The digits that a target, or a Parquet file, can hold, and decimals that have more.
 
-Targets round what has more digits behind the point, and say nothing. So the tap has to see it
-before them.
+Targets round digits after the point that they cannot hold, without a word. So the tap has to check
+before they do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import Property
 
 SINGER_DECIMAL = "x-singer.decimal"
-# Of Parquet columns about which $metadata says nothing.
+# Of Arrow columns whose limits $metadata does not declare.
 _USUAL_PRECISION = 38
 _USUAL_SCALE = 10
 # What Arrow can hold.
@@ -26,14 +26,14 @@ _LONGEST_VALUE_SHOWN = 40
 
 
 @dataclass(frozen=True)
-class Room:
-    """The digits that a column of decimals has room for.
+class DecimalLimits:
+    """The digits that a column of decimals can hold.
 
     Attributes:
         column: The column.
-        scale: Digits behind the point.
+        scale: Digits after the point.
         precision: Digits in all; None if nobody has to count them.
-        undeclared: What ``$metadata`` does not say of the two, which is a guess therefore.
+        undeclared: Which of the two ``$metadata`` does not declare, and the tap has chosen.
     """
 
     column: str
@@ -42,10 +42,10 @@ class Room:
     undeclared: tuple[str, ...] = ()
 
     def fit(self, value: Decimal | int) -> Decimal | int:
-        """Return a value without the zeros behind its point that there is no room for.
+        """Return a value without the trailing zeros that exceed the scale.
 
         Raises:
-            NoRoomError: If there is no room for another digit.
+            PrecisionError: If other digits exceed the limits.
         """
         if isinstance(value, int):
             self._check_precision(Decimal(value))
@@ -55,7 +55,7 @@ class Room:
         if excess > 0:
             if any(digits[-excess:]):
                 zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
-                raise NoRoomError(self, value, f"scale {-int(exponent) - zeros}")
+                raise PrecisionError(self, value, f"scale {-int(exponent) - zeros}")
             value = Decimal((sign, digits[:-excess] or (0,), -self.scale))
         self._check_precision(value)
         return value
@@ -64,30 +64,30 @@ class Room:
         if self.precision is not None and value:
             needed = max(value.adjusted() + 1, 0) + self.scale
             if needed > self.precision:
-                raise NoRoomError(self, value, f"precision {needed}")
+                raise PrecisionError(self, value, f"precision {needed}")
 
     def excess_in_json(self) -> re.Pattern[bytes]:
-        """Make a pattern of digits behind the scale, in numbers that commas separate.
+        """Return a pattern of digits beyond the scale, in numbers separated by commas.
 
-        Most numbers end before such a digit, which the lookahead sees faster than the rest.
+        Most numbers end before such a digit, which the lookahead finds out faster than the rest.
         """
         return re.compile(rb"\.(?=[^,]{%d}).{%d}0*[1-9]" % (self.scale + 1, self.scale))
 
 
-class NoRoomError(ValueError):
-    """A decimal has more digits than there is room for.
+class PrecisionError(ValueError):
+    """A decimal has more digits than its column can hold.
 
     Attributes:
-        room: The room that there is.
+        limits: The limits of the column.
     """
 
-    def __init__(self, room: Room, value: Decimal, needed: str) -> None:
-        """Say which value needs what."""
+    def __init__(self, limits: DecimalLimits, value: Decimal, needed: str) -> None:
+        """Create an error that names the value and what it needs."""
         text = str(value)
         if len(text) > _LONGEST_VALUE_SHOWN:
             text = f"{text[:_LONGEST_VALUE_SHOWN]}..."
         super().__init__(f"{text} requires {needed}")
-        self.room = room
+        self.limits = limits
 
 
 def decimal_facets(column: Property) -> dict[str, int]:
@@ -100,27 +100,27 @@ def decimal_facets(column: Property) -> dict[str, int]:
     return {"precision": column.precision, "scale": column.scale}
 
 
-def told_room(column: Property, schema: Mapping[str, Any]) -> Room | None:
-    """Find the room that targets make, for digits behind the point; None if they are told of none.
+def declared_limits(column: Property, schema: Mapping[str, Any]) -> DecimalLimits | None:
+    """Return the limits that targets are told, or None.
 
-    They refuse more digits before it themselves.
+    They are told the scale: targets themselves refuse too many digits before the point.
 
     Args:
         column: The column.
         schema: Its JSON Schema, perhaps from a catalog, which lacks precision and scale.
     """
     facets = decimal_facets(column) if schema.get("format") == SINGER_DECIMAL else {}
-    return Room(column.name, facets["scale"]) if facets else None
+    return DecimalLimits(column.name, facets["scale"]) if facets else None
 
 
-def parquet_room(column: Property) -> Room:
-    """Find the room in a Parquet column, which must have a precision and a scale."""
+def arrow_limits(column: Property) -> DecimalLimits:
+    """Return the limits of an Arrow column, which must have a precision and a scale."""
     facets = {"precision": column.precision, "scale": column.scale}
     undeclared = tuple(name for name, digits in facets.items() if digits is None)
     scale = min(_USUAL_SCALE if column.scale is None else column.scale, _MOST_DIGITS - 1)
     # Arrow's JSON reader counts the digits of a number, but not those that it adds for the scale.
     precision = min(column.precision or _USUAL_PRECISION, _MOST_DIGITS - scale)
-    return Room(column.name, scale, precision, undeclared)
+    return DecimalLimits(column.name, scale, precision, undeclared)
 
 
 def decimals_without_scale(columns: Iterable[Property], schema: Mapping[str, Any]) -> list[str]:

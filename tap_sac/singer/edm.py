@@ -1,4 +1,4 @@
-"""The types of OData, one row each: what Singer, a struct and Arrow make of their values.
+"""The types of OData, one row each: their JSON Schema, conversion, struct type and Arrow type.
 
 How values of each type look in JSON is in OData JSON Format 4.0, 7.1.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 from tap_sac.sac.odata.decimals import ENCODER, ExactDecimal
 from tap_sac.singer import text_formats
-from tap_sac.singer.decimal_limits import parquet_room, told_room
+from tap_sac.singer.decimal_limits import arrow_limits, declared_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyarrow import DataType
 
     from tap_sac.sac.odata.model import Property
-    from tap_sac.singer.decimal_limits import Room
+    from tap_sac.singer.decimal_limits import DecimalLimits
     from tap_sac.singer.text_formats import TextFormat
 
 _NUMBER_TEXT = re.compile(r"(\+|-|)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
@@ -104,10 +104,10 @@ def _as_double(value: object) -> ExactDecimal | int:
     return number
 
 
-def _as_number_text(value: object, room: Room | None = None) -> str:
+def _as_number_text(value: object, limits: DecimalLimits | None = None) -> str:
     number = _as_number(value)
-    if room:
-        room.fit(number)
+    if limits:
+        limits.fit(number)
     return str(number)
 
 
@@ -126,31 +126,31 @@ def _as_json_text(value: object) -> str:
 
 
 def _arrow_decimal(pa: ModuleType, column: Property) -> DataType:
-    """Make a decimal that has room for what Arrow's JSON reader takes, and then multiplies.
+    """Return a decimal wide enough for what Arrow's JSON reader accepts, and then multiplies.
 
-    It takes as many digits as the precision, whatever their place, and multiplies by ten to the
-    scale, without a look at what does not fit then.
+    It accepts as many digits as the precision, wherever the point is, and multiplies by ten to the
+    scale without checking for an overflow.
     """
-    room = parquet_room(column)
-    precision, scale = room.precision or 0, room.scale
+    limits = arrow_limits(column)
+    precision, scale = limits.precision or 0, limits.scale
     decimal = pa.decimal128 if precision + scale <= _MOST_NARROW_DIGITS else pa.decimal256
     return decimal(precision, scale)
 
 
 class EdmType(NamedTuple):
-    """What becomes of the values of an Edm type.
+    """How the values of an Edm type are described, read and written.
 
     Attributes:
         schema: Their JSON Schema.
-        convert: Makes the value of a record from that of a row, other than null; raises
-            ValueError, TypeError or AttributeError if it does not fit.
+        convert: Converts the value of a row, other than null, for the record; raises ValueError or
+            TypeError if it does not fit.
         struct: The type that a struct holds it in if it needs no conversion; `msgspec.Raw` for
             numbers, which keep their text, and for texts that must have a format; None if it always
             needs conversion.
         arrow: Makes the Arrow type.
         format: The format of texts that need no conversion, unless `struct` itself demands it.
-        unusual: What numbers without an exponent match, with commas between, if one of them needs
-            a closer look.
+        unusual: Matches numbers without an exponent, with commas between, if the converter has to
+            look at one of them.
     """
 
     schema: Mapping[str, str]
@@ -218,14 +218,14 @@ _TYPES = {
 
 
 def edm_type(column: Property) -> EdmType:
-    """Find the row of a column's type."""
+    """Return the row of a column's type."""
     return _UNTYPED if column.is_collection else _TYPES.get(column.type, _UNTYPED)
 
 
 def written_type(column: Property, schema: Mapping[str, Any]) -> EdmType:
-    """Find the row for a column as its schema has it.
+    """Return the row for a column with this schema.
 
-    Where a catalog has taken the format away, texts may have any format.
+    Where a catalog has removed the format, texts may have any.
     """
     result = edm_type(column)
     promised = result.schema.get("format")
@@ -233,32 +233,32 @@ def written_type(column: Property, schema: Mapping[str, Any]) -> EdmType:
 
 
 def is_decimal_text(column: Property, schema: Mapping[str, Any]) -> bool:
-    """Return whether records hold the values of a column as the text of decimals."""
+    """Return whether records hold the decimals of a column as text."""
     is_decimal = column.type == "Edm.Decimal" and not column.is_collection
     return is_decimal and "string" in schema.get("type", ())
 
 
 def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Find the function that turns a value of a column, other than null, into its record form.
+    """Return the function that converts a value of a column, other than null, for the record.
 
-    Where targets are told a scale, it raises `NoRoomError` for digits behind it.
+    Where targets are told a scale, it raises `PrecisionError` for digits beyond it.
 
     Args:
         column: The column.
         schema: Its JSON Schema, which decides how decimals are written.
     """
     if is_decimal_text(column, schema):
-        return partial(_as_number_text, room=told_room(column, schema))
+        return partial(_as_number_text, limits=declared_limits(column, schema))
     return written_type(column, schema).convert
 
 
 def decimal_fitter(column: Property) -> Callable[[Any], Any] | None:
-    """Find the function that cuts off the zeros for which a Parquet column has no room.
+    """Return a function that removes trailing zeros which exceed an Arrow column's scale.
 
-    It takes a value of a record, other than null, and raises `NoRoomError` if there is no room for
-    other digits. None if the column holds no decimals.
+    It takes a value of a record, other than null, and raises `PrecisionError` if other digits
+    exceed the limits. None if the column holds no decimals.
     """
     if column.type != "Edm.Decimal" or column.is_collection:
         return None
-    room = parquet_room(column)
-    return lambda value: room.fit(_as_number(value))
+    limits = arrow_limits(column)
+    return lambda value: limits.fit(_as_number(value))

@@ -1,7 +1,7 @@
-"""What stream maps do to deleted rows, found out with a sample before anything is read.
+"""Checks of stream maps before anything is read: with a sample of a deleted row, and batch files.
 
-A deleted row has its key and the mark of deletion, and null in every other column. A map that
-drops it, fails on it or takes the mark away would leave the row in the target.
+A deleted row has its key and the deletion mark, and null in every other column. A map that drops
+it, fails on it or removes the mark would leave the row in the target.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def check_deletions(
     schema: Mapping[str, Any],
     needs_key: bool,
 ) -> None:
-    """See that deleted rows pass through the stream maps of a stream.
+    """Check that deleted rows pass through the stream maps of a stream.
 
     Args:
         stream: Its name.
-        stream_maps: What the SDK makes of the setting for it.
+        stream_maps: What the SDK made of the setting for it.
         config: The setting ``stream_maps``.
         entity_set: Its columns and key.
         schema: Their JSON Schema.
         needs_key: Whether targets find rows by a key.
 
     Raises:
-        SACError: If they do not.
+        SACError: If a map would lose them.
     """
     definitions = [item for item in applied(stream, config).values() if isinstance(item, dict)]
     for definition in definitions:
@@ -125,7 +125,10 @@ def _check_key(stream: str, names: Sequence[str] | None, deletion: Mapping[str, 
 
 
 def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Find the maps that the SDK applies to a stream: those of its name, a glob or as a source."""
+    """Return the maps that the SDK applies to a stream, by its name, a glob or as their source.
+
+    A copy of a rule in the SDK's mapper, with which tests/project/test_sdk.py compares it.
+    """
     found = {}
     for name, definition in config.items():
         source = definition.get("__source__", name) if isinstance(definition, dict) else name

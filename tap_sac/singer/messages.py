@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib import Message
 from singer_sdk.singerlib.encoding import GenericSingerWriter
+from typing_extensions import override
 
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.odata.decimals import ENCODER
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,7 +24,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     """Writes one message, or many records, at a time."""
 
     def __init__(self) -> None:
-        """Make a writer."""
+        """Create a writer."""
         super().__init__()
         self._is_writing = False
         self._signal: int | None = None
@@ -45,7 +41,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         self._write(self.format_message(message) + b"\n")
 
     def write_text(self, text: str) -> None:
-        """Write what is not a message, such as a catalog."""
+        """Write text that is no message, such as a catalog."""
         self._write(text.encode())
 
     def write_records(
@@ -57,7 +53,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
             stream: Their stream.
             lines: The records as JSON, each with a newline at its end.
             version: Their version, if they have one.
-            time_extracted: When they arrived, in UTC.
+            time_extracted: When they were read, in UTC.
         """
         begin = b'{"type":"RECORD","stream":%b,"record":' % ENCODER.encode(stream)
         end = b',"version":%d' % version if version is not None else b""
@@ -67,10 +63,10 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         self._write(begin, memoryview(messages)[: -len(begin)])
 
     def stop(self, signal_number: int) -> None:
-        """End the process, but not in the middle of a line.
+        """Exit, but not in the middle of a line.
 
-        Called in a signal handler. A second signal does not wait for the line, which nobody may
-        ever read.
+        Called in a signal handler. A second signal does not wait for the line, because perhaps
+        nobody reads it.
 
         Raises:
             SystemExit: At once, if nothing is being written.
@@ -102,12 +98,12 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
             sys.exit(_SIGNAL_EXIT_CODE + self._signal)
 
     def _write_all(self, file_descriptor: int, data: memoryview) -> None:
-        """Write all, or after a signal up to the end of the line: a slow reader is not waited for.
+        """Write all; after a signal, only up to the end of the line, as a reader may be slow.
 
         A signal makes `os.write` return early, with the number of bytes that went out.
 
         Raises:
-            SACError: If nobody reads any more, or there is no room.
+            SACError: If the reader has exited, or the disk is full.
         """
         while data:
             try:
@@ -123,7 +119,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
                 continue
             except OSError as error:
                 msg = (
-                    f"The output cannot be written ({error.strerror}): make room for it, and run "
+                    f"The output cannot be written ({error.strerror}): free disk space, and run "
                     "the tap again."
                 )
                 raise SACError(msg) from None
@@ -133,6 +129,6 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
 
 def _end_of_line(data: memoryview, start: int = 0) -> int:
-    """Return where the line that goes on at a place ends; the end of all if not before."""
+    """Return where the line at a position ends, or the end of the data."""
     newline = bytes(data[start:]).find(b"\n")
     return len(data) if newline < 0 else start + newline + 1

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import MetadataMapping, RecordMessage, SchemaMessage
 
     from tap_sac.sac.odata.model import EntitySet, OwnColumn
-    from tap_sac.singer.files.chunks import Portion
+    from tap_sac.singer.files.chunks import Chunk
     from tap_sac.singer.records import Records
 
 
@@ -92,7 +92,7 @@ class PageStream(Stream, abc.ABC):
 
     @abc.abstractmethod
     def read(self) -> Iterator[Records]:
-        """Read the records, some at a time, and `END_OF_PART` where they must be written first.
+        """Read the records, some at a time, and `END_OF_SLICE` where they must be written first.
 
         Raises:
             DataError: If the data cannot be trusted.
@@ -219,23 +219,25 @@ class PageStream(Stream, abc.ABC):
             for url in urls:
                 yield encoding, [url]
 
-    def _batch_chunks(self, size: int) -> Generator[Portion, None, None]:
+    def _batch_chunks(self, size: int) -> Generator[Chunk, None, None]:
         """Read the records that go into files of this size."""
         if self.replication_method == REPLICATION_INCREMENTAL:
             # The bookmark is that of the last record that the SDK has seen, so no file may end
             # before that record.
             each = super()._sync_records(write_messages=False)
             messages = (item for record in each for item in self._generate_record_messages(record))
-            return divide(gather((item.record for item in messages), period=size), period=size)
+            return divide(
+                gather((item.record for item in messages), batch_size=size), batch_size=size
+            )
         reads = self.read()
         if not self._is_unmapped:
             reads = mapped_records(reads, self._generate_record_messages)
         return self._chunks(reads, size)
 
-    def _chunks(self, reads: Iterable[Records], size: int) -> Generator[Portion, None, None]:
+    def _chunks(self, reads: Iterable[Records], size: int) -> Generator[Chunk, None, None]:
         """Divide the records that come, and count them."""
         with self.get_record_counter() as counter, self.get_sync_timer():
-            for chunk in divide(reads, period=size):
+            for chunk in divide(reads, batch_size=size):
                 self.mark_state_changed()
                 yield chunk
                 counter.increment(chunk.size)

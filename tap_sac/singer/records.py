@@ -11,7 +11,7 @@ from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.decimals import ENCODER
 from tap_sac.sac.odata.pages import read_rows
 from tap_sac.safety.text import log_safe
-from tap_sac.singer.decimal_limits import NoRoomError
+from tap_sac.singer.decimal_limits import PrecisionError
 from tap_sac.singer.edm import NotFiniteError, converter
 from tap_sac.singer.rows import RowReader
 from tap_sac.singer.text_formats import WrongFormatError
@@ -35,10 +35,10 @@ _LONGEST_VALUE_SHOWN = 40
 
 
 class Records(Protocol):
-    """Some records of a stream, in either of two forms."""
+    """Some records of a stream, which exist or are made when they are needed."""
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return how many they are."""
 
     def __iter__(self) -> Iterator[Record]:
         """Make them one by one."""
@@ -47,36 +47,36 @@ class Records(Protocol):
         """Write some of them as JSON, each with a newline at its end."""
 
     def columns(self, start: int, stop: int) -> Columns | bytes:
-        """Give some of them by column, or as `lines` where that is not at hand."""
+        """Return some of them by column, or as `lines` where columns are not at hand."""
 
 
 class MadeRecords(list["Record"]):
-    """Records that exist already."""
+    """Records that already exist."""
 
     def lines(self, start: int, stop: int) -> bytes:
         """Write some of them as JSON, each with a newline at its end."""
         return ENCODER.encode_lines(self[start:stop])
 
     def columns(self, start: int, stop: int) -> bytes:
-        """Give some of them as `lines`."""
+        """Return some of them as `lines`."""
         return self.lines(start, stop)
 
 
-# None of a stream, but where it has come to the end of a part: what came before is written, and its
-# file complete, when the one who gave it is asked for more.
-END_OF_PART = MadeRecords()
+# Marks the end of a slice. When the generator is resumed, everything before it has been written and
+# its file closed.
+END_OF_SLICE = MadeRecords()
 
 
 class PageRecords:
     """The records of a page, made when they are needed."""
 
     def __init__(self, page: Page, maker: RecordMaker) -> None:
-        """Keep what is needed to make them."""
+        """Create the records of a page, without making any."""
         self._page = page
         self._maker = maker
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return how many they are."""
         return len(self._page.items)
 
     def __iter__(self) -> Iterator[Record]:
@@ -96,7 +96,7 @@ class PageRecords:
         return self._maker.lines(self._page.items[start:stop], self._page.source)
 
     def columns(self, start: int, stop: int) -> Columns | bytes:
-        """Give some of them by column, or as `lines` if a value needs conversion.
+        """Return some of them by column, or as `lines` if a value needs conversion.
 
         Raises:
             SACError: As `RecordMaker.records` does.
@@ -115,13 +115,13 @@ class RecordMaker:
         *,
         sums: Sums | None = None,
     ) -> None:
-        """Prepare a conversion for each column.
+        """Choose a conversion for each column.
 
         Args:
-            entity_set: What `$metadata` says of the rows; its own columns are null.
-            schema: What was said of the records; it decides how decimals are written.
+            entity_set: The rows as in ``$metadata``; its own columns are null.
+            schema: The JSON Schema of the records, which decides how decimals are written.
             columns: SAC's columns that records have.
-            sums: Takes the numbers of all records that are made.
+            sums: Adds up the numbers of all records that are made.
         """
         self._sums = sums
         self._entity_set = entity_set
@@ -161,11 +161,11 @@ class RecordMaker:
     def lines(self, items: list[msgspec.Raw], source: str) -> bytes:
         """Write the records of rows as JSON, each with a newline at its end.
 
-        They are what `records` makes, byte for byte, and made at once if nothing is unusual.
+        They are what `records` makes, byte for byte, but made all at once if nothing is unusual.
 
         Args:
             items: The JSON text of each row.
-            source: What they are of, for errors.
+            source: The name of the page, for errors.
 
         Raises:
             SACError: As `records` does.
@@ -175,11 +175,11 @@ class RecordMaker:
         return self._converted_lines(items, source)
 
     def columns(self, items: list[msgspec.Raw], source: str) -> Columns | bytes:
-        """Give the records of rows by column, or as `lines` if a value needs conversion.
+        """Return the records of rows by column, or as `lines` if a value needs conversion.
 
         Args:
             items: The JSON text of each row.
-            source: What they are of, for errors.
+            source: The name of the page, for errors.
 
         Raises:
             SACError: As `records` does.
@@ -206,8 +206,8 @@ class RecordMaker:
     def _convert(self, name: str, value: object, row: Row) -> object:
         try:
             return self._converts[name](value)
-        except NoRoomError as error:
-            raise self._no_room_error(error) from None
+        except PrecisionError as error:
+            raise self._precision_error(error) from None
         except NotFiniteError as error:
             raise self._not_finite_error(name, error) from None
         except WrongFormatError:
@@ -215,10 +215,10 @@ class RecordMaker:
         except (ValueError, TypeError, AttributeError):
             raise self._value_error(name, row, Failure.WRONG_VALUE) from None
 
-    def _no_room_error(self, error: NoRoomError) -> DataError:
+    def _precision_error(self, error: PrecisionError) -> DataError:
         return DataError(
-            f"The column {error.room.column} of {self._entity_set.name} holds a decimal that "
-            f"targets would round: {error}, but $metadata declares scale {error.room.scale}",
+            f"The column {error.limits.column} of {self._entity_set.name} holds a decimal that "
+            f"targets would round: {error}, but $metadata declares scale {error.limits.scale}",
             Failure.MORE_DIGITS,
         )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tap_sac.sac.odata.decimals import ENCODER
-from tap_sac.singer.decimal_limits import told_room
+from tap_sac.singer.decimal_limits import declared_limits
 from tap_sac.singer.edm import is_decimal_text, written_type
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ _NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
 
 
 class RowReader:
-    """Reads many rows at once into structs that are encoded as their records.
+    """Reads many rows at once into structs that encode as their records.
 
-    It reads only rows whose values need no conversion, so that there is one place that converts.
-    Numbers are kept as their text, because a `decimal.Decimal` would print 0.0000000 as 0E-7.
+    It refuses rows with a value that needs conversion, so that only one place converts. Numbers
+    stay text, because a `decimal.Decimal` would print 0.0000000 as 0E-7.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RowReader:
         texts: list[_Text],
         sums: Sums | None,
     ) -> None:
-        """Keep the parts that `for_columns` has found."""
+        """Use what `for_columns` has found."""
         self._fields = fields
         self._names = names
         self._numbers = numbers
@@ -76,14 +76,14 @@ class RowReader:
         null_columns: Iterable[str],
         sums: Sums | None = None,
     ) -> RowReader | None:
-        """Make a reader, unless there is a column that always needs conversion.
+        """Create a reader, unless a column always needs conversion.
 
         Args:
             columns: SAC's columns that records have.
             schemas: Their JSON Schemas, which decide how decimals are written.
             key: Those that must have a value.
-            null_columns: Columns that records have besides, without a value.
-            sums: Takes the numbers of all rows that are read.
+            null_columns: Other columns of records, which have no value.
+            sums: Adds up the numbers of all rows that are read.
         """
         fields: list[tuple[str, Any, Any]] = []
         names: dict[str, str] = {}
@@ -102,13 +102,13 @@ class RowReader:
                 texts.append(_Text(field, edm_type.format, is_nullable=not is_key))
             elif struct_type is msgspec.Raw:
                 is_quoted = is_decimal_text(column, schema)
-                room = told_room(column, schema) if is_quoted else None
+                limits = declared_limits(column, schema) if is_quoted else None
                 numbers.append(
                     _Number(
                         field,
                         is_nullable=not is_key,
                         is_quoted=is_quoted,
-                        unusual=room.excess_in_json() if room else edm_type.unusual,
+                        unusual=limits.excess_in_json() if limits else edm_type.unusual,
                     )
                 )
             if is_key:
@@ -123,7 +123,7 @@ class RowReader:
         return cls(fields, names, numbers, texts, sums)
 
     def read(self, items: list[msgspec.Raw]) -> list[Any] | None:
-        """Read rows; None if any of them needs a closer look."""
+        """Read rows; None if the converter has to look at one of them."""
         try:
             rows: list[Any] = self._decoder.decode(b"[" + b",".join(items) + b"]")
         except (msgspec.DecodeError, RecursionError):
@@ -141,7 +141,7 @@ class RowReader:
         return rows
 
     def columns(self, rows: list[Any]) -> Columns:
-        """Take apart the rows that were read last."""
+        """Return the columns of the rows that were read last."""
         columns: Columns = {name: list(map(get, rows)) for name, get in self._values_of.items()}
         for name in self._encoded:
             columns[name] = _TEXTS.decode(ENCODER.encode(columns[name]))
@@ -150,7 +150,7 @@ class RowReader:
         return columns
 
     def ignore(self, columns: set[str]) -> None:
-        """Leave out columns that are not asked for; others, not seen yet, must be noticed."""
+        """Ignore unrequested columns from now on; others, not seen yet, must be noticed."""
         new = sorted(columns - set(self._names.values()))
         if not new or any(map(_NOT_IN_STRUCTS.search, new)):
             return
@@ -174,11 +174,11 @@ class RowReader:
 
 
 class _Number:
-    """A column of numbers, which rows hold as their text.
+    """A column of numbers, which rows hold as text.
 
     Attributes:
         field: Its field in structs.
-        texts: Those of the rows that were last seen, with commas between.
+        texts: The numbers of the rows that were read last, with commas between.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class _Number:
         self._unusual = unusual
 
     def conform(self, rows: list[Any]) -> bool:
-        """Make the texts those of the records; False if one of them needs a closer look."""
+        """Make the numbers those of the records; False if the converter has to look at one."""
         texts = list(map(self._text_of, rows))
         self.texts = joined = b",".join(texts)
         # A JSON value of these characters alone is a number, without an exponent.
@@ -226,6 +226,6 @@ class _Text:
         self._is_nullable = is_nullable
 
     def conform(self, rows: list[Any]) -> bool:
-        """Return whether all have this format; False if one of them needs a closer look."""
+        """Return whether all values have this format."""
         values = b",".join(map(self._text_of, rows))
         return (self._is_nullable or b"null" not in values) and self._format.fits(values)

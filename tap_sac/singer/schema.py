@@ -20,7 +20,7 @@ TABLE_VERSION = OwnColumn("_sdc_table_version", "Edm.Int64")
 
 
 def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str, Any]:
-    """Describe the records of an entity set.
+    """Return the JSON Schema of the records of an entity set.
 
     Everything but the key is nullable. Decimals have no ``multipleOf``, which validators in
     targets cannot check at 31 digits.

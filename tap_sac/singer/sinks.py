@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DataError
 from tap_sac.singer.files.chunks import AT_ONCE
-from tap_sac.singer.records import END_OF_PART, MadeRecords
+from tap_sac.singer.records import END_OF_SLICE, MadeRecords
 from tap_sac.singer.schema import TABLE_VERSION
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from singer_sdk.singerlib import RecordMessage
 
-    from tap_sac.singer.files.chunks import Portion
+    from tap_sac.singer.files.chunks import Chunk
     from tap_sac.singer.messages import MessageWriter
     from tap_sac.singer.records import Record, Records
 
 
 def write_records(
-    chunks: Generator[Portion, None, None],
+    chunks: Generator[Chunk, None, None],
     writer: MessageWriter,
     stream: str,
     version: Callable[[], int | None],
@@ -44,7 +44,7 @@ def write_records(
             writer.write_records(
                 stream, chunk.lines(), version=version(), time_extracted=chunk.time_extracted
             )
-            if chunk.ends_period:
+            if chunk.ends_batch:
                 write_state()
 
 
@@ -58,7 +58,7 @@ def mapped_records(
         make: Makes the messages of a record: none if a map drops it.
     """
     for records in reads:
-        if records is END_OF_PART:
+        if records is END_OF_SLICE:
             yield records
         mapped = (message.record for record in records for message in make(record))
         while some := MadeRecords(islice(mapped, AT_ONCE)):
@@ -66,7 +66,7 @@ def mapped_records(
 
 
 def check_table_version(stream: str, columns: Collection[str]) -> None:
-    """Check that batch files have room for the column with the version of a record.
+    """Check that records leave the name of the version column in batch files free.
 
     Args:
         stream: The name of the stream, for messages.

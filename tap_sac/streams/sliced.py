@@ -12,7 +12,7 @@ from tap_sac.sac.export.column_values import MOST_VALUES
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both, equals
 from tap_sac.safety.text import log_safe
-from tap_sac.singer.records import END_OF_PART, PageRecords
+from tap_sac.singer.records import END_OF_SLICE, PageRecords
 from tap_sac.streams.progress import Progress
 from tap_sac.streams.proof import Verdict
 from tap_sac.streams.slices import Slice, Slices
@@ -184,7 +184,7 @@ class SlicedRead(WholeRead):
                     self._pages += 1
                     yield PageRecords(page, maker)
                     progress.add(len(page.items), page.server_milliseconds)
-                yield END_OF_PART
+                yield END_OF_SLICE
                 self._keep(item)
         finally:
             ahead.close()

@@ -1,4 +1,4 @@
-"""Writing in a thread, while what is written next is being made."""
+"""Writing in a thread, while the next item is being made."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-_Piece = TypeVar("_Piece")
+_Item = TypeVar("_Item")
 
 
 @contextmanager
-def writing_behind(write: Callable[[_Piece], object]) -> Iterator[Callable[[_Piece], None]]:
-    """Give a function that passes a piece on to another one, in a thread of its own.
+def writing_behind(write: Callable[[_Item], object]) -> Iterator[Callable[[_Item], None]]:
+    """Yield a function that writes an item in a thread.
 
-    It waits for the piece before, so no more than one is under way, and raises what writing that
-    one raised. At the end, all is written.
+    It waits for the item before, so at most one is being written, and raises what writing that one
+    raised. On exit, everything is written.
 
-    This pays where writing is long enough and leaves Python's lock alone, as compression does.
+    This pays where writing takes long and releases Python's lock, as compression does.
     """
     under_way: list[Future[object]] = []
 
@@ -28,9 +28,9 @@ def writing_behind(write: Callable[[_Piece], object]) -> Iterator[Callable[[_Pie
         while under_way:
             under_way.pop().result()
 
-    def write_next(piece: _Piece) -> None:
+    def write_next(item: _Item) -> None:
         wait()
-        under_way.append(executor.submit(write, piece))
+        under_way.append(executor.submit(write, item))
 
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as executor:
         yield write_next

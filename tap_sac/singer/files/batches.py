@@ -1,9 +1,9 @@
-"""Records -> files of BATCH messages, many at a time.
+"""Records -> the files of BATCH messages, many at a time.
 
-The names and contents of the files are those of the SDK's own batch encoders, with two differences.
-Records carry the version that RECORD messages have beside the record, in the column that targets
-keep it in. Parquet has the types of ``$metadata``: those that are guessed from values differ from
-file to file.
+The names and contents of the files are those of the SDK's own batch encoders, with two differences:
+records have their version, which RECORD messages have beside the record, in the column where
+targets store it; and Parquet has the types of ``$metadata``, because types that are inferred from
+values differ from file to file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tap_sac.sac.odata.model import Property
-    from tap_sac.singer.files.chunks import Portion
+    from tap_sac.singer.files.chunks import Chunk
 
-    AddRecords = Callable[[Portion, int | None], None]
+    AddRecords = Callable[[Chunk, int | None], None]
 
 # zlib's default levels are slower than the rest of the tap, for files of a similar size.
 _GZIP_LEVEL = 1
-_WRITTEN_AT_ONCE = 2**20  # bytes, for which it is worth to wake a thread
+_WRITTEN_AT_ONCE = 2**20  # bytes, enough to be worth waking a thread
 
 
 class Storage(Protocol):
@@ -49,14 +49,14 @@ class FileFormat(Protocol):
 
     @property
     def ending(self) -> str:
-        """What their names end with."""
+        """How their names end."""
 
     @property
     def usual_size(self) -> int | None:
-        """How many records they have, unless somebody says it; None: as the SDK says."""
+        """How many records they have by default; None leaves it to the SDK."""
 
     def open(self, file: IO[bytes]) -> AbstractContextManager[AddRecords]:
-        """Begin a file, and give what adds records to it, with their version if they have one."""
+        """Begin a file, and yield what adds records to it, with their version if they have one."""
 
 
 def with_version(lines: bytes, version: int | None) -> bytes:
@@ -73,26 +73,26 @@ class LinesFormat:
     """Files of JSON lines.
 
     Attributes:
-        ending: What their names end with.
-        usual_size: How many records they have, unless somebody says it; None: as the SDK says.
+        ending: How their names end.
+        usual_size: How many records they have by default; None leaves it to the SDK.
     """
 
     usual_size: int | None = None
 
     def __init__(self, *, is_gzip: bool) -> None:
-        """Keep whether they are compressed with gzip."""
+        """Choose whether they are compressed with gzip."""
         self.ending = "json.gz" if is_gzip else "json"
         self._is_gzip = is_gzip
 
     @contextmanager
     def open(self, file: IO[bytes]) -> Iterator[AddRecords]:
-        """Begin a file, and give what adds records to it, with their version if they have one."""
+        """Begin a file, and yield what adds records to it, with their version if they have one."""
         waiting: list[bytes] = []
         length = 0
 
-        def add(portion: Portion, version: int | None) -> None:
+        def add(chunk: Chunk, version: int | None) -> None:
             nonlocal length
-            waiting.append(with_version(portion.lines(), version))
+            waiting.append(with_version(chunk.lines(), version))
             length += len(waiting[-1])
             if length >= _WRITTEN_AT_ONCE:
                 write_next(b"".join(waiting))
@@ -129,20 +129,20 @@ def file_format(
 
 
 def write_files(
-    portions: Iterable[Portion],
+    chunks: Iterable[Chunk],
     storage: Storage,
     name: str,
     format_: FileFormat,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
-    """Write records to files, one for each period that has some.
+    """Write records to files, one for each batch that has some.
 
     Args:
-        portions: The records.
+        chunks: The records.
         storage: Where the files go.
         name: What the names of the files begin with.
         format_: How they are written.
-        version: Says which version the records have, once the first one has come.
+        version: Returns the version of the records, once the first one has come.
 
     Yields:
         The URL of each file, when it is complete.
@@ -153,13 +153,13 @@ def write_files(
     """
     url = ""
     with ExitStack() as open_file:
-        for portion in portions:
-            if portion.size and not url:
-                file_name = f"{storage.prefix or ''}{name}-{portion.number + 1}.{format_.ending}"
+        for chunk in chunks:
+            if chunk.size and not url:
+                file_name = f"{storage.prefix or ''}{name}-{chunk.number + 1}.{format_.ending}"
                 url, add = open_file.enter_context(batch_file(storage, file_name, format_))
-            if portion.size:
-                add(portion, version())
-            if portion.ends_period and url:
+            if chunk.size:
+                add(chunk, version())
+            if chunk.ends_batch and url:
                 open_file.close()
                 yield url
                 url = ""
@@ -172,7 +172,7 @@ def write_files(
 def batch_file(
     storage: Storage, name: str, format_: FileFormat
 ) -> Iterator[tuple[str, AddRecords]]:
-    """Make a file, and give its URL and what adds records to it.
+    """Open a file, and yield its URL and what adds records to it.
 
     Args:
         storage: Where it goes.
@@ -181,7 +181,7 @@ def batch_file(
 
     Raises:
         DataError: If a value does not fit the type of its column.
-        SACError: If the storage takes no more, or needs a package that is not installed.
+        SACError: If the storage cannot be written, or needs a package that is not installed.
     """
     try:
         with ExitStack() as stack:
@@ -199,7 +199,7 @@ def batch_file(
 
 @contextmanager
 def _opened(storage: Storage, name: str) -> Iterator[IO[bytes]]:
-    """Open a file, which is there when all of it has been written, or never.
+    """Open a file that appears when all of it is written, or never.
 
     Raises:
         SACError: If the storage needs a package that is not installed.
@@ -237,5 +237,5 @@ def _missing_package_error(storage: Storage, error: ImportError) -> SACError:
 
 
 def _is_of_storage(error: Exception) -> bool:
-    """Return whether storage has failed; what S3 is reached with has errors of its own kinds."""
+    """Return whether the storage failed; the library for S3 raises errors of its own."""
     return isinstance(error, OSError) or type(error).__module__.startswith("botocore.")

@@ -1,4 +1,4 @@
-"""Records that come together, divided: into what is written at once, and at the end of periods."""
+"""Records -> chunks: few enough to be written at once, and none in two batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from tap_sac.singer.records import END_OF_PART, MadeRecords
+from tap_sac.singer.records import END_OF_SLICE, MadeRecords
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 AT_ONCE = 1000  # records, so that they stay in the caches of a processor
 
 
-class Portion(NamedTuple):
-    """Some of the records that came together.
+class Chunk(NamedTuple):
+    """Some of the records that were read together.
+
+    A batch is what goes into one file, or is written before a STATE.
 
     Attributes:
-        records: Those that came.
-        start: The first of the portion.
-        stop: The one behind its last.
-        time_extracted: When they came.
-        number: How many periods were full before it.
-        ends_period: Whether a period ends with it: its last record fills it, or it has no record
-            and is the end of a part.
+        records: The records that were read together.
+        start: The first record of the chunk.
+        stop: The record after its last.
+        time_extracted: When they were read.
+        number: How many batches were full before it.
+        ends_batch: Whether a batch ends with it: its last record fills the batch, or it has no
+            record and is the end of a slice.
     """
 
     records: Records
@@ -36,7 +38,7 @@ class Portion(NamedTuple):
     stop: int
     time_extracted: datetime
     number: int
-    ends_period: bool
+    ends_batch: bool
 
     @property
     def size(self) -> int:
@@ -48,43 +50,43 @@ class Portion(NamedTuple):
         return self.records.lines(self.start, self.stop)
 
     def columns(self) -> Columns | bytes:
-        """Give its records by column, or as lines where values need conversion."""
+        """Return its records by column, or as lines where values need conversion."""
         return self.records.columns(self.start, self.stop)
 
 
-def divide(reads: Iterable[Records], *, period: int) -> Generator[Portion, None, None]:
-    """Divide records, also at each end of a period; a period ends with a part, too.
+def divide(reads: Iterable[Records], *, batch_size: int) -> Generator[Chunk, None, None]:
+    """Divide records into chunks; a batch ends when it is full, and at the end of a slice.
 
     Args:
         reads: The records, some at a time.
-        period: How many records make a period.
+        batch_size: How many records a full batch has.
     """
-    number = in_period = 0
+    number = in_batch = 0
     for records in reads:
         now = datetime.now(timezone.utc)
-        if records is END_OF_PART:
-            yield Portion(records, 0, 0, now, number, ends_period=True)
-            number, in_period = number + bool(in_period), 0
+        if records is END_OF_SLICE:
+            yield Chunk(records, 0, 0, now, number, ends_batch=True)
+            number, in_batch = number + bool(in_batch), 0
         start = 0
         while start < len(records):
-            stop = min(len(records), start + AT_ONCE, start + period - in_period)
-            in_period += stop - start
-            ends_period = in_period == period
-            yield Portion(records, start, stop, now, number, ends_period)
-            if ends_period:
-                number, in_period = number + 1, 0
+            stop = min(len(records), start + AT_ONCE, start + batch_size - in_batch)
+            in_batch += stop - start
+            ends_batch = in_batch == batch_size
+            yield Chunk(records, start, stop, now, number, ends_batch)
+            if ends_batch:
+                number, in_batch = number + 1, 0
             start = stop
 
 
-def gather(records: Iterable[Record], *, period: int) -> Iterator[Records]:
-    """Gather records that come one by one, and take none of the next period before it begins.
+def gather(records: Iterable[Record], *, batch_size: int) -> Iterator[Records]:
+    """Gather records that come one by one, and take none of the next batch before it begins.
 
     Args:
         records: The records.
-        period: How many records make a period.
+        batch_size: How many records a full batch has.
     """
     source = iter(records)
-    left = period
+    left = batch_size
     while some := MadeRecords(islice(source, min(left, AT_ONCE))):
         yield some
-        left = left - len(some) or period
+        left = left - len(some) or batch_size
