@@ -7,10 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-SUBPAGES = sorted((ROOT / "docs").glob("*.md"))
-EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
-OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
-PAGES = [README, *OTHERS, *EXAMPLES, *SUBPAGES]
+SUBPAGES = sorted((ROOT / "docs").rglob("*.md"))
+OTHERS = sorted(
+    page
+    for pattern in ("*.md", ".github/**/*.md", "benchmarks/**/*.md", "examples/**/*.md")
+    for page in ROOT.glob(pattern)
+    if page != README
+)
+PAGES = [README, *OTHERS, *SUBPAGES]
 
 CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 SETTINGS = {*OWN, *OF_THE_SDK}
 
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
+# Inline, by a reference, and in HTML.
+LINK = re.compile(
+    r"""\]\(\s*<?([^)\s>]+)|^\[[^]]+\]:\s*<?([^\s>]+)|\b(?:href|src)="([^"]+)\"""", re.MULTILINE
+)
+OWN_ADDRESS = re.compile(
+    r"https://(?:github\.com/tap-sac/tap-sac/(?:blob|tree)|raw\.githubusercontent\.com/tap-sac/tap-sac)"
+    r"/main/([\w./-]+)"
+)
 # Options of meltano itself, of which two have their value behind a space, and what reads a tenant.
 READING_COMMAND = re.compile(
     r"\bmeltano(?: --?(?:cwd|environment) [^\s-]\S*| -\S+)*"
@@ -32,7 +39,8 @@ SETTINGS_TABLE = re.compile(r"^\| Setting \|.*\n\| -.*\n((?:\|.*\n)+)", re.MULTI
 
 def links(page: Path) -> list[str]:
     """Return where the links of a page lead, other than to the web."""
-    return [link for link in LINK.findall(prose(page)) if "://" not in link]
+    found = ("".join(groups) for groups in LINK.findall(prose(page)))
+    return [link for link in found if "://" not in link]
 
 
 def anchors(page: Path) -> set[str]:
@@ -69,8 +77,26 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         "# A `code` heading\n\n## Twice\n\n## Twice\n\n```bash\n# not a heading\n```\n\n"
         "[web](https://example.com/gone) [self](#a-code-heading) [second](page.md#twice-1)\n"
         "[file](gone.md) [heading](#gone) [third](page.md#twice-2) [code](#not-a-heading)\n"
+        '[title](titled.md "Title") [![picture](page.md)](behind.md) <a href="html.md">x</a>\n\n'
+        "[reference]: referred.md\n"
     )
-    assert broken_links(page) == ["gone.md", "#gone", "page.md#twice-2", "#not-a-heading"]
+    assert broken_links(page) == [
+        "gone.md",
+        "#gone",
+        "page.md#twice-2",
+        "#not-a-heading",
+        "titled.md",
+        "behind.md",
+        "html.md",
+        "referred.md",
+    ]
+
+
+def test_addresses_in_this_repository_lead_to_a_file() -> None:
+    files = [*PAGES, *(ROOT / name for name in ("plugin.yml", "meltano.yml", "pyproject.toml"))]
+    paths = [path for file in files for path in OWN_ADDRESS.findall(file.read_text("utf-8"))]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_readme_links_to_every_page() -> None:
