@@ -1,4 +1,4 @@
-"""URLs: of the tenant and its token endpoint, of queries and keys, and of the links SAC gives.
+"""URLs: of the tenant and its token endpoint, of queries and keys, and of SAC's links.
 
 Query options and key predicates are those of OData URL Conventions 4.0; links that continue a
 page are relative to it, as OData JSON Format 4.0, 4.5.5 has it, or to what SAC takes for its root.
@@ -11,8 +11,6 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-import requests
-
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.failures import Failure
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 _TOKEN_PATH, _AUTHORIZE_PATH = "/oauth/token", "/oauth/authorize"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE | re.ASCII)
 _SAFE_IN_QUERY = "(),':*@$/"
 _FAMILY = r"(hcs\.cloud\.sap|sapanalytics\.cloud|hanacloudservices\.cloud\.sap)"
 _CLOUD_FOUNDRY_TENANT = re.compile(
@@ -35,8 +33,6 @@ _NEO_TENANT = re.compile(rf"[^.]+\.[a-z]{{2,}}\d\.{_FAMILY}")
 
 def checked_url(text: str, subject: str) -> str:
     """Complete an address that a user pastes: a missing scheme is https.
-
-    The host is written in ASCII (IDNA, RFC 5891); the rest stays as it is.
 
     Args:
         text: Such as ``acme.eu10.hcs.cloud.sap/``.
@@ -56,15 +52,11 @@ def checked_url(text: str, subject: str) -> str:
             f"{subject} would send credentials in clear text: write it with https instead of http."
         )
         raise SACError(msg)
-    parts = urlsplit(url)
-    if parts.netloc.isascii():
-        return url
-    port = f":{parts.port}" if parts.port else ""
-    return parts._replace(netloc=f"{host}{port}").geturl()
+    return url
 
 
 def tenant_origin(tenant_url: str, subject: str) -> str:
-    """Reduce what a user pastes to scheme, host and port; a path or trailing slash is dropped.
+    """Reduce a pasted address to scheme, host and port; a path or trailing slash is dropped.
 
     Args:
         tenant_url: As `checked_url` takes it.
@@ -139,12 +131,10 @@ def absolute_link(link: object, page_url: str) -> str:
     """Resolve a link against its page, or, if it begins as the page's path ends, in its place.
 
     The latter is a link relative to the service root, of a set with more than one path segment.
-    A link to the page's own server is written as the page's URL is: with https, also if SAC
-    writes http, because a gateway in front of it may hide from it that clients use https.
 
     Args:
-        link: What the page has there.
-        page_url: Where the page was.
+        link: The link, as the page has it.
+        page_url: The URL of the page.
 
     Raises:
         TypeError: If it is not a text.
@@ -153,12 +143,12 @@ def absolute_link(link: object, page_url: str) -> str:
     if not isinstance(link, str):
         raise TypeError
     if urlsplit(link).scheme:
-        return _with_origin_of(page_url, link)
+        return _with_scheme_of(page_url, link)
     page_path, link_path = unquote(urlsplit(page_url).path), unquote(urlsplit(link).path)
     if not link.startswith("/") and page_path.endswith(f"/{link_path}"):
         depth = link_path.count("/")
         return urljoin(page_url, "../" * depth + link)
-    return _with_origin_of(page_url, urljoin(page_url, link))
+    return _with_scheme_of(page_url, urljoin(page_url, link))
 
 
 def path_segment(text: str) -> str:
@@ -188,40 +178,18 @@ def _server(url: str) -> tuple[str, str | None, int | None]:
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return parts.scheme, None, None
-    return parts.scheme, _ascii_host(parts.hostname), port
+    return parts.scheme, parts.hostname, port
 
 
-def _ascii_host(host: str | None) -> str | None:
-    """Write an internationalized host name in ASCII; None if it is not valid."""
-    if host is None or host.isascii():
-        return host
-    try:
-        url = requests.Request("GET", f"https://{host}").prepare().url
-        return urlsplit(url or "").hostname
-    except (requests.RequestException, ValueError):
-        return None
-
-
-def _with_origin_of(page_url: str, url: str) -> str:
-    """Write a URL on the server of a page as the page's URL is, and another one as it is.
-
-    Raises:
-        ValueError: If it has characters that no URL has.
-    """
+def _with_scheme_of(page_url: str, url: str) -> str:
+    """Write an http link to the server of an https page with https."""
+    # unseen: a gateway in front of SAC that hides from it that clients use https
     page, server = _server(page_url), _server(url)
-    is_page_in_clear_text = (
-        (server[0], page[0]) == ("http", "https")
-        and server[1] == page[1]
-        and server[2] in {_DEFAULT_PORTS["http"], page[2]}
-    )
-    netloc = urlsplit(url).netloc
-    if not is_page_in_clear_text and (netloc.isascii() or server != page):
+    is_same_host = server[1] == page[1] and server[2] in {_DEFAULT_PORTS["http"], page[2]}
+    if (server[0], page[0]) != ("http", "https") or not is_same_host:
         return url
-    rest = url.partition("://")[2]
-    if not rest.startswith(netloc):
-        raise ValueError
-    page_parts = urlsplit(page_url)
-    return f"{page_parts.scheme}://{page_parts.netloc}{rest.removeprefix(netloc)}"
+    netloc, rest = urlsplit(url).netloc, url.partition("://")[2]
+    return f"https://{urlsplit(page_url).netloc}{rest.removeprefix(netloc)}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -187,37 +187,19 @@ def test_tenant_url_that_is_no_https_address_is_refused(tenant_url: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("tenant_url", "origin"),
-    [
-        ("https://zürich.example", "https://xn--zrich-kva.example"),
-        ("ZÜRICH.example:8443/Straße?ü", "https://xn--zrich-kva.example:8443"),
-        ("https://analytics.straße.example/", "https://analytics.xn--strae-oqa.example"),
-        ("https://東京.example", "https://xn--1lqs71d.example"),
-        ("https://xn--zrich-kva.example", "https://xn--zrich-kva.example"),
-    ],
-)
-def test_internationalized_host_is_written_in_ascii(tenant_url: str, origin: str) -> None:
-    assert tenant_origin(tenant_url, "The setting tenant_url") == origin
-
-
-@pytest.mark.parametrize(
     "tenant_url",
     [
-        "https://zü rich.example",
-        "https://zürich..example",
-        "https://.zürich.example",
-        "https://-ü.example",
-        "https://*.zürich.example",
-        f"https://{64 * 'ü'}.example",
-        "https://zürich\u200b.example\u2100",
-        "https://\u2603\u0301.example",
-        "https://user:password@zürich.example",
-        "https://zürich.example\\@evil.example",
-        "http://zürich.example",
-        "https://zürich.example:port",
+        "https://zürich.example",
+        "https://acme..example",
+        "https://-acme.example",
+        "https://*.acme.example",
+        "https://[::1]",
+        "https://user:password@acme.example",
+        "https://acme.example\\@evil.example",
+        "https://acme.example:port",
     ],
 )
-def test_internationalized_host_that_is_not_valid_is_refused(tenant_url: str) -> None:
+def test_host_that_no_tenant_has_is_refused(tenant_url: str) -> None:
     with pytest.raises(SACError, match="setting tenant_url"):
         tenant_origin(tenant_url, "The setting tenant_url")
 
