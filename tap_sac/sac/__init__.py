@@ -1,1 +1,4 @@
-"""SAC's Data Export Service, spoken exactly; nothing here knows of Singer."""
+"""SAC's Data Export Service: `export.client.SACClient` is its front door, `errors` what it raises.
+
+Nothing here knows Singer, how it is configured, or its command line.
+"""

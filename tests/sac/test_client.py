@@ -12,19 +12,19 @@ import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from tap_sac.demo.service import Request, Response
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.odata.pages import follow
+from tap_sac.sac.odata.pages import Page, follow
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.helpers.stand_in import JSON, LinkForm, StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from tap_sac.sac.odata.pages import Page
     from tests.conftest import Serve
 
 ROWS = [sales_row(number) for number in range(17)]
@@ -112,42 +112,21 @@ def test_token_never_goes_to_another_server(serve: Serve, link: str) -> None:
         sync(config)
 
 
-def test_empty_pages_without_end_are_an_error(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tap_sac.sac.odata.pages._MOST_EMPTY_PAGES", 20)
-    tenant = StandIn(sales())
-    numbers = itertools.count()
+def page(number: int, next_url: str | None) -> Page:
+    rows = [msgspec.Raw(b"{}")] * number
+    return Page(rows, next_url, None, None, None, 0, "a page")
 
-    def fault(request: Request) -> Response | None:
-        link = f"FactData?$skiptoken={next(numbers)}"
-        body = json.dumps({"value": [], "@odata.nextLink": link}).encode()
-        return Response(200, body, JSON) if "FactData" in request.target else None
 
-    tenant.fault = fault
+def test_empty_pages_without_end_are_an_error() -> None:
+    pages = follow("/1", lambda url: page(0, f"{url}1"), most_empty_pages=20)
     with pytest.raises(SACError, match="go on without rows"):
-        sync(serve(tenant))
+        list(pages)
 
 
-def test_empty_pages_between_others_are_no_error(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tap_sac.sac.odata.pages._MOST_EMPTY_PAGES", 1)
-    tenant = StandIn(sales(*ROWS))
-    path = "/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken="
-    tenant.fault = lambda request: (
-        Response(200, f'{{"value":[],"@odata.nextLink":"{path}{number}"}}'.encode(), JSON)
-        if (number := request.target.partition("$skiptoken=0")[2])
-        else None
-    )
-    answer = tenant.page
-
-    def page(request: Request, rows: Sequence[str]) -> Response:
-        response = answer(request, rows)
-        return replace(response, body=response.body.replace(b"skiptoken=", b"skiptoken=0"))
-
-    monkeypatch.setattr(tenant, "page", page)
-    assert dates(serve(tenant)) == EVERY_DATE
+def test_empty_pages_between_others_are_no_error() -> None:
+    urls = {"/1": page(0, "/2"), "/2": page(1, "/3"), "/3": page(0, "/4"), "/4": page(2, None)}
+    pages = follow("/1", urls.__getitem__, most_empty_pages=1)
+    assert sum(len(item.items) for item in pages) == 3
 
 
 def test_namespace_of_the_models_that_is_refused_stops_the_run(serve: Serve) -> None:

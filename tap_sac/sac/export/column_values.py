@@ -1,9 +1,7 @@
-"""The values that a column has, as SAC lists them.
+"""The distinct values of a column.
 
-``<column>___Distinct`` lists the values of a column, on newer tenants. The shape of its rows is not
-documented: that they have the column is a guess, and so is what it does with a ``$filter``, which
-it is therefore not sent. FactDataAggregation with one dimension and one measure has a row for each
-value that facts have; seen on live tenants.
+``<column>___Distinct`` lists them, on newer tenants. FactDataAggregation with one dimension and one
+measure has a row for each value in the facts (seen on live tenants).
 """
 
 from __future__ import annotations
@@ -26,14 +24,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Of a list that is longer, no more is read.
+# Longer lists are not read to their end.
 MOST_VALUES = 1_000
+# unseen: the rows of such sets, and their answer to a $filter, which is therefore not sent
 _DISTINCT = "___Distinct"
-_MEMBER = "___ID"  # what MasterData calls the column of a dimension
+_MEMBER = "___ID"  # suffix of a dimension's column in MasterData
 
 
 class ColumnValues:
-    """Asks SAC which values a column has."""
+    """Finds the distinct values of one column."""
 
     def __init__(
         self,
@@ -46,17 +45,17 @@ class ColumnValues:
         is_counted: bool,
         on_response: ResponseObserver | None = None,
     ) -> None:
-        """Keep what to ask; nothing is requested yet.
+        """Store the query; nothing is requested yet.
 
         Args:
-            client: Asks SAC.
+            client: Requests the values.
             provider: The model.
             siblings: All entity sets of the model, by name.
             column: One that can be compared.
-            odata_filter: That of the rows whose values are wanted: there may be more values than
-                those, and fewer only where SAC leaves some out.
-            is_counted: Whether SAC may be asked how many there are.
-            on_response: Is given each answer.
+            odata_filter: The filter of the rows. There may be more values than these rows have,
+                and fewer only if SAC leaves some out.
+            is_counted: Whether to request SAC's count.
+            on_response: Observes each answer.
         """
         self._client = client
         self._provider = provider
@@ -70,15 +69,15 @@ class ColumnValues:
         self._aggregation = aggregation if is_dimension else None
         sets = dict.fromkeys(f"{name}{_DISTINCT}" for name in (column.name, self._dimension))
         self._listed = [name for name in sets if name in siblings]
-        # SAC documents such sets, but not that $metadata lists them.
+        # unseen: whether $metadata lists such sets
         self._unlisted = [] if self._listed else [*sets][-1:]
 
     def find(self) -> set[Value] | None:
-        """Ask for the values, or for more than `MOST_VALUES`; None if SAC does not say."""
+        """Return the values, or more than `MOST_VALUES`; None if SAC does not list them."""
         return next((values for values in self._answers() if values is not None), None)
 
     def find_all(self) -> set[Value]:
-        """Ask in each way that there is, because any of the answers may be cut short."""
+        """Combine all ways to list them, because any answer may be truncated."""
         return {value for values in self._answers() for value in values or ()}
 
     def _answers(self) -> Iterator[set[Value] | None]:
@@ -91,7 +90,7 @@ class ColumnValues:
         return self._values(name, {}, CountsWith.THE_READ)
 
     def _values_of_facts(self, aggregation: EntitySet) -> set[Value] | None:
-        """Ask for a row of each value; with the filter, unless SAC cannot aggregate with it."""
+        """Read one row per value, filtered unless SAC cannot aggregate with the filter."""
         measures = [
             item.name for item in aggregation.properties if item.name not in aggregation.key
         ]
@@ -134,10 +133,10 @@ class ColumnValues:
         return values
 
     def _value(self, row: Mapping[str, Any]) -> Value:
-        """Take the value out of a row, which leaves out null.
+        """Return the column's value. Rows omit nulls.
 
         Raises:
-            ValueError: If it is not one of the column.
+            ValueError: If it does not fit the column's type.
         """
         names = [name for name in (self._column.name, self._dimension) if name in row]
         others = [name for name in row if "@" not in name]

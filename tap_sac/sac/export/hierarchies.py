@@ -1,7 +1,7 @@
-"""Parent-child hierarchies: where each member stands, of the parents that SAC gives.
+"""Parent-child hierarchies: the level and path of each member.
 
-``<Dim>MasterWithHierarchy`` has a column ``<hierarchy>_PARENTID`` for each of them, which roots do
-not have (seen on live tenants). Level-based hierarchies are columns of their own.
+``<Dim>MasterWithHierarchy`` has a column ``<hierarchy>_PARENTID`` for each hierarchy, which is
+empty for roots (seen on live tenants). Level-based hierarchies are ordinary columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PARENT = "_PARENTID"
 _MOST_NAMES = 5
 _SEPARATOR = "/"
 _NO_PARENT = -1
-# What stands in the place of a level, which is at least 1.
+# Stand in for levels, which are at least 1.
 _UNKNOWN, _UNDER_WAY, _NO_MEMBER, _OUTSIDE, _BROKEN = 0, -1, -2, -3, -4
 
 
@@ -28,8 +28,8 @@ class Hierarchy(NamedTuple):
     """A parent-child hierarchy of a dimension.
 
     Attributes:
-        name: Its name.
-        parent: The column that has the parent of a member.
+        name: The name.
+        parent: The column with the parent of a member.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Hierarchy(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a member stands in a hierarchy.
+    """The position of a member in a hierarchy.
 
     Attributes:
-        level: 1 for a root, 2 for what is below it, and so on.
+        level: 1 for a root, 2 for its children, and so on.
         path: The ids from the root to the member.
     """
 
@@ -48,16 +48,17 @@ class Place(NamedTuple):
     path: str
 
 
+# unseen: parents that are not members, and members that are their own ancestors
 @dataclass
 class Trouble:
-    """Members that have no place in a hierarchy, although they have a parent.
+    """Members with a parent, but without a place in the hierarchy.
 
     Attributes:
-        orphans: Some of those whose parent is not in the table, with that parent.
-        orphan_count: How many of those there are.
-        cycle: Some of those that are their own ancestors.
-        cycle_count: How many of those there are.
-        count: How many members have no place, with all that is below those.
+        orphans: Examples of members whose parent is missing, with that parent.
+        orphan_count: The number of such members.
+        cycle: Examples of members that are their own ancestors.
+        cycle_count: The number of such members.
+        count: The number of members without a place, including their descendants.
     """
 
     orphans: dict[str, str] = field(default_factory=dict)
@@ -79,27 +80,27 @@ def hierarchies_of(entity_set: EntitySet) -> list[Hierarchy]:
 
 
 class Members:
-    """The members of a table and their parents: ids and numbers, but no rows."""
+    """The members of a dimension and their parents, as ids and numbers."""
 
     def __init__(self, key: str, hierarchies: Iterable[Hierarchy]) -> None:
-        """Know no member yet.
+        """Start without members.
 
         Args:
-            key: The column that has the id of a member.
-            hierarchies: Those to find places in.
+            key: The column with the id of a member.
+            hierarchies: The hierarchies to compute.
         """
         self._key = key
         self._numbers: dict[str, int] = {}
         self._is_member = bytearray()
         self._parents = {hierarchy: array("i") for hierarchy in hierarchies}
         self._levels: dict[Hierarchy, MutableSequence[int]] = {}
-        # What they are called in a path, by number.
+        # Escaped ids for paths, by number.
         self._steps: list[str] = []
 
     def add(self, row: Mapping[str, Any]) -> int:
-        """Take the next member, and return its number, by which it can be asked for.
+        """Add a member, and return its number for `place`.
 
-        If a member comes again, the last of its rows counts, as in a target.
+        If a member comes twice, its last row counts, as in a target.
         """
         number = self._number(_text(row.get(self._key)))
         self._is_member[number] = True
@@ -109,10 +110,10 @@ class Members:
         return number
 
     def settle(self) -> dict[Hierarchy, Trouble]:
-        """Find the level of each member, after the last one.
+        """Compute the level of each member, after the last `add`.
 
         Returns:
-            What is wrong with those hierarchies that have members without a place.
+            The trouble of each hierarchy that has members without a place.
         """
         ids = list(self._numbers)
         self._steps = list(map(_escaped, ids))
@@ -125,7 +126,7 @@ class Members:
         return troubles
 
     def place(self, number: int, hierarchy: Hierarchy) -> Place | None:
-        """Return where a member stands; None if it is not in the hierarchy, or has no place."""
+        """Return the position of a member; None if it has none."""
         level = self._levels[hierarchy][number]
         if level < 1:
             return None
@@ -148,7 +149,7 @@ class Members:
     def _find_levels(
         self, parents: Sequence[int], ids: Sequence[str]
     ) -> tuple[MutableSequence[int], Trouble]:
-        """Go up from each member until there is a level, and down again."""
+        """Climb from each member to one with a level, and number the way back down."""
         levels = self._first_levels(parents)
         trouble = Trouble()
         for start in range(len(levels)):
@@ -178,7 +179,7 @@ class Members:
         return levels, trouble
 
     def _first_levels(self, parents: Sequence[int]) -> MutableSequence[int]:
-        """Tell roots from members that are not in the hierarchy, which have no child either."""
+        """Mark roots, and members outside the hierarchy, which have neither parent nor child."""
         has_child = bytearray(len(parents))
         for parent in parents:
             if parent != _NO_PARENT:
@@ -193,10 +194,10 @@ class Members:
 
 
 def _text(value: object) -> str:
-    """Write an id as text; nothing, and text without a character, is no id."""
+    """Write an id as text; null is an empty text, which is no id."""
     return "" if value is None else str(value)
 
 
 def _escaped(member: str) -> str:
-    """Write an id as a part of a path, so that two paths are never alike."""
+    """Escape an id for a path, so that different members have different paths."""
     return member.replace("%", "%25").replace(_SEPARATOR, "%2F")

@@ -1,7 +1,6 @@
-"""What is known of each kind of entity set: one row a kind.
+"""Facts about each kind of entity set: one row per kind.
 
-SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export Service", and what was seen of live
-tenants; rows say where they guess.
+SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export Service", and live tenants.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ AUDIT_TIME = "Audit_Time"
 VERSION = "Version"
 # What follows the name of a dimension in the names of the sets that have its members.
 _MASTER, _WITH_HIERARCHY = "Master", "MasterWithHierarchy"
-# What masters of date dimensions are seen to have; those with an ID alone cannot be told.
+# unseen: masters of dates with other columns, or with an ID alone
 _DATE_COLUMNS = {"DATE", "YEAR", "CALMONTH", "MONTHDESC", "FISCAL_CALPERIOD"}
 
 
@@ -32,21 +31,21 @@ class Kind:
 
     Attributes:
         pattern: The name, or a glob of ``*``, that its sets have.
-        is_selected: Whether it is read unless somebody says otherwise; not so for sets that
-            repeat others or that only few need.
+        is_selected: Whether it is read by default; False for sets that repeat others, or that
+            only few users need.
         is_optional: Whether SAC may describe such a set without serving it.
         is_trackable: Whether SAC can track its changes, where ``$metadata`` does not say.
-        is_additive: Whether rows of one key add up instead of replacing each other.
-        needs_select: Whether SAC insists on ``$select``.
-        is_aggregation: Whether SAC aggregates over key columns that are not asked for.
+        is_additive: Whether rows with the same key add up instead of replacing each other.
+        needs_select: Whether SAC requires ``$select``.
+        is_aggregation: Whether SAC aggregates over key columns that are not selected.
         is_hierarchy: Whether its rows have the parents of members; SAC answers a plain 400 for a
-            dimension that has no hierarchy.
-        replication_key: The column that tells newer rows from older ones.
-        aggregated_in: Where SAC adds up rows of one key, of which it may store several.
+            dimension without a hierarchy.
+        replication_key: The column by which newer rows are found.
+        aggregated_in: The set in which SAC adds up rows with the same key.
         is_counted: Whether SAC may count its rows (``$count``).
-        needs_administrator: Whether it takes an administrator's client, and Data Audit.
-        has_dimensions: Whether columns are called after the dimensions whose members they have.
-        needs_client: Whether SAC gives it to the OAuth client alone (2-legged), and to no person.
+        needs_administrator: Whether it needs an administrator's client, and Data Audit.
+        has_dimensions: Whether columns are named after the dimensions whose members they hold.
+        needs_client: Whether only the OAuth client itself (2-legged) may read it.
     """
 
     pattern: str
@@ -65,7 +64,7 @@ class Kind:
     needs_client: bool = False
 
 
-# The first that fits counts.
+# The first match counts.
 KINDS = (
     Kind(
         FACTS,
@@ -107,7 +106,7 @@ KINDS = (
 
 
 def is_date_master(master: EntitySet) -> bool:
-    """Return whether a dimension is one of dates, by the columns of its members (a guess)."""
+    """Return whether a dimension is one of dates, by the columns of its members."""
     return any(
         column.name in _DATE_COLUMNS or column.type == "Edm.Date" for column in master.properties
     )
@@ -119,11 +118,11 @@ def kind_of(entity_set: str) -> Kind:
 
 
 def master_of(dimension: str, entity_sets: Collection[str]) -> str | None:
-    """Find the entity set that has the members of a dimension; None if there is none.
+    """Find the entity set with the members of a dimension; None if there is none.
 
     Args:
-        dimension: Its name, as columns of facts have it.
-        entity_sets: The names of the sets of the model.
+        dimension: The name, as in the columns of facts.
+        entity_sets: The names of all sets of the model.
     """
     candidates = (f"{dimension}{_MASTER}", f"{dimension}{_WITH_HIERARCHY}")
     return next((name for name in candidates if name in entity_sets), None)

@@ -1,4 +1,4 @@
-"""The subscriptions behind delta links: which there are, which are spent, and how ours go away."""
+"""The subscriptions behind delta links: listing, checking and deleting them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 
 
 class Subscriptions:
-    """SAC's subscriptions to the changes of one entity set, of this client and of others."""
+    """The change-tracking subscriptions of one entity set, including those of other clients."""
 
     def __init__(
         self, client: SACClient, provider: Provider, entity_set: str, *, stream: str
     ) -> None:
-        """Keep what they are of; nothing is asked for yet.
+        """Store the entity set; nothing is requested yet.
 
         Args:
-            client: Asks SAC.
+            client: Sends the requests.
             provider: The model.
             entity_set: The name of its entity set.
-            stream: What messages call it.
+            stream: The name for messages.
         """
         self._client = client
         self._provider = provider
@@ -41,7 +41,7 @@ class Subscriptions:
         self._stream = stream
 
     def list(self) -> list[dict[str, Any]]:
-        """List them as SAC does.
+        """List them.
 
         Raises:
             SACError: If SAC does not list them.
@@ -50,21 +50,21 @@ class Subscriptions:
         return [item for item in subscriptions if item.get("EntitySetName") == self._entity_set]
 
     def is_own_link(self, link: str) -> bool:
-        """Return whether a link of a state leads to this entity set, and nowhere else."""
+        """Return whether a link leads to this entity set."""
         url = self._client.entity_set_url(self._provider, self._entity_set)
         path, own_path = (unquote(urlsplit(item).path) for item in (link, url))
         return is_same_server(link, url) and path == own_path
 
     def check_unread(self, bookmark: Bookmark, otherwise: str) -> None:
-        """See that SAC does not count the changes as read, which it would not give again.
+        """Check that SAC has not marked the changes as read, because it would not send them again.
 
         Args:
             bookmark: The link to them.
-            otherwise: What has happened if it does.
+            otherwise: Why they are lost if it has.
 
         Raises:
-            DeltaLostError: If it does, or if nobody can know.
-            ForeignAnswerError: If nobody can know, because somebody else answered.
+            DeltaLostError: If it has, or if that is unknown.
+            ForeignAnswerError: If it is unknown because a proxy or gateway answered.
         """
         foreign = None
         try:
@@ -78,24 +78,24 @@ class Subscriptions:
             raise foreign or DeltaLostError(otherwise)
 
     def signed(self, bookmark: Bookmark) -> Bookmark:
-        """Return a bookmark of a chain that this tap opened, with the proof of that."""
+        """Sign the bookmark of a chain that this client opened."""
         signature = self._client.sign(bookmark.subscription_id or "")
         return replace(bookmark, signature=signature)
 
     def is_proven(self, bookmark: Bookmark) -> bool:
-        """Return whether a bookmark proves that this tap opened the chain.
+        """Return whether a bookmark proves that this client opened the chain.
 
-        Whoever has the secret of the OAuth client may have made it, and nobody else.
+        Only a holder of the client secret can make the signature.
         """
         expected = self._client.sign(bookmark.subscription_id or "")
         found = bookmark.signature or ""
         return found.isascii() and hmac.compare_digest(expected, found)
 
     def delete_chain(self, bookmark: Bookmark) -> None:
-        """Delete a chain that the tap opened and no longer needs, because it costs the tenant.
+        """Delete a chain that this client opened and no longer needs, because it costs the tenant.
 
-        A state may come from anywhere: what it does not prove to be our own stays, and so does
-        what has an ExternalID, which somebody gave it.
+        A chain without a valid signature stays, because a bookmark may come from anywhere, and so
+        does one with an ExternalID, which was given by hand.
         """
         subscription_id = bookmark.subscription_id
         if subscription_id is None or not self.is_own_link(bookmark.delta_link):

@@ -119,6 +119,7 @@ def web_page_error(answer: Answer) -> SACError:
 
 def _may_be_of_sac(answer: Answer) -> bool:
     """Return whether a body is empty, JSON or an OData error in XML, and not a page or a text."""
+    # unseen: OData errors in XML
     start = answer.body.lstrip()[:1]
     return start in {b"", b"{", b"["} or bool(_XML_ERROR.match(answer.body))
 

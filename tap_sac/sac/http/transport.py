@@ -108,7 +108,7 @@ def exchange(
     settings["stream"] = True
     try:
         response = session.send(request, timeout=timeout, allow_redirects=False, **settings)
-        if response.status_code < HTTPStatus.OK:
+        if response.status_code < HTTPStatus.OK:  # unseen: an interim answer that http.client keeps
             # The final answer would be read as the answer to the next request.
             response.close()
             what = f"{origin_of(url)} answered {response.status_code} and nothing more"

@@ -209,7 +209,7 @@ class BearerAuthenticator(AuthBase):
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         if status != HTTPStatus.OK:
             error = body.get("error")
-            if isinstance(error, dict):  # SAC's own error, at a wrong path of its host.
+            if isinstance(error, dict):  # unseen: SAC's own error, at a wrong path of its host
                 error = error.get("message")
             parts = [str(part) for part in (error, body.get("error_description")) if part]
             reason = self._without_secrets(": ".join(parts))

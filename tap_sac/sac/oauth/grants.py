@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# RFC 6749, 5.2. XSUAA is seen to call refresh tokens that have expired invalid tokens.
+# RFC 6749, 5.2.
+# unseen: which of the two XSUAA answers to an expired refresh token
 _NOT_VALID = {"invalid_grant", "invalid_token"}
 _NOT_ALLOWED = {"unauthorized_client", "unsupported_grant_type"}
 
@@ -102,6 +103,8 @@ class RefreshToken:
     Where the server rotates refresh tokens, only the newest works. A file stores it for other
     runs, and takes precedence, because its token is newer.
     """
+
+    # unseen: whether SAC rotates them
 
     is_of_user = True
 

@@ -1,8 +1,7 @@
 """The sign-in of a user (3-legged): the URL where it starts, and the redirect that ends it.
 
 It is the authorization code grant (RFC 6749, 4.1) with a state and PKCE (RFC 7636), for a program
-on the user's own machine (RFC 8252). oauthlib does the protocol. SAC's authorization
-server, XSUAA, may ignore PKCE.
+on the user's own machine (RFC 8252). oauthlib does the protocol.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from tap_sac.safety.text import log_safe
 if TYPE_CHECKING:
     from tap_sac.sac.oauth.redirects import RedirectURI
 
+# unseen: whether XSUAA, SAC's authorization server, checks PKCE
 _VERIFIER_LENGTH = 64  # RFC 7636, 4.1: between 43 and 128
 
 

@@ -10,7 +10,7 @@ from tap_sac.sac.odata.model import INTEGERS
 if TYPE_CHECKING:
     from tap_sac.sac.odata.model import Property
 
-# What a column has in a row; unassigned members are the text ``#``.
+# The value of a column; unassigned members are the text ``#``.
 Value = str | int | None
 
 _TEXT = "Edm.String"
@@ -26,8 +26,7 @@ def can_be_compared(column: Property) -> bool:
 def equals(column: Property, value: Value) -> str:
     """Write that a column has a value, before percent-encoding.
 
-    Texts have single quotes, doubled inside; an empty text is not null. That SAC takes ``null``,
-    and dates without quotes, is a guess: OData has them so.
+    Texts have single quotes, doubled inside; an empty text is not null.
 
     Args:
         column: One that can be compared.
@@ -36,6 +35,7 @@ def equals(column: Property, value: Value) -> str:
     Raises:
         ValueError: If it is not a value of the column's type.
     """
+    # unseen: how SAC reads null, and dates, which are written as in OData
     if value is None:
         return f"{column.name} eq null"
     if column.type == _TEXT and isinstance(value, str):

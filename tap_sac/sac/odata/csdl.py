@@ -1,9 +1,8 @@
 """OData ``$metadata`` (CSDL XML) -> entity sets.
 
-Pure: bytes in, dataclasses out. The format is OData CSDL XML 4.0 and 4.01; SAC's own documents
-are not published, so everything that they may leave out or spell differently is accepted:
-namespaces and prefixes of elements, a missing entity container, labels as child or attribute.
-An entity set that the document contradicts itself about is left out, and the others are read.
+The format is OData CSDL XML 4.0 and 4.01. Of SAC's own documents few are public, so all names of
+XML namespaces are accepted, and a missing entity container. An entity set that the document
+contradicts itself about is left out, and the others are read.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _FACET = re.compile(r"[0-9]{1,9}")
-# Types inside types may describe a column for each path through them, of which there is no end.
+# unseen: complex types inside each other, which may describe columns without end
 _MOST_COLUMNS = 100_000
 
 
@@ -35,7 +34,7 @@ class Metadata:
 
     Attributes:
         entity_sets: The sets that can be read.
-        unreadable: The names of the other sets, and what is wrong with each.
+        unreadable: The names of the other sets, and why each cannot be read.
     """
 
     entity_sets: tuple[EntitySet, ...]
@@ -52,8 +51,8 @@ def read_csdl(document: bytes) -> Metadata:
         The sets of the entity container; without a container, one for each entity type.
 
     Raises:
-        CSDLError: If the document is not XML, has a document type declaration (which OData
-            never has, and attacks need), or has no set that can be read, but others.
+        CSDLError: If the document is not XML, has a document type declaration (which only
+            attacks need), or has only sets that cannot be read.
     """
     try:
         root = fromstring(document.lstrip(), forbid_dtd=True)
@@ -93,7 +92,7 @@ class _Document:
             self._declare(schema)
 
     def entity_sets(self) -> tuple[list[EntitySet], dict[str, str]]:
-        """Return the sets that can be read, and what is wrong with each of the others."""
+        """Return the sets that can be read, and why each of the others cannot."""
         sets: dict[str, EntitySet] = {}
         unreadable: dict[str, str] = {}
         for name, type_name in self._sets or self._types_as_sets():
@@ -147,7 +146,7 @@ class _Document:
             self._contradictory.add(name)
 
     def _annotate(self, element: Element) -> None:
-        """Keep what a block of annotations says of its target.
+        """Store what a block of annotations says about its target.
 
         Targets of entity sets are ``Schema.Container/Set`` in OData CSDL XML 4.0, 14.2.1, and
         ``Alias.Set`` in SAC's documents.
@@ -167,7 +166,7 @@ class _Document:
         """Read a set.
 
         Raises:
-            CSDLError: If the document does not say what its columns are.
+            CSDLError: If the document does not describe its columns.
         """
         if type_name not in self._entity_types:
             msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
@@ -185,7 +184,7 @@ class _Document:
             key = tuple(dict.fromkeys(references)) or key
         columns = _unique_columns(properties, name)
         if any("/" in column for column in key):
-            # A part of a complex column or of another entity cannot be the key of a record.
+            # unseen: a key inside a complex column or another entity, which no record has
             key = ()
         for column in key:
             if column not in {item.name for item in columns}:
@@ -195,6 +194,7 @@ class _Document:
 
     def _type_and_bases(self, name: str, types: dict[str, Element]) -> list[str]:
         """Follow BaseType, from the type itself up to the root."""
+        # unseen: derived types
         names = [name]
         while base := types[names[-1]].get("BaseType"):
             base = self._qualified(base)
@@ -217,6 +217,7 @@ class _Document:
                 raise CSDLError(msg)
             name = element.get("Name", "")
             type_name = element.get("Type", "Edm.String")
+            # unseen: columns that hold lists
             is_collection = type_name.startswith("Collection(") and type_name.endswith(")")
             if is_collection:
                 type_name = type_name[len("Collection(") : -1]
@@ -232,7 +233,7 @@ class _Document:
     def _resolve(
         self, name: str, type_name: str, facets: Element, outer: tuple[str, ...]
     ) -> Property:
-        """Reduce a type of the document's own to what JSON rows hold.
+        """Reduce a type that the document declares to what JSON rows hold.
 
         Args:
             name: The column.
@@ -247,6 +248,7 @@ class _Document:
                 precision=_facet(facets, "Precision"),
                 scale=_facet(facets, "Scale"),
             )
+        # unseen: enumerations, type definitions, complex types
         qualified_name = self._qualified(type_name)
         declared = self._other_types.get(qualified_name)
         kind = "" if declared is None else _local(declared.tag)
@@ -329,5 +331,6 @@ def _label(element: Element) -> str | None:
             texts = [annotation.get("String")]
             texts += [child.text for child in _children(annotation, "String")]
             return next((text.strip() for text in texts if text and text.strip()), None)
+    # unseen: sap:label
     labels = (value for name, value in element.attrib.items() if _local(name) == "label")
     return next(labels, None)

@@ -1,4 +1,4 @@
-"""What SAC has: providers, their entity sets, and the columns of those."""
+"""Providers, their entity sets, and the columns of these."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ NUMBERS = INTEGERS | {"Edm.Decimal", "Edm.Double", "Edm.Single"}
 
 @dataclass(frozen=True)
 class Provider:
-    """A model, or another thing that SAC exports, such as a public dimension.
+    """A model, a public dimension, or the like.
 
     Attributes:
         namespace_id: ``sac`` for models.
-        provider_id: Its id: opaque, and case-sensitive.
-        name: Its name, which others may share.
+        provider_id: The id: opaque and case-sensitive.
+        name: The name; not unique.
     """
 
     namespace_id: str
@@ -33,10 +33,10 @@ class Property:
         type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; a type that the
             document does not explain is ``Edm.Untyped``.
         precision: Digits in all, of a decimal.
-        scale: Digits behind the point; None if they vary.
-        label: The name for people.
+        scale: Digits after the point; None if they vary.
+        label: The label.
         is_collection: Whether values are lists of `type`.
-        properties: The parts of a complex type, whose `type` is ``Edm.ComplexType``; empty if
+        properties: The fields of a complex type, whose `type` is ``Edm.ComplexType``; empty if
             rows may have any.
     """
 
@@ -51,10 +51,10 @@ class Property:
 
 @dataclass(frozen=True)
 class OwnColumn(Property):
-    """A column that SAC does not have: the tap adds it to rows, and never asks for it.
+    """A column that is added to SAC's rows, and never requested.
 
     Attributes:
-        is_deselectable: Whether the catalog decides, as of SAC's columns, if records have it.
+        is_deselectable: Whether the catalog may deselect it, like SAC's columns.
     """
 
     is_deselectable: bool = False
@@ -62,14 +62,13 @@ class OwnColumn(Property):
 
 @dataclass(frozen=True)
 class EntitySet:
-    """A table: what one URL serves, and what the tap adds to its rows.
+    """An entity set, with columns that are added to its rows.
 
     Attributes:
         name: The name, which is also the last part of its URL.
         properties: SAC's columns, in the document's order.
-        key: Names of the columns that identify a row; empty if the document names none, or if a
-            row is all that there is.
-        own_columns: Columns that SAC does not have; they are null unless the tap knows better.
+        key: The columns that identify a row; empty if there are none.
+        own_columns: Columns that SAC does not have.
         tracks_changes: Whether SAC can track its changes; None if the document does not say.
     """
 

@@ -1,4 +1,4 @@
-"""A page of an entity set: how it is decoded, and how one leads to the next.
+"""Pages of an entity set: decoding them, and following their links.
 
 The envelope is that of OData JSON Format 4.0, 4.5; ``@des.*`` is SAC's own.
 """
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.http.answer import Answer
 
+# unseen: endless empty pages, and links in a circle; either would hang a run
 _MOST_EMPTY_PAGES = 10_000
 
 
@@ -37,12 +38,12 @@ class Page:
 
     Attributes:
         items: The JSON text of each row.
-        next_url: Where the next page is; None at the end.
-        delta_url: Where the changes after this read will be; on the last page, if SAC tracks them.
-        context: What the rows are, such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
-        count: How many rows SAC counts in all, if it was asked and says so.
-        server_milliseconds: How long SAC says that it took; 0 if it does not.
-        source: What the page is, for messages.
+        next_url: The URL of the next page; None at the end.
+        delta_url: The URL of later changes; on the last page, if SAC tracks them.
+        context: Such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
+        count: SAC's count of all rows, if it was requested and given.
+        server_milliseconds: SAC's own processing time; 0 if not given.
+        source: The answer, for messages.
     """
 
     items: list[msgspec.Raw]
@@ -67,12 +68,12 @@ def read_page(answer: Answer) -> Page:
     """Decode a page, but not its rows.
 
     Raises:
-        TransientError: If it is damaged, cut short, or breaks off with an error.
+        TransientError: If it is damaged or truncated, or ends with an error.
         DataError: If it contains invalid Unicode.
         SACError: If it is not a page, or a link leads away from the tenant.
     """
     source = source_of(answer)
-    body = answer.body.removeprefix(codecs.BOM_UTF8)
+    body = answer.body.removeprefix(codecs.BOM_UTF8)  # unseen: a byte order mark
     try:
         if not body.isascii():
             body.decode()
@@ -85,17 +86,19 @@ def read_page(answer: Answer) -> Page:
             raise web_page_error(answer) from None
         raise _damage(body, error, source) from None
     if envelope.error is not None:
+        # unseen: an error in a page that began with status 200
         msg = f"{source} breaks off with {error_reason(answer)}"
         raise TransientError(msg, Failure.SERVER_FAULT)
     if isinstance(envelope.items, msgspec.UnsetType):
         raise _not_a_page_error(source)
+    # unseen: a member twice, of which JSON readers lose one: a link, or all rows
     names = Counter(name for name, _ in members)
     if twice := [name for name, count in names.items() if count > 1]:
         msg = f"{source} has the member {log_safe(twice[0])!r} more than once"
         raise SACError(msg, Failure.BROKEN_PROTOCOL)
     announced = decimal_digits(_annotation(members, "des.entitiesInPage"))
     if announced is not None and len(envelope.items) < announced:
-        msg = f"{source} has {len(envelope.items)} rows of {announced} announced"
+        msg = f"{source} has {len(envelope.items)} of {announced} announced rows"
         raise TransientError(msg, Failure.DAMAGED_ANSWER)
     context = _annotation(members, "context")
     milliseconds = _annotation(members, "des.processingTimeInMilliseconds")
@@ -110,18 +113,25 @@ def read_page(answer: Answer) -> Page:
     )
 
 
-def follow(url: str, read: Callable[[str], Page], *, seen: Iterable[str] = ()) -> Iterator[Page]:
-    """Follow a table from its first page to its last.
+def follow(
+    url: str,
+    read: Callable[[str], Page],
+    *,
+    seen: Iterable[str] = (),
+    most_empty_pages: int = _MOST_EMPTY_PAGES,
+) -> Iterator[Page]:
+    """Read an entity set from its first page to its last.
 
-    Each page is read when the one before it has been consumed, at exactly the URL that SAC gave.
+    A page is read when the previous one has been consumed, at exactly the URL that SAC gave.
 
     Args:
         url: The first page.
-        read: Reads one.
+        read: Reads one page.
         seen: Pages that were read before.
+        most_empty_pages: How many pages without rows may follow each other.
 
     Raises:
-        SACError: If links lead in a circle, or to ever more empty pages.
+        SACError: If links lead in a circle, or to too many empty pages.
     """
     # Hashes: links may be kilobytes long, and pages many.
     read_before = set(map(_hash, seen))
@@ -134,7 +144,7 @@ def follow(url: str, read: Callable[[str], Page], *, seen: Iterable[str] = ()) -
         read_before.add(_hash(next_url))
         page = read(next_url)
         empty_pages = 0 if page.items else empty_pages + 1
-        if empty_pages > _MOST_EMPTY_PAGES:
+        if empty_pages > most_empty_pages:
             msg = f"SAC's pages of {urlsplit(url).path} go on without rows, with ever new links"
             raise SACError(msg, Failure.BROKEN_PROTOCOL)
         yield page
@@ -150,7 +160,7 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
 
     Args:
         items: The JSON text of each row.
-        source: What they are of, for the error.
+        source: Where they come from, for errors.
 
     Raises:
         SACError: If they are not objects.
@@ -187,13 +197,13 @@ Members = list[tuple[str, Any]]
 
 
 def _members(body: bytes, envelope: _Envelope) -> Members:
-    """Read all members of a page but its rows, in their order and as often as they come.
+    """Read all members of a page except its rows, in order, and with duplicates.
 
     JSON readers keep the last of several members of one name; which one counts is not defined
     (RFC 8259, 4).
     """
     rest = _without_rows(body, envelope)
-    if rest is None:  # There is white space between the rows, or something is odd.
+    if rest is None:  # White space between the rows, or something unusual.
         once = _MEMBERS.decode(body)
         if all(body.count(msgspec.json.encode(name)) <= 1 for name in once):
             return [
@@ -204,15 +214,15 @@ def _members(body: bytes, envelope: _Envelope) -> Members:
         rest = body
     try:
         members: Members = json.loads(rest, object_pairs_hook=list)
-    except json.JSONDecodeError:  # What looked like the end of the rows was a part of one.
+    except json.JSONDecodeError:  # What looked like the end of the rows was inside one.
         members = json.loads(body, object_pairs_hook=list)
     return members
 
 
 def _without_rows(body: bytes, envelope: _Envelope) -> bytes | None:
-    """Take the rows out of a page, if they stand there as a compact list; else None.
+    """Cut the rows out of a page, if they are a compact list; else None.
 
-    They are not put together to compare them: pages are large, and copies of them slow.
+    The rows are not joined to compare them: pages are large, and copies are slow.
     """
     items = envelope.items
     if isinstance(items, msgspec.UnsetType):
@@ -229,21 +239,20 @@ def _without_rows(body: bytes, envelope: _Envelope) -> bytes | None:
 
 
 def _annotation(members: Members, name: str) -> object:
-    """Find a control information by name, with or without ``odata.``, in any case.
+    """Find an annotation by name, in any case, and preferably one that is not empty.
 
-    SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``). One
-    that is filled counts more than one that is empty.
+    SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``).
     """
+    # unseen: names without odata., as in OData JSON 4.01, 4.5
     spellings = {f"@odata.{name}".lower(), f"@{name}".lower()}
     found = [value for key, value in members if key.lower() in spellings]
     return next((value for value in found if value not in (None, "")), None)
 
 
 def _link(members: Members, name: str, answer: Answer) -> str | None:
-    """Find a link and make it absolute, but keep the token from another server.
+    """Find a link and make it absolute, and refuse one to another server.
 
-    Links go into the state, into the log and over the network: what is secret does not, however
-    SAC comes to repeat it.
+    Links go into the state, into the log and over the network, so they must not hold a secret.
     """
     link = _annotation(members, name)
     if link is None:
@@ -260,7 +269,7 @@ def _link(members: Members, name: str, answer: Answer) -> str | None:
             "see the token"
         )
         raise SACError(msg, Failure.OTHER_SERVER)
-    # What it is taken for may have lost line breaks, which the link itself has.
+    # The parsed URL may have lost line breaks that the link has.
     if any(has_control_characters(text) for text in (str(link), url)):
         msg = f"{source_of(answer)} has a {name} with control characters"
         raise SACError(msg, Failure.BROKEN_PROTOCOL)
@@ -271,25 +280,26 @@ def _link(members: Members, name: str, answer: Answer) -> str | None:
 
 
 def _not_a_page_error(source: str) -> SACError:
-    """Say that JSON came, but no rows."""
+    """Report JSON without rows."""
     return SACError(f"{source} is not a page of rows", Failure.BROKEN_PROTOCOL)
 
 
 def _damage(body: bytes, error: Exception, source: str) -> SACError:
-    """Say why a body cannot be read, in the words of Python's JSON reader where it can."""
+    """Explain why a body cannot be read, with the text of Python's JSON reader if it has one."""
     try:
         read_json(body.decode())
     except (ValueError, RecursionError) as found:
         if _is_garbled(body, found):
             return GarbledTextError(f"{source} is not valid JSON ({found})")
         return TransientError(f"{source} is damaged or truncated ({found})", Failure.DAMAGED_ANSWER)
-    # What is left is text of which JSON's grammar allows half a pair, and UTF-8 does not.
+    # JSON's grammar allows half a surrogate pair, and UTF-8 does not.
     msg = f"{source} contains invalid Unicode (half of a surrogate pair; {error})"
     return DataError(msg, Failure.GARBLED_TEXT)
 
 
 def _is_garbled(body: bytes, found: Exception) -> bool:
-    """Return whether a page came to its end, with a text that JSON cannot have."""
+    """Return whether a complete page holds a text that is not valid JSON."""
+    # unseen: texts with control characters, stray backslashes or other encodings
     if not body.rstrip().endswith(b"}"):
         return False
     if isinstance(found, json.JSONDecodeError):
