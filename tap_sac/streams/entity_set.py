@@ -15,8 +15,8 @@ from tap_sac.sac.export.kinds import VERSION, is_date_master
 from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.filters import names_in_filter
+from tap_sac.sac.odata.model import NUMBERS
 from tap_sac.sac.urls import with_query
-from tap_sac.singer.edm import edm_type
 from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.singer.records import PageRecords
 from tap_sac.singer.sums import Sums
@@ -297,5 +297,5 @@ class EntitySetStream(FullTableStream):
         key = [item.name for item in columns if item.name in self.entity_set.key]
         if not key:
             return [item.name for item in columns]
-        numbers = [item.name for item in columns if edm_type(item).schema["type"] == "number"]
+        numbers = [item.name for item in columns if item.type in NUMBERS]
         return [*key, *(name for name in numbers if name not in key)]

@@ -115,6 +115,19 @@ def without_link(page: int, tenant: StandIn) -> Callable[[Request], Response | N
     return fault
 
 
+@pytest.mark.parametrize("measure", ["Edm.Decimal", "Edm.Double", "Edm.Int64", "Edm.Byte"])
+def test_pages_by_number_are_in_the_order_of_every_measure(serve: Serve, measure: str) -> None:
+    """Several facts of one key would change places from page to page otherwise."""
+    document = edmx(FactData={"Version": "Edm.String*", "AMOUNT": measure})
+    rows = [f'{{"Version":"A","AMOUNT":{number}}}' for number in range(9)]
+    tenant = StandIn(Model("C4SALES", "Sales", document, {"FactData": rows}))
+    tenant.fault = without_link(1, tenant)
+    run(serve(tenant))
+    pages = [item for item in tenant.reads("/FactData") if "$skip=" in item]
+    assert pages
+    assert all("$orderby=Version,AMOUNT&" in f"{item}&" for item in pages)
+
+
 def test_read_that_is_cut_later_fails_by_name_and_the_others_go_on(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS), sales(*ROWS, model_id="C4Z", name="Zoo"))
     tenant.fault = lambda request: (
