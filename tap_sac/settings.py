@@ -140,7 +140,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         title="Verify totals",
         description=(
             "Compare the sum of each measure with SAC's own aggregation after a full read of "
-            "facts, to the last digit; a stream whose totals differ fails."
+            "facts, to the last digit; a stream whose totals differ fails, and a warning names "
+            "totals that cannot be compared."
         ),
     ),
     th.Property(

@@ -117,6 +117,9 @@ class Check:
             if not selected:
                 discovery.check_selection()
                 yield step, "no stream of a model is selected"
+            if facts := [stream for stream in selected if stream.verifies_totals]:
+                step = "totals"
+                yield step, _compared(facts)
             tracked = [
                 stream
                 for stream in selected
@@ -147,6 +150,21 @@ def _first_page(streams: Sequence[EntitySetStream]) -> str:
         except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
             logger.warning("A sync will skip the stream %s: %s", stream.name, error)
     return f"SAC serves none of {', '.join(stream.name for stream in streams)}"
+
+
+def _compared(streams: Sequence[EntitySetStream]) -> str:
+    """Say whose totals a sync compares with SAC's own, which one of the streams tries out."""
+    compared, others = 0, []
+    for stream in streams:
+        why = stream.hindrance_to_totals(stream.columns)
+        if not why and not compared and (totals := stream.totals(stream.columns)):
+            totals.begin()
+            why = totals.refusal
+        if why:
+            others.append(f"; those of {stream.name} are not compared, because {log_safe(why)}")
+        else:
+            compared += 1
+    return f"compared for {compared} of {len(streams)} streams of facts{''.join(others)}"
 
 
 def _reader(person: User | None) -> str:

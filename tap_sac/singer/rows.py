@@ -53,8 +53,10 @@ class RowReader:
         self._numbers = numbers
         self._texts = texts
         self._sums = sums
-        self._summed = [item for item in numbers if sums and names[item.field] in sums.columns]
         of_numbers = {number.field for number in numbers}
+        summed = {field for field in names if sums and names[field] in sums.columns}
+        self._summed = [number for number in numbers if number.field in summed]
+        self._summed_integers = [names[field] for field in sorted(summed - of_numbers)]
         self._values_of = {
             names[name]: attrgetter(name) for name, *_ in fields if name not in of_numbers
         }
@@ -138,6 +140,8 @@ class RowReader:
         if self._sums:
             for number in self._summed:
                 self._sums.add_texts(self._names[number.field], number.texts)
+            for name in self._summed_integers:
+                self._sums.add_integers(name, map(self._values_of[name], rows))
         return rows
 
     def columns(self, rows: list[Any]) -> Columns:

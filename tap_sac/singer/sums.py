@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Context, Decimal, Inexact, localcontext
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 # More digits than any sum of SAC's numbers has: what does not fit is not exact, and raises.
-EXACT = Context(prec=10_000, traps=[Inexact])
+# So does a text that is no number, which would become NaN.
+EXACT = Context(prec=10_000, traps=[Inexact, InvalidOperation])
 
 
 def exact_sum(numbers: Iterable[Decimal]) -> Decimal:
@@ -17,6 +18,7 @@ def exact_sum(numbers: Iterable[Decimal]) -> Decimal:
 
     Raises:
         decimal.Inexact: If the sum has more digits than a sum can have.
+        decimal.InvalidOperation: If a text that is converted meanwhile is no number.
     """
     with localcontext(EXACT):
         return sum(numbers, Decimal(0))
@@ -45,6 +47,11 @@ class Sums:
             value = record[name]
             if value is not None:
                 self._totals[name] = EXACT.add(total, Decimal(value))
+
+    def add_integers(self, column: str, integers: Iterable[int | None]) -> None:
+        """Add many integers of a column, however large; nulls do not count."""
+        total = Decimal(sum(filter(None, integers)))
+        self._totals[column] = EXACT.add(self._totals[column], total)
 
     def add_texts(self, column: str, texts: bytes) -> None:
         """Add many numbers of a column.

@@ -224,8 +224,9 @@ class SACStream(PageStream, abc.ABC):
 
     @property
     def verifies_totals(self) -> bool:
-        """Whether the sums of measures are compared with SAC's own."""
-        return False
+        """Whether the sums of measures are to be compared with SAC's own."""
+        is_of_facts = self.kind.aggregated_in is not None
+        return is_of_facts and bool(self.config["verify_totals"]) and not self.is_dry_run
 
     def query(self, columns: list[str]) -> dict[str, str]:
         """Return the query options that ask for these columns, filtered."""

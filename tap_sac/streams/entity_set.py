@@ -14,14 +14,18 @@ from tap_sac.sac.export.column_values import ColumnValues
 from tap_sac.sac.export.kinds import VERSION, is_date_master
 from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.failures import Failure
-from tap_sac.sac.odata.filters import names_in_filter
 from tap_sac.sac.odata.model import NUMBERS
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.singer.records import PageRecords
-from tap_sac.singer.sums import Sums
 from tap_sac.streams.sliced import SlicedRead
-from tap_sac.streams.totals import Totals
+from tap_sac.streams.totals import (
+    Totals,
+    hindrance_to_totals,
+    measures_in_filter,
+    numeric_measures,
+    warn_uncompared,
+)
 from tap_sac.streams.whole import FullTableStream
 
 if sys.version_info >= (3, 12):
@@ -224,27 +228,21 @@ class EntitySetStream(FullTableStream):
         )
         return True
 
-    @property
-    @override
-    def verifies_totals(self) -> bool:
-        return bool(
-            self.config["verify_totals"]
-            and self.kind.aggregated_in in self._siblings
-            and not self._filter_names_a_measure
-            and not self.is_dry_run
-        )
+    def hindrance_to_totals(self, columns: list[str]) -> str | None:
+        """Say why totals of these columns cannot be compared with SAC's own; None if they can."""
+        return hindrance_to_totals(self.entity_set, self._siblings, columns, self.filter)
 
     @override
     def totals(self, columns: list[str]) -> Totals | None:
         if not self.verifies_totals:
             return None
-        numbers = [item for item in self.entity_set.properties if item.type == "Edm.Decimal"]
-        wanted = {*columns} - {*self.entity_set.key}
-        measures = [item.name for item in numbers if item.name in wanted]
+        if hindrance := self.hindrance_to_totals(columns):
+            warn_uncompared(self.name, self.logger, hindrance)
+            return None
         url = self.client.entity_set_url(self.provider, self.kind.aggregated_in or "")
         return Totals(
             lambda options: self.client.pages(with_query(url, options), self.measure),
-            Sums(measures),
+            numeric_measures(self.entity_set, columns),
             self.filter,
             parts=[name for name in self.entity_set.key if self._is_of_time(name)],
         )
@@ -263,14 +261,9 @@ class EntitySetStream(FullTableStream):
         master = self._siblings.get(f"{dimension}Master")
         return dimension == VERSION or (master is not None and is_date_master(master))
 
-    @property
-    def _filter_names_a_measure(self) -> bool:
-        measures = {item.name for item in self.entity_set.properties} - set(self.entity_set.key)
-        return bool(self.filter and names_in_filter(self.filter) & measures)
-
     def _count_keys(self) -> int | None:
         """Ask how many keys have facts; None if SAC does not say, or cannot for this filter."""
-        if self._filter_names_a_measure:
+        if measures_in_filter(self.entity_set, self.filter):
             return None
         columns = [item.name for item in self.entity_set.properties]
         options = {"$select": ",".join(columns)}

@@ -16,6 +16,7 @@ from tap_sac.singer.records import END_OF_SLICE, PageRecords
 from tap_sac.streams.progress import Progress
 from tap_sac.streams.proof import Verdict
 from tap_sac.streams.slices import Slice, Slices
+from tap_sac.streams.totals import warn_uncompared
 from tap_sac.streams.unfinished import UnfinishedRead, digest
 from tap_sac.streams.whole import WholeRead
 
@@ -145,10 +146,8 @@ class SlicedRead(WholeRead):
         if not self._goes_on:
             stream.forget_unfinished()
         stream.version = self.version
-        totals = stream.totals(self._columns)
-        if totals:
-            totals.begin()
-        maker = stream.record_maker(self._columns, sums=totals.sums if totals else None)
+        sums = self._totals.begin() if self._totals else None
+        maker = stream.record_maker(self._columns, sums=sums)
         slices = self._slices
         slices.count_whole()
         if stream.suspects_repeated_keys(slices.counts[0] if slices.counts else None):
@@ -160,13 +159,11 @@ class SlicedRead(WholeRead):
             yield from self._read_new(self._values.find_all, maker)
             slices.count_whole()
         self.verdict = self._judge()
-        if totals and slices.rows_of_earlier_run:
-            stream.logger.warning(
-                "The totals of %s are not compared, because an earlier run read a part of it.",
-                stream.name,
-            )
-        elif totals:
-            totals.settle(stream.name, stream.logger, fails=stream.fails)
+        if self._totals and slices.rows_of_earlier_run:
+            why = "an earlier run read a part of it: the next full read compares them"
+            warn_uncompared(stream.name, stream.logger, why)
+        elif self._totals:
+            self._totals.settle(stream.name, stream.logger, fails=stream.fails)
         stream.note_counts(has_counts=bool(slices.counts))
         self.rows = slices.rows
         self.finish(may_activate=self.verdict is Verdict.PROVEN)

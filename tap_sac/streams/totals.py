@@ -12,43 +12,128 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.errors import DataError, SACError
+from tap_sac.sac.errors import DataError, ResponseError, SACError
+from tap_sac.sac.export.kinds import kind_of
 from tap_sac.sac.failures import Failure
-from tap_sac.singer.sums import EXACT, exact_sum
+from tap_sac.sac.odata.filters import names_in_filter
+from tap_sac.sac.odata.model import FLOATS, NUMBERS
+from tap_sac.singer.sums import EXACT, Sums, exact_sum
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from tap_sac.sac.odata.model import EntitySet, Property
     from tap_sac.sac.odata.pages import Page
-    from tap_sac.singer.sums import Sums
 
-_SAME = "the same"
-_DIFFERENT = "different"
-
+_CHECK_THEM = "check them with a story in SAC"
 # For each way of asking, the total of each measure.
 SACTotals = list[dict[str, Decimal]]
 
 
+def hindrance_to_totals(
+    entity_set: EntitySet,
+    siblings: Collection[str],
+    columns: Collection[str],
+    odata_filter: str | None,
+) -> str | None:
+    """Say why the totals of facts cannot be compared with SAC's own, and what to do.
+
+    Args:
+        entity_set: The facts.
+        siblings: The names of all entity sets of the model.
+        columns: The columns to read.
+        odata_filter: The ``$filter`` of the read.
+
+    Returns:
+        A clause that follows "because"; None if nothing is in the way before SAC is asked.
+    """
+    aggregation = kind_of(entity_set.name).aggregated_in
+    if aggregation not in siblings:
+        return f"SAC has no {aggregation} of this model: {_CHECK_THEM}"
+    if not entity_set.key:
+        return (
+            f"$metadata names no key of {entity_set.name}, so nothing tells its measures: "
+            f"{_CHECK_THEM}"
+        )
+    if named := measures_in_filter(entity_set, odata_filter):
+        return (
+            f"the filter names {', '.join(sorted(named))}, and SAC may apply that to the sums: "
+            "filter by dimensions only"
+        )
+    measures = numeric_measures(entity_set, columns)
+    if not measures:
+        return "no measure is selected that has numbers: select one in the catalog"
+    if all(measure.type in FLOATS for measure in measures):
+        rounded = ", ".join(measure.name for measure in measures)
+        return f"SAC rounds sums of floating-point numbers ({rounded}): {_CHECK_THEM}"
+    return None
+
+
+def measures_in_filter(entity_set: EntitySet, odata_filter: str | None) -> set[str]:
+    """Return the columns that a filter names and that are no dimensions."""
+    measures = {column.name for column in entity_set.properties} - {*entity_set.key}
+    return names_in_filter(odata_filter or "") & measures
+
+
+def numeric_measures(entity_set: EntitySet, columns: Collection[str]) -> list[Property]:
+    """Return the measures that have numbers, among some columns."""
+    return [
+        column
+        for column in entity_set.properties
+        if column.name in columns
+        and column.name not in entity_set.key
+        and column.type in NUMBERS
+        and not column.is_collection
+    ]
+
+
+def warn_uncompared(stream: str, logger: logging.Logger, why: str) -> None:
+    """Say that no total of a stream is compared, though verify_totals asks for it.
+
+    Args:
+        stream: What messages call the table.
+        logger: Takes the warning.
+        why: The cause and the next step.
+    """
+    logger.warning("The totals of %s are not compared, because %s.", stream, why)
+
+
 @dataclass(frozen=True)
 class _Result:
+    """What came of one measure.
+
+    Attributes:
+        hindrance: Why it is not compared; None if it is.
+    """
+
     measure: str
     ours: Decimal
     of_sac: Decimal | None
-    verdict: str
+    hindrance: str | None = None
+
+    @property
+    def is_different(self) -> bool:
+        return self.hindrance is None and self.ours != self.of_sac
+
+    @property
+    def verdict(self) -> str:
+        if self.hindrance:
+            return f"not compared: {self.hindrance}"
+        return "different" if self.is_different else "the same"
 
 
 class Totals:
     """Compares the sums of a read with what SAC adds up itself.
 
     Attributes:
-        sums: Take the numbers of the records.
+        refusal: Why SAC gave no totals, when it was asked last; None if it did.
     """
 
     def __init__(
         self,
         ask: Callable[[Mapping[str, str]], Iterator[Page]],
-        sums: Sums,
+        measures: Sequence[Property],
         odata_filter: str | None,
         *,
         parts: Sequence[str],
@@ -57,46 +142,48 @@ class Totals:
 
         Args:
             ask: Reads the pages of FactDataAggregation, with query options.
-            sums: Those of the measures to compare.
+            measures: Those that are read, with numbers. SAC rounds sums of floating-point numbers,
+                in any order, so these have no last digit to compare.
             odata_filter: The ``$filter`` of the read.
             parts: The dimensions to ask by: Version, and those of dates.
         """
-        self.sums = sums
+        self.refusal: str | None = None
         self._ask = ask
+        self._exact = [measure.name for measure in measures if measure.type not in FLOATS]
+        self._rounded = [measure.name for measure in measures if measure.type in FLOATS]
+        self._sums = Sums(self._exact)
         self._filter = odata_filter
         self._parts = parts
         self._before: SACTotals | None = None
 
-    def begin(self) -> None:
-        """Ask SAC for the totals, before the first row is read."""
+    def begin(self) -> Sums:
+        """Ask SAC for the totals, before the first row is read.
+
+        Returns:
+            What takes the numbers of all records from now on.
+        """
         self._before = self._all_totals()
+        self._sums = Sums(self._exact)
+        return self._sums
 
     def settle(self, stream: str, logger: logging.Logger, *, fails: bool) -> None:
-        """Ask SAC again after the last row, and log a table of the totals.
+        """Ask SAC again after the last row, log a table of the totals, and warn of what it lacks.
 
         Args:
             stream: What messages call the table.
-            logger: Takes the table.
+            logger: Takes the table and the warning.
             fails: Whether a total that is disproved fails the stream, instead of being a warning.
 
         Raises:
             DataError: If a total is another one than SAC's, which agree with each other.
         """
-        after = self._all_totals()
-        ours = self.sums.totals
+        after = self._all_totals() if self._before else None
+        ours = self._sums.totals
         results = [_result(name, ours[name], self._before, after) for name in ours]
-        width = max((len(result.measure) for result in results), default=0)
-        logger.info("Totals of %s (measure, rows read, SAC, verdict):", stream)
+        _log_table(stream, logger, results)
+        self._warn_of_hindrances(stream, logger, results)
         for result in results:
-            logger.info(
-                "  %s  %s  %s  %s",
-                result.measure.ljust(width),
-                f"{result.ours:f}",
-                "-" if result.of_sac is None else f"{result.of_sac:f}",
-                result.verdict,
-            )
-        for result in results:
-            if result.verdict != _DIFFERENT or result.of_sac is None:
+            if not result.is_different or result.of_sac is None:
                 continue
             difference = EXACT.subtract(result.ours, result.of_sac)
             msg = (
@@ -108,36 +195,67 @@ class Totals:
                 raise error
             logger.warning("%s (verify_counts is warn.)", error)
 
+    def _warn_of_hindrances(
+        self, stream: str, logger: logging.Logger, results: Sequence[_Result]
+    ) -> None:
+        if self.refusal:
+            warn_uncompared(stream, logger, self.refusal)
+            return
+        hindrances = {item.measure: item.hindrance for item in results if item.hindrance}
+        hindrances |= dict.fromkeys(self._rounded, "SAC rounds sums of floating-point numbers")
+        if hindrances:
+            logger.warning(
+                "These totals of %s are not compared, so %s: %s.",
+                stream,
+                _CHECK_THEM,
+                ", ".join(f"{name} ({why})" for name, why in hindrances.items()),
+            )
+
     def _all_totals(self) -> SACTotals | None:
         """Ask for the totals, alone and by each part; None if SAC does not say."""
+        self.refusal = None
         try:
             return [self._totals_by([]), *(self._totals_by([part]) for part in self._parts)]
-        except (SACError, ArithmeticError, TypeError):
-            return None
+        except ResponseError as error:  # Its next steps are about facts, which can be read.
+            self.refusal = f"SAC answered {error.reason} when asked for them: {_CHECK_THEM}"
+        except SACError as error:
+            self.refusal = f"SAC gives none: {str(error).rstrip('.')}"
+        except (ArithmeticError, TypeError):
+            self.refusal = f"SAC gives none that are numbers: {_CHECK_THEM}"
+        return None
 
     def _totals_by(self, part: list[str]) -> dict[str, Decimal]:
-        measures = self.sums.columns
-        options = {"$select": ",".join([*part, *measures])}
+        options = {"$select": ",".join([*part, *self._exact])}
         if self._filter:
             options["$filter"] = self._filter
         rows = [row for page in self._ask(options) for row in page.rows]
         return {
             name: exact_sum(Decimal(str(row[name])) for row in rows if row.get(name) is not None)
-            for name in measures
+            for name in self._exact
         }
+
+
+def _log_table(stream: str, logger: logging.Logger, results: Sequence[_Result]) -> None:
+    width = max((len(result.measure) for result in results), default=0)
+    logger.info("Totals of %s (measure, rows read, SAC, verdict):", stream)
+    for result in results:
+        logger.info(
+            "  %s  %s  %s  %s",
+            result.measure.ljust(width),
+            f"{result.ours:f}",
+            "-" if result.of_sac is None else f"{result.of_sac:f}",
+            result.verdict,
+        )
 
 
 def _result(
     measure: str, ours: Decimal, before: SACTotals | None, after: SACTotals | None
 ) -> _Result:
     if before is None or after is None:
-        return _Result(measure, ours, None, "not compared: SAC gives no totals")
+        return _Result(measure, ours, None, "SAC gives no totals")
     early, late = ([form[measure] for form in totals] for totals in (before, after))
-    of_sac = late[0]
     if len(set(early)) > 1 or len(set(late)) > 1:
-        verdict = "not compared: its parts do not add up, so it is not a sum"
-    elif early != late:
-        verdict = "not compared: it changed while it was read"
-    else:
-        verdict = _SAME if ours == of_sac else _DIFFERENT
-    return _Result(measure, ours, of_sac, verdict)
+        return _Result(measure, ours, late[0], "its parts do not add up, so it is not a sum")
+    if early != late:
+        return _Result(measure, ours, late[0], "it changed while it was read")
+    return _Result(measure, ours, late[0])

@@ -17,6 +17,7 @@ from tap_sac.singer.records import MadeRecords
 from tap_sac.singer.schema import DELETED_AT
 from tap_sac.streams.changes import Changes
 from tap_sac.streams.entity_set import EntitySetStream
+from tap_sac.streams.totals import warn_uncompared
 from tap_sac.streams.whole import LastRead, WholeRead
 
 if sys.version_info >= (3, 12):
@@ -212,6 +213,12 @@ class ChangeTrackedStream(EntitySetStream):
             msg = "SAC gave no new delta link"
             raise DeltaLostError(msg)
         self.logger.info("%s: %s changes read, %s pages.", self.name, f"{rows:,}", f"{pages:,}")
+        if self.verifies_totals:
+            warn_uncompared(
+                self.name,
+                self.logger,
+                "this run read changes only: run with --full-refresh to compare them",
+            )
         is_own = self.subscriptions.is_proven(bookmark)
         after = Bookmark(delta_link, bookmark.version, query)
         state = dict(self.stream_state)

@@ -94,6 +94,7 @@ class WholeRead:
         self._query = stream.query(columns)
         self._table = stream.table(self._query, track_changes=track_changes)
         self._track_changes = track_changes
+        self._totals = stream.totals(columns)
 
     def prove_keys(self) -> None:
         """See that no key has several facts, before SAC is asked to track changes.
@@ -126,10 +127,8 @@ class WholeRead:
         stream = self._stream
         stream.forget_unfinished()
         stream.version = self.version
-        totals = stream.totals(self._columns)
-        maker = stream.record_maker(self._columns, sums=totals.sums if totals else None)
-        if totals:
-            totals.begin()
+        sums = self._totals.begin() if self._totals else None
+        maker = stream.record_maker(self._columns, sums=sums)
         proof = stream.proof(self._table)
         is_first = True
         try:
@@ -150,8 +149,8 @@ class WholeRead:
         except ResponseError as error:
             raise (stream.refusal(error, self._query) if is_first else error) from None
         self.verdict = proof.settle()
-        if totals:
-            totals.settle(stream.name, stream.logger, fails=stream.fails)
+        if self._totals:
+            self._totals.settle(stream.name, stream.logger, fails=stream.fails)
         stream.note_counts(has_counts=bool(proof.counts))
         self.rows = proof.rows
         self.finish(may_activate=self.verdict.is_complete)
@@ -304,7 +303,7 @@ class FullTableStream(SACStream):
         return bool(self.config["verify_counts"] != "warn")
 
     def totals(self, columns: list[str]) -> Totals | None:  # noqa: ARG002
-        """Begin to compare totals with SAC's own, if that is asked for and possible.
+        """Prepare to compare totals with SAC's own; None, with a warning, if that cannot be.
 
         Args:
             columns: Those that are read.
