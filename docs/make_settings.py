@@ -1,4 +1,8 @@
-"""Write the table of settings.md from ``tap-sac --about``: ``python docs/make_settings.py``."""
+"""Write everything that repeats the settings: ``python docs/make_settings.py``.
+
+That is the plugin's definition for Meltano, the table in settings.md, and the default selection in
+the README.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +10,119 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).with_name("settings.md")
+from tap_sac.discovery.naming import snake_case
+from tap_sac.sac.export.kinds import KINDS
+from tap_sac.settings import REQUIRED
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "settings.md"
+README = ROOT / "README.md"
+# Meltano finds it by this path, and reads JSON wherever it reads YAML.
+DEFINITION = ROOT / "plugins" / "extractors" / "tap-sac--tap-sac.lock"
 
 _TABLE = re.compile(r"(\| Setting \| Kind \|.*\n\| -.*\n)(?:\|.*\n)+")
-# What is written as code: JSON, parts of addresses, and namespaces.
+_SELECTION = re.compile(r"(?<=_select ')[^']*")
+# Written as code: JSON, parts of addresses, and namespaces.
 _CODE = re.compile(r"\{\"[^}]*\}|<tenant>\S*[^\s,.]|\bsac_\w+")
 _OF_THE_SDK = re.compile("stream_map|faker_config|flattening_|batch_config")
+# Entity sets that repeat others, or that few need, are not selected by default.
+SELECT = ["*.*", *(f"!*_{snake_case(kind.pattern)}.*" for kind in KINDS if not kind.is_selected)]
 
 
-def settings() -> dict[str, dict[str, Any]]:
-    """Return the settings of the tap itself, as it describes them."""
+def about() -> dict[str, Any]:
+    """Return the tap's description of itself."""
     command = [sys.executable, "-m", "tap_sac", "--about", "--format=json"]
-    about = subprocess.run(command, capture_output=True, check=True)  # noqa: S603
-    properties: dict[str, dict[str, Any]] = json.loads(about.stdout)["settings"]["properties"]
-    return {name: item for name, item in properties.items() if not _OF_THE_SDK.match(name)}
+    result = subprocess.run(command, capture_output=True, check=True)  # noqa: S603
+    described: dict[str, Any] = json.loads(result.stdout)
+    return described
+
+
+def json_type(schema: dict[str, Any]) -> str:
+    """Return the one type of a setting, besides null."""
+    (name,) = {*schema["type"]} - {"null"}
+    return str(name)
+
+
+def meltano_setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Declare a setting to Meltano."""
+    setting: dict[str, Any] = {"name": name, "kind": json_type(schema)}
+    if schema.get("format") == "date-time":
+        setting["kind"] = "date_iso8601"
+    if options := schema.get("enum"):
+        labels = [option.replace("_", " ").capitalize() for option in options]
+        pairs = zip(labels, options, strict=True)
+        setting |= {
+            "kind": "options",
+            "options": [{"label": label, "value": value} for label, value in pairs],
+        }
+    if "default" in schema:
+        setting["value"] = schema["default"]
+    if schema.get("secret"):
+        setting["sensitive"] = True
+    return {**setting, "label": schema["title"], "description": schema["description"]}
+
+
+def definition(described: dict[str, Any]) -> dict[str, Any]:
+    """Return the definition that `meltano install` and `meltano add --from-ref` read."""
+    urls = dict(url.split(", ") for url in metadata("tap-sac").get_all("Project-URL", []))
+    return {
+        "plugin_type": "extractors",
+        "name": "tap-sac",
+        "namespace": "tap_sac",
+        "variant": "tap-sac",
+        "label": "SAP Analytics Cloud",
+        "description": "Planning models of SAP Analytics Cloud, via its Data Export Service",
+        "docs": urls["Documentation"],
+        "repo": urls["Source"],
+        "pip_url": f"git+{urls['Source']}.git",
+        "executable": "tap-sac",
+        # The SDK has no names for the last two.
+        "capabilities": sorted({*described["capabilities"], "log-based", "test"}),
+        "settings_group_validation": [["demo"], [*REQUIRED]],
+        "settings": [
+            meltano_setting(name, schema)
+            for name, schema in described["settings"]["properties"].items()
+        ],
+        "select": SELECT,
+    }
 
 
 def row(name: str, schema: dict[str, Any]) -> str:
     """Write a setting as a row of the table."""
-    (kind,) = {*schema["type"]} - {"null"}
     default = schema.get("default")
     shown = "" if default is None else json.dumps(default).strip('"')
     cells = [
         f"`{name}`",
-        "secret" if schema.get("secret") else kind,
+        "secret" if schema.get("secret") else json_type(schema),
         f"`{shown}`" if shown else "",
         _CODE.sub(lambda code: f"`{code[0]}`", schema["description"]),
     ]
     return f"| {' | '.join(cells)} |\n".replace("|  |", "| |")
 
 
+def files() -> dict[Path, str]:
+    """Return the new text of each file."""
+    described = about()
+    properties = described["settings"]["properties"]
+    rows = "".join(
+        row(name, schema) for name, schema in properties.items() if not _OF_THE_SDK.match(name)
+    )
+    page, readme = PAGE.read_text(encoding="utf-8"), README.read_text(encoding="utf-8")
+    return {
+        DEFINITION: json.dumps(definition(described), indent=2) + "\n",
+        PAGE: _TABLE.sub(lambda table: table[1] + rows, page),
+        README: _SELECTION.sub(lambda _: json.dumps(SELECT), readme),
+    }
+
+
 def main() -> None:
-    """Write the page anew."""
-    rows = "".join(row(name, schema) for name, schema in settings().items())
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_TABLE.sub(lambda table: table[1] + rows, page), encoding="utf-8")
+    """Write the files."""
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

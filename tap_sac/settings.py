@@ -1,4 +1,4 @@
-"""The settings: what each is for, what is wrong with those of a user, and their defaults."""
+"""The settings: declaration, defaults and validation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 _NEARNESS_OF_SETTINGS = 0.75
-# Settings of a real tenant, which `demo` would silently override.
-_OF_A_TENANT = ("tenant_url", "client_id", "client_secret", "refresh_token")
+# What a tenant needs, and with the sign-in of a user, what `demo` would silently override.
+REQUIRED = ("tenant_url", "client_id", "client_secret")
+_OF_A_TENANT = (*REQUIRED, "refresh_token")
 _CERTIFICATE = "certificate"  # as service keys of SAP have it
 _NO_CERTIFICATES = (
     "The setting certificate is ignored, because tap-sac does not support X.509 client "
@@ -45,7 +46,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.StringType,
         secret=True,
         title="Client ID",
-        description="Id of an OAuth client with the access 'Data Export Service'.",
+        description="ID of an OAuth client with the access 'Data Export Service'.",
     ),
     th.Property(
         "client_secret",
@@ -60,8 +61,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         secret=True,
         title="Refresh token",
         description=(
-            "A person's sign-in, as tap-sac --login prints it: SAC then applies that person's "
-            "rights. Without one, the OAuth client reads as itself."
+            "A user's sign-in, as printed by tap-sac --login: SAC then applies that user's "
+            "permissions. If not set, the OAuth client reads as itself."
         ),
     ),
     th.Property(
@@ -69,8 +70,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.StringType,
         title="Refresh token file",
         description=(
-            "A file that keeps the refresh token, for tenants that issue a new one with each "
-            "use. Once the file has a token, refresh_token is ignored."
+            "File in which the refresh token is saved, for tenants that rotate refresh tokens. "
+            "A token in the file takes precedence over refresh_token."
         ),
     ),
     th.Property(
@@ -79,18 +80,15 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         allowed_values=["client_secret_basic", "client_secret_post"],
         default="client_secret_basic",
         title="Token endpoint auth method",
-        description=(
-            "How the OAuth client identifies itself: in the Basic header or in the body of "
-            "the token request."
-        ),
+        description="Whether the token request has the secret in a Basic header or in its body.",
     ),
     th.Property(
         "namespaces",
         th.ArrayType(th.StringType),
         title="Namespaces",
         description=(
-            "Namespaces of SAC to read: sac (models), sac_public_dimensions, "
-            "sac_currency_tables, sac_unit_conversion. All that the tenant lists if not set."
+            "Namespaces to read: sac (models), sac_public_dimensions, sac_currency_tables, "
+            "sac_unit_conversion. Default: all that the tenant lists."
         ),
     ),
     th.Property(
@@ -98,8 +96,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.ArrayType(th.StringType),
         title="Models",
         description=(
-            "Ids, names or globs (* and ?) of the models to read, and with ! in front, of those to "
-            "leave out. All if not set."
+            "Models to read, by ID, name or glob (* and ?); a leading ! excludes. Default: all."
         ),
     ),
     th.Property(
@@ -107,9 +104,9 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.ObjectType(additional_properties=th.StringType),
         title="Filters",
         description=(
-            "OData filters that SAC applies, by stream name or glob: "
-            '{"*_fact_data": "Version eq \'public.Actual\'"}. Several that fit one stream '
-            "must all hold."
+            "OData filters by stream name or glob, applied by SAC: "
+            '{"*_fact_data": "Version eq \'public.Actual\'"}. Several for one stream are combined '
+            "with and."
         ),
     ),
     th.Property(
@@ -117,9 +114,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.ObjectType(additional_properties=th.StringType),
         title="Partition by",
         description=(
-            "Read big tables in slices, several at once, one for each value of a column, by "
-            'stream name or glob: {"*_fact_data": "Version"}. After a failure, the next run '
-            "resumes where it stopped."
+            "Read big tables in parallel slices, one per value of a column, by stream name or "
+            'glob: {"*_fact_data": "Version"}. After a failure, the next run resumes.'
         ),
     ),
     th.Property(
@@ -129,8 +125,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         default="fail",
         title="Verify counts",
         description=(
-            "What to do if the rows read are proven to differ from SAC's count, or a key to have "
-            "several facts: fail the stream, warn, or do not count."
+            "If a read is proven incomplete, or several facts have the same key: fail the stream, "
+            "warn, or do not count."
         ),
     ),
     th.Property(
@@ -139,16 +135,15 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         default=False,
         title="Verify totals",
         description=(
-            "Compare the sum of each measure with SAC's own aggregation after a full read of "
-            "facts, to the last digit; a stream whose totals differ fails, and a warning names "
-            "totals that cannot be compared."
+            "After a full read of facts, compare the sum of each measure with SAC's own, to the "
+            "last digit. A difference fails the stream; an incomparable total is a warning."
         ),
     ),
     th.Property(
         "page_size",
         th.IntegerType(minimum=1),
         title="Page size",
-        description="Rows per page. SAC chooses if not set.",
+        description="Rows per page. Default: SAC's own.",
     ),
     th.Property(
         "stream_naming",
@@ -156,7 +151,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         allowed_values=["name", "id"],
         default="name",
         title="Stream naming",
-        description="What the streams of a model are named after: its name or its id.",
+        description="Whether streams are named after the name or the ID of their model.",
     ),
     th.Property(
         "default_replication_method",
@@ -165,8 +160,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         default="FULL_TABLE",
         title="Default replication method",
         description=(
-            "How the entity sets that SAC can track are replicated, unless the catalog says "
-            "otherwise: the whole table in each run, or only what changed since the last run."
+            "For streams that SAC can track, unless the catalog says otherwise: read the whole "
+            "table on each run, or only the changes since the last one."
         ),
     ),
     th.Property(
@@ -175,16 +170,13 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         allowed_values=["full_refresh", "fail"],
         default="full_refresh",
         title="On delta lost",
-        description=(
-            "What to do if SAC cannot give the changes since the last run: read the whole table "
-            "again, or stop."
-        ),
+        description="If the changes since the last run are lost: read the whole table, or fail.",
     ),
     th.Property(
         "start_date",
         th.DateTimeType,
         title="Start date",
-        description="The time from which the first run reads audit data.",
+        description="Time from which the first run reads audit data.",
     ),
     th.Property(
         "audit_overlap",
@@ -193,7 +185,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         title="Audit overlap",
         description=(
             "Seconds before the bookmark from which audit data is read again, for rows that SAC "
-            "writes late. Without a key, rows that are read twice are appended twice."
+            "writes late. Streams without a key then get duplicates."
         ),
     ),
     th.Property(
@@ -202,8 +194,8 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         default=False,
         title="Use Singer decimal",
         description=(
-            "Write decimals as strings with the format x-singer.decimal, precision and "
-            "scale, for targets that would turn numbers into floats."
+            "Write decimals as strings of the format x-singer.decimal, for targets that would "
+            "turn numbers into floats."
         ),
     ),
     th.Property(
@@ -211,14 +203,14 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.IntegerType(minimum=1, maximum=86_400),
         default=300,
         title="Request timeout",
-        description="Seconds without a byte before a request counts as failed.",
+        description="Seconds without a byte after which a request has failed.",
     ),
     th.Property(
         "backoff_max_tries",
         th.IntegerType(minimum=1),
         default=8,
         title="Backoff max tries",
-        description="Maximum number of times that a request is sent.",
+        description="Maximum number of attempts per request.",
     ),
     th.Property(
         "max_parallel_requests",
@@ -238,22 +230,19 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "user_agent",
         th.StringType(pattern=r"^[!-~]([ -~]*[!-~])?$(?!\n)"),
         title="User agent",
-        description="The User-Agent header. tap-sac and its version if not set.",
+        description="The User-Agent header. Default: tap-sac and its version.",
     ),
     th.Property(
         "emit_activate_version_messages",
         th.BooleanType,
         default=True,
         title="Emit ACTIVATE_VERSION messages",
-        description=(
-            "Let targets remove rows that are no longer in SAC: after the last row of a "
-            "complete read, never before."
-        ),
+        description="After a complete read, let targets remove the rows that are gone from SAC.",
     ),
 ).to_dict()
 
 
-# What the SDK takes for granted of its setting batch_config.
+# What the SDK assumes about its setting batch_config.
 _BATCH_CONFIG = {
     "type": "object",
     "required": ["encoding", "storage"],
@@ -277,11 +266,11 @@ _BATCH_CONFIG = {
 
 
 def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with the settings, a sentence each, and never show a value.
+    """List the errors in the settings, one sentence each, without showing any value.
 
     Args:
-        config: The settings of a user; what is not set is not there.
-        schema: `SETTINGS`, with what the SDK adds.
+        config: The settings of a user; unset ones are absent.
+        schema: `SETTINGS`, and the settings that the SDK adds.
     """
     validator = th.DEFAULT_JSONSCHEMA_VALIDATOR(schema)
     errors = [
@@ -306,7 +295,7 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
             f"The setting {name} is missing: set it in the file of --config, or as "
             f"TAP_SAC_{name.upper()} with --config=ENV; or set demo to true to read the sample "
             "tenant."
-            for name in ("tenant_url", "client_id", "client_secret")
+            for name in REQUIRED
             if name not in config
         ]
         if _CERTIFICATE in config and "client_secret" not in config:
@@ -315,7 +304,7 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
 
 
 def with_defaults(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, with the default of each that is not set and has one."""
+    """Return the settings, with defaults for those that are unset."""
     defaults = {
         name: setting["default"]
         for name, setting in schema["properties"].items()
@@ -325,7 +314,7 @@ def with_defaults(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[
 
 
 def ignored_settings(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
-    """Say which settings the tap does not have, a sentence each."""
+    """Warn about settings that the tap does not have, one sentence each."""
     for name in _unknown(config, known):
         is_certificate = name == _CERTIFICATE
         yield _NO_CERTIFICATES if is_certificate else f"Ignoring unknown setting {log_safe(name)}."
@@ -336,7 +325,7 @@ def _unknown(config: Mapping[str, Any], known: Iterable[str]) -> list[str]:
 
 
 def _misspelt(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
-    """Find settings that would be ignored, such as ``filter``, which then filters nothing."""
+    """Find likely misspellings: an ignored ``filter`` would filter nothing."""
     for name in _unknown(config, known):
         if hint := did_you_mean(name, known, cutoff=_NEARNESS_OF_SETTINGS):
             yield f"The setting {log_safe(name)} is unknown to tap-sac: {hint}"
@@ -345,19 +334,19 @@ def _misspelt(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
 def _schema_error(error: ValidationError) -> str:
     setting = ".".join(str(part) for part in error.absolute_path)
     expected: Any = error.validator_value
-    if error.validator == "type":
-        types = [name for name in expected if name != "null"]
-        rule = f"must be of the type {' or '.join(types)}"
-    elif error.validator == "enum":
-        rule = f"must be one of {', '.join(map(str, expected))}"
-    elif error.validator == "minimum":
-        rule = f"must be at least {expected}"
-    elif error.validator == "maximum":
-        rule = f"must be at most {expected}"
-    elif error.validator in {"anyOf", "oneOf"}:
-        rule = "has none of the forms that tap-sac --about shows"
-    else:
-        rule = f"breaks the rule {error.validator}: {expected}"
+    match error.validator:
+        case "type":
+            rule = f"must be of type {' or '.join(name for name in expected if name != 'null')}"
+        case "enum":
+            rule = f"must be one of {', '.join(map(str, expected))}"
+        case "minimum":
+            rule = f"must be at least {expected}"
+        case "maximum":
+            rule = f"must be at most {expected}"
+        case "anyOf" | "oneOf":
+            rule = "does not match any format shown by tap-sac --about"
+        case _:
+            rule = f"violates the {error.validator} {expected}"
     return f"The setting {setting} {rule}: correct it in the configuration of tap-sac."
 
 
@@ -365,7 +354,7 @@ def _demo_errors(config: Mapping[str, Any]) -> Iterator[str]:
     """Refuse to load the sample company for someone who has set up a tenant."""
     if found := [name for name in _OF_A_TENANT if name in config]:
         yield (
-            f"The setting demo does not go together with {', '.join(found)}: to read your tenant, "
+            f"The setting demo cannot be combined with {', '.join(found)}: to read your tenant, "
             "add `--environment=prod`, or unset demo; to read the sample tenant, unset the others "
             "(configuration, TAP_SAC_..., .env)."
         )

@@ -26,7 +26,7 @@ DEMO = {"demo": True, "models": ["Budget"]}
 def assert_refused(result: CompletedProcess[str], *names: str) -> None:
     """See that a run names these settings and none of their values, says what to do, and reads."""
     assert result.returncode == 1
-    told = f"The setting demo does not go together with {', '.join(names)}: to read your tenant, "
+    told = f"The setting demo cannot be combined with {', '.join(names)}: to read your tenant, "
     output = result.stdout + result.stderr
     assert f"{told}add `--environment=prod`, or unset demo" in output
     assert not [value for value in OF_A_TENANT.values() if value in output]

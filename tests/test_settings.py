@@ -1,11 +1,10 @@
-"""The settings, as tap.py, plugin.yml, meltano.yml, docs/settings.md and --about show them."""
+"""The settings, as --about, Meltano's definition of the tap and docs/settings.md show them."""
 
 from __future__ import annotations
 
 import copy
 import json
 import re
-from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import yaml
 from tap_sac.discovery.naming import snake_case
 from tap_sac.sac.export.kinds import KINDS
 from tap_sac.tap import TapSAC
+from tests.helpers.projects import definition
 
 if TYPE_CHECKING:
     from tests.conftest import RunCli
@@ -30,8 +30,6 @@ OF_THE_SDK = {
     "stream_map_config",
     "stream_maps",
 }
-# plugin.yml installs the tap from its repository, and meltano.yml from the clone that it is in.
-OF_A_CLONE = {"pip_url": "-e ."}
 
 
 def all_settings() -> dict[str, dict[str, Any]]:
@@ -46,13 +44,8 @@ SETTINGS = all_settings()
 OWN = {name: schema for name, schema in SETTINGS.items() if name not in OF_THE_SDK}
 
 
-def plugin() -> dict[str, Any]:
-    definition: dict[str, Any] = yaml.safe_load((ROOT / "plugin.yml").read_text())
-    return definition
-
-
 def meltano_settings() -> dict[str, dict[str, Any]]:
-    return {item["name"]: item for item in plugin()["settings"]}
+    return {item["name"]: item for item in definition()["settings"]}
 
 
 def documented_settings() -> dict[str, list[str]]:
@@ -94,21 +87,14 @@ def json_type(schema: dict[str, Any]) -> str:
     return str(name)
 
 
-def test_meltano_yml_has_the_same_plugin_as_plugin_yml() -> None:
-    project = yaml.safe_load((ROOT / "meltano.yml").read_text())
-    assert project["plugins"]["extractors"] == [{**plugin(), **OF_A_CLONE}]
-
-
-def test_the_plugin_has_the_addresses_of_the_package() -> None:
-    urls = dict(url.split(", ") for url in metadata("tap-sac").get_all("Project-URL", []))
-    definition = plugin()
-    assert definition["repo"] == urls["Source"]
-    assert definition["pip_url"] == f"git+{urls['Source']}.git"
-    assert definition["docs"] == urls["Documentation"]
+def test_meltano_yml_leaves_the_settings_to_the_generated_definition() -> None:
+    (tap,) = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["extractors"]
+    plugin = definition()
+    assert tap == {"name": plugin["name"], "variant": plugin["variant"], "pip_url": "-e ."}
 
 
 def test_meltano_requires_what_the_tap_requires(run_cli: RunCli) -> None:
-    sample, tenant = plugin()["settings_group_validation"]
+    sample, tenant = definition()["settings_group_validation"]
     assert sample == ["demo"]
     log = run_cli({}, "--discover").stderr
     assert [name for name in OWN if f"The setting {name} is missing" in log] == tenant
@@ -127,7 +113,7 @@ def test_about_shows_each_setting_with_title_description_and_default(run_process
     secrets = ["client_id", "client_secret", "refresh_token"]
     assert [name for name in OWN if shown[name].get("secret")] == secrets
     # The SDK has no names for two things that the tap can do.
-    assert set(plugin()["capabilities"]) == {*about["capabilities"], "log-based", "test"}
+    assert set(definition()["capabilities"]) == {*about["capabilities"], "log-based", "test"}
 
 
 def test_meltano_leaves_out_what_is_not_selected_by_default() -> None:
@@ -139,6 +125,10 @@ def test_meltano_leaves_out_what_is_not_selected_by_default() -> None:
         "audit_data",
         "distinct",
     }
-    selected, *excluded = plugin()["select"]
+    selected, *excluded = definition()["select"]
     assert selected == "*.*"
     assert set(excluded) == {f"!*_{name}.*" for name in left_out}
+    command = "meltano config set tap-sac _select "
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (select,) = re.findall(f"{command}'(.*)'", readme)
+    assert json.loads(select) == [selected, *excluded]

@@ -18,9 +18,9 @@ import psycopg
 
 from benchmarks.processes import Environments, FailedError, run_pipeline, serving
 from benchmarks.targets.contenders import BUCKET, CONTENDERS, REQUIREMENTS, SCHEMA, Place
+from benchmarks.targets.servers import postgres, s3
 from benchmarks.targets.warehouses import Found, bucket_at
 from benchmarks.tenant import MEASURES, PARTS, ROWS_IN_PART, TEXT, render, totals
-from tests.helpers.servers import postgres, s3
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,15 +15,15 @@ import yaml
 from benchmarks.processes import tap_settings
 from benchmarks.targets.warehouses import in_bucket, in_csv, in_duckdb, in_jsonl, in_postgres
 from tap_sac.demo.service import SERVICE_ROOT
-from tests.helpers.doc_pages import ROOT, loading_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from benchmarks.processes import Environments
     from benchmarks.targets.warehouses import Found
 
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "parquet"
 REQUIREMENTS = {
     "target-postgres": ["meltanolabs-target-postgres==0.8.1"],
     "target-duckdb": ["target-duckdb==0.8.0", "duckdb==2.0.1"],
@@ -195,16 +196,15 @@ def _target_s3(place: Place) -> Run:
 
 
 def _copy(place: Place) -> Run:
-    script = place.folder / "load_postgres.py"
-    script.write_text(loading_script("PostgreSQL", "python"))
     tap = _tap(place, _files(place, format="parquet"))
-    load = [sys.executable, str(script), "parquet", place.database, SCHEMA]
+    load = [sys.executable, str(EXAMPLES / "load_postgres.py"), "parquet", place.database, SCHEMA]
     return Run([[tap], [load]], partial(in_postgres, place.database, SCHEMA, place.stream))
 
 
 def _read_parquet(place: Place) -> Run:
     path = place.folder / "warehouse.duckdb"
-    query = loading_script("DuckDB", "sql").replace("sales_planning_fact_data", place.stream)
+    example = (EXAMPLES / "load_duckdb.sql").read_text(encoding="utf-8")
+    query = example.replace("sales_planning_fact_data", place.stream)
     tap = _tap(place, _files(place, format="parquet"))
     script = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(sys.argv[2])"
     load = [sys.executable, "-c", script, str(path), query]

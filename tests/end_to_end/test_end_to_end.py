@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
-import yaml
 from psycopg import sql
 from uv import find_uv_bin
 
@@ -27,6 +26,7 @@ from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.demo.sums import aggregate
 from tap_sac.discovery.naming import snake_case
 from tap_sac.tap import TapSAC
+from tests.helpers.projects import meltano_yml, save_project
 from tests.helpers.stand_in import Model as StandInModel
 from tests.helpers.stand_in import StandIn, edmx, error_response
 from tests.singer.test_batches import batch_config
@@ -93,27 +93,21 @@ def sums(table: Table) -> dict[str, Decimal]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a copy of the project's meltano.yml that installs the tap from here."""
+    """Copy the project, with environments that write batch files."""
     folder = tmp_path_factory.mktemp("project")
-    text = (ROOT / "meltano.yml").read_text().replace("-e .", f"-e {ROOT}")
     files = folder / "files"
     files.mkdir()
-    environments = "environments:\n" + "".join(
-        f"""- name: {name}-batches
-  config:
-    plugins:
-      extractors:
-      - name: tap-sac
-        config:
-          demo: {is_demo}
-          batch_config:
-            encoding: {{format: jsonl, compression: gzip}}
-            storage: {{root: {files.as_uri()}}}
-            batch_size: 500
-"""
-        for name, is_demo in [("demo", "true"), ("prod", "false")]
-    )
-    (folder / "meltano.yml").write_text(text.replace("environments:\n", environments))
+    batches = {
+        "encoding": {"format": "jsonl", "compression": "gzip"},
+        "storage": {"root": files.as_uri()},
+        "batch_size": 500,
+    }
+    project = meltano_yml()
+    for name, is_demo in [("demo-batches", True), ("prod-batches", False)]:
+        tap = {"name": "tap-sac", "config": {"demo": is_demo, "batch_config": batches}}
+        plugins = {"plugins": {"extractors": [tap]}}
+        project["environments"].append({"name": name, "config": plugins})
+    save_project(folder, project)
     return folder
 
 
@@ -350,7 +344,7 @@ WRITTEN: dict[str, dict[str, Any]] = {
 
 def load(messages: str, folder: Path, config: dict[str, Any]) -> None:
     """Hand messages to the target of meltano.yml."""
-    loaders = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["loaders"]
+    loaders = meltano_yml()["plugins"]["loaders"]
     (package,) = [item["pip_url"] for item in loaders if item["name"] == "target-postgres"]
     file = folder / "target.json"
     file.write_text(json.dumps(config))

@@ -1,4 +1,4 @@
-"""plugin.yml: Meltano accepts it, and adds it to a new project as the README says."""
+"""The definition of the tap: Meltano accepts it, and adds it to a project as the README says."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from jsonschema import Draft202012Validator
 from uv import find_uv_bin
 
 from tests.end_to_end.test_end_to_end import ROOT, expected_tables, meltano, read_csv
-from tests.test_settings import plugin
+from tests.helpers.projects import definition, meltano_yml
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.end_to_end
 
-ADDRESS = "https://raw.githubusercontent.com/tap-sac/tap-sac/main/plugin.yml"
+ADDRESS = "https://raw.githubusercontent.com/tap-sac/tap-sac/main/plugins/extractors/tap-sac--tap-sac.lock"
+# A project lists its plugins by type.
+PLUGIN = {name: value for name, value in definition().items() if name != "plugin_type"}
 PRINT_SCHEMA = """
 from importlib.resources import files
 print(files("meltano.schemas").joinpath("meltano.schema.json").read_text("utf-8"))
@@ -43,15 +45,10 @@ def schema() -> Draft202012Validator:
     return Draft202012Validator(json.loads(result.stdout))
 
 
-def clone() -> dict[str, Any]:
-    project: dict[str, Any] = yaml.safe_load((ROOT / "meltano.yml").read_text())
-    return project
-
-
 @pytest.mark.parametrize(
     "project",
-    [clone(), {"plugins": {"extractors": [plugin()]}}],
-    ids=["meltano.yml", "plugin.yml"],
+    [meltano_yml(), {"plugins": {"extractors": [PLUGIN]}}],
+    ids=["meltano.yml", "definition"],
 )
 def test_meltano_accepts_every_field(schema: Draft202012Validator, project: dict[str, Any]) -> None:
     assert [f"{error.json_path}: {error.message}" for error in schema.iter_errors(project)] == []
@@ -63,15 +60,16 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("new")
     project = folder / "project"
     meltano(folder, "init", "--no-usage-stats", "project")
-    (target,) = (item for item in clone()["plugins"]["loaders"] if item["name"] == "target-csv")
+    (target,) = (
+        item for item in meltano_yml()["plugins"]["loaders"] if item["name"] == "target-csv"
+    )
     (folder / "target.yml").write_text(yaml.safe_dump(target))
-    tap = (ROOT / "plugin.yml").read_text().replace(plugin()["pip_url"], f"-e {ROOT}")
-    (folder / "tap.yml").write_text(tap)
+    (folder / "tap.lock").write_text(json.dumps({**definition(), "pip_url": f"-e {ROOT}"}))
     blocks = re.findall(
         r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
     )
     (commands,) = (block for block in blocks if ADDRESS in block)
-    for command in commands.replace(ADDRESS, "../tap.yml").splitlines():
+    for command in commands.replace(ADDRESS, "../tap.lock").splitlines():
         assert command.startswith("uvx meltano ")
         meltano(project, *shlex.split(command)[2:])
     meltano(project, "add", "--from-ref=../target.yml", "target-csv")
@@ -87,7 +85,7 @@ def extractor(project: Path) -> dict[str, Any]:
 
 def test_a_new_project_gets_the_whole_definition(new_project: Path) -> None:
     added = extractor(new_project)
-    assert {name: added.get(name) for name in plugin()} == {**plugin(), "pip_url": f"-e {ROOT}"}
+    assert {name: added.get(name) for name in PLUGIN} == {**PLUGIN, "pip_url": f"-e {ROOT}"}
 
 
 def test_a_new_project_reads_the_sample_tenant(new_project: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from tests.end_to_end.test_end_to_end import contents, expected_tables, meltano
-from tests.end_to_end.test_meltano import clone
-from tests.helpers.doc_pages import ROOT, examples
+from tests.helpers.doc_pages import examples
+from tests.helpers.projects import meltano_yml, save_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,11 +29,9 @@ def test_inherited_plugins_run_at_the_same_time(tmp_path: Path, database: str) -
         if any("inherit_from" in item for item in found.get("plugins", {}).get("extractors", []))
     )
     names = [item["name"] for item in plugins]
-    project = clone()
-    (tap,) = project["plugins"]["extractors"]
-    tap["pip_url"] = f"-e {ROOT}"
+    project = meltano_yml()
     project["plugins"]["extractors"] += plugins
-    (tmp_path / "meltano.yml").write_text(yaml.safe_dump(project))
+    save_project(tmp_path, project)
     meltano(tmp_path, "install", "tap-sac", "target-postgres")
     with psycopg.connect(database) as connection:
         connection.execute("CREATE SCHEMA orchestrated")

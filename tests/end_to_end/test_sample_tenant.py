@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-import yaml
 from psycopg import sql
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tests.end_to_end.test_end_to_end import (
-    ROOT,
     SALES,
     contents,
     expected_tables,
     run_meltano,
 )
+from tests.helpers.projects import meltano_yml, save_project
 
 if TYPE_CHECKING:
     import subprocess
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.end_to_end
 
 LOADERS = ("target-postgres", "target-csv", "target-jsonl")
 SAMPLES = len(expected_tables()[SALES].rows)
-REFUSAL = "The setting demo does not go together with tenant_url, client_id, client_secret: "
+REFUSAL = "The setting demo cannot be combined with tenant_url, client_id, client_secret: "
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +94,7 @@ def project(
     folder = tmp_path_factory.getbasetemp() / "forgotten"
     folder.mkdir(exist_ok=True)
     project = Project(folder, database, is_refused=request.param != "environments: prod")
-    definition = yaml.safe_load((ROOT / "meltano.yml").read_text().replace("-e .", f"-e {ROOT}"))
+    definition = meltano_yml()
     settings = {name: str(value) for name, value in tenant.settings.items()}
     variables = {f"TAP_SAC_{name.upper()}": value for name, value in settings.items()}
     dotenv = folder / ".env"
@@ -109,7 +108,7 @@ def project(
         prod["config"] = {
             "plugins": {"extractors": [{"name": "tap-sac", "config": tenant.settings}]}
         }
-    (folder / "meltano.yml").write_text(yaml.safe_dump(definition))
+    save_project(folder, definition)
     for loader in project.loaders:
         assert "sample tenant" not in project.load(loader, "--environment=prod").stderr
     return project
@@ -134,5 +133,5 @@ def test_check_does_not_praise_a_wrong_secret(project: Project) -> None:
     variables = {**project.variables, "TAP_SAC_CLIENT_SECRET": "wr0ng"}
     result = run_meltano(project.folder, "invoke", "tap-sac", "--check", **variables)
     assert result.returncode == 1
-    assert "FAILED  settings: The setting demo does not go together with" in result.stdout
+    assert "FAILED  settings: The setting demo cannot be combined with" in result.stdout
     assert "ok " not in result.stdout

@@ -1,4 +1,4 @@
-"""What docs/warehouses.md says about loading, run as it is written there."""
+"""The examples of loading files, and the settings of target-duckdb in the docs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tests.end_to_end.test_end_to_end import SALES, exact_sum, expected_tables, meltano, sums
 from tests.helpers.cli import run_process
-from tests.helpers.doc_pages import ROOT, loading_script
+from tests.helpers.doc_pages import ROOT, examples
+from tests.helpers.projects import meltano_yml, save_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from tap_sac.demo.company import Row, Table
 
+EXAMPLES = ROOT / "examples" / "parquet"
 pytestmark = pytest.mark.end_to_end
 
 
@@ -50,9 +52,7 @@ class Files:
         assert result.returncode == 0, result.stderr
 
     def load_postgres(self, database: str, schema: str) -> subprocess.CompletedProcess[str]:
-        script = self.folder / "load_postgres.py"
-        script.write_text(loading_script("PostgreSQL", "python"))
-        command = [sys.executable, str(script), "parquet", database, schema]
+        command = [sys.executable, str(EXAMPLES / "load_postgres.py"), "parquet", database, schema]
         return subprocess.run(  # noqa: S603
             command, cwd=self.folder, capture_output=True, text=True, check=False
         )
@@ -120,7 +120,7 @@ def test_duckdb_reads_the_files(files: Files, monkeypatch: pytest.MonkeyPatch) -
     for _ in range(2):
         files.write("Sales Planning")
         with duckdb.connect("warehouse.duckdb") as connection:
-            connection.execute(loading_script("DuckDB", "sql"))
+            connection.execute((EXAMPLES / "load_duckdb.sql").read_text("utf-8"))
             rows = connection.execute(f"SELECT {columns} FROM sac.{SALES}").fetchall()  # noqa: S608
         assert Counter(rows) == values(files.facts.rows, table)
         first = next(row for row in files.facts.rows if row is not None)
@@ -130,15 +130,14 @@ def test_duckdb_reads_the_files(files: Files, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Make a project with the tap of meltano.yml, and what the page adds for target-duckdb."""
-    text = (ROOT / "meltano.yml").read_text().replace("-e .", f"-e {ROOT}")
-    project = yaml.safe_load(text)
-    page = yaml.safe_load(loading_script("DuckDB", "yaml"))
+    project = meltano_yml()
+    (page,) = (yaml.safe_load(code) for code in examples("yaml") if "name: target-duckdb" in code)
     added = page["plugins"]
     project["plugins"]["extractors"][0] |= added["extractors"][0]
     project["plugins"]["loaders"] += added["loaders"]
     demo = page["environments"][0]["config"]["plugins"]
     project["environments"][0]["config"]["plugins"]["loaders"] += demo["loaders"]
-    (tmp_path / "meltano.yml").write_text(yaml.safe_dump(project))
+    save_project(tmp_path, project)
     (tmp_path / "output").mkdir()
     return tmp_path
 

@@ -28,12 +28,3 @@ def examples(language: str) -> list[str]:
     """Return the code blocks in a language, from all pages."""
     blocks = (block for page in PAGES for block in CODE_BLOCK.findall(page.read_text("utf-8")))
     return [code for found, code in blocks if found == language]
-
-
-def loading_script(warehouse: str, language: str) -> str:
-    """Return the code block in a language that the page on warehouses has for one of them."""
-    text = (ROOT / "docs" / "warehouses.md").read_text(encoding="utf-8")
-    _, _, section = text.partition(f"\n## {warehouse}\n")
-    section, _, _ = section.partition("\n## ")
-    (script,) = (code for found, code in CODE_BLOCK.findall(section) if found == language)
-    return str(script)

@@ -1,4 +1,4 @@
-"""Servers of other people that tests and benchmarks start."""
+"""Servers of other people that tests start."""
 
 from __future__ import annotations
 

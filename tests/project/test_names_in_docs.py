@@ -26,7 +26,6 @@ VARIABLES = {f"TAP_SAC_{name.upper()}" for name in SETTINGS} | {
     "TAP_SAC__SELECT",
     "TAP_SAC__SELECT_FILTER",
 }
-OF_THE_READER = "load_postgres.py"  # which docs/warehouses.md tells the reader to write
 MODULE = re.compile(r"python3? -m ((?:tap_sac|benchmarks)[\w.]*)")
 NAMED_FILE = re.compile(r"`([\w./-]+\.(?:md|py|svg|toml|yml))`")
 PAGE_IN_CODE = re.compile(r"\bdocs/[\w/-]+\.md")
@@ -85,7 +84,7 @@ def test_modules_that_commands_run_exist(page: Path) -> None:
 @each_page
 def test_files_exist(page: Path) -> None:
     folders = [ROOT, ROOT / "tap_sac", ROOT / "tests", page.parent]
-    names = set(NAMED_FILE.findall(page.read_text("utf-8"))) - {OF_THE_READER}
+    names = set(NAMED_FILE.findall(page.read_text("utf-8")))
     assert [name for name in names if not any((folder / name).exists() for folder in folders)] == []
 
 

@@ -1,7 +1,7 @@
-"""Run the DAG in a real Airflow, on the sample tenant: `uvx --with tox-uv tox -e airflow`.
+"""Run the DAG of examples/airflow in a real Airflow: `uvx --with tox-uv tox -e airflow`.
 
-Two runs, with tasks as processes that run at the same time (LocalExecutor). In the first one, SAC
-fails halfway through a table, and the retry goes on from there. The second one reads changes.
+Two runs on the sample tenant, with tasks as parallel processes (LocalExecutor). In the first one,
+SAC fails halfway through a table, and the retry resumes there. The second one reads changes.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from tap_sac.demo import SampleTenant
 from tap_sac.demo.exchange import error_answer
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tests.end_to_end.test_end_to_end import contents, expected_tables
+from tests.helpers.projects import meltano_yml, save_project
 from tests.helpers.servers import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "airflow"
 SCHEMA = "sac"
 DATABASES = ("airflow", "meltano", "warehouse")
 # The tables that SAC tracks, and are not read in slices.
@@ -71,8 +72,7 @@ def install(folder: Path, *requirements: str) -> Path:
 def meltano_project(folder: Path) -> Path:
     """Make a project of this tap and target-postgres; the environment prod has no demo."""
     folder.mkdir()
-    text = (ROOT / "meltano.yml").read_text(encoding="utf-8").replace("-e .", f"-e {ROOT}")
-    (folder / "meltano.yml").write_text(text, encoding="utf-8")
+    save_project(folder, meltano_yml())
     return folder
 
 
@@ -234,7 +234,7 @@ def lines_of(logs: Path, run: str, text: str) -> list[str]:
 
 def copy_dag(home: Path) -> None:
     """Copy the DAG, without its schedule: Airflow would add a run for the last night."""
-    text = (HERE / "dags" / "sac.py").read_text(encoding="utf-8")
+    text = (EXAMPLE / "dags" / "sac.py").read_text(encoding="utf-8")
     text, count = re.subn(r"schedule=[^,]*", "schedule=None", text)
     check(count == 1, "the DAG has one schedule, which is left out here")
     (home / "dags").mkdir(parents=True)
@@ -295,7 +295,7 @@ def main() -> None:
         service = SampleService()
         tenant = stack.enter_context(SampleTenant(service))
         commands = [
-            install(folder / "airflow", "-r", str(HERE / "requirements.txt")),
+            install(folder / "airflow", "-r", str(EXAMPLE / "requirements.txt")),
             install(folder / "meltano", "meltano[postgres]~=4.4"),
         ]
         home, port = folder / "home", free_port()

@@ -1,0 +1,1 @@
+"""The example DAG in a real Airflow: ``tox -e airflow``."""
