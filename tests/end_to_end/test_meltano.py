@@ -78,7 +78,7 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def extractor(project: Path) -> dict[str, Any]:
     # Meltano writes YAML 1.2, in which off is a word, and PyYAML reads YAML 1.1.
-    text = re.sub(r"(?im): (off)$", r": '\1'", (project / "meltano.yml").read_text())
+    text = re.sub(r"(?im): (off)(?=[,}]|$)", r": '\1'", (project / "meltano.yml").read_text())
     (extractor,) = yaml.safe_load(text)["plugins"]["extractors"]
     return dict(extractor)
 
