@@ -10,8 +10,8 @@ from tap_sac.demo.service import SampleService
 from tap_sac.sac.errors import SACError
 from tests.conftest import discover, select, sync
 from tests.helpers.stand_in import sales_row
+from tests.helpers.tracking import TrackingStandIn, changed, deleted, delta, log_based
 from tests.singer.test_batches import records_of
-from tests.streams.test_delta import TrackingStandIn, changed, deleted, delta, log_based
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from tap_sac.demo.sums import aggregate
 from tap_sac.sac.errors import SACError
 from tests.conftest import discover, select, sync
 from tests.helpers.stand_in import Model, StandIn, edmx
+from tests.helpers.tracking import TrackingStandIn, changed, deleted, delta
 from tests.singer.test_batches import batch_config, files
-from tests.streams.test_delta import TrackingStandIn, changed, deleted, delta
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -34,6 +34,16 @@ from tap_sac.tap import TapSAC
 from tests.conftest import discover, examples, read_messages, select, sync
 from tests.helpers.relay import Relay, cut, reset
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
+from tests.helpers.tracking import (
+    LINK,
+    ROWS,
+    TrackingStandIn,
+    changed,
+    deleted,
+    delta,
+    log_based,
+    with_link,
+)
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -431,62 +441,6 @@ def test_no_version_is_written_where_activate_version_is_off(
     messages = pipeline.run(emit_activate_version_messages=False)
     assert [item.get("version") for item in messages.of(STREAM)] == [None, None]
     pipeline.check()
-
-
-ROWS = [sales_row(number, f"{number}.0000000") for number in range(3)]
-LINK = "/api/v1/dataexport/providers/sac/C4SALES/FactData?deltaid="
-
-
-class TrackingStandIn(StandIn):
-    """Answers delta links as a test tells it to, in the forms that the sources list."""
-
-    def __init__(
-        self, *rows: str, first_link: str = "A", spelling: str = "@odata.deltaLink"
-    ) -> None:
-        super().__init__(sales(*rows))
-        self.first_link: str | None = first_link
-        self.spelling = spelling
-        self.deltas: dict[str, Response] = {}
-        self.prefer: list[str | None] = []
-
-    @override
-    def _answer(self, request: Request) -> Response:
-        options = parse_qs(urlsplit(request.target).query)
-        if "deltaid" in options:
-            return self.deltas[options["deltaid"][0]]
-        response = super()._answer(request)
-        if "/FactData" in request.target and "$count" not in request.target:
-            self.prefer.append(request.headers.get("prefer"))
-            if self.first_link and b"nextLink" not in response.body:
-                return with_link(response.body, self.spelling, self.first_link)
-        return response
-
-
-def with_link(body: bytes, spelling: str, delta_id: str) -> Response:
-    link = f'"{spelling}":"{LINK}{delta_id}"'
-    return Response(200, body[:-1] + f",{link}}}".encode(), JSON)
-
-
-def delta(
-    *rows: str,
-    link: str | None = "B",
-    spelling: str = "@odata.deltalink",
-    context: str = "$metadata#FactData/$delta",
-) -> Response:
-    body = f'{{"@odata.context":"{context}","value":[{",".join(rows)}]}}'.encode()
-    return with_link(body, spelling, link) if link else Response(200, body, JSON)
-
-
-def changed(row: str) -> str:
-    return row.replace("{", '{"@odata.context":"#FactData/$entity","@odata.id":"FactData(x)",', 1)
-
-
-def deleted(entity_id: str) -> str:
-    return json.dumps({"@odata.context": "#FactData/$deletedEntity", "id": entity_id})
-
-
-def log_based(serve: Serve, tenant: StandIn) -> dict[str, Any]:
-    return {**serve(tenant), "default_replication_method": "LOG_BASED"}
 
 
 @pytest.mark.parametrize("spelling", ["@odata.deltaLink", "@odata.deltalink", "@deltaLink"])
