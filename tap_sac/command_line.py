@@ -10,7 +10,7 @@ import abc
 import signal
 import sys
 import threading
-from pathlib import Path
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
@@ -23,83 +23,96 @@ from singer_sdk.plugin_base import SingerCommand, _ConfigInput
 from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
-from tap_sac.inputs import read_catalog, read_json_file, read_state
+from tap_sac.commands.check import check
+from tap_sac.commands.models import models as list_models
+from tap_sac.commands.options import JSON, OPTIONS
+from tap_sac.inputs import read_catalog, read_settings, read_state
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.oauth.redirects import DEFAULT_REDIRECT_URI
 from tap_sac.safety.log_guard import guard_logs
 from tap_sac.safety.masks import keep_secret
 from tap_sac.safety.text import log_safe
 from tap_sac.settings import ignored_settings, settings_errors, with_defaults
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.sdk_logs import name_metrics, quiet
+from tap_sac.tenant import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType
 
+    from singer_sdk import Stream
     from typing_extensions import Self
+
+    from tap_sac.discovery.choice import Choice
+    from tap_sac.discovery.offer import Offer
+    from tap_sac.sac.export.client import SACClient
 
 
 # Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
 _NOT_MASKED = {"client_id"}
-# How --models writes.
-_TABLE, _JSON = "table", "json"
+_MOST_TRIES_OF_A_CHECK = 2  # Somebody waits, and the first failure says as much as the last.
 
 
 class CommandLineTap(Tap, abc.ABC):
-    """A tap with a command line for people."""
+    """A tap with a command line for people.
+
+    Attributes:
+        most_tries: The most times to try a request, whatever the settings say.
+    """
+
+    most_tries = sys.maxsize
 
     message_writer_class = MessageWriter
 
-    def __init__(self, *args: Any, **parts: Any) -> None:
-        """Make a tap, whose log has no secrets, and says less than the SDK does.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Mask secrets in the log, and lower the SDK's routine messages to DEBUG.
 
         Args:
-            args: As of `singer_sdk.Tap`.
-            parts: As of `singer_sdk.Tap`.
+            args: The arguments of `singer_sdk.Tap`.
+            kwargs: The arguments of `singer_sdk.Tap`.
         """
         guard_logs(is_own_process=False)
         quiet(self.logger.name)
         quiet(parse_environment_config.__module__)
         name_metrics()
-        super().__init__(*args, **parts)
+        super().__init__(*args, **kwargs)
 
+    @cached_property
     @abc.abstractmethod
-    def run_check(self) -> int:
-        """Walk the way of a sync, and print what each step found.
+    def choice(self) -> Choice:
+        """The settings, the catalog and the state."""
 
-        Returns:
-            The exit code: 1 if a step failed, else 0.
-        """
-
+    @cached_property
     @abc.abstractmethod
-    def run_login(self, *, redirect_uri: str | None, opens_browser: bool) -> None:
-        """Let a person sign in, and print the refresh token.
-
-        Args:
-            redirect_uri: As the OAuth client has it; that of the tap's own if None.
-            opens_browser: Whether to open a browser, besides printing the address.
+    def offer(self) -> Offer:
+        """What the tenant offers by that choice.
 
         Raises:
-            SACError: If the person does not sign in.
+            SACError: As `discover` does.
         """
 
-    @abc.abstractmethod
-    def run_models(self, *, as_json: bool) -> int:
-        """Print the models of the tenant.
+    @cached_property
+    def client(self) -> SACClient:
+        """The client of the tenant.
 
-        Args:
-            as_json: Whether to write JSON for programs, instead of a table for people.
-
-        Returns:
-            The exit code: 1 if none can be read, else 0.
+        Raises:
+            SACError: As `connect` does.
         """
+        tries = min(self.most_tries, self.config["backoff_max_tries"])
+        return connect({**self.config, "backoff_max_tries": tries}, user_agent=self._user_agent)
 
-    @abc.abstractmethod
-    def stop_requests(self) -> None:
-        """Ask for nothing more, because the tap is about to end."""
+    @property
+    def _user_agent(self) -> str:
+        return f"{self.name}/{self.plugin_version}"
+
+    def streams_of(self, offer: Offer) -> Mapping[str, Stream]:
+        """Make the streams of an offer, and the stream maps, which decide what is left of a key."""
+        self.offer = offer
+        self.setup_mapper()
+        return self.streams
 
     def print_line(self, text: str) -> None:
-        """Write what is not a message, with the sentences of messages if that fails."""
+        """Write plain text to stdout, with the same error handling as Singer messages."""
         cast("MessageWriter", self.message_writer).write_text(f"{text}\n")
 
     @override
@@ -147,14 +160,15 @@ class CommandLineTap(Tap, abc.ABC):
         config = config or _ConfigInput()
         parts: dict[str, Any] = {"config": config.config, "parse_env_config": config.parse_env}
         if login:
-            tap = cls(**parts, setup_mapper=False)
-            tap.run_login(redirect_uri=redirect_uri, opens_browser=not no_browser)
+            cls._login(parts, redirect_uri, opens_browser=not no_browser)
             return
         if no_browser or redirect_uri:
-            msg = "--no-browser and --redirect-uri go together with --login."
+            msg = "--no-browser and --redirect-uri require --login."
             raise click.UsageError(msg)
         if models:  # Also those that the catalog, which Meltano hands over, does not have.
-            sys.exit(cls(**parts, setup_mapper=False).run_models(as_json=models == _JSON))
+            tap = cls(**parts, setup_mapper=False)
+            as_json = models == JSON
+            sys.exit(list_models(tap.choice, tap.client, tap.print_line, as_json=as_json))
         parts |= {
             "state": None if state is None else read_state(state),
             "catalog": None if catalog is None else read_catalog(catalog),
@@ -187,7 +201,23 @@ class CommandLineTap(Tap, abc.ABC):
             failures = (f"FAILED  settings: {message}\n" for message in error.errors)
             MessageWriter().write_text("".join(failures))
             return 1
-        return tap.run_check()
+        tap.most_tries = _MOST_TRIES_OF_A_CHECK
+        return check(tap.choice, lambda: tap.client, tap.streams_of, tap.print_line)
+
+    @classmethod
+    def _login(
+        cls, parts: dict[str, Any], redirect_uri: str | None, *, opens_browser: bool
+    ) -> None:
+        from tap_sac.commands.login import login  # noqa: PLC0415  (with oauthlib, which no other run needs)
+
+        tap = cls(**parts, setup_mapper=False)
+        login(
+            tap.config,
+            tap.print_line,
+            user_agent=tap._user_agent,
+            redirect_uri=redirect_uri,
+            opens_browser=opens_browser,
+        )
 
     @classmethod
     @override
@@ -196,20 +226,7 @@ class CommandLineTap(Tap, abc.ABC):
     ) -> _ConfigInput:
         """Read the files as bytes, because the SDK takes all of them for UTF-8 without a mark."""
         paths = [path for path in value if path != "ENV"]
-        config: dict[str, Any] = {}
-        try:
-            for path in paths:
-                config |= _config_of(Path(path))
-        except OSError as error:
-            msg = f"A file that --config names cannot be read ({error}): check its path."
-            raise SACError(msg) from None
-        except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-            msg = (
-                f"A file that --config names cannot be read ({log_safe(path)}: {error}): write it "
-                "as a JSON object."
-            )
-            raise SACError(msg) from None
-        return _ConfigInput(config=config, parse_env=len(paths) < len(value))
+        return _ConfigInput(config=read_settings(paths), parse_env=len(paths) < len(value))
 
     @plugin_cli
     @override
@@ -226,42 +243,11 @@ class CommandLineTap(Tap, abc.ABC):
     @classmethod
     @override
     def get_singer_command(cls) -> click.Command:
-        command = _OneSentenceCommand.like(super().get_singer_command())
+        command = ConciseErrorCommand.like(super().get_singer_command())
         for option in command.params:
             if option.name in {"catalog", "state"}:
                 option.type = click.File("rb")
-        command.params += [
-            click.Option(
-                ["--check"],
-                is_flag=True,
-                help="Test the connection step by step, and name the likely causes of a failure.",
-            ),
-            click.Option(
-                ["--login"],
-                is_flag=True,
-                help="Sign in as a person, with a browser, and print the refresh token.",
-            ),
-            click.Option(
-                ["--no-browser"],
-                is_flag=True,
-                help="With --login: print the sign-in address, and open no browser.",
-            ),
-            click.Option(
-                ["--redirect-uri"],
-                help=(
-                    "With --login: the redirect URI of the OAuth client, with another port of this "
-                    "machine, or with https: then you paste the address where the browser ends "
-                    f"up. The default is {DEFAULT_REDIRECT_URI}."
-                ),
-            ),
-            click.Option(
-                ["--models"],
-                is_flag=False,
-                flag_value=_TABLE,
-                type=click.Choice([_TABLE, _JSON]),
-                help="List the models of the tenant as a table, or for programs (--models=json).",
-            ),
-        ]
+        command.params += OPTIONS
         return command
 
     @classproperty
@@ -315,13 +301,14 @@ class CommandLineTap(Tap, abc.ABC):
         with a complete read, which has written them.
         """
         self.logger.warning("Stopped by signal %d before the read was complete.", signum)
-        self.stop_requests()
+        if client := vars(self).get("client"):  # Made when it is first needed, and not here.
+            client.stop()
         if isinstance(self.message_writer, MessageWriter):
             self.message_writer.stop(signum)
 
     @override
     def _setup_signal_handlers(self) -> None:
-        """Also end with a whole line when the terminal is closed, unless that is ignored."""
+        """Treat SIGHUP like SIGTERM, unless it is ignored (nohup)."""
         super()._setup_signal_handlers()
         if (
             threading.current_thread() is threading.main_thread()
@@ -331,16 +318,8 @@ class CommandLineTap(Tap, abc.ABC):
             signal.signal(signal.SIGHUP, self._handle_termination)
 
 
-def _config_of(path: Path) -> dict[str, Any]:
-    config = read_json_file(path.read_bytes())
-    if not isinstance(config, dict):
-        msg = "it is not an object"
-        raise TypeError(msg)
-    return config
-
-
-class _OneSentenceCommand(SingerCommand):
-    """Ends with one sentence for what is not a bug of the tap."""
+class ConciseErrorCommand(SingerCommand):
+    """Prints expected errors as one line instead of a stack trace."""
 
     @classmethod
     def like(cls, command: click.Command) -> Self:

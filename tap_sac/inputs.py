@@ -6,6 +6,7 @@ What they look like is in the Singer specification; the SDK takes both for grant
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +17,7 @@ from tap_sac.sac.odata.decimals import ENCODER, read_json
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _DEEPEST = 100
 _MOST_NAMES = 5
@@ -79,8 +80,31 @@ _CATALOG = {
     "properties": {"streams": {"type": "array", "items": _ENTRY}},
     "$defs": {"column": _COLUMN_SCHEMA},
 }
+_NO_SETTINGS = "A file that --config names cannot be read ({}: {}): write it as a JSON object."
 _NEW_CATALOG = "make a new one with --discover (meltano run --refresh-catalog)"
 _NEW_STATE = "give the value of the last STATE of a run, or run without one to read everything"
+
+
+def read_settings(paths: Iterable[str]) -> dict[str, Any]:
+    """Read the files of ``--config``; later ones override earlier ones.
+
+    Raises:
+        SACError: If one cannot be read.
+    """
+    settings: dict[str, Any] = {}
+    for path in paths:
+        try:
+            found = read_json_file(Path(path).read_bytes())
+        except OSError as error:
+            msg = f"A file that --config names cannot be read ({error}): check its path."
+            raise SACError(msg) from None
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            msg = _NO_SETTINGS.format(log_safe(path), error)
+            raise SACError(msg) from None
+        if not isinstance(found, dict):
+            raise SACError(_NO_SETTINGS.format(log_safe(path), "it is not an object"))
+        settings |= found
+    return settings
 
 
 def read_catalog(file: IO[bytes]) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def test_model_to_leave_out_that_is_not_there_is_an_error(serve: Serve, models: 
 def test_models_that_are_all_left_out_are_an_error(
     serve: Serve, models: list[str], named: str
 ) -> None:
-    with pytest.raises(SACError, match=rf"setting models leaves out all .*{named}"):
+    with pytest.raises(SACError, match=rf"setting models excludes all .*{named}"):
         discover({**serve(StandIn(*BUDGETS)), "models": models})
 
 
@@ -436,7 +436,7 @@ def test_hierarchy_that_is_refused_for_another_reason_is_not_skipped(serve: Serv
 def test_tenant_without_models_is_an_error(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.models = ()
-    with pytest.raises(SACError, match="lists no model at all"):
+    with pytest.raises(SACError, match="lists no models for the OAuth client"):
         sync(serve(tenant))
 
 

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from tap_sac.causes import causes_of
+from tap_sac.discovery.discover import read_each_model, read_metadata
+from tap_sac.discovery.namespaces import list_models, models_to_read, read_namespaces
+from tap_sac.discovery.naming import stream_names
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.export.tables import CountedTable, CountsWith
@@ -17,8 +20,9 @@ from tap_sac.terminal import STATUS_LINE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tap_sac.discovery.discover import Discovery
-    from tap_sac.sac.odata.csdl import Metadata
+    from tap_sac.discovery.choice import Choice
+    from tap_sac.discovery.namespaces import Listing
+    from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.odata.model import Provider
 
 logger = logging.getLogger(__name__)
@@ -68,108 +72,100 @@ class ListedModel:
         )
 
 
-class Models:
-    """Lists the models that the settings choose."""
+def models(
+    choice: Choice, client: SACClient, print_line: Callable[[str], None], *, as_json: bool
+) -> int:
+    """Print the models that the settings choose, when all of them have answered.
 
-    def __init__(self, discovery: Discovery) -> None:
-        """Keep what a sync would use.
+    Args:
+        choice: The settings.
+        client: Asks SAC.
+        print_line: Writes to standard output.
+        as_json: Whether to write JSON for programs, instead of a table for people.
 
-        Args:
-            discovery: What the tenant offers.
-        """
-        self._discovery = discovery
+    Returns:
+        The exit code: 1 if no model can be read, or a namespace that must not be missing is.
 
-    def run(self, print_line: Callable[[str], None], *, as_json: bool) -> int:
-        """Ask SAC for all models, and print them when all have answered.
-
-        Args:
-            print_line: Writes to standard output.
-            as_json: Whether to write JSON for programs, instead of a table for people.
-
-        Returns:
-            The exit code: 1 if no model can be read, or a namespace that must not be missing is.
-
-        Raises:
-            SACError: If SAC refuses the sign-in, a setting names what is not there, or the like.
-        """
-        models = list(self._with_progress(self._list()))
-        if as_json:
-            print_line(
-                json.dumps([asdict(model) for model in models], ensure_ascii=False, indent=2)
-            )
-        else:
-            for line in _table([_HEADINGS, *(model.cells() for model in models)]):
-                print_line(line)
-        failure = self._discovery.failure
-        if not any(model.exportable for model in models):
-            failure = f"None of the {len(models)} models can be read: {models[0].reason}"
-        if failure:
-            logger.error("%s", failure)
-        return 1 if failure else 0
-
-    def _list(self) -> Iterator[ListedModel]:
-        for provider, found in self._discovery.of_each_model(self._look_at):
-            yield _unreadable(provider, _why(found)) if isinstance(found, SACError) else found
-
-    def _look_at(self, provider: Provider) -> ListedModel:
-        """Ask for the description of a model, and for the number of its rows.
-
-        Raises:
-            SACError: If the description cannot be had.
-        """
-        metadata = self._discovery.metadata_of(provider)
-        if reason := metadata.unreadable.get(FACTS):
-            return _unreadable(provider, reason)
-        if not metadata.entity_sets:
-            return _unreadable(provider, "$metadata describes no table")
-        dimensions = measures = None
-        for facts in metadata.entity_sets:
-            if facts.name == FACTS:
-                names = (item.name for item in facts.properties if item.name not in facts.key)
-                dimensions, measures = facts.key, tuple(names)
-        streams = self._discovery.stream_names(
-            (provider, name)
-            for name in (*(item.name for item in metadata.entity_sets), *metadata.unreadable)
-        )
-        return ListedModel(
-            id=provider.provider_id,
-            name=provider.name,
-            namespace=provider.namespace_id,
-            dimensions=dimensions,
-            measures=measures,
-            rows=self._count(provider, metadata),
-            exportable=True,
-            streams=tuple(streams[provider, item.name] for item in metadata.entity_sets),
-        )
-
-    def _count(self, provider: Provider, metadata: Metadata) -> int | None:
-        names = [item.name for item in metadata.entity_sets]
-        client = self._discovery.client
-        return CountedTable(
-            client,
-            client.entity_set_url(provider, FACTS if FACTS in names else names[0]),
-            {},
-            order=(),
-            counts_with=CountsWith.THE_READ,
-        ).count()
-
-    def _with_progress(self, models: Iterator[ListedModel]) -> Iterator[ListedModel]:
-        """Show a person how far it is."""
-        total = len(self._discovery.chosen)
-        with STATUS_LINE.shown(beside_output=True):
-            for number, model in enumerate(models, 1):
-                STATUS_LINE.say(f"{number} of {total} models")
-                yield model
+    Raises:
+        SACError: If SAC refuses the sign-in, a setting names what does not exist, or the like.
+    """
+    listing = list_models(client, read_namespaces(client, choice), choice)
+    listed = list(_list(client, listing, choice))
+    if as_json:
+        print_line(json.dumps([asdict(model) for model in listed], ensure_ascii=False, indent=2))
+    else:
+        for line in _table([_HEADINGS, *(model.cells() for model in listed)]):
+            print_line(line)
+    failures = listing.failures()
+    if not any(model.exportable for model in listed):
+        failures = [f"None of the {len(listed)} models can be read: {listed[0].reason}"]
+    if failures:
+        logger.error("%s", " ".join(failures))
+    return 1 if failures else 0
 
 
-def _unreadable(provider: Provider, reason: str) -> ListedModel:
+def _list(client: SACClient, listing: Listing, choice: Choice) -> Iterator[ListedModel]:
+    """Ask SAC for all models, with a progress line."""
+    chosen = models_to_read(listing, choice)
+    found = read_each_model(
+        choice.settings["max_parallel_requests"],
+        chosen,
+        lambda model: _describe(client, model, listing),
+    )
+    with STATUS_LINE.shown(beside_output=True):
+        for number, (model, result) in enumerate(found, 1):
+            STATUS_LINE.say(f"{number} of {len(chosen)} models")
+            yield _unreadable(model, _why(result)) if isinstance(result, SACError) else result
+
+
+def _describe(client: SACClient, model: Provider, listing: Listing) -> ListedModel:
+    """Ask for the description of a model, and for the number of its rows.
+
+    Raises:
+        SACError: If the description cannot be read.
+    """
+    metadata = read_metadata(client, model)
+    if reason := metadata.unreadable.get(FACTS):
+        return _unreadable(model, reason)
+    if not metadata.entity_sets:
+        return _unreadable(model, "$metadata describes no table")
+    dimensions = measures = None
+    for facts in metadata.entity_sets:
+        if facts.name == FACTS:
+            names = (item.name for item in facts.properties if item.name not in facts.key)
+            dimensions, measures = facts.key, tuple(names)
+    entity_sets = [item.name for item in metadata.entity_sets]
+    streams = stream_names(
+        listing.prefixes, ((model, name) for name in (*entity_sets, *metadata.unreadable))
+    )
     return ListedModel(
-        provider.provider_id, provider.name, provider.namespace_id, reason=one_line(reason)
+        id=model.provider_id,
+        name=model.name,
+        namespace=model.namespace_id,
+        dimensions=dimensions,
+        measures=measures,
+        rows=_count(client, model, FACTS if FACTS in entity_sets else entity_sets[0]),
+        exportable=True,
+        streams=tuple(streams[model, name] for name in entity_sets),
     )
 
 
+def _count(client: SACClient, model: Provider, entity_set: str) -> int | None:
+    return CountedTable(
+        client,
+        client.entity_set_url(model, entity_set),
+        {},
+        order=(),
+        counts_with=CountsWith.THE_READ,
+    ).count()
+
+
+def _unreadable(model: Provider, reason: str) -> ListedModel:
+    return ListedModel(model.provider_id, model.name, model.namespace_id, reason=one_line(reason))
+
+
 def _why(error: SACError) -> str:
-    """Say why a model cannot be read, in a cell of a table."""
+    """Explain in a cell of a table why a model cannot be read."""
     causes = causes_of(error)
     if not isinstance(error, ResponseError) or not causes[0].what:
         return str(error)

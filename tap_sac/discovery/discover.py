@@ -1,21 +1,21 @@
-"""What a tenant offers and what of it is wanted: models, stream names, filters, a catalog."""
+"""Discovery: what a tenant has -> what it offers to read, by the settings and the catalog."""
 
 from __future__ import annotations
 
 import logging
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-from tap_sac.discovery.namespaces import Namespaces
-from tap_sac.discovery.naming import (
-    PROVIDERS_STREAM_NAME,
-    model_of,
-    model_prefixes,
-    some_of,
-    stream_names,
+from tap_sac.discovery.namespaces import list_models, models_to_read, read_namespaces
+from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, some_of, stream_names
+from tap_sac.discovery.offer import Offer, OfferedStream
+from tap_sac.discovery.patterns import (
+    check_filters,
+    check_patterns,
+    check_slice_columns,
+    filter_for,
+    slice_column_for,
 )
-from tap_sac.discovery.offered import OfferedStream, StreamFilters
-from tap_sac.discovery.partitions import StreamPartitions
 from tap_sac.read_ahead import read_each
 from tap_sac.sac.errors import (
     CSDLError,
@@ -27,303 +27,266 @@ from tap_sac.sac.errors import (
 from tap_sac.sac.export.kinds import FACTS, kind_of, master_of
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.csdl import Metadata, read_csdl
-from tap_sac.tenant import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from tap_sac.discovery.choice import Choice
+    from tap_sac.discovery.namespaces import Listing
     from tap_sac.sac.export.client import SACClient
-    from tap_sac.sac.odata.model import EntitySet, Provider
+    from tap_sac.sac.odata.model import Provider
 
 logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
 
-class Discovery:
-    """Finds the streams of a tenant; each thing is asked for once, and when it is needed.
+def discover(client: SACClient, choice: Choice) -> Offer:
+    """Find the streams of a tenant.
 
-    Attributes:
-        filters: Those that the settings ask for.
+    With a catalog, only the models are read that it selects streams of.
+
+    Args:
+        client: Asks SAC.
+        choice: The settings, the catalog and the state.
+
+    Raises:
+        SACError: If SAC refuses, a setting or the catalog names what does not exist, or nothing
+            at all can be read.
+    """
+    namespaces = read_namespaces(client, choice)
+    return offer_streams(client, list_models(client, namespaces, choice), choice)
+
+
+def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
+    """Find the streams of the models that SAC lists: the last step of `discover`.
+
+    Raises:
+        SACError: As `discover` does.
+    """
+    settings, catalog = choice.settings, choice.catalog or {}
+    models = models_to_read(listing, choice)
+    described, skipped = _describe(client, models, settings["max_parallel_requests"])
+    names = stream_names(
+        listing.prefixes,
+        (
+            (model, name)
+            for model, metadata in described.items()
+            for name in (*(item.name for item in metadata.entity_sets), *metadata.unreadable)
+        ),
+    )
+    missed = _skip_unreadable(described, names, catalog)
+    offered = {PROVIDERS_STREAM_NAME, *names.values()}
+    unknown = [f"{listing.prefixes[model]}_" for model in skipped]
+    if listing.refused:  # Nobody knows what streams there would be called.
+        unknown.append("")
+    filters, slice_columns = settings.get("filters") or {}, settings.get("partition_by") or {}
+    for setting, patterns in (("filters", filters), ("partition_by", slice_columns)):
+        check_patterns(setting, patterns, {*offered, *catalog}, unknown)
+    missing = _check_catalog_streams_exist(choice, offered)
+    streams = _make_streams(described, names, filters, slice_columns)
+    if client.user is not None:
+        streams = _drop_client_only_streams(streams, choice)
+    selected = choice.selected
+    wanted = [item for item in streams if selected is None or item.name in selected]
+    has_providers = selected is None or PROVIDERS_STREAM_NAME in selected
+    check_filters(filters, wanted, has_providers=has_providers)
+    check_slice_columns(slice_columns, wanted)
+    return Offer(
+        listing,
+        tuple(streams),
+        providers_filter=filter_for(PROVIDERS_STREAM_NAME, filters),
+        skipped=skipped,
+        missed=missed,
+        missing=missing,
+        gone=_gone({*catalog, *choice.bookmarked} - offered, listing, described),
+        model_failures=_model_failures(skipped, choice),
+    )
+
+
+def read_each_model(
+    parallel: int, models: Iterable[Provider], read: Callable[[Provider], _Result]
+) -> Iterator[tuple[Provider, _Result | SACError]]:
+    """Read something of each model, of several at a time.
+
+    Args:
+        parallel: How many models are read at once.
+        models: The models.
+        read: Reads it.
+
+    Returns:
+        Each model, with what was read, or why SAC does not export the model.
+
+    Raises:
+        SACError: If the other models cannot be read, either.
     """
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        *,
-        catalog: Mapping[str, bool] | None = None,
-        user_agent: str = "tap-sac",
-    ) -> None:
-        """Keep what decides; nothing is requested yet.
-
-        Args:
-            settings: With their defaults.
-            catalog: Whether each stream of the catalog is selected; None without a catalog.
-            user_agent: The User-Agent header, if no setting says otherwise.
-        """
-        self._settings = settings
-        self._catalog = catalog
-        self._user_agent = user_agent
-        self._client: SACClient | None = None
-        self.filters = StreamFilters(settings.get("filters") or {})
-        self._partitions = StreamPartitions(settings.get("partition_by") or {})
-        # Models that could not be read, and why.
-        self._skipped: dict[Provider, SACError] = {}
-        # Streams of other models that cannot be read, and that a run must not be without.
-        self._missed: dict[str, SACError] = {}
-        # Whether the catalog selects streams that are not there.
-        self._lacks_streams = False
-
-    @property
-    def client(self) -> SACClient:
-        """The client of the tenant.
-
-        Raises:
-            SACError: As `connect` does.
-        """
-        if self._client is None:
-            self._client = connect(self._settings, user_agent=self._user_agent)
-        return self._client
-
-    def stop(self) -> None:
-        """Ask SAC for nothing more."""
-        if self._client:
-            self._client.stop()
-
-    @cached_property
-    def namespaces(self) -> Namespaces:
-        """The namespaces of the tenant, and what is in them.
-
-        Raises:
-            SACError: As `connect` does.
-        """
-        return Namespaces(self.client, self._settings.get("namespaces"))
-
-    @cached_property
-    def chosen(self) -> list[Provider]:
-        """The models that the setting `models` names and the catalog has selected streams of.
-
-        Raises:
-            SACError: If there are none at all, or a setting names none, or leaves out all.
-        """
-        chosen: set[Provider | None] = {
-            *self.namespaces.models(self._settings.get("models", ["*"]))
-        }
-        if self._selected is not None:
-            models = {prefix: model for model, prefix in self._prefixes.items()}
-            wanted = self._selected - {PROVIDERS_STREAM_NAME}
-            chosen &= {model_of(models, name) for name in wanted}
-        return [provider for provider in self.namespaces.providers if provider in chosen]
-
-    @cached_property
-    def offered(self) -> list[OfferedStream]:
-        """The entity sets of the chosen models, as streams, in SAC's order.
-
-        Raises:
-            SACError: If a setting or the catalog names what is not there, or nothing can be read.
-        """
-        described = self._read_metadata()
-        entity_sets = [(model, item) for model, read in described for item in read.entity_sets]
-        broken = [(model, name) for model, read in described for name in read.unreadable]
-        names = self.stream_names([*((model, item.name) for model, item in entity_sets), *broken])
-        for model, read in described:
-            for name, reason in read.unreadable.items():
-                self._skip_stream(names[model, name], reason, is_facts=name == FACTS)
-        offered = {PROVIDERS_STREAM_NAME, *names.values()}
-        siblings: dict[Provider, dict[str, EntitySet]] = {}
-        for provider, entity_set in entity_sets:
-            siblings.setdefault(provider, {})[entity_set.name] = entity_set
-        skipped = [f"{self._prefixes[provider]}_" for provider in self._skipped]
-        if self.namespaces.has_gaps:  # Nobody knows what streams there would be called.
-            skipped.append("")
-        known = {*offered, *(self._catalog or ())}
-        self.filters.check_patterns(known, skipped)
-        self._partitions.check_patterns(known, skipped)
-        self._check_catalog_is_met(offered)
-        streams = [
-            OfferedStream(
-                name=(name := names[provider, entity_set.name]),
-                provider=provider,
-                entity_set=entity_set,
-                siblings=siblings[provider],
-                odata_filter=self.filters.of(name),
-                partition_by=self._partitions.of(name, entity_set),
-                masters={
-                    column.name: names[provider, master]
-                    for column in entity_set.properties
-                    if kind_of(entity_set.name).has_dimensions
-                    and (master := master_of(column.name, siblings[provider]))
-                },
-            )
-            for provider, entity_set in entity_sets
-        ]
-        streams = self._without_those_of_the_client(streams)
-        selected = self._selected
-        wanted = [item for item in streams if selected is None or item.name in selected]
-        has_providers = selected is None or PROVIDERS_STREAM_NAME in selected
-        self.filters.look_at(wanted, has_providers=has_providers)
-        self._partitions.look_at(wanted)
-        return streams
-
-    def of_each_model(
-        self, read: Callable[[Provider], _Result]
-    ) -> Iterator[tuple[Provider, _Result | SACError]]:
-        """Read something of each chosen model, of several at a time.
-
-        Args:
-            read: Reads it.
-
-        Returns:
-            Each model, with what was read, or why SAC does not export the model.
-
-        Raises:
-            SACError: If nothing else can be read, either.
-        """
-
-        def result_or_reason(provider: Provider) -> Iterator[_Result | SACError]:
-            try:
-                yield read(provider)
-            except SACError as error:
-                if not is_of_one_part(error):
-                    raise
-                yield error
-
-        reads = {provider: partial(result_or_reason, provider) for provider in self.chosen}
-        return read_each(self._settings["max_parallel_requests"], reads)
-
-    def metadata_of(self, provider: Provider) -> Metadata:
-        """Read the metadata of a model.
-
-        Raises:
-            ResponseError: If SAC refuses.
-            SACError: If it cannot be understood.
-        """
+    def result_or_reason(model: Provider) -> Iterator[_Result | SACError]:
         try:
-            return read_csdl(self.client.metadata(provider))
-        except CSDLError as error:
-            msg = f"The model {_label(provider)} cannot be read, because {error}"
-            raise SACError(msg, Failure.BROKEN_METADATA) from None
+            yield read(model)
+        except SACError as error:
+            if not is_of_one_part(error):
+                raise
+            yield error
 
-    def stream_names(
-        self, entity_sets: Iterable[tuple[Provider, str]]
-    ) -> dict[tuple[Provider, str], str]:
-        """Name streams of models, whichever others there are (`naming.stream_names`)."""
-        return stream_names(self._prefixes, entity_sets)
+    return read_each(parallel, {model: partial(result_or_reason, model) for model in models})
 
-    @property
-    def failure(self) -> str | None:
-        """What to say of models whose absence makes a run incomplete; None if there are none.
 
-        They are those that somebody asked for, by name or in the catalog, and those for which
-        somebody else answered than SAC: they may be there. The same goes for namespaces.
-        """
-        told = self.namespaces.failures(lacks_streams=self._lacks_streams)
-        told += [
-            f"The model {_label(provider)} was not read. {error}"
-            for provider, error in self._skipped.items()
-            if self._is_asked_for(provider) or isinstance(error, ForeignAnswerError)
-        ]
-        return " ".join(told) or None
+def read_metadata(client: SACClient, model: Provider) -> Metadata:
+    """Read the ``$metadata`` of a model.
 
-    @property
-    def streams_failure(self) -> str | None:
-        """What to say of streams whose absence makes a run incomplete; None if there are none.
+    Raises:
+        ResponseError: If SAC refuses.
+        SACError: If it is malformed.
+    """
+    try:
+        return read_csdl(client.metadata(model))
+    except CSDLError as error:
+        msg = f"The model {_label(model)} cannot be read, because {error}"
+        raise SACError(msg, Failure.BROKEN_METADATA) from None
 
-        They are facts, unless the catalog deselects them, and what the catalog selects.
-        """
-        told = [f"{name} was not read. {error}" for name, error in self._missed.items()]
-        return " ".join(told) or None
 
-    def check_selection(self) -> None:
-        """See that the catalog selects something.
+def _describe(
+    client: SACClient, models: Collection[Provider], parallel: int
+) -> tuple[dict[Provider, Metadata], dict[Provider, SACError]]:
+    """Read the metadata of models; returns it, and why SAC does not export the other models."""
+    described: dict[Provider, Metadata] = {}
+    skipped: dict[Provider, SACError] = {}
+    for model, result in read_each_model(parallel, models, partial(read_metadata, client)):
+        if isinstance(result, SACError):
+            skipped[model] = result
+        else:
+            described[model] = result
+    for model, error in skipped.items():
+        logger.warning("Skipping the model %s: %s", _label(model), error)
+    if skipped and not described:
+        error = next(iter(skipped.values()))
+        if isinstance(error, ResponseError):
+            msg = f"None of the {len(skipped)} models can be read; SAC answered {error.reason}"
+            raise SACError(msg, error.failure, step=error.step)
+        raise error
+    return described, skipped
 
-        Raises:
-            SACError: If it does not.
-        """
-        if self._selected == set():
-            msg = (
-                "The catalog selects no stream, so nothing is read: set selected to true in the "
-                "metadata of the streams to read (with Meltano: meltano select)."
+
+def _skip_unreadable(
+    described: Mapping[Provider, Metadata],
+    names: Mapping[tuple[Provider, str], str],
+    catalog: Mapping[str, bool],
+) -> dict[str, SACError]:
+    """Skip entity sets whose columns ``$metadata`` describes badly; returns those that are missed.
+
+    A run is incomplete without facts, unless the catalog deselects them, and without what the
+    catalog selects.
+    """
+    missed = {}
+    for model, metadata in described.items():
+        for entity_set, reason in metadata.unreadable.items():
+            name = names[model, entity_set]
+            error = SACError(f"Its columns are unknown, because {reason}", Failure.BROKEN_SET)
+            logger.warning("Skipping the stream %s: %s", name, error)
+            if catalog.get(name, entity_set == FACTS):
+                missed[name] = error
+    return missed
+
+
+def _make_streams(
+    described: Mapping[Provider, Metadata],
+    names: Mapping[tuple[Provider, str], str],
+    filters: Mapping[str, str],
+    slice_columns: Mapping[str, str],
+) -> list[OfferedStream]:
+    streams = []
+    for model, metadata in described.items():
+        siblings = {item.name: item for item in metadata.entity_sets}
+        for entity_set in metadata.entity_sets:
+            name = names[model, entity_set.name]
+            columns = entity_set.properties if kind_of(entity_set.name).has_dimensions else ()
+            masters = {column.name: master_of(column.name, siblings) for column in columns}
+            stream = OfferedStream(
+                name,
+                model,
+                entity_set,
+                siblings,
+                odata_filter=filter_for(name, filters),
+                partition_by=slice_column_for(name, entity_set, slice_columns),
+                masters={column: names[model, item] for column, item in masters.items() if item},
             )
-            raise SACError(msg)
+            streams.append(stream)
+    return streams
 
-    @cached_property
-    def _prefixes(self) -> dict[Provider, str]:
-        return model_prefixes(
-            self.namespaces.everything, by_id=self._settings["stream_naming"] == "id"
-        )
 
-    @property
-    def _selected(self) -> set[str] | None:
-        """The streams that the catalog selects; None without a catalog."""
-        if self._catalog is None:
-            return None
-        return {name for name, is_selected in self._catalog.items() if is_selected}
+def _drop_client_only_streams(streams: list[OfferedStream], choice: Choice) -> list[OfferedStream]:
+    """Drop streams that SAC serves only to the OAuth client itself.
 
-    def _read_metadata(self) -> list[tuple[Provider, Metadata]]:
-        """Read the metadata of the models; skip those that SAC does not export."""
-        found = list(self.of_each_model(self.metadata_of))
-        self._skipped = {item: reason for item, reason in found if isinstance(reason, SACError)}
-        for provider, reason in self._skipped.items():
-            logger.warning("Skipping the model %s: %s", _label(provider), reason)
-        if found and len(self._skipped) == len(found):
-            error = next(iter(self._skipped.values()))
-            if isinstance(error, ResponseError):
-                msg = f"None of the {len(found)} models can be read, SAC says {error.reason}"
-                raise SACError(msg, error.failure, step=error.step)
-            raise error
-        return [(item, result) for item, result in found if not isinstance(result, SACError)]
+    Raises:
+        SACError: If the catalog selects nothing else of a model.
+    """
+    dropped = [item.name for item in streams if kind_of(item.entity_set.name).needs_client]
+    if not dropped:
+        return streams
+    selected = choice.selected or set()
+    is_selected = not selected.isdisjoint(dropped)
+    msg = (
+        f"Skipping {some_of(dropped)}, because SAC serves audit data only to the OAuth client "
+        "itself: to read it, remove refresh_token and refresh_token_file."
+    )
+    if is_selected and selected <= {*dropped, PROVIDERS_STREAM_NAME}:
+        raise SACError(msg)
+    logger.log(logging.WARNING if is_selected else logging.INFO, msg)
+    return [item for item in streams if item.name not in dropped]
 
-    def _skip_stream(self, name: str, reason: str, *, is_facts: bool) -> None:
-        """Leave out a stream whose columns $metadata does not say in a way that can be read."""
-        error = SACError(f"Its columns are not known, because {reason}", Failure.BROKEN_SET)
-        logger.warning("Skipping the stream %s: %s", name, error)
-        catalog = self._catalog or {}
-        if catalog.get(name, is_facts):
-            self._missed[name] = error
 
-    def _is_asked_for(self, provider: Provider) -> bool:
-        """Return whether the catalog, or the setting `models` without a glob, names a model."""
-        named = {provider.name, provider.provider_id} & {*self._settings.get("models", ())}
-        return self._catalog is not None or bool(named)
+def _check_catalog_streams_exist(choice: Choice, offered: Collection[str]) -> tuple[str, ...]:
+    """Warn of streams that the catalog selects and that are not offered; returns their names.
 
-    def _without_those_of_the_client(self, streams: list[OfferedStream]) -> list[OfferedStream]:
-        """Leave out what SAC gives to no person, if one has signed in.
-
-        Raises:
-            SACError: If the catalog selects nothing else of a model.
-        """
-        if self.client.user is None:
-            return streams
-        left_out = [item.name for item in streams if kind_of(item.entity_set.name).needs_client]
-        if not left_out:
-            return streams
-        wanted = self._selected or set()
-        is_wanted = not wanted.isdisjoint(left_out)
-        msg = (
-            f"Leaving out {some_of(left_out)}, because SAC gives audit data only to the OAuth "
-            "client itself: remove refresh_token and refresh_token_file to read it."
-        )
-        if is_wanted and wanted <= {*left_out, PROVIDERS_STREAM_NAME}:
-            raise SACError(msg)
-        logger.log(logging.WARNING if is_wanted else logging.INFO, msg)
-        return [item for item in streams if item.name not in left_out]
-
-    def _check_catalog_is_met(self, offered: set[str]) -> None:
-        """Name selected streams that are not there, rather than leave them out in silence."""
-        wanted = self._selected
-        if not wanted or not (missing := sorted(wanted - offered)):
-            return
-        self._lacks_streams = True
+    Raises:
+        SACError: If the catalog selects no other streams of a model.
+    """
+    selected = choice.selected or set()
+    missing = tuple(sorted(selected.difference(offered)))
+    if missing:
         msg = (
             "The catalog selects streams that SAC, or the setting models or namespaces, does not "
             f"offer: {some_of(missing)}. Run the discovery again (meltano run --refresh-catalog), "
             "or deselect them."
         )
-        if wanted <= {*missing, PROVIDERS_STREAM_NAME}:  # None of a model, of those it asks for.
+        if selected <= {*missing, PROVIDERS_STREAM_NAME}:
             raise SACError(msg)
         logger.warning(msg)
+    return missing
 
 
-def _label(provider: Provider) -> str:
-    return f"{provider.name!r} ({provider.provider_id})"
+def _gone(
+    names: Iterable[str], listing: Listing, described: Collection[Provider]
+) -> tuple[str, ...]:
+    """Return the names, of the catalog or the state, of streams that are certainly not in SAC.
+
+    Nobody knows what is in a model that is not read, or in a namespace that SAC refuses.
+    """
+    of_unread = {model for model in listing.prefixes if model not in described}
+    found = {name: listing.model_of(name) for name in names}
+    return tuple(
+        name
+        for name, model in sorted(found.items())
+        if model not in of_unread and not (model is None and listing.refused)
+    )
+
+
+def _model_failures(skipped: Mapping[Provider, SACError], choice: Choice) -> tuple[str, ...]:
+    """Describe the skipped models without which a run is incomplete.
+
+    They are those that the catalog, or the setting `models` without a glob, names, and those for
+    which a proxy answered instead of SAC: they may exist.
+    """
+    entries = {*choice.settings.get("models", ())}
+    return tuple(
+        f"The model {_label(model)} was not read. {error}"
+        for model, error in skipped.items()
+        if choice.catalog is not None
+        or entries & {model.name, model.provider_id}
+        or isinstance(error, ForeignAnswerError)
+    )
+
+
+def _label(model: Provider) -> str:
+    return f"{model.name!r} ({model.provider_id})"

@@ -1,205 +1,238 @@
-"""The namespaces of a tenant: which of them are read, what is in them, and which SAC refuses."""
+"""The namespaces of a tenant and the models in them: which are read, and which SAC refuses."""
 
 from __future__ import annotations
 
 import logging
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tap_sac.discovery.naming import MOST_LABELS, matches, no_match
+from tap_sac.discovery.naming import (
+    MOST_LABELS,
+    PROVIDERS_STREAM_NAME,
+    matches,
+    model_of,
+    model_prefixes,
+    no_match,
+)
 from tap_sac.sac.errors import SACError, TransientError, is_of_one_part
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from tap_sac.discovery.choice import Choice
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.odata.model import Provider
 
 logger = logging.getLogger(__name__)
 
 _MODELS = "sac"  # the namespace that every tenant has
-_NOT = "!"  # in front of an entry of the setting `models`: leave out what it matches
+_NOT = "!"  # in front of an entry of the setting `models`: exclude what it matches
 
 
+@dataclass(frozen=True)
 class Namespaces:
-    """What the settings `namespaces` and `models` choose among.
+    """The namespaces of a tenant.
 
-    The newer namespaces (public dimensions, currencies, units) are listed by some tenants that
-    answer 403 or 404 when asked for their providers.
+    The newer ones (public dimensions, currencies, units) are listed by some tenants that answer
+    403 or 404 when asked for their providers.
+
+    Attributes:
+        listed: All of them.
+        chosen: Those to read, in SAC's order.
+        are_named: Whether the setting `namespaces` names those to read.
     """
 
-    def __init__(self, client: SACClient, names: Sequence[str] | None) -> None:
-        """Keep what decides; nothing is requested yet.
+    listed: tuple[str, ...]
+    chosen: tuple[str, ...]
+    are_named: bool
+
+    def skip_or_raise(self, name: str, error: SACError) -> None:
+        """Log that a namespace is skipped, if the others can be read without it.
 
         Args:
-            client: Asks SAC.
-            names: The setting `namespaces`; None if it is not set.
-        """
-        self._client = client
-        self._names = names
-        self._refused: dict[str, SACError] = {}
-
-    @cached_property
-    def listed(self) -> list[str]:
-        """All namespaces of the tenant.
+            name: The namespace.
+            error: Why SAC does not list its providers.
 
         Raises:
-            SACError: If SAC does not list them.
+            SACError: `error`, if the others cannot be read, either.
         """
-        return list(dict.fromkeys(self._client.namespaces()))
-
-    @cached_property
-    def chosen(self) -> list[str]:
-        """Those to read, in SAC's order.
-
-        Raises:
-            SACError: If the setting names one that SAC does not list.
-        """
-        names = self.listed if self._names is None else self._names
-        for name in names:
-            if name not in self.listed:
-                hint = no_match("namespace", name, self.listed)
-                msg = f"The setting namespaces has {name!r}, {hint}"
-                raise SACError(msg)
-        return [name for name in self.listed if name in names]
-
-    @property
-    def everything(self) -> list[Provider]:
-        """The models, and the like, of all namespaces, also of those that are not read.
-
-        Stream names are unique among all of them, so that they do not change with the settings.
-
-        Raises:
-            SACError: If SAC does not list those of a namespace that a run cannot be without.
-        """
-        return [provider for providers in self._providers.values() for provider in providers]
-
-    @property
-    def providers(self) -> list[Provider]:
-        """The models, and the like, of the chosen namespaces.
-
-        Raises:
-            SACError: As `everything`, or if there are none.
-        """
-        chosen = [item for name in self.chosen for item in self._providers[name]]
-        if not chosen:
-            for error in self._refused.values():
-                raise error
-            msg = "SAC lists no model at all for the OAuth client of the setting client_id"
-            if self._names is not None:
-                msg += f" in the namespaces {', '.join(map(log_safe, self.chosen))}"
-            raise SACError(msg, Failure.NO_MODELS)
-        return chosen
-
-    def skips(self, namespace: str, error: SACError) -> bool:
-        """Return whether the others are read without a namespace that SAC does not serve.
-
-        Args:
-            namespace: Which one.
-            error: What came instead of its providers.
-        """
-        if namespace not in self.chosen:
+        if name not in self.chosen:
             logger.info(
-                "SAC does not list what is in the namespace %s, which the setting namespaces "
-                "leaves out: %s",
-                log_safe(namespace),
+                "Ignoring the namespace %s, which the setting namespaces leaves out: %s",
+                log_safe(name),
                 error,
             )
-            return True
-        if (self._names is None and namespace == _MODELS) or not is_of_one_part(error):
-            return False
-        logger.warning("Skipping the namespace %s: %s", log_safe(namespace), error)
-        self._refused[namespace] = error
-        return True
+            return
+        is_vital = name == _MODELS and not self.are_named
+        if is_vital or not is_of_one_part(error):
+            raise error
+        logger.warning("Skipping the namespace %s: %s", log_safe(name), error)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What SAC lists in the namespaces of a tenant.
+
+    Attributes:
+        namespaces: The namespaces.
+        models: The models, and the like, of each namespace, also of those that are not read:
+            stream names are unique among all models, so that they do not change with the settings.
+        refused: The chosen namespaces that SAC does not serve, and why.
+        prefixes: What the names of each model's streams begin with.
+    """
+
+    namespaces: Namespaces
+    models: Mapping[str, Sequence[Provider]]
+    refused: Mapping[str, SACError]
+    prefixes: Mapping[Provider, str]
 
     @property
-    def has_gaps(self) -> bool:
-        """Whether SAC does not serve a chosen namespace."""
-        return bool(self._refused)
+    def available(self) -> list[Provider]:
+        """The models, and the like, of the chosen namespaces."""
+        return [item for name in self.namespaces.chosen for item in self.models[name]]
 
     @property
     def served(self) -> list[str]:
         """The chosen namespaces that SAC has not refused."""
-        return [name for name in self.chosen if name not in self._refused]
+        return [name for name in self.namespaces.chosen if name not in self.refused]
 
-    def failures(self, *, lacks_streams: bool) -> list[str]:
-        """Say which namespaces a run is incomplete without.
+    def model_of(self, stream_name: str) -> Provider | None:
+        """Find the model that a stream name belongs to (`naming.model_of`)."""
+        if stream_name == PROVIDERS_STREAM_NAME:
+            return None
+        return model_of({prefix: model for model, prefix in self.prefixes.items()}, stream_name)
+
+    def failures(
+        self, refused_later: Mapping[str, SACError] | None = None, *, lacks_streams: bool = False
+    ) -> list[str]:
+        """Describe the namespaces without which a run is incomplete.
 
         They are those that the setting names, those that SAC may serve later, and all of them if
         the catalog selects streams that may be in them.
 
         Args:
-            lacks_streams: Whether the catalog selects streams that are not there.
+            refused_later: Namespaces that SAC has refused since they were listed, and why.
+            lacks_streams: Whether the catalog selects streams that do not exist.
         """
         return [
             f"The namespace {log_safe(name)} was not read. {error} Leave it out of the setting "
             "namespaces if it is not needed."
-            for name, error in self._refused.items()
-            if self._names is not None or lacks_streams or isinstance(error, TransientError)
+            for name, error in {**self.refused, **(refused_later or {})}.items()
+            if self.namespaces.are_named or lacks_streams or isinstance(error, TransientError)
         ]
 
-    def models(self, entries: Sequence[str]) -> set[Provider]:
-        """Choose models.
 
-        Args:
-            entries: The setting `models`: ids, names or globs, and with ``!`` in front, of those
-                to leave out.
+def read_namespaces(client: SACClient, choice: Choice) -> Namespaces:
+    """List the namespaces of a tenant, and choose those of the setting `namespaces`.
 
-        Raises:
-            SACError: As `providers`, or if an entry matches none, or all are left out.
-        """
-        excluding = [entry for entry in entries if entry.startswith(_NOT)]
-        including = [entry for entry in entries if not entry.startswith(_NOT)] or ["*"]
-        named = {item for entry in including for item in self._matching(entry)}
-        chosen = named - {item for entry in excluding for item in self._matching(entry)}
-        if not chosen:
-            names = [log_safe(item.name) for item in self.providers if item in named][:MOST_LABELS]
-            msg = (
-                f"The setting models leaves out all models that it names ({', '.join(names)}): "
-                f"correct its entries {', '.join(map(repr, excluding))}."
-            )
+    Raises:
+        SACError: If SAC does not list them, or the setting names one that SAC does not list.
+    """
+    names = choice.settings.get("namespaces")
+    listed = tuple(dict.fromkeys(client.namespaces()))
+    for name in names or ():
+        if name not in listed:
+            hint = no_match("namespace", name, list(listed))
+            msg = f"The setting namespaces has {name!r}, {hint}"
             raise SACError(msg)
-        return chosen
+    chosen = tuple(name for name in listed if names is None or name in names)
+    return Namespaces(listed, chosen, are_named=names is not None)
 
-    @cached_property
-    def _providers(self) -> dict[str, list[Provider]]:
-        """The models, and the like, of each namespace that SAC lists them of."""
-        found: dict[str, list[Provider]] = {}
-        for namespace in self.listed:
-            found[namespace] = []
-            try:
-                providers = self._client.providers(namespace, is_vital=namespace in self.chosen)
-            except SACError as error:
-                if not self.skips(namespace, error):
-                    raise
-            else:
-                found[namespace] = list(dict.fromkeys(providers))
-        return found
 
-    def _matching(self, entry: str) -> list[Provider]:
-        """Return the models that an entry of the setting `models` names, to read or leave out.
+def list_models(client: SACClient, namespaces: Namespaces, choice: Choice) -> Listing:
+    """List the models, and the like, of all namespaces.
 
-        Raises:
-            SACError: If there are none.
-        """
-        pattern = entry.removeprefix(_NOT)
+    Raises:
+        SACError: If SAC does not list those of a namespace that a run cannot be without.
+    """
+    models: dict[str, list[Provider]] = {}
+    refused: dict[str, SACError] = {}
+    for name in namespaces.listed:
+        is_chosen = name in namespaces.chosen
+        models[name] = []
+        try:
+            models[name] = list(dict.fromkeys(client.providers(name, is_vital=is_chosen)))
+        except SACError as error:
+            namespaces.skip_or_raise(name, error)
+            if is_chosen:
+                refused[name] = error
+    everything = [model for found in models.values() for model in found]
+    by_id = choice.settings["stream_naming"] == "id"
+    return Listing(namespaces, models, refused, model_prefixes(everything, by_id=by_id))
 
-        def is_named(item: Provider) -> bool:
-            return matches(pattern, item.provider_id, item.name)
 
-        if found := list(filter(is_named, self.providers)):
-            return found
-        if others := {item.namespace_id for item in filter(is_named, self.everything)}:
-            msg = (
-                f"The setting models has {entry!r}, which matches only what is in the namespace "
-                f"{', '.join(map(log_safe, sorted(others)))}: add it to the setting namespaces, or "
-                "correct the entry."
-            )
-            raise SACError(msg)
-        labels = [label for item in self.providers for label in (item.name, item.provider_id)]
-        msg = f"The setting models has {entry!r}, {no_match('model', pattern, labels)}"
-        if self._refused:
-            msg += f" SAC did not list what is in {', '.join(map(log_safe, self._refused))}."
+def models_to_read(listing: Listing, choice: Choice) -> list[Provider]:
+    """Choose the models that the setting `models` names and that the catalog selects streams of.
+
+    Returns:
+        The models, in SAC's order.
+
+    Raises:
+        SACError: If SAC lists no models, an entry of the setting matches none, or all are
+            excluded.
+    """
+    if not listing.available:
+        raise _no_models_error(listing)
+    chosen: set[Provider | None] = {*_named_models(listing, choice.settings.get("models", ["*"]))}
+    if choice.selected is not None:
+        chosen &= {listing.model_of(name) for name in choice.selected}
+    return [model for model in listing.available if model in chosen]
+
+
+def _named_models(listing: Listing, entries: Sequence[str]) -> set[Provider]:
+    """Choose models by the setting `models`: ids, names or globs, and ``!`` to exclude those.
+
+    Raises:
+        SACError: If an entry matches none, or all are excluded.
+    """
+    excluding = [entry for entry in entries if entry.startswith(_NOT)]
+    including = [entry for entry in entries if not entry.startswith(_NOT)] or ["*"]
+    included = {model for entry in including for model in _matching(listing, entry)}
+    chosen = included - {model for entry in excluding for model in _matching(listing, entry)}
+    if not chosen:
+        names = [log_safe(model.name) for model in listing.available if model in included]
+        msg = (
+            f"The setting models excludes all models that it includes "
+            f"({', '.join(names[:MOST_LABELS])}): correct its entries "
+            f"{', '.join(map(repr, excluding))}."
+        )
         raise SACError(msg)
+    return chosen
+
+
+def _no_models_error(listing: Listing) -> SACError:
+    if listing.refused:
+        return next(iter(listing.refused.values()))
+    namespaces = listing.namespaces
+    where = f" in the namespaces {', '.join(map(log_safe, namespaces.chosen))}"
+    msg = f"SAC lists no models for the OAuth client{where if namespaces.are_named else ''}"
+    return SACError(msg, Failure.NO_MODELS)
+
+
+def _matching(listing: Listing, entry: str) -> list[Provider]:
+    """Return the models that an entry of the setting `models` includes or excludes.
+
+    Raises:
+        SACError: If there are none.
+    """
+    pattern = entry.removeprefix(_NOT)
+
+    def is_named(model: Provider) -> bool:
+        return matches(pattern, model.provider_id, model.name)
+
+    if found := list(filter(is_named, listing.available)):
+        return found
+    if others := {model.namespace_id for model in filter(is_named, listing.prefixes)}:
+        msg = (
+            f"The setting models has {entry!r}, which matches only what is in the namespace "
+            f"{', '.join(map(log_safe, sorted(others)))}: add it to the setting namespaces, or "
+            "correct the entry."
+        )
+        raise SACError(msg)
+    labels = [label for model in listing.available for label in (model.name, model.provider_id)]
+    msg = f"The setting models has {entry!r}, {no_match('model', pattern, labels)}"
+    if listing.refused:
+        msg += f" It may be in {', '.join(map(log_safe, listing.refused))}, which SAC refused."
+    raise SACError(msg)

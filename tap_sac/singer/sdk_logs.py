@@ -16,6 +16,7 @@ ROUTINE = (
     "Skipping deselected stream ",
     "Skipping parse of env var settings",
     "Parsing env var for settings config",
+    "Parsing '%s' config from env variable",
 )
 METRIC = "METRIC: %s"
 

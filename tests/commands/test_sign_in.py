@@ -247,7 +247,7 @@ def test_redirected_address_of_another_host_is_pasted(
     browser.will(lambda address: terminal(f"  {choose(address, ANNA)} "))
     result = run_cli(config, "--login", "--redirect-uri", ELSEWHERE)
     assert result.returncode == 0, result.stderr
-    assert f"gone to {ELSEWHERE}, copy the whole address" in result.stderr
+    assert f"shows {ELSEWHERE}, copy the whole address" in result.stderr
     assert "refresh_token" in result.stdout
 
 
@@ -333,7 +333,7 @@ def test_nobody_is_waited_for_without_end(
     assert result.returncode == 1
     (sentence,) = sentences(result)
     assert "Nobody has signed in within five minutes" in sentence
-    assert f"the redirect URI {redirect_uri} is registered exactly so" in sentence
+    assert f"exactly {redirect_uri} is registered as a redirect URI" in sentence
     assert browser.opened
 
 
@@ -462,7 +462,7 @@ def test_tenant_without_refresh_tokens_is_told(
     result = run_cli(serve(application), "--login", "--redirect-uri", redirect_uri)
     assert result.returncode == 1
     (sentence,) = sentences(result)
-    assert "gave no refresh token" in sentence
+    assert "issued no refresh token, so the sign-in cannot be reused" in sentence
     assert "lifetime of refresh tokens" in sentence
 
 
@@ -490,7 +490,7 @@ def test_file_gets_the_token_too(
     assert result.returncode == 0, result.stderr
     token = path.read_text().strip()
     assert f'"refresh_token": "{token}"' in result.stdout
-    assert f"{path} has it too" in result.stderr
+    assert f"also saved in {path}" in result.stderr
     assert path.stat().st_mode & 0o777 == 0o600
     assert tokens(config, grant_type="refresh_token", refresh_token=token).ok
 
@@ -531,7 +531,7 @@ def test_options_of_the_login_are_of_no_use_without_it(
 ) -> None:
     result = run_cli({"demo": True}, *option)
     assert result.returncode == 2
-    assert "go together with --login" in result.stderr
+    assert "--no-browser and --redirect-uri require --login" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_namespace_without_providers_is_an_error_where_it_alone_is_read(serve: S
     tenant.fault = refusing(DIMENSIONS, Response(200, b'{"value":[]}', JSON))
     config = serve(tenant)
     assert set(discover(config)) == {"providers", "sales_fact_data"}
-    with pytest.raises(SACError, match=f"no model at all .* in the namespaces {DIMENSIONS}"):
+    with pytest.raises(SACError, match=f"lists no models .* in the namespaces {DIMENSIONS}"):
         discover({**config, "namespaces": [DIMENSIONS]})
 
 
@@ -272,7 +272,7 @@ def test_model_that_may_be_in_a_refused_namespace_is_an_error_that_says_so(
 ) -> None:
     tenant = StandIn(sales(*ROWS), public())
     tenant.fault = refusing(DIMENSIONS, error_response(404, "not there"))
-    with pytest.raises(SACError, match=rf"'{entry}'.*SAC did not list what is in {DIMENSIONS}"):
+    with pytest.raises(SACError, match=rf"'{entry}'.*It may be in {DIMENSIONS}, which SAC refused"):
         discover({**serve(tenant), "models": [entry]})
 
 

@@ -31,20 +31,17 @@ FLOORS = [
         "tap_sac.settings",
         "tap_sac.inputs",
         "tap_sac.terminal",
-        "tap_sac.discovery",
-        "tap_sac.discovery.naming",
     },
-    {"tap_sac.discovery.namespaces"},
-    {"tap_sac.streams", "tap_sac.discovery.offered"},
-    {"tap_sac.discovery.partitions"},
-    {"tap_sac.discovery.discover"},
-    {"tap_sac.commands", "tap_sac.command_line"},
+    {"tap_sac.streams"},
+    {"tap_sac.discovery"},
+    {"tap_sac.commands"},
+    {"tap_sac.command_line"},
     {"tap_sac.tap"},
     {"tap_sac.__main__"},
 ]
 WINGS = (
     *("tap_sac.safety", "tap_sac.sac", "tap_sac.singer", "tap_sac.streams"),
-    *("tap_sac.commands", "tap_sac.demo"),
+    *("tap_sac.discovery", "tap_sac.commands", "tap_sac.demo"),
 )
 # What singer/ needs of sac/: data, digits and failures, and nothing that makes a request.
 OF_SAC_FOR_SINGER = {"errors", "failures", "odata.decimals", "odata.model", "odata.pages"}

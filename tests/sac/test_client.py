@@ -155,7 +155,7 @@ def test_link_that_repeats_is_an_error(serve: Serve) -> None:
 def test_links_take_little_memory(serve: Serve) -> None:
     settings = serve(StandIn(sales(*ROWS)))
     url = f"{settings['tenant_url']}/api/v1/dataexport/providers/sac/C4SALES/FactData?number="
-    page = TapSAC(config=settings).discovery.client.page(f"{url}0")
+    page = TapSAC(config=settings).client.page(f"{url}0")
     pages, length = 2_000, 4_000
 
     def read(page_url: str) -> Page:

@@ -35,12 +35,12 @@ def settings(serve: Serve, **partition_by: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("pattern", "column", "told"),
     [
-        ("a_fact_data", "Versoin", "'a_fact_data', which is not there: did you mean Version?"),
-        ("a_fact_data", "Q", "'a_fact_data', which is not there: there are Version, Date."),
-        ("a_fact_data", "AMOUNT", "which holds no values to compare: there are Version, Date."),
+        ("a_fact_data", "Versoin", "'a_fact_data', which does not exist: did you mean Version?"),
+        ("a_fact_data", "Q", "'a_fact_data', which does not exist: there are Version, Date."),
+        ("a_fact_data", "AMOUNT", "which has no values to compare: there are Version, Date."),
         ("a_fact_dat", "Version", "partition_by has 'a_fact_dat', which matches no stream: did"),
         ("b_*", "Version", "partition_by has 'b_*', which matches no stream"),
-        ("providers", "ProviderID", "the list of models, which is not read in slices: remove"),
+        ("providers", "ProviderID", "'providers', which cannot be read in slices: remove"),
     ],
 )
 def test_setting_that_cannot_be_followed_is_an_error(
@@ -63,15 +63,15 @@ def test_column_that_some_streams_lack_is_a_warning(
 ) -> None:
     config = settings(serve, **{"*": "Colour", "a_region_master": "Level"})
     catalog = discover(config)
-    (told,) = [item.getMessage() for item in caplog.records if "in one go" in item.getMessage()]
+    (told,) = [item.getMessage() for item in caplog.records if "in slices" in item.getMessage()]
     assert told == (
-        "The setting partition_by names 'Colour' for '*', which is not there in 1 of the 2 streams "
-        "that it fits, such as a_fact_data: they are read in one go."
+        "The setting partition_by names 'Colour' for '*', which does not exist in 1 of 2 matching "
+        "streams, such as a_fact_data: those are not read in slices."
     )
     caplog.clear()
     _, failure = run(config, catalog=select(catalog, "a_region_master"))
     assert not failure
-    assert "in 1 of the 2 streams" not in caplog.text
+    assert "in 1 of 2 matching streams" not in caplog.text
 
 
 def test_name_of_a_stream_counts_before_globs(serve: Serve) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # unseen: endless empty pages, and links in a circle; either would hang a run
 _MOST_EMPTY_PAGES = 10_000
+_BYTES_AROUND_A_ROW = 64  # of its object, and of its place in the list
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class Page:
             SACError: If they are not objects.
         """
         return read_rows(self.items, self.source)
+
+    @property
+    def size(self) -> int:
+        """The bytes that the page takes in memory; its rows share those of SAC's answer."""
+        return sum(map(len, self.items)) + _BYTES_AROUND_A_ROW * len(self.items)
+
+    @property
+    def size_of_all(self) -> int:
+        """About how many bytes all pages take; 0 if SAC does not count the rows."""
+        return self.size * self.count // len(self.items) if self.count and self.items else 0
 
 
 def read_page(answer: Answer) -> Page:

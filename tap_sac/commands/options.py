@@ -1,0 +1,41 @@
+"""The options of the command line that other taps do not have."""
+
+from __future__ import annotations
+
+import click
+
+from tap_sac.sac.oauth.redirects import DEFAULT_REDIRECT_URI
+
+TABLE, JSON = "table", "json"
+OPTIONS: list[click.Parameter] = [
+    click.Option(
+        ["--check"],
+        is_flag=True,
+        help="Test the connection step by step, and name the likely causes of a failure.",
+    ),
+    click.Option(
+        ["--login"],
+        is_flag=True,
+        help="Sign in as a user in a browser, and print the refresh token.",
+    ),
+    click.Option(
+        ["--no-browser"],
+        is_flag=True,
+        help="With --login: print the sign-in address, and open no browser.",
+    ),
+    click.Option(
+        ["--redirect-uri"],
+        help=(
+            "With --login: the redirect URI of the OAuth client, with another port of this "
+            "machine, or with https: then you paste the address to which the browser was "
+            f"redirected. The default is {DEFAULT_REDIRECT_URI}."
+        ),
+    ),
+    click.Option(
+        ["--models"],
+        is_flag=False,
+        flag_value=TABLE,
+        type=click.Choice([TABLE, JSON]),
+        help="List the models of the tenant as a table, or for programs (--models=json).",
+    ),
+]

@@ -1,0 +1,94 @@
+"""What a tenant offers to read: the value that a sync, ``--check`` and the catalog share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tap_sac.discovery.namespaces import Listing
+    from tap_sac.sac.errors import SACError
+    from tap_sac.sac.odata.model import EntitySet, Provider
+
+_COLUMN_DEPTH = 2  # of the breadcrumb of a column: properties, and its name
+
+
+@dataclass(frozen=True)
+class OfferedStream:
+    """A stream that can be read.
+
+    Attributes:
+        name: The stream name.
+        provider: The model.
+        entity_set: Its columns and key.
+        siblings: All entity sets of the model, by name.
+        odata_filter: The ``$filter`` of the setting `filters`.
+        partition_by: The column of the setting `partition_by` to read it in slices, if it can be.
+        masters: The streams that have the members of its dimensions, by column.
+    """
+
+    name: str
+    provider: Provider
+    entity_set: EntitySet
+    siblings: Mapping[str, EntitySet]
+    odata_filter: str | None
+    partition_by: str | None
+    masters: Mapping[str, str]
+
+    def metadata(self, breadcrumb: Sequence[str]) -> dict[str, str]:
+        """Return where the stream, or a column of it, comes from, as the catalog has it.
+
+        Args:
+            breadcrumb: The place in the schema, empty for the stream, as Singer catalogs have it.
+        """
+        if not breadcrumb:
+            return {
+                "sac-namespace-id": self.provider.namespace_id,
+                "sac-provider-id": self.provider.provider_id,
+                "sac-provider-name": self.provider.name,
+                "sac-entity-set": self.entity_set.name,
+            }
+        master = self.masters.get(breadcrumb[-1]) if len(breadcrumb) == _COLUMN_DEPTH else None
+        return {"sac-master-stream": master} if master else {}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a tenant offers, in the light of the settings, the catalog and the state.
+
+    Attributes:
+        listing: The namespaces and models of the tenant.
+        streams: The entity sets of the chosen models, in SAC's order.
+        providers_filter: The ``$filter`` of the setting `filters` for the list of providers.
+        skipped: The models that cannot be read, and why.
+        missed: Streams of other models that cannot be read, and without which a run is incomplete:
+            facts, unless the catalog deselects them, and what the catalog selects.
+        missing: Streams that the catalog selects and that are not offered.
+        gone: Streams that the catalog or the state has and that SAC no longer has.
+        model_failures: Descriptions of the skipped models without which a run is incomplete.
+    """
+
+    listing: Listing
+    streams: tuple[OfferedStream, ...]
+    providers_filter: str | None
+    skipped: Mapping[Provider, SACError]
+    missed: Mapping[str, SACError]
+    missing: tuple[str, ...]
+    gone: tuple[str, ...]
+    model_failures: tuple[str, ...]
+
+    def failures(self, refused_later: Mapping[str, SACError] | None = None) -> list[str]:
+        """Describe the namespaces and models without which a run, or a catalog, is incomplete.
+
+        Args:
+            refused_later: Namespaces that SAC has refused since discovery, and why.
+        """
+        namespaces = self.listing.failures(refused_later, lacks_streams=bool(self.missing))
+        return [*namespaces, *self.model_failures]
+
+    @property
+    def stream_failures(self) -> list[str]:
+        """Descriptions of the streams without which a run is incomplete."""
+        return [f"{name} was not read. {error}" for name, error in self.missed.items()]

@@ -1,0 +1,151 @@
+"""The settings `filters` and `partition_by`, which apply to streams by globs of their names."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, matches, no_match
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.odata.conditions import can_be_compared
+from tap_sac.sac.odata.filters import check_filter
+from tap_sac.safety.text import did_you_mean, log_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from tap_sac.discovery.offer import OfferedStream
+    from tap_sac.sac.odata.model import EntitySet
+
+logger = logging.getLogger(__name__)
+
+_NEARNESS = 0.5
+_MOST_COLUMNS = 10
+
+
+def check_patterns(
+    setting: str, patterns: Iterable[str], known: Collection[str], skipped: Sequence[str]
+) -> None:
+    """Check that each glob matches a stream.
+
+    Args:
+        setting: The setting that has the globs.
+        patterns: Stream names, or globs of them.
+        known: The streams of SAC and of the catalog.
+        skipped: What the names of streams begin with whose models could not be read.
+
+    Raises:
+        SACError: If a glob matches none.
+    """
+    for pattern in patterns:
+        start = re.split(r"[*?]", pattern)[0]
+        is_of_skipped = any(start.startswith(prefix) for prefix in skipped)
+        if not is_of_skipped and not any(matches(pattern, name) for name in known):
+            hint = no_match("stream", pattern, sorted(known))
+            msg = f"The setting {setting} has {pattern!r}, {hint}"
+            raise SACError(msg)
+
+
+def filter_for(stream_name: str, filters: Mapping[str, str]) -> str | None:
+    """Return the ``$filter`` of a stream: all that the setting `filters` has for it."""
+    texts = [text for glob, text in filters.items() if matches(glob, stream_name)]
+    if len(texts) > 1:
+        return " and ".join(f"({text})" for text in texts)
+    return texts[0] if texts else None
+
+
+def slice_column_for(
+    stream_name: str, entity_set: EntitySet, columns: Mapping[str, str]
+) -> str | None:
+    """Return the column by which the setting `partition_by` slices a stream; None if it cannot.
+
+    The name of the stream precedes globs, and those count in their order.
+    """
+    column = columns.get(_pattern_of(stream_name, columns) or "")
+    return column if column in _comparable(entity_set) else None
+
+
+def check_filters(
+    filters: Mapping[str, str], streams: Sequence[OfferedStream], *, has_providers: bool
+) -> None:
+    """Warn of filters that SAC will refuse.
+
+    Args:
+        filters: The setting `filters`.
+        streams: The streams that may be read.
+        has_providers: Whether the list of providers may be read.
+
+    Raises:
+        SACError: As `check_filter` does.
+    """
+    for pattern, text in filters.items():
+        fitting = [stream for stream in streams if matches(pattern, stream.name)]
+        is_of_providers = has_providers and matches(pattern, PROVIDERS_STREAM_NAME)
+        if not fitting and not is_of_providers:
+            continue
+        models = {stream.provider: stream.siblings for stream in fitting}
+        tables = {stream.name: stream.entity_set for stream in fitting}
+        for warning in check_filter(
+            f"The filter {text!r} of {pattern!r} in the setting filters",
+            text,
+            tables,
+            [item for siblings in models.values() for item in siblings.values()],
+            is_strict=pattern in tables,
+        ):
+            logger.warning("%s", warning)
+
+
+def check_slice_columns(columns: Mapping[str, str], streams: Sequence[OfferedStream]) -> None:
+    """Warn of streams that cannot be read in slices by the column of the setting `partition_by`.
+
+    Args:
+        columns: The setting.
+        streams: The streams that may be read.
+
+    Raises:
+        SACError: If the setting has one of them by its name, or the list of providers.
+    """
+    if PROVIDERS_STREAM_NAME in columns:
+        msg = (
+            f"The setting partition_by has {PROVIDERS_STREAM_NAME!r}, which cannot be read in "
+            "slices: remove that entry."
+        )
+        raise SACError(msg)
+    for pattern, column in columns.items():
+        fitting = [item for item in streams if _pattern_of(item.name, columns) == pattern]
+        lacking = [item for item in fitting if column not in _comparable(item.entity_set)]
+        if not lacking:
+            continue
+        comparable = _comparable(lacking[0].entity_set)
+        has_column = column in {item.name for item in lacking[0].entity_set.properties}
+        flaw = "has no values to compare" if has_column else "does not exist"
+        subject = f"The setting partition_by names {log_safe(column)!r} for {pattern!r}"
+        if pattern == lacking[0].name:
+            hint = did_you_mean(column, comparable, cutoff=_NEARNESS) or _there_are(comparable)
+            msg = f"{subject}, which {flaw}: {hint}"
+            raise SACError(msg)
+        logger.warning(
+            "%s, which %s in %s of %s matching streams, such as %s: those are not read in slices.",
+            subject,
+            flaw,
+            len(lacking),
+            len(fitting),
+            lacking[0].name,
+        )
+
+
+def _pattern_of(stream_name: str, columns: Mapping[str, str]) -> str | None:
+    if stream_name in columns:
+        return stream_name
+    return next((glob for glob in columns if matches(glob, stream_name)), None)
+
+
+def _comparable(entity_set: EntitySet) -> list[str]:
+    return [item.name for item in entity_set.properties if can_be_compared(item)]
+
+
+def _there_are(columns: Sequence[str]) -> str:
+    shown = [log_safe(column) for column in columns[:_MOST_COLUMNS]]
+    more = ", ..." if len(columns) > _MOST_COLUMNS else ""
+    return f"there are {', '.join(shown)}{more}." if shown else "there are none."
