@@ -1,7 +1,7 @@
 """What each failure means and what to do about it: the one table behind every message.
 
 `tap_sac.sac` raises kinds of failure, and knows no setting. Importing this module gives its errors
-their words, so whoever prints a `SACError` prints the likeliest cause and the next step, too.
+their words, so printing a `SACError` always prints the likeliest cause and the next step, too.
 """
 
 from __future__ import annotations

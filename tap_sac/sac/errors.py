@@ -44,8 +44,8 @@ class SACError(Exception):
         failure: The kind of failure; None if `what` also says the cause and the next step.
         step: What the client was doing; None if no step of its own failed.
         may_have_run: Whether SAC may have carried out the request that failed so.
-        explain: Writes the message. This package has no words for what to do: whoever uses it
-            sets them, once for all errors.
+        explain: Writes the message. This package has no words for causes and next steps; the
+            program that uses it sets them, once for all errors.
     """
 
     explain: ClassVar[staticmethod[[SACError], str]] = staticmethod(_what_happened)

@@ -142,7 +142,3 @@ def refusal_kind(status: int, number: int | None) -> Failure | None:
         number: SAC's four-digit error number, which says more than the status.
     """
     return _BY_NUMBER.get(number or 0) or _BY_STATUS.get(status)
-
-
-# For streams/proof.py, until it names them itself.
-CUT_READ, ROWS_TWICE, SEVERAL_FACTS = Failure.CUT_READ, Failure.ROWS_TWICE, Failure.SEVERAL_FACTS

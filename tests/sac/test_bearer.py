@@ -15,6 +15,7 @@ import requests_mock
 
 from tap_sac.demo.service import TOKEN_PATH
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.failures import Step
 from tap_sac.sac.oauth.bearer import AuthMethod, BearerAuthenticator
 from tap_sac.sac.oauth.grants import ClientCredentials
 from tests.conftest import sync
@@ -136,6 +137,7 @@ def test_refusal_names_the_setting_and_hides_the_secret(answer: dict[str, Any], 
         token_endpoint(mock, **answer)
         with pytest.raises(SACError, match=told) as error:
             authorize(make_authenticator())
+    assert error.value.step is Step.TOKEN
     assert "s3cret" not in str(error.value)
 
 

@@ -120,7 +120,7 @@ def page(number: int, next_url: str | None) -> Page:
 def test_empty_pages_without_end_are_an_error() -> None:
     pages = follow("/1", lambda url: page(0, f"{url}1"), most_empty_pages=20)
     with pytest.raises(SACError, match="go on without rows"):
-        list(pages)
+        list(itertools.islice(pages, 50))
 
 
 def test_empty_pages_between_others_are_no_error() -> None:
