@@ -1,4 +1,4 @@
-"""The plugins of docs/orchestration.md: several at once, each with its own state.
+"""The plugins of examples/airflow/README.md: several at once, each with its own state.
 
 The DAG is tried in a real Airflow: ``tox -e airflow``.
 """

@@ -114,7 +114,7 @@ def messages() -> Iterator[str]:
 
 
 def test_errors_in_the_table_are_messages_of_the_tap() -> None:
-    (table,) = ERRORS.findall((ROOT / "docs" / "troubleshooting.md").read_text("utf-8"))
+    (table,) = ERRORS.findall((ROOT / "docs" / "when-it-fails.md").read_text("utf-8"))
     cells = " ".join(row.split("|")[1] for row in table.splitlines())
     quoted = re.findall(
         "`([^`]*[a-z][^`]*)`", cells

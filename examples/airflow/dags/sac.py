@@ -1,6 +1,6 @@
 """Load every model of SAC in a task of its own, several at once, on any worker.
 
-A worker needs the environment that docs/orchestration.md lists, and no files of other workers.
+A worker needs the environment that examples/airflow/README.md lists, and no files of other workers.
 """
 
 from __future__ import annotations
