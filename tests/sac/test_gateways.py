@@ -286,7 +286,7 @@ def test_facts_that_are_not_described_are_missed_after_the_rest(
     config = serve(StandIn(unclear("FactData")))
     result = run_cli(config)
     assert result.returncode == 1
-    assert f"{FACTS} was not read. Its columns are not known" in result.stderr
+    assert f"{FACTS} was not read. Its columns are unknown" in result.stderr
     assert "'ID' of 'FactData' twice" in result.stderr
     assert read_messages(result.stdout).records(MASTER) == [{"ID": "R1"}]
 
@@ -304,7 +304,7 @@ def test_facts_that_are_not_described_are_missed_after_the_rest(
     path.write_text(json.dumps(select(whole, MASTER)))
     result = run_cli(config, "--catalog", str(path))
     assert result.returncode == 0, result.stderr
-    assert f"Skipping the stream {FACTS}: Its columns are not known" in result.stderr
+    assert f"Skipping the stream {FACTS}: Its columns are unknown" in result.stderr
 
 
 def test_other_set_that_is_not_described_is_missed_where_it_is_selected(
@@ -314,14 +314,14 @@ def test_other_set_that_is_not_described_is_missed_where_it_is_selected(
     config["filters"] = {MASTER: "ID eq 'R1'"}
     result = run_cli(config)
     assert result.returncode == 0, result.stderr
-    assert f"Skipping the stream {MASTER}: Its columns are not known" in result.stderr
+    assert f"Skipping the stream {MASTER}: Its columns are unknown" in result.stderr
     assert len(read_messages(result.stdout).records(FACTS)) == 6
 
     path = tmp_path / "catalog.json"
     path.write_text(json.dumps(select(discover(serve(StandIn(MODEL))), FACTS, MASTER)))
     result = run_cli(config, "--catalog", str(path))
     assert result.returncode == 1
-    assert f"{MASTER} was not read. Its columns are not known" in result.stderr
+    assert f"{MASTER} was not read. Its columns are unknown" in result.stderr
     assert len(read_messages(result.stdout).records(FACTS)) == 6
 
 

@@ -421,16 +421,19 @@ def test_demo_needs_no_sign_in(tmp_path: Path) -> None:
 
 def test_check_tells_who_reads(serve: Serve, run_cli: RunCli) -> None:
     config = {**serve(SampleService()), **MODEL}
-    assert "reads as itself (2-legged)" in run_cli(config, "--check").stdout
+    assert "issued to the OAuth client itself (2-legged)" in run_cli(config, "--check").stdout
     config["refresh_token"] = refresh_token(config, BEN)
-    assert f"it belongs to {BEN}, whose rights SAC applies" in run_cli(config, "--check").stdout
+    assert (
+        f"issued for {BEN}; SAC applies this user's permissions"
+        in run_cli(config, "--check").stdout
+    )
 
 
 def test_check_tells_where_nobody_knows_who_reads(serve: Serve, run_cli: RunCli) -> None:
     config = {**serve(StandIn(sales(*ROWS))), "refresh_token": "refresh-0"}
     result = run_cli(config, "--check")
     assert result.returncode == 0
-    assert "it belongs to somebody whom the token does not name" in result.stdout
+    assert "issued for a user whom the token does not name" in result.stdout
 
 
 @pytest.mark.parametrize(
