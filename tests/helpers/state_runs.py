@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from tap_sac.demo.service import SALES_MODEL, Response, SampleService
 from tests.conftest import discover, select
 from tests.helpers.demo_client import refresh_token
+from tests.helpers.runs import run
 from tests.helpers.slicing import SLICED, SlicingStandIn, at_slice
 from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales
 from tests.helpers.states import blanked, filled, golden
 from tests.helpers.tracking import ROWS, TrackingStandIn, changed, delta, log_based
-from tests.streams.test_proof import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

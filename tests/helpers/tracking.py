@@ -8,8 +8,17 @@ from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
-from tap_sac.demo.service import Response
-from tests.helpers.stand_in import JSON, StandIn, sales, sales_row
+from tap_sac.demo.service import (
+    Request,
+    Response,
+    SampleService,
+)
+from tests.helpers.stand_in import JSON, StandIn, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve
+
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tap_sac.demo.service import Request
@@ -69,3 +78,31 @@ def deleted(entity_id: str) -> str:
 
 def log_based(serve: Serve, tenant: StandIn) -> dict[str, Any]:
     return {**serve(tenant), "default_replication_method": "LOG_BASED"}
+
+
+class VagueService(SampleService):
+    """The sample tenant, in the variants of what SAC does not document."""
+
+    def __init__(self, answer_again: str, *, lists_subscriptions: bool) -> None:
+        super().__init__()
+        self.answer_again = answer_again
+        self.lists_subscriptions = lists_subscriptions
+
+    @override
+    def _list_subscriptions(self, request: Request, *model: str) -> Response:
+        if self.lists_subscriptions:
+            return super()._list_subscriptions(request, *model)
+        return error_response(404, "not offered")
+
+    @override
+    def _changes_since(self, request: Request, table: Any, options: dict[str, str]) -> Response:
+        subscription = self.subscriptions.get(options["deltaid"])
+        following = subscription.next if subscription else None
+        if following and self.answer_again != "same" and "$skiptoken" not in options:
+            if self.answer_again == "error":
+                return error_response(400, "read before")
+            if self.answer_again == "newer":
+                options = {**options, "deltaid": following.id}
+                return super()._changes_since(request, table, options)
+            return delta(link="none")
+        return super()._changes_since(request, table, options)

@@ -20,9 +20,10 @@ from tap_sac.demo.service import SALES_MODEL, Response, SampleService
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
+from tests.helpers.pipeline import STREAM as SALES
+from tests.helpers.pipeline import Pipeline, Table, small
+from tests.helpers.runs import killed_sync
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
-from tests.streams.test_delta import STREAM as SALES
-from tests.streams.test_delta import Pipeline, Table, killed_sync, small
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from tap_sac.sac.odata.conditions import both, equals
 from tap_sac.sac.odata.model import Property
 from tap_sac.sac.urls import with_query
 from tests.conftest import discover, select
+from tests.helpers.runs import run
 from tests.helpers.slicing import FACTS, SLICED, SlicingStandIn
 from tests.helpers.stand_in import Model, StandIn, edmx
-from tests.streams.test_proof import run
 
 if TYPE_CHECKING:
     from tests.conftest import RunCli, Serve

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,9 +12,8 @@ import pytest
 
 from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.service import SALES_MODEL, Request, Response, SampleService
-from tap_sac.sac.errors import SACError
-from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
+from tests.helpers.runs import is_activated, run
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
@@ -28,21 +25,6 @@ if TYPE_CHECKING:
 SALES = "sales_planning_fact_data"
 FACTS = "sales_fact_data"
 ROWS = [sales_row(number) for number in range(9)]
-
-
-def run(config: dict[str, Any], **inputs: Any) -> tuple[Messages, str]:
-    """Run the tap; returns what it wrote, and why it failed."""
-    failure = ""
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        try:
-            TapSAC(config=dict(config), **inputs).sync_all()
-        except SACError as error:
-            failure = str(error)
-    return read_messages(output.getvalue()), failure
-
-
-def is_activated(messages: Messages, stream: str) -> bool:
-    return "ACTIVATE_VERSION" in {item["type"] for item in messages.of(stream)}
 
 
 def dates(messages: Messages) -> list[str]:

@@ -14,6 +14,7 @@ from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select
+from tests.helpers.runs import is_activated, run
 from tests.helpers.slicing import (
     FACTS,
     SLICED,
@@ -25,7 +26,6 @@ from tests.helpers.slicing import (
     without_link,
 )
 from tests.helpers.stand_in import Model, StandIn, edmx, error_response
-from tests.streams.test_proof import is_activated, run
 from tests.test_read_ahead import Gauge
 
 if TYPE_CHECKING:

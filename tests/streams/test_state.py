@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import sync
 from tests.helpers.demo_client import ANNA, BEN, refresh_token
+from tests.helpers.runs import run
 from tests.helpers.state_runs import (
     AUDIT,
     AUDIT_ROWS,
@@ -39,7 +40,6 @@ from tests.helpers.state_runs import (
 )
 from tests.helpers.states import STATES, VERSION, filled, golden
 from tests.helpers.tracking import ROWS, changed, delta
-from tests.streams.test_proof import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

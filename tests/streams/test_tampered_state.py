@@ -8,6 +8,22 @@ import pytest
 
 from tap_sac.sac.errors import SACError
 from tests.conftest import sync
+from tests.helpers.pipeline import (
+    STREAM,
+    Pipeline,
+)
+from tests.helpers.tracking import (
+    LINK,
+    ROWS,
+    TrackingStandIn,
+    log_based,
+)
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve
+
+from typing import TYPE_CHECKING
+
 from tests.helpers.demo_client import ANNA
 from tests.helpers.state_runs import (
     AUDIT,
@@ -164,3 +180,52 @@ def test_audit_time_that_somebody_changed_ends_the_run(
     bookmark = tampered("audit", change, config)
     with pytest.raises(SACError, match="replication_key_value"):
         sync(config, chosen(config, AUDIT), of(bookmark, AUDIT))
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://elsewhere.example" + LINK + "A",
+        "http://127.0.0.1:1" + LINK + "A",
+        "{origin}/api/v1/scim/Users?deltaid=A",
+        "{origin}/api/v1/dataexport/providers/sac/C4OTHER/FactData?deltaid=A",
+    ],
+)
+def test_tampered_link_cannot_make_the_tap_call_another_place(serve: Serve, link: str) -> None:
+    tenant = TrackingStandIn(*ROWS)
+    config = log_based(serve, tenant)
+    state = sync(config).state
+    bookmark = state["bookmarks"]["sales_fact_data"]
+    bookmark["delta_link"] = link.replace("{origin}", config["tenant_url"])
+    messages = sync(config, state=state)
+    assert len(messages.records("sales_fact_data")) == 3
+    assert not any("deltaid=A" in target for target in tenant.targets)
+
+
+@pytest.mark.parametrize(
+    "bookmark",
+    [
+        {"delta_link": 5},
+        {"delta_link": "x", "version": "new", "question": {}},
+        {"delta_link": "x", "version": None, "question": []},
+        {"delta_link": "%", "version": 1, "question": {"key": 1}},
+        {"delta_link": "http://[", "version": 1, "question": {}},
+        {"delta_link": "x", "version": 10**4000, "question": {}},
+    ],
+)
+def test_damaged_bookmark_leads_to_a_full_read(serve: Serve, bookmark: dict[str, Any]) -> None:
+    state = {"bookmarks": {"sales_fact_data": bookmark}}
+    messages = sync(log_based(serve, TrackingStandIn(*ROWS)), state=state)
+    assert len(messages.records("sales_fact_data")) == 3
+
+
+@pytest.mark.parametrize("version", ["new", -1, 1.5, True, 2**63])
+def test_bookmark_with_an_invalid_version_leads_to_a_full_read(
+    pipeline: Pipeline, version: object
+) -> None:
+    pipeline.run()
+    pipeline.bookmark()["version"] = version
+    messages = pipeline.run().of(STREAM)
+    assert len(messages) == len(["SCHEMA", *["RECORD"] * 12, "ACTIVATE_VERSION"])
+    assert {item["version"] for item in messages[1:]} == {pipeline.bookmark()["version"]}
+    assert 1 < pipeline.bookmark()["version"] < 2**63

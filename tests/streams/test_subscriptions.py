@@ -1,0 +1,270 @@
+"""Change-tracking subscriptions: deleted if they are ours and no longer needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
+
+import pytest
+
+from tap_sac.demo.service import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    TOKEN_PATH,
+    Request,
+    Response,
+    SampleService,
+    _subscription_row,
+)
+from tap_sac.sac.export.delta import Bookmark, DeltaQuery, was_read
+from tests.conftest import discover, select, sync
+from tests.helpers.pipeline import (
+    ALL_PRODUCTS,
+    STREAM,
+    Pipeline,
+    small,
+)
+from tests.helpers.stand_in import error_response
+from tests.helpers.tracking import (
+    LINK,
+    VagueService,
+)
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve
+
+
+def test_switching_to_full_table_deletes_the_chain(pipeline: Pipeline) -> None:
+    pipeline.run()
+    assert pipeline.service.subscriptions
+    messages = pipeline.run(default_replication_method="FULL_TABLE")
+    assert not pipeline.service.subscriptions
+    assert "delta_link" not in pipeline.bookmark()
+    assert "_sdc_deleted_at" not in messages.schema(STREAM)["schema"]["properties"]
+    pipeline.check()
+
+
+@pytest.mark.parametrize("followed", [1, 2])
+@pytest.mark.parametrize(
+    "changes", [{"default_replication_method": "FULL_TABLE"}, {"filters": ALL_PRODUCTS}]
+)
+def test_chain_is_deleted_however_often_it_was_followed(
+    pipeline: Pipeline, changes: dict[str, Any], followed: int
+) -> None:
+    pipeline.run()
+    for number in range(followed):
+        pipeline.facts.put(pipeline.row(number, REVENUE="5.0000000"))
+        assert len(pipeline.run().records(STREAM)) == 1
+    chain = set(pipeline.service.subscriptions)
+    assert len(chain) == followed + 1
+    pipeline.run(**changes)
+    assert chain.isdisjoint(pipeline.service.subscriptions)
+
+
+def test_subscriptions_of_others_are_never_touched(pipeline: Pipeline) -> None:
+    sync(pipeline.config)
+    others = set(pipeline.service.subscriptions)
+    pipeline.run()
+    pipeline.run(filters=ALL_PRODUCTS)
+    pipeline.run(default_replication_method="FULL_TABLE")
+    assert set(pipeline.service.subscriptions) == others
+
+
+def test_tenant_that_lists_no_subscriptions_gets_no_advice_on_settings(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = small(VagueService("same", lists_subscriptions=False))
+    config = {**serve(service), "models": ["Sales Planning"]}
+    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline.run()
+    pipeline.run()
+    assert f"SAC does not list the subscriptions of {STREAM}: 404 Not Found" in caplog.text
+    assert "tenant_url" not in caplog.text
+
+
+SUBSCRIPTION = {"SubscriptionID": "A", "EndTime": "2026-11-02T05:12:44.123Z"}
+
+
+FOLLOWER = {"SubscriptionID": "B", "PreviousSubscriptionID": "A"}
+
+
+@pytest.mark.parametrize(
+    ("is_followed", "subscriptions", "expected"),
+    [
+        (False, [], False),
+        (True, [], True),
+        (True, [FOLLOWER], True),
+        (False, [FOLLOWER], True),
+        (False, [{"SubscriptionID": "A"}], False),
+        (True, [{"SubscriptionID": "A"}], False),
+        (True, [{"SubscriptionID": "A"}, FOLLOWER], True),
+        (False, [{"SubscriptionID": "A"}, FOLLOWER], True),
+        (False, [SUBSCRIPTION], True),
+        (True, [SUBSCRIPTION], True),
+        (False, [SUBSCRIPTION, FOLLOWER], True),
+    ],
+)
+def test_link_was_read_if_sac_says_so_or_the_tap_followed_it(
+    subscriptions: list[dict[str, str]], *, is_followed: bool, expected: bool
+) -> None:
+    query = DeltaQuery([], [], None)
+    bookmark = Bookmark(f"https://x{LINK}first-A", None, query, is_followed)
+    assert was_read(bookmark, subscriptions) == expected
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_link_without_a_deltaid_matches_no_subscription(*, is_followed: bool) -> None:
+    link = "https://x/FactData?$deltatoken=A"
+    bookmark = Bookmark(link, None, DeltaQuery([], [], None), is_followed)
+    first = {"SubscriptionID": "A"}
+    assert was_read(bookmark, [first, FOLLOWER]) == is_followed
+
+
+def test_failed_cleanup_is_a_warning(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
+    pipeline.run()
+    pipeline.service.refuse(r"/Subscriptions\(", error_response(500, "broken"))
+    pipeline.run(filters=ALL_PRODUCTS)
+    assert "is no longer needed, but could not be deleted" in caplog.text
+    pipeline.check()
+
+
+def test_csrf_token_is_fetched_again_when_sac_asks_for_it(pipeline: Pipeline) -> None:
+    pipeline.run()
+    refusal = error_response(403, "x", **{"x-csrf-token": "Required"})
+    pipeline.service.refuse(r"/Subscriptions\(", refusal, times=1)
+    pipeline.run(default_replication_method="FULL_TABLE")
+    assert not pipeline.service.subscriptions
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response(200, b""),
+        Response(200, b"<html>Sign in"),
+        error_response(404, "not valid [1305]"),
+        error_response(403, "no"),
+        error_response(500, "broken"),
+        Response(302, b"", {"Location": "/login"}),
+        Response(200, b"", {"x-csrf-token": "a b"}),
+    ],
+)
+def test_csrf_token_is_fetched_with_the_namespaces_if_its_endpoint_returns_none(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, answer: Response
+) -> None:
+    pipeline.run()
+    service, namespaces = pipeline.service, pipeline.service._namespaces  # noqa: SLF001
+
+    def with_token(request: Request) -> Response:
+        response = namespaces(request)
+        if request.headers.get("x-csrf-token") != "fetch":
+            return response
+        given = service._access.give_csrf_token()  # noqa: SLF001
+        return replace(response, headers={**response.headers, **given.headers})
+
+    monkeypatch.setattr(service, "_namespaces", with_token)
+    service.refuse("/csrf$", answer)
+    pipeline.run(default_replication_method="FULL_TABLE")
+    assert not service.subscriptions
+
+
+def test_missing_csrf_token_is_reported(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.run()
+    pipeline.service.refuse("/csrf$", Response(200, b""))
+    pipeline.run(default_replication_method="FULL_TABLE")
+    assert "could not be deleted: SAC returned no CSRF token" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
+@pytest.mark.parametrize("signature", [None, "", "0" * 64, 5, "ø"])
+def test_subscription_without_a_valid_signature_is_not_deleted(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, signature: object, method: str
+) -> None:
+    pipeline.run()
+    (subscription,) = pipeline.service.subscriptions
+    pipeline.bookmark()["signature"] = signature
+    pipeline.run(default_replication_method=method, filters=ALL_PRODUCTS)
+    assert subscription in pipeline.service.subscriptions
+    assert f"The subscription {subscription} of {STREAM} is no longer needed, but" in caplog.text
+    pipeline.check()
+
+
+@pytest.mark.parametrize("control", ["\n", "\r", "\x1b[2J"])
+def test_tampered_link_cannot_forge_the_log(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, control: str
+) -> None:
+    pipeline.run()
+    pipeline.bookmark()["delta_link"] += quote(f"{control}forged")
+    pipeline.run(default_replication_method="FULL_TABLE")
+    (message,) = (text for text in caplog.messages if "forged" in text)
+    assert "is no longer needed, but" in message
+    assert control not in message
+
+
+@pytest.mark.parametrize(
+    "changes", [{"default_replication_method": "FULL_TABLE"}, {"filters": ALL_PRODUCTS}]
+)
+def test_state_cannot_delete_the_chain_of_another_stream(
+    pipeline: Pipeline, changes: dict[str, Any]
+) -> None:
+    other = f"{STREAM}_aggregation"
+    pipeline.run(catalog=select(discover(pipeline.config), STREAM, other))
+    theirs = pipeline.table.state["bookmarks"][other]
+    (subscription,) = parse_qs(urlsplit(theirs["delta_link"]).query)["deltaid"]
+    ours = pipeline.bookmark()
+    link = ours["delta_link"].partition("?")[0]
+    ours |= {"delta_link": f"{link}?deltaid={subscription}", "signature": theirs["signature"]}
+    pipeline.run(**changes)
+    assert subscription in pipeline.service.subscriptions
+
+
+def test_chain_of_others_does_not_become_ours_by_following_it(pipeline: Pipeline) -> None:
+    pipeline.run()
+    pipeline.bookmark()["signature"] = None
+    pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
+    assert len(pipeline.run().records(STREAM)) == 1
+    assert pipeline.bookmark()["signature"] is None
+    before = set(pipeline.service.subscriptions)
+    pipeline.run(default_replication_method="FULL_TABLE")
+    assert set(pipeline.service.subscriptions) == before
+
+
+def test_recreated_client_deletes_no_subscription_of_the_old_one(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = small(SampleService())
+
+    def any_secret(request: Request) -> Response:
+        if request.target == TOKEN_PATH:
+            form = quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET)
+            body = "grant_type=client_credentials&client_id={}&client_secret={}".format(*form)
+            request = replace(request, headers={}, body=body.encode())
+        return service(request)
+
+    config = {**serve(any_secret), "models": ["Sales Planning"]}
+    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline.run()
+    (subscription,) = service.subscriptions
+    pipeline.run(client_secret="another", default_replication_method="FULL_TABLE")
+    assert subscription in service.subscriptions
+    assert "does not prove that this tap opened it" in caplog.text
+
+
+@pytest.mark.parametrize("link", ["https://evil.example/FactData?deltaid={}", "?deltaid={}", None])
+@pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
+def test_tampered_state_cannot_delete_a_subscription(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, link: str | None, method: str
+) -> None:
+    pipeline.run()
+    (others,) = pipeline.service.subscriptions
+    if link:
+        pipeline.bookmark()["delta_link"] = link.format(others)
+    else:  # Somebody has opened it under a name, and not the tap.
+        monkeypatch.setattr(
+            "tap_sac.demo.service._subscription_row",
+            lambda item, request: {**_subscription_row(item, request), "ExternalID": "nightly"},
+        )
+    pipeline.run(default_replication_method=method, filters=ALL_PRODUCTS)
+    assert others in pipeline.service.subscriptions
