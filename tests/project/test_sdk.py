@@ -200,6 +200,9 @@ def used_in(path: Path) -> set[str]:
             found.add(node.attr)
         elif isinstance(node, ast.FunctionDef) and node.name in PRIVATE_NAMES:
             found.add(node.name)
+        elif isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names if alias.name.startswith("singer_sdk")}
+            found |= {name for name in names if "._" in name}
         elif isinstance(node, ast.ImportFrom) and node.module:
             is_private = any(part.startswith("_") for part in node.module.split("."))
             names = {alias.name for alias in node.names}
