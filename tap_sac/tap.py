@@ -17,10 +17,9 @@ from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
 from tap_sac.settings import SETTINGS
 from tap_sac.singer.schema import add_decimal_facets
-from tap_sac.streams import entity_set_stream
-from tap_sac.streams.base import SACStream
-from tap_sac.streams.providers import ProvidersStream
-from tap_sac.streams.whole import FullTableStream
+from tap_sac.streams.providers import ProvidersSource
+from tap_sac.streams.source import Source
+from tap_sac.streams.stream import SACStream
 from tap_sac.terminal import STATUS_LINE
 
 if TYPE_CHECKING:
@@ -93,29 +92,32 @@ class TapSAC(CommandLineTap):
             SACError: As `discover` does.
         """
         listing = self.offer.listing
-        providers = ProvidersStream(
-            self,
+        self._providers = ProvidersSource(
             name=PROVIDERS_STREAM_NAME,
             client=self.client,
-            read_ahead=self._read_ahead,
-            odata_filter=self.offer.providers_filter,
             namespaces=listing.served,
             has_all_namespaces=not listing.refused,
             skip_or_raise=listing.namespaces.skip_or_raise,
+            filter=self.offer.providers_filter,
+            page_size=self.config.get("page_size"),
         )
+        providers = SACStream(self, self._providers, read_ahead=self._read_ahead)
         return [providers, *map(self._make_stream, self.offer.streams)]
 
     def _make_stream(self, offered: OfferedStream) -> SACStream:
-        return entity_set_stream(
-            self,
+        source = Source(
             name=offered.name,
+            client=self.client,
             provider=offered.provider,
             entity_set=offered.entity_set,
             siblings=offered.siblings,
-            client=self.client,
-            read_ahead=self._read_ahead,
-            odata_filter=offered.odata_filter,
-            partition_by=offered.partition_by,
+            key=offered.entity_set.key,
+            filter=offered.odata_filter,
+            page_size=self.config.get("page_size"),
+            is_counted=self.config["verify_counts"] != "off",
+        )
+        return SACStream(
+            self, source, read_ahead=self._read_ahead, partition_by=offered.partition_by
         )
 
     @override
@@ -171,12 +173,7 @@ class TapSAC(CommandLineTap):
     def _failures(self) -> list[str]:
         """Describe what the run is incomplete without, and what has failed."""
         streams = self._sac_streams
-        refused = {
-            name: error
-            for stream in streams
-            if isinstance(stream, ProvidersStream)
-            for name, error in stream.refused.items()
-        }
+        refused = self._providers.refused
         failures = [*self.offer.failures(refused), *self.offer.stream_failures]
         if failed := [f"{item.name}: {item.failure}" for item in streams if item.failure]:
             selected = sum(stream.selected for stream in streams)
@@ -184,9 +181,7 @@ class TapSAC(CommandLineTap):
                 f"{len(failed)} of {selected} streams failed; the others were read. "
                 f"{' '.join(failed)}"
             )
-        if withheld := [
-            item.name for item in streams if isinstance(item, FullTableStream) and item.was_withheld
-        ]:
+        if withheld := [item.name for item in streams if item.was_withheld]:
             failures.append(
                 "A different user is signed in than in the last run, whose permissions may "
                 f"differ, so no rows were removed from the target ({some_of(withheld)}): run with "

@@ -15,8 +15,7 @@ from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.failures import Step
 from tap_sac.safety.masks import one_line
 from tap_sac.safety.text import log_safe
-from tap_sac.streams.entity_set import EntitySetStream
-from tap_sac.streams.tracked import ChangeTrackedStream
+from tap_sac.streams.stream import SACStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,7 +109,7 @@ def _steps(
         made = make_streams(offer)
         _raise_if([*offer.failures(), *offer.stream_failures])
         found = [made[offered.name] for offered in offer.streams]
-        streams = [stream for stream in found if isinstance(stream, EntitySetStream)]
+        streams = [stream for stream in found if isinstance(stream, SACStream)]
         selected = [stream for stream in streams if stream.selected]
         yield step, _describe_streams(len(streams), len(selected), offer)
         step = Step.ROWS.value
@@ -126,7 +125,7 @@ def _steps(
             step = "totals"
             yield step, _try_totals(facts)
         for stream in selected:
-            if isinstance(stream, ChangeTrackedStream) and stream.is_log_based:
+            if stream.is_log_based:
                 step = Step.SUBSCRIPTIONS.value
                 yield step, _count_subscriptions(stream)
                 break
@@ -155,7 +154,7 @@ def _describe_streams(total: int, selected: int, offer: Offer) -> str:
     return found
 
 
-def _read_first_page(streams: Sequence[EntitySetStream]) -> str:
+def _read_first_page(streams: Sequence[SACStream]) -> str:
     """Read a page of facts, or of what SAC serves: a sync skips streams that it does not serve."""
     for stream in sorted(streams, key=lambda stream: stream.entity_set.name != FACTS):
         try:
@@ -165,12 +164,12 @@ def _read_first_page(streams: Sequence[EntitySetStream]) -> str:
     return f"SAC serves none of {', '.join(stream.name for stream in streams)}"
 
 
-def _try_totals(streams: Sequence[EntitySetStream]) -> str:
+def _try_totals(streams: Sequence[SACStream]) -> str:
     """Describe whose totals a sync compares with SAC's, which is tried with one of the streams."""
     compared, others = 0, []
     for stream in streams:
-        why = stream.hindrance_to_totals(stream.columns)
-        if not why and not compared and (totals := stream.totals(stream.columns)):
+        why = stream.hindrance_to_totals()
+        if not why and not compared and (totals := stream.totals()):
             totals.begin()
             why = totals.refusal
         if why:
@@ -180,7 +179,7 @@ def _try_totals(streams: Sequence[EntitySetStream]) -> str:
     return f"compared for {compared} of {len(streams)} streams of facts{''.join(others)}"
 
 
-def _count_subscriptions(stream: ChangeTrackedStream) -> str:
+def _count_subscriptions(stream: SACStream) -> str:
     """Count them, where SAC lists them: a sync also works where it does not."""
     try:
         count = len(stream.subscriptions.list())

@@ -1,108 +1,248 @@
-"""The records of an answer to a delta link."""
+"""LOG_BASED: the read that opens a chain of changes, and the read that follows a delta link."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING
 
-from tap_sac.sac.errors import DeltaLostError
-from tap_sac.sac.export.delta import EntityIds, deleted_id
-from tap_sac.singer.schema import DELETED_AT
-from tap_sac.streams.key_watch import KeyWatch
+from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
+from tap_sac.sac.export.delta import DeltaLink, is_delta
+from tap_sac.sac.odata.pages import follow
+from tap_sac.singer.records import MadeRecords
+from tap_sac.streams.change_records import ChangeRecords
+from tap_sac.streams.full import FullRead
+from tap_sac.streams.state import Bookmark
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Generator, Iterator
 
-    from singer_sdk.helpers.types import Record
-
+    from tap_sac.sac.export.subscriptions import Subscriptions
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
-    from tap_sac.singer.records import RecordMaker
+    from tap_sac.singer.records import Records
+    from tap_sac.streams.reading import Outcome, Reading
+    from tap_sac.streams.source import Source
+    from tap_sac.streams.state import DeltaQuery
 
 
-class Changes:
-    """Makes records of the answer to a delta link, page by page."""
+class Delivery(Enum):
+    """How far a page of changes has come, as far as the tap can know.
 
-    def __init__(
-        self,
-        entity_set: EntitySet,
-        columns: list[str],
-        maker: RecordMaker,
-        *,
-        aggregated: Collection[str] = (),
-    ) -> None:
-        """Begin an answer.
+    SAC gives changes once: whoever asks again may get nothing, or other changes.
+    """
+
+    UNASKED = auto()
+    REFUSED = auto()  # SAC has certainly not given it.
+    ASKED = auto()  # SAC may have given it, in an answer that did not arrive.
+    TAKEN = auto()
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How SAC tracks the changes of a stream.
+
+    Attributes:
+        query: What the chain is about.
+        subscriptions: SAC's subscriptions to the entity set.
+        entity_set: The columns, with those that the tap adds.
+        dropped_key: Dimensions that SAC aggregates over.
+        has_changed_user: Whether a different user is signed in than in the last read.
+    """
+
+    query: DeltaQuery
+    subscriptions: Subscriptions
+    entity_set: EntitySet
+    dropped_key: Collection[str] = ()
+    has_changed_user: bool = False
+
+
+class OpeningRead:
+    """A read of all rows whose changes SAC tracks from then on.
+
+    What fails, or is not proven, leaves no subscription behind.
+    """
+
+    def __init__(self, reading: Reading[Source], tracking: Tracking, *, is_dry_run: bool) -> None:
+        """Prepare a read; nothing is requested yet.
 
         Args:
-            entity_set: Whose changes they are.
-            columns: SAC's columns that records have.
-            maker: Makes records of rows.
-            aggregated: Dimensions that SAC has aggregated over.
+            reading: What it needs of its stream.
+            tracking: How SAC tracks the changes.
+            is_dry_run: Whether it ends before it knows its subscription, so that none is opened.
         """
-        types = {item.name: item.type for item in entity_set.properties}
-        self._ids = EntityIds({name: types[name] for name in entity_set.key})
-        self._nulls = dict.fromkeys([*columns, *(item.name for item in entity_set.own_columns)])
-        self._columns = set(columns)
-        self._complete: set[str] = set()
-        self._missing: set[str] = set()
-        self._maker = maker
-        self._aggregated = aggregated
-        self._key_watch = KeyWatch(entity_set.key) if aggregated else None
+        self._reading = reading
+        self._tracking = tracking
+        self._is_dry_run = is_dry_run
 
-    def records(self, page: Page) -> Iterator[Record]:
-        """Make records of new and changed rows as they are, and of deleted ones with a mark.
+    def records(self) -> Generator[Records, None, tuple[Outcome, Bookmark | None]]:
+        """Read the records; returns what was found, and where the changes after it are.
 
         Raises:
-            DeltaLostError: If a row lacks a column that others have, nobody can know which row was
-                deleted, or rows are not aggregated as they should be.
+            SACError: As `FullRead.records` and `FullRead.prove_keys` do.
         """
-        rows = page.rows
-        self._check_aggregated(page, rows)
-        for row in rows:
-            if deleted_id(row) is None:
-                self._ids.learn(row)
-                self._compare_columns(row)
-        for row in rows:
-            entity_id = deleted_id(row)
-            if entity_id is None:
-                yield from self._maker.records([row])
-            else:
-                yield self._deletion(entity_id)
+        whole = FullRead(self._reading, tracks_changes=not self._is_dry_run)
+        whole.prove_keys()
+        try:
+            outcome = yield from whole.records()
+        except BaseException:  # Also when the consumer of the records gives up.
+            self._unsubscribe(whole.delta_link)
+            raise
+        if not outcome.verdict.is_complete:
+            self._unsubscribe(outcome.delta_link)
+            return outcome, None
+        reading = self._reading
+        if outcome.delta_link is None:
+            if not self._is_dry_run:
+                reading.logger.warning(
+                    "SAC gave no delta link for %s, so the next run reads the whole table again.",
+                    reading.name,
+                )
+            return outcome, None
+        link = self._tracking.subscriptions.signed(DeltaLink(outcome.delta_link))
+        reading.logger.info(
+            "SAC tracks the changes of %s with the subscription %s.",
+            reading.name,
+            link.subscription_id,
+        )
+        return outcome, Bookmark(link, outcome.version, self._tracking.query)
 
-    def _compare_columns(self, row: Mapping[str, Any]) -> None:
-        """See that all changed rows have the same columns: one that is missing is not null."""
-        present = self._columns & row.keys()
-        self._complete |= present
-        self._missing |= self._columns - present
-        if partly := sorted(self._complete & self._missing):
-            msg = f"a changed row lacks the column {partly[0]}, which other rows have"
-            raise DeltaLostError(msg)
+    def _unsubscribe(self, delta_link: str | None) -> None:
+        if delta_link:
+            subscriptions = self._tracking.subscriptions
+            subscriptions.delete_chain(subscriptions.signed(DeltaLink(delta_link)))
 
-    def _check_aggregated(self, page: Page, rows: list[dict[str, Any]]) -> None:
-        """See that SAC has aggregated the changes like the table, which nobody documents.
 
-        Changes of single facts would have other dimensions too, or come more than once for a key.
+class ChangesRead:
+    """A read of the changes behind a delta link."""
+
+    def __init__(self, reading: Reading[Source], tracking: Tracking, bookmark: Bookmark) -> None:
+        """Prepare a read; nothing is requested yet.
+
+        Args:
+            reading: What it needs of its stream.
+            tracking: How SAC tracks the changes.
+            bookmark: Where they are.
         """
-        if self._key_watch is None:
-            return
-        changed = [
-            (item, row)
-            for item, row in zip(page.items, rows, strict=True)
-            if deleted_id(row) is None
-        ]
-        is_single = any(not row.keys().isdisjoint(self._aggregated) for _, row in changed)
-        if is_single or self._key_watch.first_repeated([item for item, _ in changed]):
-            names = ", ".join(self._aggregated)
-            msg = f"SAC sent changes that are not aggregated over {names}"
-            raise DeltaLostError(msg)
+        self._reading = reading
+        self._tracking = tracking
+        self._bookmark = bookmark
+        self._link = bookmark.link
 
-    def _deletion(self, entity_id: str) -> Record:
-        """Make the record of a deleted row: its key, and nulls in all other columns."""
-        key = self._ids.read(entity_id)
-        if None in key.values():
-            msg = (
-                f"the id of a deleted entity has no value for {[*key][[*key.values()].index(None)]}"
+    def check(self) -> None:
+        """Check that the delta link still answers the query, before following it.
+
+        A link whose changes were read by a run that did not live to store its bookmark is closed;
+        what SAC answers then is not documented, so it is not asked.
+
+        Raises:
+            DeltaLostError: If it does not.
+        """
+        if difference := self._bookmark.query.difference(self._tracking.query):
+            raise DeltaLostError(difference)
+        if self._tracking.has_changed_user:  # Without versions, where nothing is withheld.
+            msg = "a different user is signed in, whose permissions may differ"
+            raise DeltaLostError(msg)
+        if not self._tracking.subscriptions.is_own_link(self._link.url):
+            msg = "the delta link belongs to another tenant or model"
+            raise DeltaLostError(msg)
+        self._tracking.subscriptions.check_unread(
+            self._link, "an earlier run read these changes, but its bookmark was not stored"
+        )
+
+    def records(self) -> Generator[Records, None, Bookmark]:
+        """Read the records of the changes; returns where the next changes are.
+
+        Raises:
+            DeltaLostError: If the changes cannot be had, or are not those of the query.
+            SACError: If the next run may have them.
+        """
+        reading, tracking = self._reading, self._tracking
+        self._save(replace(self._link, may_be_spent=True))
+        changes = ChangeRecords(
+            tracking.entity_set,
+            reading.columns,
+            reading.make(None),
+            aggregated=tracking.dropped_key,
+        )
+        delta_link = None
+        rows = pages = 0
+        try:
+            for page in self._pages():
+                rows += len(page.items)
+                pages += 1
+                yield MadeRecords(changes.records(page))
+                delta_link = page.delta_url
+        except ResponseError as error:
+            if error.is_denied:
+                raise
+            msg = f"SAC answered {error.reason} to its delta link"
+            raise DeltaLostError(msg) from None
+        if delta_link is None:
+            msg = "SAC gave no new delta link"
+            raise DeltaLostError(msg)
+        reading.logger.info(
+            "%s: %s changes read, %s pages.", reading.name, f"{rows:,}", f"{pages:,}"
+        )
+        link = DeltaLink(delta_link)
+        if tracking.subscriptions.is_proven(self._link):
+            link = tracking.subscriptions.signed(link)
+        return Bookmark(link, self._bookmark.version, tracking.query)
+
+    def _pages(self) -> Iterator[Page]:
+        """Read the pages behind the delta link.
+
+        The first one is not read ahead: what becomes of it decides what the state says.
+        """
+        url = self._link.url
+        first = self._page(url, is_first=True)
+        return self._reading.take(
+            lambda: follow(url, lambda link: first if link == url else self._page(link))
+        )
+
+    def _page(self, url: str, *, is_first: bool = False) -> Page:
+        """Ask for a page of changes, and again only if SAC does not count it as read by now.
+
+        Raises:
+            DeltaLostError: If it has no changes, or SAC may have given them in an answer that did
+                not arrive.
+            SACError: If SAC refuses. Where nothing has happened to the link, the state says so.
+        """
+        source = self._reading.source
+        delivery = Delivery.UNASKED
+        try:
+            for attempt in source.client.tries():
+                with attempt:
+                    if is_first and delivery is Delivery.ASKED:
+                        self._tracking.subscriptions.check_unread(
+                            self._link,
+                            "these changes were read by a request whose answer was lost",
+                        )
+                    try:
+                        page = source.client.page(url, source.on_response)
+                    except SACError as error:
+                        if delivery is not Delivery.ASKED:
+                            delivery = Delivery.ASKED if error.may_have_run else Delivery.REFUSED
+                        raise
+            self._check_page(page, delivery, is_first=is_first)
+            delivery = Delivery.TAKEN
+        finally:
+            self._reading.logger.debug(
+                "A page of changes of %s: %s", self._reading.name, delivery.name.lower()
             )
+            if is_first and delivery is Delivery.REFUSED:
+                self._save(self._link)
+        return page
+
+    def _check_page(self, page: Page, delivery: Delivery, *, is_first: bool) -> None:
+        if (is_first or page.context) and not is_delta(page.context):
+            msg = "SAC answered its delta link with full data instead of changes"
             raise DeltaLostError(msg)
-        deleted_at = datetime.now(timezone.utc).isoformat()
-        return {**self._nulls, **self._maker.key_record(key), DELETED_AT.name: deleted_at}
+        may_be_second = delivery is Delivery.ASKED or (is_first and self._link.may_be_spent)
+        if may_be_second and not page.items:
+            msg = "SAC gave no changes, and may have given them in an answer that was lost"
+            raise DeltaLostError(msg)
+
+    def _save(self, link: DeltaLink) -> None:
+        bookmark = replace(self._bookmark, link=link)
+        self._reading.save(self._reading.state().tracking(bookmark))

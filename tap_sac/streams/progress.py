@@ -13,9 +13,12 @@ from tap_sac.terminal import STATUS_LINE
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from tap_sac.sac.odata.pages import Page
 
 _SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -49,6 +52,14 @@ class Progress:
                 f"{self._pages:,}",
                 f"{self._server_milliseconds:,}",
             )
+
+
+def with_progress(pages: Iterable[Page], stream: str, logger: logging.Logger) -> Iterator[Page]:
+    """Return pages as they come, and log the progress."""
+    progress = Progress(stream, logger)
+    for page in pages:
+        yield page
+        progress.add(len(page.items), page.server_milliseconds)
 
 
 class RequestMeter:

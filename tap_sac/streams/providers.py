@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from typing_extensions import override
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.export.kinds import PROVIDERS
+from tap_sac.sac.export.kinds import PROVIDERS, Kind, kind_of
 from tap_sac.sac.export.tables import UncountedTable
 from tap_sac.sac.odata.model import EntitySet, Property
-from tap_sac.streams.whole import FullTableStream
+from tap_sac.streams.source import read_options, refused_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from singer_sdk import Tap
-
+    from tap_sac.sac.errors import ResponseError
+    from tap_sac.sac.export.client import ResponseObserver, SACClient
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
 
@@ -29,48 +28,68 @@ _PROVIDERS = EntitySet(
 )
 
 
-class ProvidersStream(FullTableStream):
+@dataclass(frozen=True)
+class ProvidersSource:
     """The models of the tenant, and the like, of the namespaces that are read.
 
     Attributes:
+        name: The stream name, for messages.
+        client: Asks SAC.
+        namespaces: Those to list.
+        has_all_namespaces: Whether no other namespace should be listed, too.
+        skip_or_raise: Raises the refusal of a namespace, unless the others can be listed.
+        filter: The ``$filter`` that SAC evaluates.
+        page_size: Rows per page; None for SAC's own size.
+        on_response: Observes each answer.
         refused: Namespaces that SAC has refused during the sync, and why.
     """
 
-    def __init__(
-        self,
-        tap: Tap,
-        *,
-        namespaces: Sequence[str],
-        has_all_namespaces: bool,
-        skip_or_raise: Callable[[str, SACError], None],
-        **parts: Any,
-    ) -> None:
-        """Make the stream.
+    name: str
+    client: SACClient
+    namespaces: Sequence[str]
+    has_all_namespaces: bool
+    skip_or_raise: Callable[[str, SACError], None]
+    filter: str | None = None
+    page_size: int | None = None
+    on_response: ResponseObserver | None = None
+    refused: dict[str, SACError] = field(default_factory=dict)
 
-        Args:
-            tap: The tap that it belongs to.
-            namespaces: Those to list.
-            has_all_namespaces: Whether no other namespace should be listed, too.
-            skip_or_raise: Raises the refusal of a namespace, unless the others can be listed.
-            parts: The rest, as of `SACStream`.
-        """
-        self.refused: dict[str, SACError] = {}
-        self._namespaces = namespaces
-        self._has_all_namespaces = has_all_namespaces
-        self._skip_or_raise = skip_or_raise
-        super().__init__(tap, entity_set=_PROVIDERS, **parts)
+    entity_set = _PROVIDERS
+    key = _PROVIDERS.key
+    is_counted = False
 
-    @override
-    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
+    @property
+    def kind(self) -> Kind:
+        """What is known of entity sets like this one."""
+        return kind_of(PROVIDERS)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether SAC served all namespaces."""
+        return self.has_all_namespaces and not self.refused
+
+    def query(self, columns: list[str]) -> dict[str, str]:
+        """Return the query options that ask for these columns, filtered."""
+        return read_options(self, columns)
+
+    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:  # noqa: ARG002
+        """Return the rows to read, with query options such as ``$filter``."""
         return UncountedTable(self._pages(query))
 
+    def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:  # noqa: ARG002
+        """Return what the refusal of the first page means."""
+        return refused_filter(self.name, self.filter, error) or error
+
+    def count_keys(self) -> int | None:
+        """Return None: SAC does not count them."""
+        return None
+
     def _pages(self, query: Mapping[str, str]) -> Iterator[Page]:
-        for namespace in self._namespaces:
+        for namespace in self.namespaces:
             if namespace in self.refused:  # When they were read ahead, and thrown away.
                 continue
             try:
-                yield from self.client.provider_pages(namespace, query, self.measure)
+                yield from self.client.provider_pages(namespace, query, self.on_response)
             except SACError as error:
-                self._skip_or_raise(namespace, error)
+                self.skip_or_raise(namespace, error)
                 self.refused[namespace] = error
-        self.is_complete = self._has_all_namespaces and not self.refused

@@ -1,9 +1,9 @@
-"""A full read in slices: several at a time, written in order, and taken up by the next run."""
+"""A full read in slices: several at a time, written in order, and resumed by the next run."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -11,170 +11,196 @@ from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.export.column_values import MOST_VALUES
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both, equals
+from tap_sac.sac.odata.pages import read_rows
 from tap_sac.safety.text import log_safe
 from tap_sac.singer.records import END_OF_SLICE, PageRecords
+from tap_sac.streams.full import FullRead
 from tap_sac.streams.progress import Progress
 from tap_sac.streams.proof import Verdict
+from tap_sac.streams.reading import Outcome
 from tap_sac.streams.slices import Slice, Slices
+from tap_sac.streams.state import UnfinishedRead, digest
 from tap_sac.streams.totals import warn_uncompared
-from tap_sac.streams.unfinished import UnfinishedRead, digest
-from tap_sac.streams.whole import WholeRead
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 
     from tap_sac.read_ahead import ReadAhead
-    from tap_sac.sac.export.column_values import ColumnValues
     from tap_sac.sac.odata.conditions import Value
     from tap_sac.sac.odata.model import Property
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker, Records
-    from tap_sac.streams.whole import FullTableStream
+    from tap_sac.streams.reading import Reading
+    from tap_sac.streams.source import Source
 
 # How often the values are asked for again, as long as new ones come up.
 _MOST_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """How a table is read in slices.
+
+    Attributes:
+        column: The column whose values make the slices.
+        query: All that decides on the rows and their output, in a text.
+        started_at: When the run started, in milliseconds since 1970.
+        read_ahead: Makes what reads several slices at a time.
+    """
+
+    column: Property
+    query: str
+    started_at: int
+    read_ahead: Callable[[Mapping[Slice, Callable[[], Iterator[Page]]]], ReadAhead[Page]]
+
+
+def hindrance_to_slices(source: Source, columns: Collection[str], column: str) -> str | None:
+    """Say why a table cannot be read in slices; None if it can.
+
+    Args:
+        source: The table.
+        columns: The columns to read.
+        column: The column whose values would make the slices.
+    """
+    if source.kind.is_hierarchy:
+        return "a place in a hierarchy is not known before all members are"
+    if source.kind.needs_select and column not in columns:
+        return "SAC adds up rows over a column that is deselected"
+    return None
 
 
 class _SliceError(SACError):
     """SAC does not give a slice what was asked for."""
 
 
-class SlicedRead(WholeRead):
-    """A read of all rows of a table in slices; of the whole in one go, where that cannot be."""
+class SlicedRead:
+    """A read of all rows of a table in slices; in one go, where that cannot be.
 
-    def __init__(
-        self,
-        stream: FullTableStream,
-        columns: list[str],
-        column: Property,
-        values: ColumnValues,
-        *,
-        question: str,
-    ) -> None:
-        """Prepare a read; nothing is asked for yet.
+    Attributes:
+        version: The version of its rows; None without versions.
+    """
+
+    def __init__(self, reading: Reading[Source], slicing: Slicing) -> None:
+        """Prepare a read, and resume that of an earlier run if it asks for the same.
 
         Args:
-            stream: Whose table it is.
-            columns: Those to ask for.
-            column: The one whose values make the slices.
-            values: Finds them.
-            question: What is asked for, in a text that changes with it.
+            reading: What it needs of its stream.
+            slicing: How it is sliced.
         """
-        super().__init__(stream, columns)
-        self._column = column
-        self._values = values
-        self._question = digest(question)
-        self._started_at = stream.started_at
-        self._goes_on = False
+        self.version = reading.version
+        self._reading = reading
+        self._slicing = slicing
+        self._column = slicing.column
+        self._values = reading.source.column_values(slicing.column)
+        self._query_hash = digest(slicing.query)
+        self._started_at = slicing.started_at
+        self._is_resumed = False
         self._done: dict[str, int] = {}
-        self._is_fixed = column.name in stream.entity_set.key
-        self._watch = stream.proof(self._table)
+        self._is_fixed = slicing.column.name in reading.source.key
+        self._table = reading.source.table(reading.query)
+        self._watch = reading.proof(self._table)
         self._slices = Slices(
-            stream.name,
+            reading.name,
             self._table,
             self._watch,
-            has_key=stream.has_key,
+            has_key=reading.has_key,
             is_fixed=self._is_fixed,
         )
         self._pages = self._rows = 0
-        self._go_on_with_earlier()
+        self._resume()
 
-    @override
-    def records(self) -> Iterator[Records]:
-        stream = self._stream
+    def records(self) -> Generator[Records, None, Outcome]:
+        """Read the records, slice by slice, and `END_OF_SLICE` after each slice.
+
+        Raises:
+            UnknownEntitySetError: If SAC does not serve the entity set.
+            DataError: If the read is disproved, or a row does not fit.
+            SACError: If SAC refuses.
+        """
+        reading = self._reading
         values = self._values.find()
         if values and len(values) <= MOST_VALUES:
             try:
-                yield from self._sliced(values)
+                return (yield from self._sliced(values))
             except _SliceError as error:
-                if self._rows and not stream.has_key:
+                if self._rows and not reading.has_key:
                     msg = f"{error}, and without a key, rows would come twice in one go"
                     raise DataError(msg, Failure.PARTIAL_SLICES) from None
                 hindrance = str(error)
-            else:
-                return
         elif values:
             hindrance = f"{self._column.name} has more than {MOST_VALUES:,} values"
         else:
             hindrance = f"SAC lists no values of {self._column.name}"
-        stream.logger.warning("The table of %s is read in one go: %s.", stream.name, hindrance)
-        yield from super().records()
+        reading.logger.warning("The table of %s is read in one go: %s.", reading.name, hindrance)
+        whole = FullRead(replace(reading, version=self.version), table=self._table)
+        return (yield from whole.records())
 
-    def _go_on_with_earlier(self) -> None:
-        """Take up the read of an earlier run, if it asks for the same.
+    def _resume(self) -> None:
+        """Continue the read of an earlier run, if it asks for the same.
 
         The rows of a slice that was not complete come again, so there must be a key. Nor may rows
         move from a slice that is left to one that is done.
         """
-        stream = self._stream
-        earlier = UnfinishedRead.from_state(stream.stream_state)
-        if earlier is None or not self._can_go_on or stream.has_completed(earlier.version):
+        reading = self._reading
+        state = reading.state()
+        earlier = state.unfinished
+        if earlier is None or not self._can_resume or state.has_completed(earlier.version):
             return
-        told = earlier.hindrance(
-            self._question, stream.started_at, has_versions=stream.has_versions
+        hindrance = earlier.hindrance(
+            self._query_hash, self._started_at, has_versions=reading.version is not None
         )
-        if told:
-            stream.logger.info(
+        if hindrance:
+            reading.logger.info(
                 "%s: all slices are read, and not only those that an earlier run left, because %s.",
-                stream.name,
-                told,
+                reading.name,
+                hindrance,
             )
             return
-        self._goes_on = True
+        self._is_resumed = True
         self.version = earlier.version
         self._started_at = earlier.started_at
         self._done = dict(earlier.done)
         begin = datetime.fromtimestamp(earlier.started_at / 1000, timezone.utc)
-        stream.logger.info(
-            "%s: going on with the read that began at %s, of which %s slices are done.",
-            stream.name,
+        reading.logger.info(
+            "%s: resuming the read that began at %s; %s slices are done.",
+            reading.name,
             begin.isoformat(timespec="seconds"),
             f"{len(self._done):,}",
         )
 
     @property
-    def _can_go_on(self) -> bool:
-        return self._stream.has_key and self._is_fixed
+    def _can_resume(self) -> bool:
+        return self._reading.has_key and self._is_fixed
 
-    def _sliced(self, values: Collection[Value]) -> Iterator[Records]:
-        stream = self._stream
-        if not self._goes_on:
-            stream.forget_unfinished()
-        stream.version = self.version
-        sums = self._totals.begin() if self._totals else None
-        maker = stream.record_maker(self._columns, sums=sums)
-        slices = self._slices
+    def _sliced(self, values: Collection[Value]) -> Generator[Records, None, Outcome]:
+        reading, slices = self._reading, self._slices
+        if not self._is_resumed:
+            reading.discard_unfinished()
+        maker = reading.make(reading.totals.begin() if reading.totals else None)
         slices.count_whole()
-        if stream.suspects_repeated_keys(slices.counts[0] if slices.counts else None):
+        if reading.suspects_repeated_keys(slices.counts[0] if slices.counts else None):
             self._watch.watch_keys()
         yield from self._read(values, maker)
         yield from self._read_new(self._values.find, maker)
         slices.count_whole()
-        if slices.lack_rows:  # A list of values may have been cut short.
+        if slices.lack_rows:  # A list of values may have been truncated.
             yield from self._read_new(self._values.find_all, maker)
             slices.count_whole()
-        self.verdict = self._judge()
-        if self._totals and slices.rows_of_earlier_run:
+        verdict = self._judge()
+        if reading.totals and slices.rows_of_earlier_run:
             why = "an earlier run read a part of it: the next full read compares them"
-            warn_uncompared(stream.name, stream.logger, why)
-        elif self._totals:
-            self._totals.settle(stream.name, stream.logger, fails=stream.fails)
-        stream.note_counts(has_counts=bool(slices.counts))
-        self.rows = slices.rows
-        self.finish(may_activate=self.verdict is Verdict.PROVEN)
+            warn_uncompared(reading.name, reading.logger, why)
+        elif reading.totals:
+            reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
+        return Outcome(verdict, slices.rows, self.version, verdict is Verdict.PROVEN)
 
     def _read(self, values: Collection[Value], maker: RecordMaker) -> Iterator[Records]:
         """Read the slices of some values, in the order of those, and keep what is done."""
         slices = [self._slice(value) for value in sorted(values, key=_order)]
         self._slices.read += slices
-        progress = Progress(self._stream.name, self._stream.logger)
-        ahead = self._stream.parts_ahead({item: item.pages for item in slices})
-        try:
+        progress = Progress(self._reading.name, self._reading.logger)
+        ahead = self._slicing.read_ahead({item: item.pages for item in slices})
+        with closing(ahead):
             for item in slices:
                 for page in self._pages_of(item, ahead):
                     self._rows += len(page.items)
@@ -182,9 +208,7 @@ class SlicedRead(WholeRead):
                     yield PageRecords(page, maker)
                     progress.add(len(page.items), page.server_milliseconds)
                 yield END_OF_SLICE
-                self._keep(item)
-        finally:
-            ahead.close()
+                self._save(item)
 
     def _read_new(
         self, find: Callable[[], set[Value] | None], maker: RecordMaker
@@ -195,20 +219,21 @@ class SlicedRead(WholeRead):
             new = (find() or set()) - known
             if not new or len(known) + len(new) > MOST_VALUES:
                 return
-            self._stream.logger.info(
+            self._reading.logger.info(
                 "%s: SAC lists %s more values of %s.",
-                self._stream.name,
+                self._reading.name,
                 f"{len(new):,}",
                 self._column.name,
             )
             yield from self._read(new, maker)
 
     def _slice(self, value: Value) -> Slice:
-        stream = self._stream
+        source = self._reading.source
         condition = equals(self._column, value)
-        query = {**self._query, "$filter": both(self._query.get("$filter"), condition)}
+        query = self._reading.query
+        query = {**query, "$filter": both(query.get("$filter"), condition)}
         known_rows = self._done.get(digest(condition))
-        return Slice(value, condition, lambda: stream.table(query), known_rows)
+        return Slice(value, condition, lambda: source.table(query), known_rows)
 
     def _pages_of(self, item: Slice, ahead: ReadAhead[Page]) -> Iterator[Page]:
         """Read a slice, and compare it with SAC's count after its last page.
@@ -218,8 +243,8 @@ class SlicedRead(WholeRead):
             DataError: If it is proven not to be whole, or a key has several facts.
             SACError: If SAC refuses a later page, or the client.
         """
-        stream = self._stream
-        proof = stream.proof(item.table, f"{stream.name} ({item})")
+        reading = self._reading
+        proof = reading.proof(item.table, f"{reading.name} ({item})")
         is_first = True
         try:
             for page in ahead.read(item, item.pages):
@@ -243,24 +268,22 @@ class SlicedRead(WholeRead):
             _SliceError: If it is of another one.
         """
         name = self._column.name
-        if name not in self._columns:
+        if name not in self._reading.columns:
             return
-        for row in replace(page, items=[*page.items[:1], *page.items[-1:]]).rows:
+        for row in read_rows([*page.items[:1], *page.items[-1:]], page.source):
             if row.get(name) != item.value:
                 msg = f"SAC answered to the slice {item} with rows of {row.get(name)!r}"
                 raise _SliceError(log_safe(msg))
 
-    def _keep(self, item: Slice) -> None:
-        """Put a slice that is done into the state, and write that, so that another run goes on."""
-        stream = self._stream
+    def _save(self, item: Slice) -> None:
+        """Save which slices are done, so that another run can resume the read."""
         self._done.pop(item.id, None)
         if item.is_proven:
             self._done[item.id] = item.rows
-        if self._done and self._can_go_on:
-            unfinished = UnfinishedRead(self.version, self._question, self._started_at, self._done)
-            unfinished.put_into(stream.stream_state)
-            stream.mark_state_changed()
-            stream.write_state()
+        if self._done and self._can_resume:
+            done = dict(self._done)
+            unfinished = UnfinishedRead(self.version, self._query_hash, self._started_at, done)
+            self._reading.save(self._reading.state().slicing(unfinished))
 
     def _judge(self) -> Verdict:
         """Return whether the slices are proven to be the whole table, and log it.
@@ -268,11 +291,11 @@ class SlicedRead(WholeRead):
         Raises:
             DataError: As `Slices.judge` does.
         """
-        stream, slices = self._stream, self._slices
+        reading, slices = self._reading, self._slices
         earlier = slices.rows_of_earlier_run
-        stream.logger.info(
+        reading.logger.info(
             "%s: %s rows read%s, %s, %s pages, %s slices by %s.",
-            stream.name,
+            reading.name,
             f"{self._rows:,}",
             f" after {earlier:,} of an earlier run" if earlier else "",
             f"{slices.counts[-1]:,} counted by SAC" if slices.counts else "not counted by SAC",
@@ -280,15 +303,16 @@ class SlicedRead(WholeRead):
             f"{len(slices.read):,}",
             self._column.name,
         )
-        uncounted = "SAC does not count it" if stream.verifies else "verify_counts is off"
+        uncounted = "SAC does not count it" if reading.source.is_counted else "verify_counts is off"
         verdict, doubt = slices.judge(uncounted)
         if verdict is Verdict.PROVEN:
             return verdict
-        stream.logger.warning(
+        stay = ", so rows that are gone from SAC stay in the target"
+        reading.logger.warning(
             "The slices of %s by %s are not proven to be the whole table%s: %s.",
-            stream.name,
+            reading.name,
             self._column.name,
-            ", so rows that are gone from SAC stay in the target" if stream.has_versions else "",
+            "" if self.version is None else stay,
             doubt,
         )
         return verdict

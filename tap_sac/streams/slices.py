@@ -7,19 +7,15 @@ to be the whole, nothing that is missing from them may go from the target.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe
 from tap_sac.streams.proof import Verdict
-from tap_sac.streams.unfinished import digest
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
+from tap_sac.streams.state import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -265,7 +265,7 @@ def try_it(api: Api, service: SampleService, warehouse: str, logs: Path) -> None
     check(pairs, f"{pairs} pairs of tasks at the same time")
     failed = [task for task in models if task["try_number"] > 1]
     check(len(failed) == 1, f"SAC failed once, and {len(failed)} task was tried again")
-    (resumed,) = lines_of(logs, run, "going on with the read") or [""]
+    (resumed,) = lines_of(logs, run, "resuming the read") or [""]
     check(resumed, resumed)
     tables = rows_in(warehouse)
     providers = tables.pop("providers")

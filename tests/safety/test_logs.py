@@ -16,7 +16,7 @@ import pytest
 from singer_sdk.logging import StructuredFormatter
 
 from tap_sac.demo.service import TOKEN_PATH, Response
-from tap_sac.sac.export.delta import Bookmark
+from tap_sac.streams.state import StreamState
 from tests.conftest import discover, select, sync
 from tests.helpers.stand_in import JSON, StandIn, edmx, error_response, sales, sales_row
 
@@ -108,7 +108,7 @@ def test_secret_that_sac_repeats_is_masked_wherever_it_is(
     assert_clean(result.stderr)
     settings = with_secret(serve(tenant_that_repeats(text)))
     result = run_process(settings, "--catalog", old_catalog)
-    assert "does not have: new ***" in result.stderr
+    assert "are not read: new ***" in result.stderr
     assert "no longer has these columns" in result.stderr
     assert_clean(result.stderr)
 
@@ -288,8 +288,8 @@ def test_token_that_is_a_common_word_breaks_no_link(serve: Serve, word: str) -> 
 def test_link_of_a_state_is_held_to_the_same(serve: Serve, text: str) -> None:
     sync(with_secret(serve(StandIn(sales(sales_row(1))))))
     state = {"delta_link": "http://x/FactData?deltaid=1", "version": 1, "question": {}}
-    assert Bookmark.from_state(state)
-    assert Bookmark.from_state({**state, "delta_link": f"http://x/FactData?x={text}"}) is None
+    assert StreamState.read(state).bookmark
+    assert StreamState.read({**state, "delta_link": f"http://x/FactData?x={text}"}).bookmark is None
 
 
 def test_sample_tenant_is_read_with_a_line_for_each_stream(run_cli: RunCli) -> None:

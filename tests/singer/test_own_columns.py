@@ -128,7 +128,7 @@ def test_column_that_the_catalog_does_not_have_is_told(
             item["replication_method"] = "LOG_BASED"
     (record,) = sync(config, catalog).records(STREAM)
     assert record[MARK] is None
-    assert f"columns of {STREAM} that the catalog does not have: {MARK}" in caplog.text
+    assert f"lacks these columns of {STREAM}, so they are not read: {MARK}" in caplog.text
 
 
 @pytest.mark.parametrize("batches", [False, True])

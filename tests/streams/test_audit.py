@@ -12,7 +12,7 @@ from tap_sac.demo.service import (
     SampleService,
 )
 from tap_sac.sac.errors import SACError
-from tap_sac.streams.base import SACStream
+from tap_sac.streams.stream import SACStream
 from tests.conftest import discover, select, sync
 from tests.helpers.stand_in import Model, StandIn, edmx, error_response
 
@@ -143,7 +143,9 @@ def test_tenant_that_cannot_filter_by_time_is_reported(serve: Serve) -> None:
         error_response(400, "literal") if "$filter" in request.target else None
     )
     config = {**serve(tenant), "start_date": "2026-11-01"}
-    with pytest.raises(SACError, match=r"literal.*each form of a filter on Audit_Time.*FULL_TABLE"):
+    with pytest.raises(
+        SACError, match=r"literal.*each spelling of a filter on Audit_Time.*FULL_TABLE"
+    ):
         sync(config, select(discover(config), "sales_audit_data"))
 
 

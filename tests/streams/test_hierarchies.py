@@ -285,7 +285,7 @@ def test_older_catalog_leaves_them_out_and_says_so(
     messages = sync(config, catalog)
     assert set(messages.records(STREAM)[0]) == set(TYPES)
     assert set(messages.schema(STREAM)["schema"]["properties"]) == set(TYPES)
-    told = f"columns of {STREAM} that the catalog does not have: H1_LEVEL, H1_PATH."
+    told = f"lacks these columns of {STREAM}, so they are not read: H1_LEVEL, H1_PATH."
     assert told in caplog.text
 
 

@@ -14,7 +14,7 @@ from tap_sac.demo.service import (
     Request,
     Response,
 )
-from tap_sac.streams.base import SACStream
+from tap_sac.streams.stream import SACStream
 from tests.conftest import discover, examples, select, sync
 from tests.helpers.pipeline import (
     STREAM,

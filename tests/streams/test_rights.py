@@ -206,7 +206,7 @@ def test_another_person_starts_a_chain_anew_where_there_are_no_versions(
     assert len(messages.records(FACTS)) == BENS_FACTS
     assert chain not in tenant.service.subscriptions
     (warning,) = warnings(caplog)
-    assert "because somebody else has signed in" in warning
+    assert "because a different user is signed in" in warning
     tenant.service.change()
     changed = tenant.run(BEN, messages.state, **settings)
     assert 0 < len(changed.records(FACTS)) <= 3
@@ -259,7 +259,7 @@ def test_nobody_goes_on_with_slices_of_another_person(
     first, sentence = tenant.run_again(ANNA, {}, capsys, **SLICED)
     assert "SAC answered 403" in sentence
     messages = tenant.run(person, first.state, **SLICED)
-    assert ("going on with the read" in caplog.text) == goes_on
+    assert ("resuming the read" in caplog.text) == goes_on
     months = {row["Date"] for row in messages.records(FACTS)}
     assert ("202401" in months) != goes_on
 

@@ -17,7 +17,7 @@ from tap_sac.demo.service import (
     SampleService,
     _subscription_row,
 )
-from tap_sac.sac.export.delta import Bookmark, DeltaQuery, was_read
+from tap_sac.sac.export.delta import DeltaLink, was_read
 from tests.conftest import discover, select, sync
 from tests.helpers.pipeline import (
     ALL_PRODUCTS,
@@ -108,17 +108,15 @@ FOLLOWER = {"SubscriptionID": "B", "PreviousSubscriptionID": "A"}
 def test_link_was_read_if_sac_says_so_or_the_tap_followed_it(
     subscriptions: list[dict[str, str]], *, is_followed: bool, expected: bool
 ) -> None:
-    query = DeltaQuery([], [], None)
-    bookmark = Bookmark(f"https://x{LINK}first-A", None, query, is_followed)
-    assert was_read(bookmark, subscriptions) == expected
+    link = DeltaLink(f"https://x{LINK}first-A", is_followed)
+    assert was_read(link, subscriptions) == expected
 
 
 @pytest.mark.parametrize("is_followed", [False, True])
 def test_link_without_a_deltaid_matches_no_subscription(*, is_followed: bool) -> None:
     link = "https://x/FactData?$deltatoken=A"
-    bookmark = Bookmark(link, None, DeltaQuery([], [], None), is_followed)
     first = {"SubscriptionID": "A"}
-    assert was_read(bookmark, [first, FOLLOWER]) == is_followed
+    assert was_read(DeltaLink(link, is_followed), [first, FOLLOWER]) == is_followed
 
 
 def test_failed_cleanup_is_a_warning(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:

@@ -135,7 +135,7 @@ class SACClient:
         ]
 
     def provider_pages(
-        self, namespace: str, query: Mapping[str, str], on_response: ResponseObserver
+        self, namespace: str, query: Mapping[str, str], on_response: ResponseObserver | None
     ) -> Iterator[Page]:
         """Read the providers of a namespace as rows.
 

@@ -15,7 +15,7 @@ from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
     from tap_sac.sac.export.client import SACClient
-    from tap_sac.sac.export.delta import Bookmark
+    from tap_sac.sac.export.delta import DeltaLink
     from tap_sac.sac.odata.model import Provider
 
 logger = logging.getLogger(__name__)
@@ -55,11 +55,11 @@ class Subscriptions:
         path, own_path = (unquote(urlsplit(item).path) for item in (link, url))
         return is_same_server(link, url) and path == own_path
 
-    def check_unread(self, bookmark: Bookmark, otherwise: str) -> None:
+    def check_unread(self, link: DeltaLink, otherwise: str) -> None:
         """Check that SAC has not marked the changes as read, because it would not send them again.
 
         Args:
-            bookmark: The link to them.
+            link: The link to them.
             otherwise: Why they are lost if it has.
 
         Raises:
@@ -74,33 +74,33 @@ class Subscriptions:
             logger.warning("SAC does not list the subscriptions of %s: %s", self._stream, reason)
             subscriptions = []
             foreign = error if isinstance(error, ForeignAnswerError) else None
-        if was_read(bookmark, subscriptions):
+        if was_read(link, subscriptions):
             raise foreign or DeltaLostError(otherwise)
 
-    def signed(self, bookmark: Bookmark) -> Bookmark:
+    def signed(self, link: DeltaLink) -> DeltaLink:
         """Sign the bookmark of a chain that this client opened."""
-        signature = self._client.sign(bookmark.subscription_id or "")
-        return replace(bookmark, signature=signature)
+        signature = self._client.sign(link.subscription_id or "")
+        return replace(link, signature=signature)
 
-    def is_proven(self, bookmark: Bookmark) -> bool:
-        """Return whether a bookmark proves that this client opened the chain.
+    def is_proven(self, link: DeltaLink) -> bool:
+        """Return whether a link proves that this client opened the chain.
 
         Only a holder of the client secret can make the signature.
         """
-        expected = self._client.sign(bookmark.subscription_id or "")
-        found = bookmark.signature or ""
+        expected = self._client.sign(link.subscription_id or "")
+        found = link.signature or ""
         return found.isascii() and hmac.compare_digest(expected, found)
 
-    def delete_chain(self, bookmark: Bookmark) -> None:
+    def delete_chain(self, link: DeltaLink) -> None:
         """Delete a chain that this client opened and no longer needs, because it costs the tenant.
 
         A chain without a valid signature stays, because a bookmark may come from anywhere, and so
         does one with an ExternalID, which was given by hand.
         """
-        subscription_id = bookmark.subscription_id
-        if subscription_id is None or not self.is_own_link(bookmark.delta_link):
+        subscription_id = link.subscription_id
+        if subscription_id is None or not self.is_own_link(link.url):
             return
-        if not self.is_proven(bookmark):
+        if not self.is_proven(link):
             logger.warning(
                 "The subscription %s of %s is no longer needed, but stays in SAC, because the "
                 "state does not prove that this tap opened it: delete it under Data Management > "

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tap_sac.sac.errors import DeltaLostError
-from tap_sac.sac.export.delta import EntityIds
+from tap_sac.sac.odata.entity_ids import EntityIds
 
 NAMES = st.lists(
     st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8),

@@ -1,0 +1,147 @@
+"""The keys of deleted entities, read out of their ids (OData URL Conventions 4.0, 4.3.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import unquote
+
+from tap_sac.sac.errors import DeltaLostError
+from tap_sac.sac.odata.decimals import ExactDecimal
+from tap_sac.sac.odata.model import NUMBERS
+from tap_sac.safety.masks import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+_KEY_VALUE = re.compile(r"\s*(?P<name>[^\s=',()]+)\s*=\s*(?P<value>'(?:[^']|'')*'|[^',()\s]+)\s*")
+_ONLY_VALUE = re.compile(r"\s*(?P<value>'(?:[^']|'')*'|[^',()=\s]+)\s*")
+_UNENCODED = re.compile(r"[^!-~]|%(?![0-9A-Fa-f]{2})")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_DIGITS = re.compile(r"[0-9]+")
+# Types whose literals have no quotes.
+_BARE_TEXTS = {"Edm.Date", "Edm.DateTimeOffset", "Edm.Guid", "Edm.TimeOfDay"}
+_LONGEST_ID_SHOWN = 200
+
+
+class EntityIds:
+    """Reads the keys of deleted entities out of their ids, in the form that an answer shows.
+
+    An id is ``FactData(Version='public.Actual',Date='202401')``, with or without a URL before it;
+    literals are those of OData URL Conventions 4.0, 5.1.1.6. Whether SAC percent-encodes them is
+    not documented. The ids of changed rows, which have their columns beside them, tell; what stays
+    ambiguous is a lost delta and not a guess.
+    """
+
+    def __init__(self, key: Mapping[str, str]) -> None:
+        """Begin an answer.
+
+        Args:
+            key: The Edm type of each key column.
+        """
+        self._key = key
+        self._is_encoded: bool | None = None
+
+    def learn(self, row: Mapping[str, Any]) -> None:
+        """Look at a changed row, whose id may show how ids are written."""
+        entity_id = next((row[name] for name in ("@odata.id", "@id") if name in row), None)
+        if self._is_encoded is not None or not isinstance(entity_id, str):
+            return
+        key = {name: row.get(name) for name in self._key}
+        fits = [form for form in (False, True) if self._read(entity_id, is_encoded=form) == key]
+        if len(fits) == 1:
+            self._is_encoded = fits[0]
+
+    def read(self, entity_id: str) -> dict[str, Any]:
+        """Take the key out of the id of a deleted entity.
+
+        Raises:
+            DeltaLostError: If it does not name exactly the key columns, or may mean two things.
+        """
+        shown = repr(masked(entity_id)[:_LONGEST_ID_SHOWN])
+        forms = (False, True) if self._is_encoded is None else (self._is_encoded,)
+        found = [key for form in forms if (key := self._read(entity_id, is_encoded=form))]
+        if not found:
+            msg = f"the id of a deleted entity cannot be understood ({shown})"
+            raise DeltaLostError(msg)
+        if any(key != found[0] for key in found):
+            msg = f"the id of a deleted entity may be percent-encoded or not ({shown})"
+            raise DeltaLostError(msg)
+        return found[0]
+
+    def _read(self, entity_id: str, *, is_encoded: bool) -> dict[str, Any] | None:
+        """Read an id in one form; None if it cannot be of that form."""
+        literals: dict[str, str] | None = None
+        if not is_encoded:
+            literals = _parse_predicate(entity_id, self._key)
+        elif not _UNENCODED.search(entity_id):
+            try:
+                literals = _parse_predicate(unquote(entity_id, errors="strict"), self._key)
+                if literals is None and (literals := _parse_predicate(entity_id, self._key)):
+                    literals = {
+                        name: unquote(text, errors="strict") for name, text in literals.items()
+                    }
+            except UnicodeDecodeError:
+                return None
+        if literals is None:
+            return None
+        try:
+            return {name: _value(text, self._key[name]) for name, text in literals.items()}
+        except ValueError:
+            return None
+
+
+def _parse_predicate(text: str, key: Collection[str]) -> dict[str, str] | None:
+    """Split ``Name(A='a',B=1)`` or, where the key has one column, ``Name('a')`` into literals."""
+    start = _predicate_start(text)
+    if start < 0 or not text.endswith(")"):
+        return None
+    end = len(text) - 1
+    if len(key) == 1 and (only := _ONLY_VALUE.fullmatch(text, start, end)):
+        return {next(iter(key)): only["value"]}
+    literals: dict[str, str] = {}
+    position = start
+    while match := _KEY_VALUE.match(text, position, end):
+        if match["name"] in literals:
+            return None
+        literals[match["name"]] = match["value"]
+        position = match.end()
+        if position == end:
+            return literals if literals.keys() == set(key) else None
+        if text[position] != ",":
+            return None
+        position += 1
+    return None
+
+
+def _predicate_start(text: str) -> int:
+    """Find where the predicate begins: behind the first parenthesis of the last path segment."""
+    path_end = min((position for position in map(text.find, "('") if position >= 0), default=-1)
+    return path_end + 1 if path_end >= 0 and text[path_end] == "(" else -1
+
+
+def _value(literal: str, edm_type: str) -> Any:  # noqa: ANN401  (of a key)
+    """Read a literal of a key column.
+
+    Raises:
+        ValueError: If it is not one of its type.
+    """
+    if literal == "null":
+        return None
+    is_text = literal.startswith("'")
+    text = _unquoted(literal) if is_text else literal
+    if edm_type == "Edm.Boolean":
+        return {"true": True, "false": False}[text] if text in {"true", "false"} else _refuse()
+    if edm_type in NUMBERS:
+        return ExactDecimal(text) if _NUMBER.fullmatch(text) else _refuse()
+    if edm_type in _BARE_TEXTS or is_text or _DIGITS.fullmatch(text):
+        return text  # SAC writes months as numbers, too.
+    return _refuse()
+
+
+def _unquoted(literal: str) -> str:
+    return literal[1:-1].replace("''", "'")
+
+
+def _refuse() -> NoReturn:
+    raise ValueError

@@ -1,0 +1,165 @@
+"""A full read: all rows of a table in one go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic
+
+from tap_sac.sac.errors import ResponseError, SACError
+from tap_sac.sac.export.delta import is_delta
+from tap_sac.sac.failures import Failure
+from tap_sac.singer.records import PageRecords
+from tap_sac.streams.reading import Outcome, Reading, SourceT
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.singer.records import Records
+    from tap_sac.streams.permissions import Permissions
+    from tap_sac.streams.state import LastRead
+
+
+class FullRead(Generic[SourceT]):
+    """A read of all rows of a table.
+
+    Attributes:
+        version: The version of its rows; None without versions.
+        delta_link: Where the changes after the read are, as far as SAC has said by now.
+    """
+
+    def __init__(
+        self,
+        reading: Reading[SourceT],
+        *,
+        table: Table | None = None,
+        tracks_changes: bool = False,
+    ) -> None:
+        """Prepare a read; nothing is requested yet.
+
+        Args:
+            reading: What it needs of its stream.
+            table: The rows to read; those of the query if None.
+            tracks_changes: Whether SAC tracks the changes after it; `prove_keys` comes first.
+        """
+        self.version = reading.version
+        self.delta_link: str | None = None
+        self._reading = reading
+        self._table = table or reading.source.table(reading.query, track_changes=tracks_changes)
+        self._tracks_changes = tracks_changes
+
+    def prove_keys(self) -> None:
+        """Check that no key has several facts, before SAC is asked to track changes.
+
+        Each failing run would leave a subscription otherwise. The rows are read and thrown away,
+        and only if the counts of facts and keys differ.
+
+        Raises:
+            DataError: If a key has several.
+        """
+        reading = self._reading
+        if not reading.suspects_repeated_keys(self._table.count()):
+            return
+        table = reading.source.table(reading.query)
+        proof = reading.proof(table)
+        proof.watch_keys()
+        for page in table.pages():
+            proof.add(page)
+            if not proof.watches_keys:
+                return
+
+    def records(self) -> Generator[Records, None, Outcome]:
+        """Read the records.
+
+        Raises:
+            UnknownEntitySetError: If SAC does not serve the entity set.
+            DataError: If the read is disproved, or a row does not fit.
+            SACError: If SAC refuses.
+        """
+        reading = self._reading
+        reading.discard_unfinished()
+        maker = reading.make(reading.totals.begin() if reading.totals else None)
+        proof = reading.proof(self._table)
+        is_first = True
+        try:
+            for page in reading.take(self._table.pages):
+                if is_delta(page.context):
+                    msg = f"SAC answered the first read of {reading.name} with changes only"
+                    raise SACError(msg, Failure.BROKEN_PROTOCOL)
+                watches = is_first and not self._tracks_changes
+                if watches and reading.suspects_repeated_keys(page.count):
+                    proof.watch_keys()
+                is_first = False
+                self.delta_link = page.delta_url
+                proof.add(page)
+                yield PageRecords(page, maker)
+        except ResponseError as error:
+            raise (reading.source.refusal(error, reading.query) if is_first else error) from None
+        verdict = proof.settle()
+        if reading.totals:
+            reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
+        return Outcome(verdict, proof.rows, self.version, verdict.is_complete, self.delta_link)
+
+
+def may_delete(reading: Reading[SourceT], rows: int, permissions: Permissions) -> bool:
+    """Return whether rows that did not come may be deleted from the target, and say why not.
+
+    An empty read proves nothing by itself, nor does SAC's count for one user.
+
+    Args:
+        reading: The read, after its last row.
+        rows: How many rows it had.
+        permissions: The permissions behind it.
+    """
+    name, logger = reading.name, reading.logger
+    if not reading.source.is_complete:
+        logger.warning(
+            "Rows of %s that are gone from SAC stay in the target, because the read is incomplete.",
+            name,
+        )
+        return False
+    if rows:
+        permissions.warn_of_fewer_rows(rows, stream=name, logger=logger)
+        return True
+    is_counted = reading.source.is_counted and not permissions.are_of_user
+    table = reading.source.table(reading.query)
+    count = table.count(is_filtered=False) if is_counted else None
+    if count == 0:
+        return True
+    logger.warning(
+        "The read of %s is empty%s, so rows from earlier runs stay in the target.",
+        name,
+        "" if count is None else f", while SAC counts {count:,} rows without the filter",
+    )
+    return False
+
+
+def warn_of_changes(
+    reading: Reading[SourceT], last: LastRead | None, key: list[str] | None, *, deletes: bool
+) -> None:
+    """Warn if the key or the filter has changed since the last completed read.
+
+    Args:
+        reading: The read.
+        last: The last completed read.
+        key: The key, where the catalog decides on it.
+        deletes: Whether rows outside of the filter will be deleted from the target.
+    """
+    if last is None:
+        return
+    if last.key is not None and {*last.key} != {*(key or [])}:
+        reading.logger.warning(
+            "The key of %s has changed since the last completed read, from %s to %s: load it "
+            "into a new table, because targets would mix the rows of both.",
+            reading.name,
+            ", ".join(last.key) or "none",
+            ", ".join(key or []) or "none",
+        )
+    if last.filter != reading.source.filter and deletes:
+        reading.logger.warning(
+            "The filter of %s has changed since the last completed read, from %s to %s: the "
+            "target will mark or delete rows outside of it. Set "
+            "emit_activate_version_messages to false to keep them.",
+            reading.name,
+            last.filter or "none",
+            reading.source.filter or "none",
+        )

@@ -1,0 +1,98 @@
+"""Which user's permissions decide what SAC returns, and what a smaller read means then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tap_sac.sac.errors import DataError
+
+if TYPE_CHECKING:
+    import logging
+
+    from tap_sac.sac.oauth.user import User
+    from tap_sac.streams.state import StreamState
+
+_UNKNOWN = "unknown"  # a user whom the token does not identify
+
+
+class Permissions:
+    """The permissions behind a read, compared with those behind the last completed one.
+
+    Rows that are missing from a read may be there for other users, so only the user of the last
+    read can show that they are gone. The state has a hash of that user; it has none after a read of
+    the OAuth client itself.
+    """
+
+    def __init__(self, user: User | None, state: StreamState) -> None:
+        """Compare them, before the state changes.
+
+        Args:
+            user: Who is signed in; None for the OAuth client itself.
+            state: The state of the stream.
+        """
+        self._state = state
+        self._now = None if user is None else user.fingerprint or _UNKNOWN
+
+    @property
+    def are_of_user(self) -> bool:
+        """Whether a user is signed in: rows that SAC does not show, or count, may be there."""
+        return self._now is not None
+
+    @property
+    def have_changed(self) -> bool:
+        """Whether a different user is signed in than in the last read, as far as that is known."""
+        both = {self._state.user, self._now}
+        is_known = _UNKNOWN not in both or None in both
+        return self._state.has_last_read and is_known and len(both) > 1
+
+    def warn_of_fewer_rows(self, rows: int, *, stream: str, logger: logging.Logger) -> None:
+        """Warn if a read has fewer than half of the rows of the last one.
+
+        Args:
+            rows: How many it has.
+            stream: The stream name.
+            logger: Takes the warning.
+        """
+        last = self._state.rows
+        if self._state.user and last and 2 * rows < last:
+            logger.warning(
+                "The read of %s has %s rows, and the last one had %s: if the others are still in "
+                "SAC, the user who is signed in has lost permissions, and the target will mark or "
+                "delete these rows.",
+                stream,
+                f"{rows:,}",
+                f"{last:,}",
+            )
+
+    def after(self, state: StreamState, rows: int) -> StreamState:
+        """Return a state with the user of a completed read, and with its number of rows.
+
+        An empty read has removed nothing from the target, so the number of the last read stays.
+        """
+        return replace(state, user=self._now, rows=rows or self._state.rows or 0)
+
+
+def check_writable(stream: str, *, is_sum: bool, has_key: bool) -> None:
+    """Check that rows can be written beside those that SAC showed to another user.
+
+    Sums of what this user may see would replace the others, and no later change would correct
+    them. Rows without a key would come twice.
+
+    Args:
+        stream: The stream name.
+        is_sum: Whether rows are sums.
+        has_key: Whether targets replace a row that comes again.
+
+    Raises:
+        DataError: If they cannot.
+    """
+    if has_key and not is_sum:
+        return
+    msg = (
+        "This run is signed in as a different user than the last one, and rows of "
+        f"{stream} {'are sums, which permissions change' if is_sum else 'have no key'}, so none "
+        "was written: run with --full-refresh (or without --state) to apply the permissions of "
+        "this user, or sign in as before."
+    )
+    raise DataError(msg)

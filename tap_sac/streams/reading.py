@@ -1,0 +1,118 @@
+"""What every read of a stream gets, and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from tap_sac.streams.proof import Proof, Verdict
+from tap_sac.streams.source import Rows
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterator
+
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.pages import Page
+    from tap_sac.singer.records import RecordMaker
+    from tap_sac.singer.sums import Sums
+    from tap_sac.streams.state import StreamState
+    from tap_sac.streams.totals import Totals
+
+SourceT = TypeVar("SourceT", bound=Rows)
+
+
+@dataclass(frozen=True)
+class Reading(Generic[SourceT]):
+    """What a read needs of its stream.
+
+    Attributes:
+        name: The stream name, for messages.
+        logger: The logger of the stream.
+        source: Asks SAC.
+        columns: SAC's columns that records have.
+        query: The query options that ask for them.
+        version: The version of a new read; None without versions.
+        has_key: Whether targets replace a row that comes again.
+        fails: Whether a read that is disproved fails the stream, instead of being a warning.
+        make: Makes what turns rows into records, with the sums that take their numbers.
+        take: Takes pages while the next one is being read, and logs the progress.
+        totals: Compares totals with SAC's own, if that is asked for and possible.
+        save: Stores a state, and writes it at once.
+        state: Returns the state of the stream.
+    """
+
+    name: str
+    logger: logging.Logger
+    source: SourceT
+    columns: list[str]
+    query: dict[str, str]
+    version: int | None
+    has_key: bool
+    fails: bool
+    make: Callable[[Sums | None], RecordMaker]
+    take: Callable[[Callable[[], Iterator[Page]]], Iterator[Page]]
+    totals: Totals | None
+    save: Callable[[StreamState], None]
+    state: Callable[[], StreamState]
+
+    def proof(self, table: Table, label: str | None = None) -> Proof:
+        """Return what compares the rows of a table with SAC's own counts.
+
+        Args:
+            table: The rows to read.
+            label: What messages call them, instead of the stream.
+        """
+        return Proof(
+            label or self.name,
+            table,
+            self.logger,
+            fails=self.fails,
+            key=self.source.key,
+            has_key=self.has_key,
+        )
+
+    def suspects_repeated_keys(self, count: int | None) -> bool:
+        """Return whether SAC seems to store several rows under one key.
+
+        Args:
+            count: How many rows there are, if SAC says so.
+        """
+        if not (self.has_key and count and self.source.is_counted):
+            return False
+        keys = self.source.count_keys()
+        if keys is None or keys >= count:
+            return False
+        self.logger.warning(
+            "SAC counts %s facts of %s and %s keys: if a key comes twice, the stream fails, "
+            "because a target would keep one of its facts.",
+            f"{count:,}",
+            self.name,
+            f"{keys:,}",
+        )
+        return True
+
+    def discard_unfinished(self) -> None:
+        """Let no run resume an earlier read, once rows of a later version are written."""
+        state = self.state()
+        if state.unfinished:
+            self.save(state.slicing(None))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a read has found.
+
+    Attributes:
+        verdict: What SAC's counts say about it.
+        rows: How many rows it had.
+        version: The version of its rows; None without versions.
+        may_delete: Whether rows that did not come may be deleted from the target.
+        delta_link: Where the changes after it are, if SAC tracks them.
+    """
+
+    verdict: Verdict
+    rows: int
+    version: int | None
+    may_delete: bool
+    delta_link: str | None = None

@@ -1,0 +1,303 @@
+"""An entity set as SAC serves it: how its rows are asked for, counted, added up and refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
+from tap_sac.sac.export.column_values import ColumnValues
+from tap_sac.sac.export.kinds import AUDIT_TIME, VERSION, Kind, is_date_master, kind_of
+from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
+from tap_sac.sac.failures import Failure, SACErrorNumber
+from tap_sac.sac.odata.model import NUMBERS
+from tap_sac.sac.urls import with_query
+from tap_sac.streams.totals import (
+    Totals,
+    hindrance_to_totals,
+    measures_in_filter,
+    numeric_measures,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tap_sac.sac.export.client import ResponseObserver, SACClient
+    from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.model import EntitySet, Property, Provider
+
+_NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+# Gateways refuse longer ones, some of them from 8 KB on.
+_LONGEST_URL = 6_000
+
+
+class Rows(Protocol):
+    """What a full read asks SAC through: an entity set, or the list of providers."""
+
+    @property
+    def entity_set(self) -> EntitySet:
+        """The columns."""
+
+    @property
+    def kind(self) -> Kind:
+        """What is known of entity sets like this one."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The key columns that are read."""
+
+    @property
+    def filter(self) -> str | None:
+        """The ``$filter`` that SAC evaluates."""
+
+    @property
+    def page_size(self) -> int | None:
+        """Rows per page; None for SAC's own size."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether reads are compared with SAC's own counts."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether SAC served everything that belongs to the table."""
+
+    def query(self, columns: list[str]) -> dict[str, str]:
+        """Return the query options that ask for these columns, filtered."""
+
+    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
+        """Return the rows to read, with query options such as ``$filter``."""
+
+    def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
+        """Return what the refusal of the first page means."""
+
+    def count_keys(self) -> int | None:
+        """Ask how many keys have rows; None if SAC does not say."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An entity set of a model.
+
+    Attributes:
+        name: The stream name, for messages.
+        client: Asks SAC.
+        provider: The model.
+        entity_set: The columns.
+        siblings: All entity sets of the model, by name.
+        key: The key columns that are read; ``$metadata`` does not always name them.
+        filter: The ``$filter`` that SAC evaluates.
+        page_size: Rows per page; None for SAC's own size.
+        is_counted: Whether reads are compared with SAC's own counts.
+        on_response: Observes each answer.
+    """
+
+    name: str
+    client: SACClient
+    provider: Provider
+    entity_set: EntitySet
+    siblings: Mapping[str, EntitySet]
+    key: tuple[str, ...]
+    filter: str | None = None
+    page_size: int | None = None
+    is_counted: bool = True
+    on_response: ResponseObserver | None = None
+
+    # SAC serves an entity set as a whole or not at all.
+    is_complete = True
+
+    @property
+    def kind(self) -> Kind:
+        """What is known of entity sets like this one."""
+        return kind_of(self.entity_set.name)
+
+    @property
+    def is_trackable(self) -> bool:
+        """Whether SAC can track changes; it does not say whose path changes in a hierarchy."""
+        tracks = self.entity_set.tracks_changes
+        can_track = self.kind.is_trackable if tracks is None else tracks
+        return can_track and bool(self.entity_set.key) and not self.kind.is_hierarchy
+
+    @property
+    def replication_key(self) -> str | None:
+        """The column that tells newer rows from older ones, if the entity set has it."""
+        names = {column.name for column in self.entity_set.properties}
+        return AUDIT_TIME if self.kind.replication_key in names else None
+
+    @property
+    def url(self) -> str:
+        """Where the rows are."""
+        return self.client.entity_set_url(self.provider, self.entity_set.name)
+
+    def with_key(self, key: tuple[str, ...]) -> Source:
+        """Return the source with fewer key columns: SAC aggregates over the others."""
+        return replace(self, key=key, entity_set=replace(self.entity_set, key=key))
+
+    def identity(self, columns: list[str]) -> list[Any]:
+        """Return all that decides which rows a read of these columns has."""
+        place = [self.client.origin, self.provider.namespace_id, self.provider.provider_id]
+        if user := self.client.user:
+            place.append(user.fingerprint or "")
+        return [*place, self.entity_set.name, self.key, sorted(columns), self.filter]
+
+    def query(self, columns: list[str]) -> dict[str, str]:
+        """Return the query options that ask for these columns, filtered."""
+        options = read_options(self, columns)
+        if not self.kind.needs_select and len(with_query(self.url, options)) > _LONGEST_URL:
+            options.pop("$select", None)  # All columns come then, and the records leave some out.
+        return options
+
+    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
+        """Return the rows to read, with query options such as ``$filter``."""
+        if not self.is_counted:
+            url = with_query(self.url, query)
+            pages = self.client.pages(url, self.on_response, track_changes=track_changes)
+            return UncountedTable(pages)
+        counts_with = CountsWith.THE_READ
+        if self.kind.needs_select:
+            counts_with = CountsWith.ITS_SELECT
+        elif "$select" in query:
+            counts_with = CountsWith.NO_SELECT
+        return CountedTable(
+            self.client,
+            self.url,
+            query,
+            order=self._order(query),
+            counts_with=counts_with,
+            track_changes=track_changes,
+            on_response=self.on_response,
+        )
+
+    def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
+        """Return what the refusal of the first page means, which takes more than its status."""
+        if error.is_unprepared:
+            return self._unprepared(error, query)
+        if self._is_not_served(error, query):
+            if self.kind.is_optional:
+                return UnknownEntitySetError(error.what, Failure.NOT_EXPORTABLE)
+            # Without the facts, a run is not complete.
+            return DataError(error.what, error.failure, step=error.step)
+        return refused_filter(self.name, self.filter, error) or error
+
+    def count_keys(self) -> int | None:
+        """Ask how many keys have facts; None if SAC does not say, or cannot for this filter."""
+        aggregation = self.kind.aggregated_in
+        if aggregation not in self.siblings or measures_in_filter(self.entity_set, self.filter):
+            return None
+        options = {"$select": ",".join(item.name for item in self.entity_set.properties)}
+        if self.filter:
+            options["$filter"] = self.filter
+        return CountedTable(
+            self.client,
+            self.client.entity_set_url(self.provider, aggregation or ""),
+            options,
+            order=self.key,
+            counts_with=CountsWith.ITS_SELECT,
+            on_response=self.on_response,
+        ).count()
+
+    def column_values(self, column: Property) -> ColumnValues:
+        """Return what finds the values of a column."""
+        return ColumnValues(
+            self.client,
+            self.provider,
+            self.siblings,
+            column,
+            odata_filter=self.filter,
+            is_counted=self.is_counted,
+            on_response=self.on_response,
+        )
+
+    def hindrance_to_totals(self, columns: list[str]) -> str | None:
+        """Say why totals of these columns cannot be compared with SAC's own; None if they can."""
+        return hindrance_to_totals(self.entity_set, self.siblings, columns, self.filter)
+
+    def totals(self, columns: list[str]) -> Totals:
+        """Return what compares totals of these columns with SAC's own."""
+        url = self.client.entity_set_url(self.provider, self.kind.aggregated_in or "")
+        return Totals(
+            lambda options: self.client.pages(with_query(url, options), self.on_response),
+            numeric_measures(self.entity_set, columns),
+            self.filter,
+            parts=[name for name in self.key if self._is_of_time(name)],
+        )
+
+    def _unprepared(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
+        """Say what SAC cannot prepare: the table, or the query. Waiting does not help."""
+        if query and not self._is_unprepared_without_options(query):
+            asked = f"the filter {self.filter!r}" if self.filter else "the columns or page_size"
+            what = f"SAC answered {error.reason} to {asked} of the stream {self.name}"
+            return SACError(what, Failure.BAD_FILTER if self.filter else Failure.BAD_REQUEST)
+        what = f"SAC answered {error.reason}, and cannot export {self.name}"
+        made = UnknownEntitySetError if self.kind.is_optional else DataError
+        return made(what, Failure.NOT_EXPORTABLE)
+
+    def _is_unprepared_without_options(self, query: Mapping[str, str]) -> bool:
+        select = {"$select": query["$select"]} if self.kind.needs_select else {}
+        try:
+            next(iter(self.client.pages(with_query(self.url, select), self.on_response)))
+        except ResponseError as error:
+            return error.is_unprepared
+        return False
+
+    def _is_not_served(self, error: ResponseError, query: Mapping[str, str]) -> bool:
+        """Tell an entity set that is described but not served from other refusals."""
+        if error.number == SACErrorNumber.UNKNOWN_ENTITY_SET:
+            return True
+        if error.is_denied and error.number is not None:  # It is the client that SAC refuses.
+            return False
+        is_plain_400 = error.status == HTTPStatus.BAD_REQUEST and error.number is None
+        if self.kind.is_hierarchy and is_plain_400:
+            return not query or self._is_refused_without_options()
+        return self.kind.is_optional and error.status in _NOT_SERVED
+
+    def _is_refused_without_options(self) -> bool:
+        """Tell a dimension without a hierarchy, for which SAC has a plain 400, from a bad query."""
+        try:
+            next(iter(self.table({}).pages()))
+        except ResponseError as error:
+            return error.status == HTTPStatus.BAD_REQUEST
+        return False
+
+    def _is_of_time(self, dimension: str) -> bool:
+        """Return whether a dimension is Version or a date, over which measures may not add up."""
+        master = self.siblings.get(f"{dimension}Master")
+        return dimension == VERSION or (master is not None and is_date_master(master))
+
+    def _order(self, query: Mapping[str, str]) -> list[str]:
+        """Return the columns that tell rows apart: the key and all numbers, or all columns."""
+        asked = query["$select"].split(",") if "$select" in query else None
+        columns = [
+            item
+            for item in self.entity_set.properties
+            if (asked is None or item.name in asked) and not item.is_collection
+        ]
+        key = [item.name for item in columns if item.name in self.key]
+        if not key:
+            return [item.name for item in columns]
+        numbers = (item.name for item in columns if item.type in NUMBERS)
+        return [*key, *(name for name in numbers if name not in key)]
+
+
+def read_options(rows: Rows, columns: list[str]) -> dict[str, str]:
+    """Return the query options that ask for columns, filtered, whatever the length of the URL."""
+    options = {}
+    if rows.kind.needs_select or len(columns) < len(rows.entity_set.properties):
+        options["$select"] = ",".join(columns)
+    if rows.filter:
+        options["$filter"] = rows.filter
+    if rows.page_size:
+        options["pagesize"] = str(rows.page_size)
+    return options
+
+
+def refused_filter(name: str, odata_filter: str | None, error: ResponseError) -> SACError | None:
+    """Return an error that names the filter, if SAC refused one; else None."""
+    if error.failure is not Failure.BAD_REQUEST or not odata_filter:
+        return None
+    msg = (
+        f"SAC answered {error.reason} to the filter {odata_filter!r} of the stream {name}: correct "
+        "it in the setting filters."
+    )
+    return SACError(msg)

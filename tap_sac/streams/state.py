@@ -1,0 +1,300 @@
+"""What the state of a stream remembers between two runs: one reader, and one writer.
+
+Names in the state are those that older versions of the tap have written: they stay as they are.
+Whatever somebody else has put there, or changed, is ignored and not an error.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeGuard
+from urllib.parse import urlsplit
+
+from tap_sac.sac.export.delta import DeltaLink
+from tap_sac.safety.masks import has_control_characters, reveals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LAST_VERSION = 2**63 - 1
+_DAY = 24 * 60 * 60 * 1000  # milliseconds
+_DIGEST_LENGTH = 16
+_OF_LINK = ("delta_link", "question", "is_followed", "signature")
+_NAMES = {*_OF_LINK, "version", "filter", "key", "slices", "person", "rows"}
+
+
+@dataclass(frozen=True)
+class LastRead:
+    """The last completed read of a table.
+
+    Attributes:
+        version: The version that its rows have in the target; None without versions.
+        filter: The ``$filter`` that it was read with; None if it had none.
+        key: Its key, where the catalog decides on that; else None.
+    """
+
+    version: int | None
+    filter: str | None
+    key: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class DeltaQuery:
+    """What a chain of changes is about: another query needs another chain.
+
+    Attributes:
+        key: The key columns.
+        columns: The columns that are read.
+        filter: The ``$filter`` that is sent.
+        tables: The target tables that have the rows, each with its key; None in older states.
+    """
+
+    key: list[str]
+    columns: list[str]
+    filter: str | None
+    tables: list[tuple[str, list[str]]] | None = None
+
+    def difference(self, other: DeltaQuery) -> str | None:
+        """Describe what another query asks differently; None if only the order of columns."""
+        for name, label in (("key", "key"), ("columns", "selected columns"), ("filter", "filter")):
+            before, after = getattr(self, name), getattr(other, name)
+            if _unordered(before) != _unordered(after):
+                hint = ", for which targets need a new table" if name == "key" else ""
+                return f"the {label} changed from {before} to {after}{hint}"
+        if self.tables and _unordered(self.tables) != _unordered(other.tables):
+            return "stream_maps gives its table another name or key, so it lacks the earlier rows"
+        return None
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """Where the changes since the last LOG_BASED read are.
+
+    Attributes:
+        link: The delta link.
+        version: The version that the records in the target have; None without ACTIVATE_VERSION.
+        query: What the last full read asked for.
+    """
+
+    link: DeltaLink
+    version: int | None
+    query: DeltaQuery
+
+
+@dataclass(frozen=True)
+class UnfinishedRead:
+    """A read in slices that the next run can resume.
+
+    In the state, `done` is a list of pairs, because programs that merge states, such as Meltano
+    after a failure, would mix the members of two objects.
+
+    Attributes:
+        version: The version that its rows have in the target; None without versions.
+        query_hash: The digest of what it asks for.
+        started_at: When it began, in milliseconds since 1970.
+        done: The rows of each slice that is read and proven, by the digest of its condition.
+    """
+
+    version: int | None
+    query_hash: str
+    started_at: int
+    done: Mapping[str, int]
+
+    def hindrance(self, query_hash: str, now: int, *, has_versions: bool) -> str | None:
+        """Say why a run cannot resume it; None if it can.
+
+        Args:
+            query_hash: The digest of what the run asks for.
+            now: When the run started, in milliseconds since 1970.
+            has_versions: Whether its rows have versions.
+        """
+        if self.query_hash != query_hash:
+            return (
+                "its output (types, stream maps, flattening, batch files), filter, columns, key or "
+                "partition_by have changed"
+            )
+        if (self.version is not None) != has_versions:
+            return "emit_activate_version_messages has changed"
+        if not 0 <= now - self.started_at <= _DAY:
+            return "it did not begin within the last 24 hours"
+        return None
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """The state of a stream.
+
+    Attributes:
+        last: The last completed read, where SAC tracks no changes.
+        bookmark: Where the changes are, where SAC tracks them.
+        unfinished: A read in slices to resume.
+        user: The hash of the user whose permissions applied to the last completed read.
+        rows: How many rows that read had.
+        version: The version in the state, whoever wrote it.
+        had_slices: Whether the state names slices: removed, they would come back in a merge.
+        others: What the SDK keeps there.
+    """
+
+    last: LastRead | None = None
+    bookmark: Bookmark | None = None
+    unfinished: UnfinishedRead | None = None
+    user: str | None = None
+    rows: int | None = None
+    version: int | None = None
+    had_slices: bool = False
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, state: Mapping[str, Any]) -> StreamState:
+        """Read the state of a stream, as Singer has it."""
+        user, rows, version = state.get("person"), state.get("rows"), state.get("version")
+        return cls(
+            last=_last_read(state),
+            bookmark=_bookmark(state),
+            unfinished=_unfinished(state.get("slices")),
+            user=user if isinstance(user, str) and user else None,
+            rows=rows if isinstance(rows, int) else None,
+            version=version if is_version(version) else None,
+            had_slices="slices" in state,
+            others={name: value for name, value in state.items() if name not in _NAMES},
+        )
+
+    def write(self) -> dict[str, Any]:
+        """Return the state of the stream, as Singer has it."""
+        state: dict[str, Any] = dict(self.others)
+        if self.version is not None:
+            state["version"] = self.version
+        if self.last:
+            state["filter"] = self.last.filter
+            if self.last.key is not None:
+                state["key"] = self.last.key
+        if self.bookmark:
+            link = self.bookmark.link
+            values = (link.url, asdict(self.bookmark.query), link.may_be_spent, link.signature)
+            state |= {"version": self.bookmark.version, **dict(zip(_OF_LINK, values, strict=True))}
+        if self.unfinished:
+            state["slices"] = {
+                "version": self.unfinished.version,
+                "question": self.unfinished.query_hash,
+                "started_at": self.unfinished.started_at,
+                "done": [list(item) for item in self.unfinished.done.items()],
+            }
+        elif self.had_slices:
+            state["slices"] = None
+        if self.user:
+            state |= {"person": self.user, "rows": self.rows or 0}
+        return state
+
+    @property
+    def has_last_read(self) -> bool:
+        """Whether a read was completed."""
+        return bool(self.last or self.bookmark)
+
+    def next_version(self, started_at: int) -> int:
+        """Return the version of a new read: the time of the run, above all versions in the state.
+
+        The SDK has seconds: a run that is started again within the second in which another was
+        killed would then keep rows of the other run that are gone by now. The clocks of two
+        machines may differ.
+
+        Args:
+            started_at: When the run started, in milliseconds since 1970.
+        """
+        versions = [self.version, self.unfinished.version if self.unfinished else None]
+        return max(started_at, *(item + 1 for item in versions if item is not None), 0)
+
+    def has_completed(self, version: int | None) -> bool:
+        """Return whether a read of this version, or of a later one, was completed."""
+        return version is not None and self.version is not None and version <= self.version
+
+    def completed(self, read: LastRead) -> StreamState:
+        """Return the state after a completed read without a delta link."""
+        return replace(self, last=read, version=read.version, bookmark=None, unfinished=None)
+
+    def tracking(self, bookmark: Bookmark) -> StreamState:
+        """Return the state after a completed read with a delta link, or before it is followed."""
+        return replace(
+            self, bookmark=bookmark, version=bookmark.version, last=None, unfinished=None
+        )
+
+    def slicing(self, unfinished: UnfinishedRead | None) -> StreamState:
+        """Return the state with a read in slices to resume; None for no such read."""
+        has_slices = self.had_slices or unfinished is not None
+        return replace(self, unfinished=unfinished, had_slices=has_slices)
+
+
+def digest(text: str) -> str:
+    """Shorten a text: a state is written after each slice, and goes through other programs."""
+    return sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def is_version(value: object) -> TypeGuard[int]:
+    """Return whether a value of a state can be a version."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_VERSION
+
+
+def _last_read(state: Mapping[str, Any]) -> LastRead | None:
+    version, odata_filter, key = map(state.get, ("version", "filter", "key"))
+    if "filter" not in state or not (odata_filter is None or isinstance(odata_filter, str)):
+        return None
+    return LastRead(
+        version if is_version(version) else None,
+        odata_filter,
+        [*map(str, key)] if isinstance(key, list) else None,
+    )
+
+
+def _bookmark(state: Mapping[str, Any]) -> Bookmark | None:
+    url, query, may_be_spent, signature = map(state.get, _OF_LINK)
+    version = state.get("version")
+    if not (
+        isinstance(url, str)
+        and _is_url(url)
+        and not has_control_characters(url)
+        and not reveals(url)
+        and (version is None or is_version(version))
+        and isinstance(query, dict)
+    ):
+        return None
+    asked: dict[str, Any] = {item.name: query.get(item.name) for item in fields(DeltaQuery)}
+    signature = signature if isinstance(signature, str) else None
+    link = DeltaLink(url, may_be_spent is True, signature)
+    return Bookmark(link, version, DeltaQuery(**asked))
+
+
+def _unfinished(value: object) -> UnfinishedRead | None:
+    if not isinstance(value, dict):
+        return None
+    version, query_hash = value.get("version"), value.get("question")
+    started_at, done = value.get("started_at"), value.get("done")
+    if not (
+        (version is None or is_version(version))
+        and isinstance(query_hash, str)
+        and is_version(started_at)
+        and isinstance(done, list)
+        and all(map(_is_done, done))
+    ):
+        return None
+    return UnfinishedRead(version, query_hash, started_at, dict(done))
+
+
+def _is_done(item: object) -> bool:
+    match item:
+        case [str(), rows]:
+            return is_version(rows)
+    return False
+
+
+def _is_url(text: str) -> bool:
+    try:
+        urlsplit(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unordered(value: object) -> object:
+    """Make lists alike that differ in order, and in what JSON makes of tuples."""
+    return sorted(map(json.dumps, value)) if isinstance(value, list) else value
