@@ -71,7 +71,7 @@ def tracking(serve: Serve, *deltas: Response) -> tuple[TrackingStandIn, Config]:
     """Serve a tenant with a chain of changes: A, B, ..."""
     tenant = TrackingStandIn(*ROWS)
     tenant.deltas = dict(zip("ABC", deltas or [delta(changed(ROWS[0]))], strict=False))
-    return tenant, log_based(serve, tenant)
+    return tenant, {**log_based(serve, tenant), "backoff_max_tries": 1}
 
 
 def slicing(serve: Serve, *, stops: bool) -> tuple[SlicingStandIn, Config]:
