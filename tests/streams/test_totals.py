@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.service import SALES_MODEL, Request, Response, SampleService
 from tap_sac.singer.sums import Sums
+from tests.helpers.counts import SALES
 from tests.helpers.runs import is_activated, run
-from tests.streams.test_proof import SALES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

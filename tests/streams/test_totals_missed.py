@@ -11,10 +11,10 @@ import pytest
 from typing_extensions import override
 
 from tests.conftest import discover, select
+from tests.helpers.counts import FACTS, SALES
 from tests.helpers.runs import is_activated, run
 from tests.helpers.slicing import SLICED, SlicingStandIn, at_slice
 from tests.helpers.stand_in import edmx, error_response
-from tests.streams.test_proof import FACTS, SALES
 from tests.streams.test_totals import small_tenant, totals_config, uncompared, verdicts
 
 if TYPE_CHECKING:
