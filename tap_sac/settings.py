@@ -35,11 +35,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "token_url",
         th.StringType,
         title="Token URL",
-        description=(
-            "The Token URL that SAC shows under System > Administration > App Integration. "
-            "Derived from tenant_url for hosts like <tenant>.<dc>.hcs.cloud.sap, "
-            "<tenant>.<dc>.sapanalytics.cloud and <tenant>.<dc>.hanacloudservices.cloud.sap."
-        ),
+        description="Token URL that SAC shows under App Integration. Default: from tenant_url.",
     ),
     th.Property(
         "client_id",
@@ -60,19 +56,13 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.StringType,
         secret=True,
         title="Refresh token",
-        description=(
-            "A user's sign-in, as printed by tap-sac --login: SAC then applies that user's "
-            "permissions. If not set, the OAuth client reads as itself."
-        ),
+        description="A user's sign-in (tap-sac --login), whose permissions SAC then applies.",
     ),
     th.Property(
         "refresh_token_file",
         th.StringType,
         title="Refresh token file",
-        description=(
-            "File in which the refresh token is saved, for tenants that rotate refresh tokens. "
-            "A token in the file takes precedence over refresh_token."
-        ),
+        description="File that stores rotating refresh tokens; it overrides refresh_token.",
     ),
     th.Property(
         "token_endpoint_auth_method",
@@ -80,43 +70,31 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         allowed_values=["client_secret_basic", "client_secret_post"],
         default="client_secret_basic",
         title="Token endpoint auth method",
-        description="Whether the token request has the secret in a Basic header or in its body.",
+        description="Whether the client secret is sent in a Basic header or in the body.",
     ),
     th.Property(
         "namespaces",
         th.ArrayType(th.StringType),
         title="Namespaces",
-        description=(
-            "Namespaces to read: sac (models), sac_public_dimensions, sac_currency_tables, "
-            "sac_unit_conversion. Default: all that the tenant lists."
-        ),
+        description="Namespaces to read, such as sac_public_dimensions. Default: all listed.",
     ),
     th.Property(
         "models",
         th.ArrayType(th.StringType),
         title="Models",
-        description=(
-            "Models to read, by ID, name or glob (* and ?); a leading ! excludes. Default: all."
-        ),
+        description="IDs, names or globs of models to read; a leading ! excludes. Default: all.",
     ),
     th.Property(
         "filters",
         th.ObjectType(additional_properties=th.StringType),
         title="Filters",
-        description=(
-            "OData filters by stream name or glob, applied by SAC: "
-            '{"*_fact_data": "Version eq \'public.Actual\'"}. Several for one stream are combined '
-            "with and."
-        ),
+        description='OData filters by stream or glob: {"*_fact_data": "Date ge \'202601\'"}.',
     ),
     th.Property(
         "partition_by",
         th.ObjectType(additional_properties=th.StringType),
         title="Partition by",
-        description=(
-            "Read big tables in parallel slices, one per value of a column, by stream name or "
-            'glob: {"*_fact_data": "Version"}. After a failure, the next run resumes.'
-        ),
+        description='Read in parallel slices, by stream or glob: {"*_fact_data": "Version"}.',
     ),
     th.Property(
         "verify_counts",
@@ -124,20 +102,14 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         allowed_values=["fail", "warn", "off"],
         default="fail",
         title="Verify counts",
-        description=(
-            "If a read is proven incomplete, or several facts have the same key: fail the stream, "
-            "warn, or do not count."
-        ),
+        description="If a read is incomplete, or several facts have the same key: fail or warn.",
     ),
     th.Property(
         "verify_totals",
         th.BooleanType,
         default=False,
         title="Verify totals",
-        description=(
-            "After a full read of facts, compare the sum of each measure with SAC's own, to the "
-            "last digit. A difference fails the stream; an incomparable total is a warning."
-        ),
+        description="Compare the sum of each measure with SAC's own after a full read of facts.",
     ),
     th.Property(
         "page_size",
@@ -159,10 +131,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         allowed_values=["FULL_TABLE", "LOG_BASED"],
         default="FULL_TABLE",
         title="Default replication method",
-        description=(
-            "For streams that SAC can track, unless the catalog says otherwise: read the whole "
-            "table on each run, or only the changes since the last one."
-        ),
+        description="Read whole tables or only changes, where SAC can track them.",
     ),
     th.Property(
         "on_delta_lost",
@@ -183,20 +152,14 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.IntegerType(minimum=0, maximum=31_536_000),
         default=0,
         title="Audit overlap",
-        description=(
-            "Seconds before the bookmark from which audit data is read again, for rows that SAC "
-            "writes late. Streams without a key then get duplicates."
-        ),
+        description="Seconds before the bookmark from which audit data is read again.",
     ),
     th.Property(
         "use_singer_decimal",
         th.BooleanType,
         default=False,
         title="Use Singer decimal",
-        description=(
-            "Write decimals as strings of the format x-singer.decimal, for targets that would "
-            "turn numbers into floats."
-        ),
+        description="Write decimals as strings, for targets that turn numbers into floats.",
     ),
     th.Property(
         "request_timeout",
@@ -277,14 +240,9 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
         *_misspelt(config, schema["properties"]),
         *(_schema_error(error) for error in validator.iter_errors(config)),
     ]
-    errors = errors or [
-        *_text_errors(config),
-        *_start_date_errors(config),
-        *_batch_errors(config),
-    ]
+    errors = errors or [*_text_errors(config), *_start_date_errors(config), *_batch_errors(config)]
     errors += [
-        f"The setting {name} is an empty list: name the {name} to read, or leave it out to read "
-        "all."
+        f"The setting {name} is an empty list: name the {name} to read, or remove the setting."
         for name in ("namespaces", "models")
         if config.get(name) == []
     ]
@@ -293,8 +251,7 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
     else:
         errors += [
             f"The setting {name} is missing: set it in the file of --config, or as "
-            f"TAP_SAC_{name.upper()} with --config=ENV; or set demo to true to read the sample "
-            "tenant."
+            f"TAP_SAC_{name.upper()} with --config=ENV; or set demo to true to try the tap."
             for name in REQUIRED
             if name not in config
         ]
@@ -380,6 +337,5 @@ def _batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     if raw and not th.DEFAULT_JSONSCHEMA_VALIDATOR(_BATCH_CONFIG).is_valid(raw):
         yield (
             "The setting batch_config needs an encoding (format, compression), a storage (root, "
-            "prefix) and, if any, a batch_size of at least 1: correct it in the configuration of "
-            "tap-sac."
+            "prefix) and, if any, a batch_size of at least 1."
         )
