@@ -61,6 +61,7 @@ class PageStream(Stream, abc.ABC):
         entity_set: The columns and the key, with the columns that the tap adds.
         started_at: When the tap started, in milliseconds since 1970.
         failure: Why its data cannot be trusted, after a sync; None if it can.
+        may_advance: Whether the bookmark may move to the rows of this run.
     """
 
     # The records already fit the schema, without the SDK's detour over float.
@@ -70,18 +71,14 @@ class PageStream(Stream, abc.ABC):
     # then have emptied the table. `activate` writes it.
     emit_activate_version_messages = False
 
-    # Whether the user chooses among several replication methods.
-    offers_methods = False
-
-    # Whether key columns can be deselected: rows are then those of what is left of the key.
-    has_optional_key = False
+    offers_methods = False  # whether the user chooses among several replication methods
+    has_optional_key = False  # whether key columns can be deselected, which narrows the key
 
     def __init__(self, tap: Tap, *, name: str, entity_set: EntitySet) -> None:
         """Create the stream of an entity set."""
         self.entity_set = entity_set
         self.started_at = tap.initialized_at
         self.failure: DataError | None = None
-        # Whether the bookmark may move to the rows of this run.
         self.may_advance = True
         self._version_to_activate: int | None = None
         self._completed_state: dict[str, Any] | None = None
@@ -222,13 +219,11 @@ class PageStream(Stream, abc.ABC):
     def _batch_chunks(self, size: int) -> Generator[Chunk, None, None]:
         """Read the records that go into files of this size."""
         if self.replication_method == REPLICATION_INCREMENTAL:
-            # The bookmark is that of the last record that the SDK has seen, so no file may end
-            # before that record.
+            # No file may end before the last record that the SDK has seen: it is the bookmark.
             each = super()._sync_records(write_messages=False)
-            messages = (item for record in each for item in self._generate_record_messages(record))
-            return divide(
-                gather((item.record for item in messages), batch_size=size), batch_size=size
-            )
+            make = self._generate_record_messages
+            mapped = (message.record for record in each for message in make(record))
+            return divide(gather(mapped, size), size)
         reads = self.read()
         if not self._is_unmapped:
             reads = mapped_records(reads, self._generate_record_messages)
@@ -237,7 +232,7 @@ class PageStream(Stream, abc.ABC):
     def _chunks(self, reads: Iterable[Records], size: int) -> Generator[Chunk, None, None]:
         """Divide the records that come, and count them."""
         with self.get_record_counter() as counter, self.get_sync_timer():
-            for chunk in divide(reads, batch_size=size):
+            for chunk in divide(reads, size):
                 self.mark_state_changed()
                 yield chunk
                 counter.increment(chunk.size)

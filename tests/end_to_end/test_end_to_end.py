@@ -26,12 +26,12 @@ from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.demo.sums import aggregate
 from tap_sac.discovery.naming import snake_case
 from tap_sac.tap import TapSAC
+from tests.helpers.batches import batch_config
 from tests.helpers.projects import meltano_yml, save_project
+from tests.helpers.rows import row_text
 from tests.helpers.stand_in import Model as StandInModel
 from tests.helpers.stand_in import StandIn, edmx, error_response
-from tests.singer.test_batches import batch_config
-from tests.singer.test_records import row_text
-from tests.singer.test_values import KEPT, RESPELLED
+from tests.helpers.values import KEPT, RESPELLED
 from tests.streams.test_hierarchies import place_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import json
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.request import url2pathname
 
 import pytest
 from pyarrow import parquet
@@ -20,6 +19,7 @@ from tap_sac.demo.service import SALES_MODEL, Response, SampleService
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
+from tests.helpers.batches import PARQUET_FACETS, batch_config, files, lines_of, records_of
 from tests.helpers.pipeline import STREAM as SALES
 from tests.helpers.pipeline import Pipeline, Table, small
 from tests.helpers.runs import killed_sync
@@ -33,39 +33,6 @@ if TYPE_CHECKING:
 STREAM = "sales_fact_data"
 AMOUNTS = ("0.0000000", "-1.5", "123456789012345678901234.1234567", "null", "10557.33")
 ROWS = [sales_row(number, amount) for number, amount in enumerate(AMOUNTS)]
-
-
-def batch_config(folder: Path, format_: str, compression: str | None, size: int) -> dict[str, Any]:
-    return {
-        "batch_config": {
-            "encoding": {"format": format_, "compression": compression or "none"},
-            "storage": {"root": folder.as_uri()},
-            "batch_size": size,
-        }
-    }
-
-
-def files(messages: Messages, stream: str) -> list[str]:
-    return [
-        url2pathname(url.removeprefix("file://"))
-        for message in messages.of(stream)
-        if message["type"] == "BATCH"
-        for url in message["manifest"]
-    ]
-
-
-def lines_of(messages: Messages, stream: str) -> list[str]:
-    """Return the lines of all JSON lines files of a stream."""
-    lines = []
-    for path in files(messages, stream):
-        with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8") as file:
-            lines += file.read().split("\n")
-            assert not lines.pop()
-    return lines
-
-
-def records_of(messages: Messages, stream: str) -> list[dict[str, Any]]:
-    return [json.loads(line, parse_float=str) for line in lines_of(messages, stream)]
 
 
 def types_of(messages: Messages, stream: str) -> list[str]:
@@ -509,15 +476,6 @@ def decimals(facets: str, *values: str) -> StandIn:
     )
     rows = [f'{{"ID":"1.50000000","ONE":{value}}}' for value in values]
     return StandIn(Model("C4T", "T", document, {"S": rows}))
-
-
-PARQUET_FACETS = {
-    'Precision="9" Scale="2"': (9, 2, " from $metadata"),
-    'Precision="60" Scale="20"': (56, 20, " from $metadata"),
-    'Scale="2"': (38, 2, ", because $metadata declares no precision"),
-    'Precision="31" Scale="variable"': (31, 10, ", because $metadata declares no scale"),
-    "": (38, 10, ", because $metadata declares no precision and no scale"),
-}
 
 
 @pytest.mark.parametrize("use_singer_decimal", [True, False])

@@ -24,8 +24,8 @@ from tap_sac.demo.service import Response
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import read_messages, served
+from tests.helpers.rows import COLUMNS, outcome, row_text, unusual_rows, usual_rows
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx
-from tests.singer.test_records import COLUMNS, outcome, row_text, unusual_rows, usual_rows
 
 if TYPE_CHECKING:
     from tap_sac.demo.service import Request

@@ -9,9 +9,9 @@ import pytest
 from tap_sac.demo.service import SampleService
 from tap_sac.sac.errors import SACError
 from tests.conftest import discover, select, sync
+from tests.helpers.batches import records_of
 from tests.helpers.stand_in import sales_row
 from tests.helpers.tracking import TrackingStandIn, changed, deleted, delta, log_based
-from tests.singer.test_batches import records_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from tests.conftest import discover, read_messages, select, sync
+from tests.helpers.batches import batch_config, files, records_of
 from tests.helpers.stand_in import Model, StandIn, edmx
 from tests.helpers.tracking import TrackingStandIn, changed, deleted, delta, log_based
-from tests.singer.test_batches import batch_config, files, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

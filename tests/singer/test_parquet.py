@@ -13,8 +13,8 @@ from pyarrow import parquet
 from tap_sac.demo.service import Response
 from tap_sac.sac.errors import SACError
 from tests.conftest import discover, select, sync
+from tests.helpers.batches import PARQUET_FACETS, batch_config, files, records_of
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx, sales, sales_row
-from tests.singer.test_batches import PARQUET_FACETS, batch_config, files, records_of
 
 if TYPE_CHECKING:
     from tests.conftest import Messages, Serve

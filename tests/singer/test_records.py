@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +17,7 @@ from tap_sac.singer.records import RecordMaker
 from tap_sac.singer.schema import json_schema
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, examples, select, served, sync
+from tests.helpers.rows import COLUMNS, one_column, outcome, row_text, unusual_rows, usual_rows
 from tests.helpers.stand_in import Model, StandIn, edmx, sales, sales_row
 
 if TYPE_CHECKING:
@@ -27,13 +25,6 @@ if TYPE_CHECKING:
 
 
 FAILED = r"1 of [12] streams failed; the others were read\. [a-z_]+"
-
-
-def one_column(type_name: str, *values: str) -> StandIn:
-    """Serve a set with a key and one more column, whose values are JSON text."""
-    columns = {"ID": "Edm.String*", "X": type_name}
-    rows = [f'{{"ID":"{number}","X":{value}}}' for number, value in enumerate(values)]
-    return StandIn(Model("C4T", "T", edmx(S=columns), {"S": rows}))
 
 
 @pytest.mark.parametrize(
@@ -415,81 +406,6 @@ def test_the_text_of_every_decimal_survives(number: str, as_string: bool) -> Non
         assert str(record["X"]) == number
 
 
-texts = st.text(st.characters(codec="utf-8"), max_size=5).map(json.dumps)
-decimals = st.decimals(allow_nan=False, allow_infinity=False).map(str)
-values = st.one_of(
-    st.just("null"),
-    st.sampled_from(["-0", "0.0000000", "1E5", "true", '"7.50"', '"NaN"', "[]", "1.0", '"-0"']),
-    st.sampled_from(["1.50000000", "-0.12345678", "0.000000000", "15E-8", '"1.1234567001"']),
-    texts,
-    st.integers().map(str),
-    decimals,
-)
-# Mostly zeros: behind the seventh digit, they make the difference.
-long_decimals = st.from_regex(r"-?(0|[1-9]0)\.0{5}[0-2]{2}0{0,4}[01]?", fullmatch=True)
-day_like = st.from_regex(r'"(2024|2023|1900|0000)-(02|04)-(0[01]|28|29|30|31)"', fullmatch=True)
-time_like = st.from_regex(
-    r'"(2024-02-29|2023-02-29|0000-01-01|0001-01-01|9999-12-31)[T t](23|24):59(:(59|60))?'
-    r'(\.[09]{1,13})?(Z|z|[+-](14|15|16):00|)"',
-    fullmatch=True,
-)
-guid_like = st.from_regex(r'"\{?[0-9a-fA-F]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?"', fullmatch=True)
-TWISTS = {
-    "ID": st.just('"k"') | values,
-    "TEXT": texts | values,
-    "AMOUNT": decimals | values,
-    "NUMBER": decimals | values,
-    "COUNT": st.integers().map(str) | values,
-    "FLAG": st.sampled_from(["true", "false", "null"]) | values,
-    "DAY": st.dates().map(lambda day: f'"{day}"') | day_like | values,
-    "AT": time_like | values,
-    "TIME": st.times().map(lambda time: f'"{time}"') | st.just('"24:00:00"') | values,
-    "GUID": st.uuids().map(lambda guid: f'"{guid}"') | guid_like | values,
-    "BYTE": st.integers(-1, 256).map(str) | values,
-    "RATE": st.sampled_from([308 * "9", 309 * "9", "1e308", "1e309"]) | values,
-}
-usual_rows = st.fixed_dictionaries(
-    {
-        "ID": st.just('"k"'),
-        "NUMBER": st.sampled_from(["1", "-2.0", "0.0000000"]) | st.just("null"),
-        "AMOUNT": st.sampled_from(["1.50", "-0.1", "null"]) | long_decimals,
-        "TEXT": texts,
-    },
-    optional={
-        "COUNT": st.sampled_from(["1", "null"]),
-        "DAY": st.sampled_from(['"2024-02-29"', "null"]),
-        "AT": st.sampled_from(
-            ['"2026-11-02T05:12:44.123Z"', '"2026-11-02T05:12:44+01:00"', "null"]
-        ),
-        "TIME": st.sampled_from(['"07:59:59.9"', "null"]),
-        "GUID": st.sampled_from(['"21ec2020-3AEA-1069-a2dd-08002b30309d"', "null"]),
-        "BYTE": st.sampled_from(["0", "255", "null"]),
-        "RATE": st.sampled_from(["0.1", "null"]),
-    },
-)
-unusual_rows = st.fixed_dictionaries({}, optional={**TWISTS, "NEW": values, "@odata.id": texts})
-
-
-COLUMNS = {
-    "ID": "Edm.String*",
-    "NUMBER": "Edm.Decimal*",
-    "TEXT": "Edm.String",
-    "AMOUNT": "Edm.Decimal",
-    "COUNT": "Edm.Int64",
-    "FLAG": "Edm.Boolean",
-    "DAY": "Edm.Date",
-    "AT": "Edm.DateTimeOffset",
-    "TIME": "Edm.TimeOfDay",
-    "GUID": "Edm.Guid",
-    "BYTE": "Edm.Byte",
-    "RATE": "Edm.Double",
-}
-
-
-def row_text(row: dict[str, str]) -> str:
-    return "{" + ", ".join(f"{json.dumps(name)}:{value}" for name, value in row.items()) + "}"
-
-
 @settings(max_examples=examples(150))
 @given(
     rows=st.lists(usual_rows | unusual_rows, max_size=6),
@@ -514,14 +430,3 @@ def test_states_come_where_the_sdk_writes_them(serve: Serve) -> None:
     lines = outcome(config)
     assert lines == outcome(slow)
     assert sum('"STATE"' in line for line in lines) > 1
-
-
-def outcome(config: dict[str, Any], state: dict[str, Any] | None = None) -> list[str] | str:
-    """Return the lines of a run, but for their times, or why it failed."""
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        try:
-            TapSAC(config=config, state=copy.deepcopy(state)).sync_all()
-        except SACError as error:
-            return re.sub(r"127.0.0.1:\d+", "host", str(error))
-    changing = r'"(version|time_extracted|_sdc_deleted_at)":("[^"]*"|\d+)'
-    return [re.sub(changing, "", line) for line in output.getvalue().split("\n")]

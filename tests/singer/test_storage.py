@@ -16,8 +16,8 @@ from pyarrow import parquet
 from tap_sac.sac.errors import SACError
 from tests.conftest import sync
 from tests.helpers import servers
+from tests.helpers.batches import batch_config
 from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
-from tests.singer.test_batches import batch_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,9 @@ from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.demo.sums import aggregate
 from tap_sac.sac.errors import SACError
 from tests.conftest import discover, select, sync
+from tests.helpers.batches import batch_config, files
 from tests.helpers.stand_in import Model, StandIn, edmx
 from tests.helpers.tracking import TrackingStandIn, changed, deleted, delta
-from tests.singer.test_batches import batch_config, files
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -16,8 +16,8 @@ from tap_sac.demo.service import Request, Response
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.hierarchies import Hierarchy, Members
 from tests.conftest import discover, select, sync
+from tests.helpers.batches import batch_config, files, records_of
 from tests.helpers.stand_in import JSON, PAGE_SIZE, Model, StandIn, edmx, error_response
-from tests.singer.test_batches import batch_config, files, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -54,7 +54,7 @@ class Chunk(NamedTuple):
         return self.records.columns(self.start, self.stop)
 
 
-def divide(reads: Iterable[Records], *, batch_size: int) -> Generator[Chunk, None, None]:
+def divide(reads: Iterable[Records], batch_size: int) -> Generator[Chunk, None, None]:
     """Divide records into chunks; a batch ends when it is full, and at the end of a slice.
 
     Args:
@@ -78,7 +78,7 @@ def divide(reads: Iterable[Records], *, batch_size: int) -> Generator[Chunk, Non
             start = stop
 
 
-def gather(records: Iterable[Record], *, batch_size: int) -> Iterator[Records]:
+def gather(records: Iterable[Record], batch_size: int) -> Iterator[Records]:
     """Gather records that come one by one, and take none of the next batch before it begins.
 
     Args:
