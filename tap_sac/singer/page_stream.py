@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from tap_sac.singer.files.chunks import Chunk
     from tap_sac.singer.records import Records
 
+    Reads = Generator[Records, None, None]
+
 
 class PageStream(Stream, abc.ABC):
     """A stream of an entity set, and all that the streams of the tap use of the SDK's.
@@ -88,7 +90,7 @@ class PageStream(Stream, abc.ABC):
         self.primary_keys = entity_set.key
 
     @abc.abstractmethod
-    def read(self) -> Iterator[Records]:
+    def read(self) -> Reads:
         """Read the records, some at a time, and `END_OF_SLICE` where they must be written first.
 
         Raises:
@@ -229,9 +231,9 @@ class PageStream(Stream, abc.ABC):
             reads = mapped_records(reads, self._generate_record_messages)
         return self._chunks(reads, size)
 
-    def _chunks(self, reads: Iterable[Records], size: int) -> Generator[Chunk, None, None]:
+    def _chunks(self, reads: Reads, size: int) -> Generator[Chunk, None, None]:
         """Divide the records that come, and count them."""
-        with self.get_record_counter() as counter, self.get_sync_timer():
+        with closing(reads), self.get_record_counter() as counter, self.get_sync_timer():
             for chunk in divide(reads, size):
                 self.mark_state_changed()
                 yield chunk

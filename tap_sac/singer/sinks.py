@@ -12,7 +12,7 @@ from tap_sac.singer.records import END_OF_SLICE, MadeRecords
 from tap_sac.singer.schema import TABLE_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterable
 
     from singer_sdk.singerlib import RecordMessage
 
@@ -49,20 +49,21 @@ def write_records(
 
 
 def mapped_records(
-    reads: Iterable[Records], make: Callable[[Record], Iterable[RecordMessage]]
-) -> Iterator[Records]:
+    reads: Generator[Records, None, None], make: Callable[[Record], Iterable[RecordMessage]]
+) -> Generator[Records, None, None]:
     """Apply stream maps and flattening to records, not to too many at a time.
 
     Args:
         reads: The records, some at a time.
         make: Makes the messages of a record: none if a map drops it.
     """
-    for records in reads:
-        if records is END_OF_SLICE:
-            yield records
-        mapped = (message.record for record in records for message in make(record))
-        while some := MadeRecords(islice(mapped, AT_ONCE)):
-            yield some
+    with closing(reads):  # Not only when the frames of a failure are gone.
+        for records in reads:
+            if records is END_OF_SLICE:
+                yield records
+            mapped = (message.record for record in records for message in make(record))
+            while some := MadeRecords(islice(mapped, AT_ONCE)):
+                yield some
 
 
 def check_table_version(stream: str, columns: Collection[str]) -> None:

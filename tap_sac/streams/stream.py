@@ -40,7 +40,7 @@ from tap_sac.streams.state import DeltaQuery, StreamState
 from tap_sac.streams.totals import warn_uncompared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record
@@ -217,7 +217,7 @@ class SACStream(PageStream):
             yield record
 
     @override
-    def read(self) -> Iterator[Records]:
+    def read(self) -> Generator[Records, None, None]:
         with self._requests:
             try:
                 if self._paths:

@@ -149,6 +149,24 @@ def test_run_that_cannot_write_its_last_file_activates_nothing(
     )
 
 
+@pytest.mark.parametrize("batches", [False, True])
+def test_read_that_a_map_ends_leaves_no_subscription_behind(
+    serve: Serve, tmp_path: Path, *, batches: bool
+) -> None:
+    service = small(SampleService())
+    config = {
+        **serve(service),
+        **(batch_config(tmp_path, "jsonl", None, 1000) if batches else {}),
+        "models": ["Sales Planning"],
+        "default_replication_method": "LOG_BASED",
+        "stream_maps": {SALES: {"X": "None if _sdc_deleted_at is not None else int(Version)"}},
+    }
+    with pytest.raises(ValueError, match=r"public\.Actual") as failure:
+        TapSAC(config=config).sync_all()
+    assert failure.tb is not None  # What its frames refer to is not closed by itself.
+    assert not service.subscriptions
+
+
 def test_changes_whose_last_file_cannot_be_written_are_not_lost(
     serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
