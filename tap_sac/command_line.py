@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from singer_sdk import Stream
     from typing_extensions import Self
 
-    from tap_sac.discovery.choice import Choice
     from tap_sac.discovery.offer import Offer
+    from tap_sac.inputs import Choice
     from tap_sac.sac.export.client import SACClient
 
 
@@ -82,14 +82,9 @@ class CommandLineTap(Tap, abc.ABC):
     def choice(self) -> Choice:
         """The settings, the catalog and the state."""
 
-    @cached_property
     @abc.abstractmethod
-    def offer(self) -> Offer:
-        """What the tenant offers by that choice.
-
-        Raises:
-            SACError: As `discover` does.
-        """
+    def streams_of(self, offer: Offer) -> Mapping[str, Stream]:
+        """Make the streams of an offer, and the stream maps, which decide what is left of a key."""
 
     @cached_property
     def client(self) -> SACClient:
@@ -104,12 +99,6 @@ class CommandLineTap(Tap, abc.ABC):
     @property
     def _user_agent(self) -> str:
         return f"{self.name}/{self.plugin_version}"
-
-    def streams_of(self, offer: Offer) -> Mapping[str, Stream]:
-        """Make the streams of an offer, and the stream maps, which decide what is left of a key."""
-        self.offer = offer
-        self.setup_mapper()
-        return self.streams
 
     def print_line(self, text: str) -> None:
         """Write plain text to stdout, with the same error handling as Singer messages."""

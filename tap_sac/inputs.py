@@ -1,10 +1,12 @@
-"""The catalog, the state and other files that people hand to the tap: checked, and completed.
+"""What users hand to the tap: files of settings, a catalog and a state, checked and completed.
 
-What they look like is in the Singer specification; the SDK takes both for granted.
+Their formats are in the Singer specification. The SDK takes both for granted, so what it would
+break on is checked here.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,38 +19,19 @@ from tap_sac.sac.odata.decimals import ENCODER, read_json
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-_DEEPEST = 100
 _MOST_NAMES = 5
 _LONGEST_VALUE_SHOWN = 40
 _BLANK = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"  # Byte order marks, and space in UTF-8, -16 and -32.
 _OBJECT = {"type": "object"}
-_TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
+_NAME = {"type": ["string", "null"]}
+_NAMES = {"type": ["array", "null"], "items": {"type": "string"}}
+_BOOKMARK = {"progress_markers": _OBJECT, "partitions": {"type": "array", "maxItems": 0}}
 _STATE = {
     "type": "object",
     "properties": {
-        "bookmarks": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "properties": {
-                    "progress_markers": _OBJECT,
-                    "partitions": {"type": "array", "maxItems": 0},
-                },
-            },
-        }
-    },
-}
-_METADATA = {
-    "type": "object",
-    "required": ["breadcrumb", "metadata"],
-    "properties": {
-        "breadcrumb": {"type": "array", "items": {"type": "string"}, "maxItems": _DEEPEST},
-        "metadata": {
-            "type": "object",
-            "properties": {"table-key-properties": _TEXTS, "view-key-properties": _TEXTS},
-        },
+        "bookmarks": {**_OBJECT, "additionalProperties": {**_OBJECT, "properties": _BOOKMARK}}
     },
 }
 _COLUMN = {"$ref": "#/$defs/column"}
@@ -56,10 +39,18 @@ _COLUMN_SCHEMA = {
     "type": "object",
     "properties": {
         "type": {"type": ["string", "array"], "items": {"type": "string"}},
-        "format": {"type": ["string", "null"]},
+        "format": _NAME,
         "items": _COLUMN,
         "properties": {"type": ["object", "null"], "additionalProperties": _COLUMN},
         "anyOf": {"type": "array", "items": _COLUMN},
+    },
+}
+_METADATA = {
+    "type": "object",
+    "required": ["breadcrumb", "metadata"],
+    "properties": {
+        "breadcrumb": {"type": "array", "items": {"type": "string"}},
+        "metadata": {"type": "object", "properties": {"table-key-properties": _NAMES}},
     },
 }
 _ENTRY = {
@@ -69,9 +60,9 @@ _ENTRY = {
         "tap_stream_id": {"type": "string"},
         "schema": {"allOf": [_COLUMN, {"required": ["properties"]}]},
         "metadata": {"type": "array", "items": _METADATA},
-        "key_properties": _TEXTS,
-        "replication_key": {"type": ["string", "null"]},
-        "replication_method": {"type": ["string", "null"]},
+        "key_properties": _NAMES,
+        "replication_key": _NAME,
+        "replication_method": _NAME,
     },
 }
 _CATALOG = {
@@ -82,7 +73,42 @@ _CATALOG = {
 }
 _NO_SETTINGS = "A file that --config names cannot be read ({}: {}): write it as a JSON object."
 _NEW_CATALOG = "make a new one with --discover (meltano run --refresh-catalog)"
-_NEW_STATE = "give the value of the last STATE of a run, or run without one to read everything"
+_NEW_STATE = "use the value of the last STATE of a run, or run without one to read everything"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The settings, the catalog and the state of a run.
+
+    Attributes:
+        settings: With their defaults.
+        catalog: Whether each stream of the catalog is selected; None without a catalog.
+        bookmarked: The streams that the state has bookmarks of.
+    """
+
+    settings: Mapping[str, Any]
+    catalog: Mapping[str, bool] | None = None
+    bookmarked: Collection[str] = ()
+
+    @property
+    def selected(self) -> set[str] | None:
+        """The streams that the catalog selects; None without a catalog."""
+        if self.catalog is None:
+            return None
+        return {name for name, is_selected in self.catalog.items() if is_selected}
+
+    def check_selection(self) -> None:
+        """Check that the catalog, if there is one, selects a stream.
+
+        Raises:
+            SACError: If it selects none.
+        """
+        if self.selected == set():
+            msg = (
+                "The catalog selects no stream, so nothing is read: set selected to true in the "
+                "metadata of the streams to read (with Meltano: meltano select)."
+            )
+            raise SACError(msg)
 
 
 def read_settings(paths: Iterable[str]) -> dict[str, Any]:
@@ -131,10 +157,10 @@ def read_json_file(data: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
     PowerShell writes UTF-16 behind ``>``, and some editors begin UTF-8 with a mark.
 
     Args:
-        data: What is in the file.
+        data: The content of the file.
 
     Raises:
-        ValueError: If it is not JSON; the message says why not.
+        ValueError: If it is not JSON, with the reason.
         RecursionError: If it is nested too deeply.
     """
     if not data.strip(_BLANK):
@@ -155,9 +181,9 @@ def check_catalog(catalog: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be
     """
     result = _check(catalog, _CATALOG, "catalog", _NEW_CATALOG)
     for entry in result["streams"]:
-        for place, said in _selections(entry):
-            if not (said is None or isinstance(said, bool)):
-                shown = log_safe(ENCODER.encode(said).decode()[:_LONGEST_VALUE_SHOWN])
+        for place, selected in _selections(entry):
+            if not (selected is None or isinstance(selected, bool)):
+                shown = log_safe(ENCODER.encode(selected).decode()[:_LONGEST_VALUE_SHOWN])
                 msg = (
                     f"The catalog has selected: {shown} for {log_safe(place)}, which is neither "
                     "true nor false: write true or false, without quotes."
@@ -181,14 +207,13 @@ def check_state(state: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be any
 
 
 def completed(catalog: dict[str, Any]) -> dict[str, Any]:
-    """Put into a catalog what the SDK expects of it.
+    """Add to a catalog what the SDK expects.
 
-    The replication method of a stream is taken from its metadata, if it is there: the Singer
-    specification has it there for the user's choice, and the SDK overlooks it. A key that is
-    empty, there or in the entry, is no key, whatever the other place says. What the metadata does
-    not say of the selection, the entry itself may say, as in older catalogs; a stream about which
-    neither says anything is selected. The name of the stream is its id: another one would not
-    be found.
+    The replication method of a stream comes from its metadata, where the Singer specification has
+    it for the user's choice, and the SDK overlooks it. A key that is empty, there or in the entry,
+    means no key, whatever the other place has. A selection that the metadata lacks may be in the
+    entry itself, as in older catalogs; a stream that has it in neither place is selected. The name
+    of the stream is its id, because the SDK would not find another one.
     """
     return {**catalog, "streams": [_completed_entry(item) for item in catalog.get("streams", [])]}
 
@@ -215,7 +240,7 @@ def _completed_entry(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _selections(entry: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    """Find what a catalog entry says of the selection, and for what."""
+    """Find the selections in a catalog entry, and what they are for."""
     stream = f"the stream {entry['tap_stream_id']}"
     yield stream, entry.get("selected")
     for item in entry.get("metadata") or []:
@@ -225,15 +250,15 @@ def _selections(entry: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _no_bookmarks(state: dict[str, Any]) -> str:
-    """Say what is there instead of bookmarks, and what to do then."""
+    """Describe what a state has instead of bookmarks, and what to do."""
     what = "The state has no bookmarks because it is"
     if state.get("type") == "STATE":
-        return f"{what} a whole STATE message: give only its value."
+        return f"{what} a whole STATE message: use only its value."
     if "singer_state" in state:
-        return f"{what} what 'meltano state get' prints: give only what is in singer_state."
+        return f"{what} what 'meltano state get' prints: use only what is in singer_state."
     if not state.keys().isdisjoint(("completed", "partial")):
         return (
-            f"{what} Meltano's own state file: give only the singer_state that 'meltano state get' "
+            f"{what} Meltano's own state file: use only the singer_state that 'meltano state get' "
             "prints."
         )
     names = ", ".join(log_safe(name) for name in [*state][:_MOST_NAMES])
@@ -249,23 +274,14 @@ def _read(file: IO[bytes], kind: str, next_step: str) -> object:
 
 
 def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dict[str, Any]:  # noqa: ANN401
-    try:
+    try:  # Programs hand over tuples and exact decimals, too.
         as_json = msgspec.json.decode(ENCODER.encode(value))
-        errors = list(islice(th.DEFAULT_JSONSCHEMA_VALIDATOR(schema).iter_errors(as_json), 1))
     except (ValueError, RecursionError, OverflowError) as error:
         msg = f"The {kind} cannot be written as JSON ({error}): {next_step}."
         raise SACError(msg) from None
-    if _is_deeper(as_json, _DEEPEST):
-        msg = f"The {kind} is nested too deeply: {next_step}."
-        raise SACError(msg)
-    for found in errors:
-        place = ".".join(str(part) for part in found.absolute_path) or "its top level"
-        msg = f"The {kind} is malformed at {place} (by its {found.validator}): {next_step}."
+    for found in islice(th.DEFAULT_JSONSCHEMA_VALIDATOR(schema).iter_errors(as_json), 1):
+        place = ".".join(map(str, found.absolute_path)) or "its top level"
+        msg = f"The {kind} is malformed at {log_safe(place)} ({found.validator}): {next_step}."
         raise SACError(msg)
     result: dict[str, Any] = value
     return result
-
-
-def _is_deeper(value: object, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_is_deeper(item, levels - 1) for item in inner)

@@ -9,10 +9,9 @@ from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
 from tap_sac.command_line import CommandLineTap
-from tap_sac.discovery.choice import Choice
 from tap_sac.discovery.discover import discover
 from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, some_of
-from tap_sac.inputs import check_catalog, check_state, completed
+from tap_sac.inputs import Choice, check_catalog, check_state, completed
 from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
 from tap_sac.settings import SETTINGS
@@ -20,11 +19,13 @@ from tap_sac.singer.schema import add_decimal_facets
 from tap_sac.streams.providers import ProvidersSource
 from tap_sac.streams.source import Source
 from tap_sac.streams.stream import SACStream
-from tap_sac.terminal import STATUS_LINE
+from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import PurePath
+
+    from singer_sdk import Stream
 
     from tap_sac.discovery.offer import Offer, OfferedStream
     from tap_sac.sac.odata.pages import Page
@@ -75,7 +76,6 @@ class TapSAC(CommandLineTap):
         return Choice(self.config, catalog, self._bookmarked)
 
     @cached_property
-    @override
     def offer(self) -> Offer:
         """What the tenant offers, by the settings, the catalog and the state.
 
@@ -83,6 +83,12 @@ class TapSAC(CommandLineTap):
             SACError: As `discover` does.
         """
         return discover(self.client, self.choice)
+
+    @override
+    def streams_of(self, offer: Offer) -> Mapping[str, Stream]:
+        self.offer = offer
+        self.setup_mapper()
+        return self.streams
 
     @override
     def discover_streams(self) -> Sequence[SACStream]:
@@ -157,7 +163,7 @@ class TapSAC(CommandLineTap):
             self.choice.check_selection()
         except SACError as error:  # Having nothing to do is not a failure.
             self.logger.warning("%s", error)
-        with STATUS_LINE.shown():
+        with PROGRESS_LINE.shown():
             super().sync_all()
         if unverified := [item.name for item in self._sac_streams if item.is_verified is False]:
             self.logger.warning(

@@ -14,21 +14,38 @@ from tap_sac.sac.oauth.token_file import TokenFile
 from tap_sac.sac.urls import checked_url, derive_authorize_url, derive_token_url, tenant_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tap_sac.sac.oauth.grants import Grant
 
 
+def token_file(config: Mapping[str, Any]) -> TokenFile | None:
+    """Return the file that stores the refresh token; None if the settings name none."""
+    path = config.get("refresh_token_file")
+    return TokenFile(path) if path else None
+
+
+def _refresh_token(config: Mapping[str, Any]) -> Grant:
+    return RefreshToken((config.get("refresh_token") or "").strip() or None, token_file(config))
+
+
+# How the tap gets access tokens: the first grant of which one setting is set, or that needs none.
+GRANTS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Grant]], ...] = (
+    (("refresh_token", "refresh_token_file"), _refresh_token),
+    ((), lambda _: ClientCredentials()),
+)
+
+
 def connect(config: Mapping[str, Any], *, user_agent: str, grant: Grant | None = None) -> SACClient:
-    """Make a client; nothing is requested yet.
+    """Make a client. It sends no request yet.
 
     Args:
         config: The settings, with their defaults.
         user_agent: The User-Agent header, if no setting says otherwise.
-        grant: What tokens are asked for with; what the settings have for it if None.
+        grant: How to get access tokens; the settings decide if None.
 
     Raises:
-        SACError: If a URL is not valid, or the Token URL can neither be found nor derived.
+        SACError: If a URL is invalid, or no Token URL is set and none can be derived.
     """
     settings = dict(config)
     if settings["demo"]:
@@ -64,7 +81,7 @@ def connect(config: Mapping[str, Any], *, user_agent: str, grant: Grant | None =
 
 
 def authorize_url(config: Mapping[str, Any]) -> str:
-    """Return where people sign in at the tenant.
+    """Return the URL where users sign in.
 
     Args:
         config: The settings, with their defaults.
@@ -73,12 +90,6 @@ def authorize_url(config: Mapping[str, Any]) -> str:
         SACError: As `connect` does.
     """
     return derive_authorize_url(_token_url(config, _origin(config)))
-
-
-def token_file(config: Mapping[str, Any]) -> TokenFile | None:
-    """Return the file that keeps the refresh token; None if the settings name none."""
-    path = config.get("refresh_token_file")
-    return TokenFile(path) if path else None
 
 
 def _origin(config: Mapping[str, Any]) -> str:
@@ -91,19 +102,21 @@ def _token_url(config: Mapping[str, Any], origin: str) -> str:
 
 
 def _grant(config: Mapping[str, Any]) -> Grant:
-    token, file = (config.get("refresh_token") or "").strip(), token_file(config)
-    return RefreshToken(token or None, file) if token or file else ClientCredentials()
+    def is_set(name: str) -> bool:
+        return bool((config.get(name) or "").strip())
+
+    return next(make(config) for names, make in GRANTS if not names or any(map(is_set, names)))
 
 
 def _check_query(token_url: str) -> None:
-    """See that the Token URL does not ask for the client's own token, with rights of its own.
+    """Check that the Token URL does not request a token of the OAuth client itself.
 
     Raises:
         SACError: If it does.
     """
     if "grant_type" in parse_qs(urlsplit(token_url).query):
         msg = (
-            "The setting token_url names a grant_type, which does not go together with the "
-            "sign-in of a person: remove it from the address."
+            "The setting token_url has a grant_type, which is not possible with the sign-in of a "
+            "user: remove it from the URL."
         )
         raise SACError(msg)

@@ -1,4 +1,4 @@
-"""One moving line at a terminal that says how far a command is, and nothing of it anywhere else."""
+"""A progress line on interactive terminals, and nothing anywhere else."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +17,10 @@ if TYPE_CHECKING:
 _ERASE = "\r\x1b[K"
 
 
-class StatusLine(logging.Filter):
-    """The last line of a terminal, which makes room for whatever is logged.
+class ProgressLine(logging.Filter):
+    """The last line of a terminal.
 
-    As a filter of log handlers, it lets every record pass, and is gone before it is written.
+    As a filter of the log handlers, it passes every record, and is erased before one is written.
     """
 
     def __init__(self) -> None:
@@ -33,7 +30,7 @@ class StatusLine(logging.Filter):
 
     @contextmanager
     def shown(self, *, beside_output: bool = False) -> Iterator[None]:
-        """Show what `say` is told, until the end, if a person is there to see it.
+        """Show updates until the end, if standard error is a terminal.
 
         Args:
             beside_output: Whether standard output may go to the same terminal meanwhile.
@@ -49,30 +46,23 @@ class StatusLine(logging.Filter):
         try:
             yield
         finally:
-            self._erase()
+            self.update("")
             self._is_on = False
             for handler in handlers:
                 handler.removeFilter(self)
 
-    def say(self, text: str) -> None:
-        """Show a text in place of the one before."""
-        if not self._is_on:
-            return
-        width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write(f"{_ERASE}{text[:width]}")
-        sys.stderr.flush()
-        self._is_shown = True
+    def update(self, text: str) -> None:
+        """Replace the line; an empty text erases it."""
+        if self._is_on and (text or self._is_shown):
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"{_ERASE}{text[:width]}")
+            sys.stderr.flush()
+            self._is_shown = bool(text)
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        self._erase()
+        self.update("")
         return True
-
-    def _erase(self) -> None:
-        if self._is_shown:
-            self._is_shown = False
-            sys.stderr.write(_ERASE)
-            sys.stderr.flush()
 
 
 def _is_terminal(file: object) -> bool:
@@ -80,4 +70,4 @@ def _is_terminal(file: object) -> bool:
     return bool(is_terminal and is_terminal()) and os.environ.get("TERM") != "dumb"
 
 
-STATUS_LINE = StatusLine()
+PROGRESS_LINE = ProgressLine()

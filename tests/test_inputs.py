@@ -146,15 +146,15 @@ def test_any_file_is_taken_or_told_in_a_sentence(option: str, data: bytes) -> No
 @pytest.mark.parametrize(
     ("state", "told"),
     [
-        ({"singer_state": {"bookmarks": {}}}, "meltano state get' prints: give only what is in si"),
+        ({"singer_state": {"bookmarks": {}}}, "meltano state get' prints: use only what is in si"),
         ({"singer_state": {}}, "meltano state get"),
-        ({"type": "STATE", "value": {"bookmarks": {}}}, "STATE message: give only its value"),
+        ({"type": "STATE", "value": {"bookmarks": {}}}, "STATE message: use only its value"),
         ({"completed": {"singer_state": {"bookmarks": {}}}, "partial": {}}, "Meltano's own state"),
-        ({"completed": {}}, "Meltano's own state file: give only the singer_state that 'meltano"),
+        ({"completed": {}}, "Meltano's own state file: use only the singer_state that 'meltano"),
         ({"partial": {"singer_state": {"bookmarks": {}}}}, "Meltano's own state file"),
-        ({"currently_syncing": None}, "has currently_syncing but no bookmarks: give the value of"),
-        ({"a\n2026 | ERROR | x": {}, "b": 1}, "has a 2026 | ERROR | x, b but no bookmarks: give"),
-        ({"sales_fact_data": {"version": 1}}, "has sales_fact_data but no bookmarks: give the val"),
+        ({"currently_syncing": None}, "has currently_syncing but no bookmarks: use the value of"),
+        ({"a\n2026 | ERROR | x": {}, "b": 1}, "has a 2026 | ERROR | x, b but no bookmarks: use"),
+        ({"sales_fact_data": {"version": 1}}, "has sales_fact_data but no bookmarks: use the val"),
     ],
 )
 def test_state_without_bookmarks_is_told_with_what_it_is(
@@ -212,7 +212,7 @@ def column(**schema: Any) -> dict[str, Any]:
         column(anyOf=False),
         column(type="\ud800"),
         entry(schema={"properties": {}, "items": 5}),
-        entry(metadata=[{"breadcrumb": ["properties"] * 3000, "metadata": {}}]),
+        entry(replication_key=[1]),
     ],
 )
 def test_catalog_of_a_strange_form_is_refused(catalog_entry: dict[str, Any]) -> None:
@@ -228,7 +228,6 @@ def test_catalog_of_a_strange_form_is_refused(catalog_entry: dict[str, Any]) -> 
         {"partitions": 5},
         {"partitions": [{}]},
         {"delta_link": "\ud800"},
-        {"nested": json.loads("[" * 500 + "]" * 500)},
     ],
 )
 def test_state_of_a_strange_form_is_refused(bookmark: dict[str, Any]) -> None:

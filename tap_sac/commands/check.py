@@ -14,7 +14,7 @@ from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.failures import Step
 from tap_sac.safety.masks import one_line
-from tap_sac.safety.text import log_safe
+from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.stream import SACStream
 
 if TYPE_CHECKING:
@@ -22,26 +22,12 @@ if TYPE_CHECKING:
 
     from singer_sdk import Stream
 
-    from tap_sac.discovery.choice import Choice
     from tap_sac.discovery.offer import Offer
+    from tap_sac.inputs import Choice
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.oauth.user import User
 
 logger = logging.getLogger(__name__)
-
-
-class _StepError(Exception):
-    """A step failed.
-
-    Attributes:
-        step: Its name.
-        error: Why.
-    """
-
-    def __init__(self, step: str, error: SACError) -> None:
-        super().__init__(step)
-        self.step = step
-        self.error = error
 
 
 def check(
@@ -61,18 +47,19 @@ def check(
     Returns:
         The exit code: 1 if a step failed, else 0.
     """
+    step = ""
     try:
         for step, found in _steps(choice, connect, make_streams):
-            print_line(one_line(f"ok      {step}: {found}"))
-    except _StepError as failed:
-        causes = causes_of(failed.error)
-        if len(causes) <= 1:
-            print_line(one_line(f"FAILED  {failed.step}: {failed.error}"))
-            return 1
-        print_line(one_line(f"FAILED  {failed.step}: {failed.error.what}"))
-        print_line("Most likely causes, in this order:")
-        for number, cause in enumerate(causes, 1):
-            print_line(one_line(f"{number}. {cause}"))
+            if found:
+                print_line(one_line(f"ok      {step}: {found}"))
+    except SACError as error:
+        causes = causes_of(error)
+        has_several = len(causes) > 1
+        print_line(one_line(f"FAILED  {step}: {error.what if has_several else error}"))
+        if has_several:
+            print_line("Most likely causes, in this order:")
+            for number, cause in enumerate(causes, 1):
+                print_line(one_line(f"{number}. {cause}"))
         return 1
     return 0
 
@@ -82,55 +69,63 @@ def _steps(
     connect: Callable[[], SACClient],
     make_streams: Callable[[Offer], Mapping[str, Stream]],
 ) -> Iterator[tuple[str, str]]:
-    """Run the steps; yields the name of each, and what it found.
+    """Run the steps; yields the name of each when it begins, and again with what it found.
 
     Raises:
-        _StepError: If a step fails.
+        SACError: If a step fails.
     """
     step = "settings"
-    try:
-        client = connect()
-        is_sample = choice.settings["demo"]
-        kind = "sample tenant, a made-up company, not SAC," if is_sample else "tenant"
-        yield step, f"the {kind} is {client.origin}"
-        step = Step.TOKEN.value
-        client.authenticate()
-        yield step, _describe_user(client.user)
-        step = Step.NAMESPACES.value
-        namespaces = read_namespaces(client, choice)
-        yield step, ", ".join(map(log_safe, namespaces.chosen))
-        step = Step.PROVIDERS.value
-        listing = list_models(client, namespaces, choice)
-        models = models_to_read(listing, choice)
-        _raise_if(listing.failures())
-        yield step, f"{len(listing.prefixes)} in SAC, {len(models)} chosen"
-        step = Step.METADATA.value
-        offer = offer_streams(client, listing, choice)
-        made = make_streams(offer)
-        _raise_if([*offer.failures(), *offer.stream_failures])
-        found = [made[offered.name] for offered in offer.streams]
-        streams = [stream for stream in found if isinstance(stream, SACStream)]
-        selected = [stream for stream in streams if stream.selected]
-        yield step, _describe_streams(len(streams), len(selected), offer)
-        step = Step.ROWS.value
-        # Audit data needs more than the rest: an administrator, and Data Audit.
-        demanding = [stream for stream in selected if stream.kind.needs_administrator]
-        others = [stream for stream in selected if stream not in demanding]
-        for group in filter(None, (others, demanding)):
-            yield step, _read_first_page(group)
-        if not selected:
-            choice.check_selection()
-            yield step, "no stream of a model is selected"
-        if facts := [stream for stream in selected if stream.verifies_totals]:
-            step = "totals"
-            yield step, _try_totals(facts)
-        for stream in selected:
-            if stream.is_log_based:
-                step = Step.SUBSCRIPTIONS.value
-                yield step, _count_subscriptions(stream)
-                break
-    except SACError as error:
-        raise _StepError(step, error) from None
+    yield step, ""
+    client = connect()
+    is_sample = choice.settings["demo"]
+    kind = "sample tenant, a made-up company, not SAC," if is_sample else "tenant"
+    yield step, f"the {kind} is {client.origin}"
+    yield (step := Step.TOKEN.value), ""
+    client.authenticate()
+    yield step, _describe_user(client.user)
+    yield (step := Step.NAMESPACES.value), ""
+    namespaces = read_namespaces(client, choice)
+    yield step, ", ".join(map(log_safe, namespaces.chosen))
+    yield (step := Step.PROVIDERS.value), ""
+    listing = list_models(client, namespaces, choice)
+    models = models_to_read(listing, choice)
+    _raise_if(listing.failures())
+    yield step, f"{len(listing.prefixes)} in SAC, {len(models)} chosen"
+    yield (step := Step.METADATA.value), ""
+    offer = offer_streams(client, listing, choice)
+    made = make_streams(offer)
+    _raise_if([*offer.failures(), *offer.stream_failures])
+    found = [made[offered.name] for offered in offer.streams]
+    streams = [stream for stream in found if isinstance(stream, SACStream)]
+    selected = [stream for stream in streams if stream.selected]
+    yield step, _describe_streams(len(streams), len(selected), offer)
+    if not selected:
+        yield (step := Step.ROWS.value), ""
+        choice.check_selection()
+        yield step, "no stream of a model is selected"
+    yield from _reads(selected)
+
+
+def _reads(selected: Sequence[SACStream]) -> Iterator[tuple[str, str]]:
+    """Run the steps that read from a stream, as `_steps` does.
+
+    Raises:
+        SACError: If a step fails.
+    """
+    # Audit data needs more than the rest: an administrator, and Data Audit.
+    demanding = [stream for stream in selected if stream.kind.needs_administrator]
+    others = [stream for stream in selected if stream not in demanding]
+    for group in filter(None, (others, demanding)):
+        yield Step.ROWS.value, ""
+        yield Step.ROWS.value, _read_first_page(group)
+    if facts := [stream for stream in selected if stream.verifies_totals]:
+        yield "totals", ""
+        yield "totals", _try_totals(facts)
+    for stream in selected:
+        if stream.is_log_based:
+            yield Step.SUBSCRIPTIONS.value, ""
+            yield Step.SUBSCRIPTIONS.value, _count_subscriptions(stream)
+            return
 
 
 def _raise_if(failures: Sequence[str]) -> None:
@@ -148,7 +143,7 @@ def _describe_user(user: User | None) -> str:
 
 
 def _describe_streams(total: int, selected: int, offer: Offer) -> str:
-    found = f"{total} streams, {selected} of them selected"
+    found = f"{plural(total, 'stream')}, {selected:,} of them selected"
     if offer.gone:
         found += f"; in the catalog or the state, but not in SAC: {some_of(offer.gone)}"
     return found
@@ -158,9 +153,11 @@ def _read_first_page(streams: Sequence[SACStream]) -> str:
     """Read a page of facts, or of what SAC serves: a sync skips streams that it does not serve."""
     for stream in sorted(streams, key=lambda stream: stream.entity_set.name != FACTS):
         try:
-            return f"the first page of {stream.name} has {stream.read_first_page():,} rows"
+            rows = stream.read_first_page()
         except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
             logger.warning("A sync will skip the stream %s: %s", stream.name, error)
+        else:
+            return f"the first page of {stream.name} has {plural(rows, 'row')}"
     return f"SAC serves none of {', '.join(stream.name for stream in streams)}"
 
 
@@ -182,9 +179,9 @@ def _try_totals(streams: Sequence[SACStream]) -> str:
 def _count_subscriptions(stream: SACStream) -> str:
     """Count them, where SAC lists them: a sync also works where it does not."""
     try:
-        count = len(stream.subscriptions.list())
+        subscriptions = plural(len(stream.subscriptions.list()), "change-tracking subscription")
     except ResponseError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
         return "SAC does not list them here, so a sync will not delete any"
-    return f"{count} change-tracking subscriptions for {stream.name}"
+    return f"{subscriptions} for {stream.name}"

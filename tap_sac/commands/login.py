@@ -62,23 +62,7 @@ def login(
     if file:
         with file.locked():  # Better now than after the user has signed in.
             file.read()
-    sign_in = SignIn(
-        authorize_url(settings), client_id=settings["client_id"], redirect_uri=redirect
-    )
-
-    def start() -> None:
-        _tell(f"Sign in at this address:\n\n{sign_in.address}\n")
-        if opens_browser:
-            _open(sign_in.address)
-
-    def exchange(redirected: str) -> tuple[AuthorizationCode, str]:
-        grant = sign_in.grant(redirected)
-        few_tries = {**settings, "backoff_max_tries": _MOST_TRIES}
-        user = connect(few_tries, user_agent=user_agent, grant=grant).user
-        return grant, (user and user.name) or "a user whom the token does not name"
-
-    through = _by_hand if redirect.port is None else _through_listener
-    grant, name = through(redirect, start, exchange)
+    grant, name = _sign_in(settings, redirect, user_agent=user_agent, opens_browser=opens_browser)
     if grant.refresh_token is None:
         msg = (
             "The tenant issued no refresh token, so the sign-in cannot be reused: check the "
@@ -93,10 +77,33 @@ def login(
         _tell(f"It is also saved in {file.path}, which takes precedence over the setting.")
 
 
+def _sign_in(
+    settings: Mapping[str, Any], redirect_uri: RedirectURI, *, user_agent: str, opens_browser: bool
+) -> tuple[AuthorizationCode, str]:
+    """Wait for the user; returns the tokens and the name of the user."""
+    sign_in = SignIn(
+        authorize_url(settings), client_id=settings["client_id"], redirect_uri=redirect_uri
+    )
+
+    def start() -> None:
+        _tell(f"Sign in at this address:\n\n{sign_in.address}\n")
+        if opens_browser:
+            _open(sign_in.address)
+
+    def exchange(redirected: str) -> tuple[AuthorizationCode, str]:
+        grant = sign_in.grant(redirected)
+        few_tries = {**settings, "backoff_max_tries": _MOST_TRIES}
+        user = connect(few_tries, user_agent=user_agent, grant=grant).user
+        return grant, (user and user.name) or "a user whom the token does not name"
+
+    through = _by_hand if redirect_uri.port is None else _through_listener
+    return through(redirect_uri, start, exchange)
+
+
 def _through_listener(
     redirect_uri: RedirectURI, start: Callable[[], None], exchange: _Exchange
 ) -> tuple[AuthorizationCode, str]:
-    """Wait for the browser at the redirect URI; returns the tokens and the name of the user."""
+    """Wait for the browser at the redirect URI."""
     with closing(RedirectListener(redirect_uri)) as listener:
         start()
         _tell(f"Waiting for the answer at {redirect_uri.text}, at most five minutes.")

@@ -15,13 +15,13 @@ from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.export.tables import CountedTable, CountsWith
 from tap_sac.safety.masks import one_line
-from tap_sac.terminal import STATUS_LINE
+from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tap_sac.discovery.choice import Choice
     from tap_sac.discovery.namespaces import Listing
+    from tap_sac.inputs import Choice
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.odata.model import Provider
 
@@ -112,9 +112,9 @@ def _list(client: SACClient, listing: Listing, choice: Choice) -> Iterator[Liste
         chosen,
         lambda model: _describe(client, model, listing),
     )
-    with STATUS_LINE.shown(beside_output=True):
+    with PROGRESS_LINE.shown(beside_output=True):
         for number, (model, result) in enumerate(found, 1):
-            STATUS_LINE.say(f"{number} of {len(chosen)} models")
+            PROGRESS_LINE.update(f"{number} of {len(chosen)} models")
             yield _unreadable(model, _why(result)) if isinstance(result, SACError) else result
 
 

@@ -31,8 +31,8 @@ from tap_sac.sac.odata.csdl import Metadata, read_csdl
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from tap_sac.discovery.choice import Choice
     from tap_sac.discovery.namespaces import Listing
+    from tap_sac.inputs import Choice
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.odata.model import Provider
 

@@ -21,7 +21,7 @@ from tap_sac.safety.text import log_safe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tap_sac.discovery.choice import Choice
+    from tap_sac.inputs import Choice
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.odata.model import Provider
 

@@ -36,6 +36,11 @@ def log_safe(text: str, *secrets: str) -> str:
     return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
 
 
+def plural(count: int, noun: str) -> str:
+    """Write a number of things, such as ``1 row`` and ``1,000 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def decimal_digits(text: object) -> int | None:
     """Read a number that a server writes in digits, with or without quotes; None if it is not."""
     return int(str(text)) if _DIGITS.fullmatch(str(text)) else None

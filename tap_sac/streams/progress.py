@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from singer_sdk import metrics
 
-from tap_sac.terminal import STATUS_LINE
+from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
     import logging
@@ -41,7 +41,7 @@ class Progress:
         now = monotonic()
         seconds = now - self._begin
         speed = f", {self._rows / seconds:,.0f} per second" if seconds >= 1 else ""
-        STATUS_LINE.say(f"{self._stream}: {self._rows:,} rows{speed}")
+        PROGRESS_LINE.update(f"{self._stream}: {self._rows:,} rows{speed}")
         if now - self._reported >= _SECONDS_BETWEEN_REPORTS:
             self._reported = now
             self._logger.info(

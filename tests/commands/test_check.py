@@ -39,6 +39,7 @@ def test_each_step_tells_what_it_found(run_process: RunCli) -> None:
     assert f"namespaces: {namespaces}\n" in result.stdout
     assert "11 in SAC, 11 chosen" in result.stdout
     assert "the first page of financial_planning_fact_data has 1,000 rows" in result.stdout
+    assert "0 change-tracking subscriptions for " in result.stdout
 
 
 def test_a_stream_map_that_a_sync_refuses_fails_the_check(run_cli: RunCli) -> None:
@@ -286,7 +287,7 @@ def test_stream_that_is_not_served_is_skipped_as_in_a_sync(serve: Serve, run_cli
     )
     result = run_cli({**serve(tenant), "page_size": 7}, "--check")
     assert result.returncode == 0
-    assert "rows: the first page of a_plain_master has 1" in result.stdout
+    assert "rows: the first page of a_plain_master has 1 row\n" in result.stdout
     assert "A sync will skip the stream a_flat_master_with_hierarchy" in result.stderr
 
 

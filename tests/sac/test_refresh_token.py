@@ -404,7 +404,7 @@ def test_token_url_that_asks_for_a_grant_of_its_own_is_refused(serve: Serve) -> 
 
     config = serve(application)
     config["token_url"] += "?grant_type=client_credentials"
-    with pytest.raises(SACError, match="token_url names a grant_type"):
+    with pytest.raises(SACError, match="token_url has a grant_type"):
         sync({**config, "refresh_token": "refresh-0"})
     assert not tenant.token_requests
     assert sync(config).records("sales_fact_data")
