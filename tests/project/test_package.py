@@ -52,6 +52,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     about = {name for name in names if name.parts[0].endswith(".dist-info")}
     assert names - about == sources
+    assert PurePosixPath("tap_sac/py.typed") in names  # or type checkers ignore the types
     assert {name.name for name in about} == {
         "METADATA",
         "WHEEL",
