@@ -1,4 +1,4 @@
-"""The command line of the tap: files, environment, signals, and one sentence for each failure.
+"""The command line of the tap: files, environment, signals, and one line for each failure.
 
 This is one of the two modules that use private names of the SDK (the other is
 `singer.page_stream`); tests/project/test_sdk.py lists them.
@@ -68,8 +68,8 @@ class CommandLineTap(Tap, abc.ABC):
         """Mask secrets in the log, and lower the SDK's routine messages to DEBUG.
 
         Args:
-            args: The arguments of `singer_sdk.Tap`.
-            kwargs: The arguments of `singer_sdk.Tap`.
+            args: Positional arguments of `singer_sdk.Tap`.
+            kwargs: Keyword arguments of `singer_sdk.Tap`.
         """
         guard_logs(is_own_process=False)
         quiet(self.logger.name)
@@ -108,8 +108,8 @@ class CommandLineTap(Tap, abc.ABC):
     def setup_mapper(self) -> None:
         """Prepare the stream maps, also of streams that are not selected.
 
-        The SDK would leave those without columns, and then refuse any map of them for want of the
-        key; ``--test`` selects some of them later.
+        The SDK would leave those without columns, and then reject their maps because the key is
+        missing; ``--test`` selects some of them later.
         """
         streams = self.streams  # Made first: the catalog decides what is left of their keys.
         super(Tap, self).setup_mapper()  # What `Tap` adds is the maps of all streams.
@@ -154,7 +154,7 @@ class CommandLineTap(Tap, abc.ABC):
         if no_browser or redirect_uri:
             msg = "--no-browser and --redirect-uri require --login."
             raise click.UsageError(msg)
-        if models:  # Also those that the catalog, which Meltano hands over, does not have.
+        if models:  # Without the catalog that Meltano passes, which may lack some.
             tap = cls(**parts, setup_mapper=False)
             as_json = models == JSON
             sys.exit(list_models(tap.choice, tap.client, tap.print_line, as_json=as_json))
@@ -223,7 +223,7 @@ class CommandLineTap(Tap, abc.ABC):
         """The command line; without a stack trace where the log cannot be set up."""
         try:
             return super().cli
-        except Exception as error:  # noqa: BLE001  (of whatever reads its configuration)
+        except Exception as error:  # noqa: BLE001  (of any logging configuration)
             sys.exit(
                 f"The log cannot be set up ({log_safe(str(error))}): correct the environment "
                 "variables TAP_SAC_LOGLEVEL, LOGLEVEL and SINGER_SDK_LOG_CONFIG, or unset them."
@@ -242,7 +242,7 @@ class CommandLineTap(Tap, abc.ABC):
     @classproperty
     @override
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805
-        """Read the settings from the environment, one by one, to name the one that is wrong."""
+        """Read the settings from the environment one by one, to name an invalid one."""
         cls.append_builtin_config(cls.config_jsonschema)
         config: dict[str, Any] = {}
         for name, schema in cls.config_jsonschema["properties"].items():
@@ -286,8 +286,8 @@ class CommandLineTap(Tap, abc.ABC):
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """End with the exit code of a signal: the SDK's 0 would count as a complete run.
 
-        No state is written here, in the middle of whatever is being written: bookmarks move only
-        with a complete read, which has written them.
+        No state is written here, which could be in the middle of a message: bookmarks move only
+        after a complete read, which has written them.
         """
         self.logger.warning("Stopped by signal %d before the read was complete.", signum)
         if client := vars(self).get("client"):  # Made when it is first needed, and not here.
@@ -312,7 +312,7 @@ class ConciseErrorCommand(SingerCommand):
 
     @classmethod
     def like(cls, command: click.Command) -> Self:
-        """Make a command with all that another one has, whatever the SDK gives it."""
+        """Make a command with all attributes of another one."""
         new = cls.__new__(cls)
         vars(new).update(vars(command))
         return new

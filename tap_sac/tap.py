@@ -131,7 +131,7 @@ class TapSAC(CommandLineTap):
         """Prepare the stream maps, and check that the streams can be written with them.
 
         Raises:
-            SACError: If a map would lose deleted rows, or does not go together with batch_config.
+            SACError: If a map would lose deleted rows, or cannot be combined with batch_config.
         """
         super().setup_mapper()
         for stream in self._sac_streams:
@@ -154,10 +154,10 @@ class TapSAC(CommandLineTap):
 
     @override  # type: ignore[misc]  # final in the SDK, and only added to
     def sync_all(self) -> None:
-        """Sync all streams; one whose data cannot be trusted does not stop the others.
+        """Sync all streams; one that fails on its data does not stop the others.
 
         Raises:
-            SACError: If a stream failed, after the others are read; or whatever stops the run.
+            SACError: If a stream failed, after the others are read, or something stops the run.
         """
         try:
             self.choice.check_selection()
@@ -177,7 +177,7 @@ class TapSAC(CommandLineTap):
             raise SACError(" ".join(failures))
 
     def _failures(self) -> list[str]:
-        """Describe what the run is incomplete without, and what has failed."""
+        """Describe what the run lacks, and what has failed."""
         streams = self._sac_streams
         refused = self._providers.refused
         failures = [*self.offer.failures(refused), *self.offer.stream_failures]
@@ -197,7 +197,7 @@ class TapSAC(CommandLineTap):
 
     @override
     def run_discovery(self) -> str:
-        """Print the catalog, unless models are missing that Meltano would then miss for long.
+        """Print the catalog, unless models are missing: Meltano caches it.
 
         Raises:
             SACError: If a model or a namespace was not read that may exist.

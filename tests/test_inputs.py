@@ -50,7 +50,7 @@ anything = st.recursive(
         pytest.param('{"streams":[{"tap_stream_id":"providers"}],"bookmarks":[]}', id="no schema"),
     ],
 )
-def test_file_that_is_none_is_told_in_a_sentence(
+def test_file_that_is_none_is_reported_in_one_line(
     run_cli: RunCli, tmp_path: Path, option: str, text: str
 ) -> None:
     path = tmp_path / "input.json"
@@ -63,7 +63,7 @@ def test_file_that_is_none_is_told_in_a_sentence(
 
 
 @pytest.mark.parametrize("option", ["--state", "--catalog"])
-def test_file_in_another_encoding_is_told_in_a_sentence(
+def test_file_in_another_encoding_is_reported_in_one_line(
     run_process: RunCli, tmp_path: Path, option: str
 ) -> None:
     path = tmp_path / "input.json"
@@ -105,7 +105,7 @@ def test_files_may_be_in_any_encoding_of_unicode(
 
 @pytest.mark.parametrize("option", ["--config", "--catalog", "--state"])
 @pytest.mark.parametrize("data", [b"", b" \r\n", codecs.BOM_UTF8, codecs.BOM_UTF16_LE])
-def test_empty_file_is_told(run_cli: RunCli, tmp_path: Path, option: str, data: bytes) -> None:
+def test_empty_file_is_reported(run_cli: RunCli, tmp_path: Path, option: str, data: bytes) -> None:
     path = tmp_path / "input.json"
     path.write_bytes(data)
     result = run_cli({"demo": True}, option, str(path))
@@ -311,7 +311,7 @@ def test_selection_that_is_neither_true_nor_false_is_refused_by_name(
 
 
 @pytest.mark.parametrize("option", [[], ["--check"]])
-def test_quoted_selection_is_told_in_a_sentence(
+def test_quoted_selection_is_reported_in_one_line(
     serve: Serve, run_cli: RunCli, tmp_path: Path, option: list[str]
 ) -> None:
     config = serve(StandIn(sales(sales_row(1))))
@@ -367,7 +367,7 @@ def test_catalog_that_selects_something_is_no_warning(
 @pytest.mark.parametrize("number", [1, 30])
 @pytest.mark.parametrize("also", [(), ("providers",)])
 @pytest.mark.parametrize("option", [[], ["--check"]])
-def test_catalog_whose_streams_are_of_no_chosen_model_is_told(
+def test_catalog_whose_streams_are_of_no_chosen_model_is_reported(
     serve: Serve,
     run_cli: RunCli,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""``--models``: what is in a tenant, how large it is, and whether SAC exports it."""
+"""``--models``: the models of a tenant, their size, and whether SAC exports them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def models(
         as_json: Whether to write JSON for programs, instead of a table for people.
 
     Returns:
-        The exit code: 1 if no model can be read, or a namespace that must not be missing is.
+        The exit code: 1 if no model can be read, or a required namespace is missing.
 
     Raises:
         SACError: If SAC refuses the sign-in, a setting names what does not exist, or the like.

@@ -1,1 +1,1 @@
-"""Discovery: the streams that a tenant offers, and what the settings and the catalog choose."""
+"""Discovery: what a tenant offers to read, by the settings and the catalog."""

@@ -1,4 +1,4 @@
-"""Names: of streams, unique and the same in whatever order SAC lists things; and globs of names."""
+"""Stream names, which are unique whatever the order of SAC's lists, and globs of them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MOST_LABELS = 10
 _HASH_DIGITS = 6
 _NEARNESS = 0.5
 
-# Letters that Unicode does not take apart into an ASCII letter and a mark.
+# Letters that Unicode does not decompose into an ASCII letter and a mark.
 _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
     | {"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH"}
 )
-# Where a word begins: behind a lower-case letter and its digits, and where capitals end.
+# Where a word begins: after a lower-case letter and its digits, and where capitals end.
 _WORD = re.compile(r"(?<=[a-z])([0-9]*)(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
 
 
@@ -47,14 +47,14 @@ def snake_case(text: str) -> str:
 
 
 def model_prefixes(providers: Iterable[Provider], *, by_id: bool) -> dict[Provider, str]:
-    """Find what the streams of each model are called after.
+    """Return what the names of each model's streams begin with.
 
     Models whose names become the same all get their ids appended.
 
     Args:
         providers: All models of the tenant, not only those that are read: the names must not
             change with the settings.
-        by_id: Whether to use ids alone, which survive a renaming in SAC.
+        by_id: Whether to use ids alone, which stay the same when a model is renamed in SAC.
     """
     options = {}
     for provider in providers:
@@ -72,7 +72,7 @@ def stream_names(
     """Name the streams: ``{model}_{entity_set}``.
 
     The model of a stream is the one with the longest prefix that fits (`model_of`). A name that
-    would seem to be another model's gets the id of its own model; entity sets of one model whose
+    looks like another model's gets the id of its own model; entity sets of one model whose
     names become the same all get a hash of their names appended.
 
     Args:
@@ -107,18 +107,18 @@ def model_of(models: Mapping[str, Provider], stream_name: str) -> Provider | Non
 
 
 def matches(pattern: str, *labels: str) -> bool:
-    """Compare with globs of ``*`` and ``?`` alone; brackets stand for themselves."""
+    """Match a glob of ``*`` and ``?``; brackets have no special meaning."""
     glob = pattern.replace("[", "[[]")
     return any(label == pattern or fnmatchcase(label, glob) for label in labels)
 
 
 def no_match(kind: str, pattern: str, labels: list[str]) -> str:
-    """Say that a pattern matches nothing, and what is there.
+    """Describe that a pattern matches nothing, with near misses.
 
     Args:
-        kind: What was looked for, such as ``model``.
-        pattern: What somebody wrote.
-        labels: What there is.
+        kind: What it should match, such as ``model``.
+        pattern: The pattern.
+        labels: The names that exist.
     """
     if not labels:
         return f"but there is no {kind} at all."
@@ -128,7 +128,7 @@ def no_match(kind: str, pattern: str, labels: list[str]) -> str:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """List names, but not too many."""
+    """List the first names, and how many more there are."""
     shown = ", ".join(map(log_safe, names[:MOST_LABELS]))
     more = len(names) - MOST_LABELS
     return f"{shown} and {more} more" if more > 0 else shown
@@ -138,7 +138,7 @@ def _unique(
     options: dict[_Named, list[str]],
     fits: Callable[[_Named, str], bool] = lambda _item, _name: True,
 ) -> dict[_Named, str]:
-    """Give each item the first of its candidates that fits and that no other item wants.
+    """Give each item the first of its candidates that fits and that no other item claims.
 
     All items with a contested name move on to their next candidate together, so their order does
     not matter. The last candidate of each is unique by itself.

@@ -186,7 +186,7 @@ def test_first_failure_ends_it_with_its_causes(
     assert "Traceback" not in result.stderr
 
 
-def test_neo_tenant_is_told(run_cli: RunCli) -> None:
+def test_neo_tenant_is_reported(run_cli: RunCli) -> None:
     result = run_cli({**ACME, "tenant_url": "https://acme.eu1.sapanalytics.cloud"}, "--check")
     assert result.returncode == 1
     assert "FAILED  settings: " in result.stdout
@@ -207,7 +207,7 @@ def test_unknown_host_is_reported(run_cli: RunCli, monkeypatch: pytest.MonkeyPat
     assert "2. " not in output
 
 
-def test_proxy_that_does_not_answer_is_told(
+def test_proxy_that_does_not_answer_is_reported(
     run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://user:pa55word@127.0.0.1:9")
@@ -270,7 +270,7 @@ def test_wrong_settings_are_a_step_too(run_cli: RunCli) -> None:
     assert too_small.startswith("FAILED  settings: The setting page_size must be at least 1")
 
 
-def test_filter_that_fits_no_stream_of_any_model_is_told(run_cli: RunCli) -> None:
+def test_filter_that_fits_no_stream_of_any_model_is_reported(run_cli: RunCli) -> None:
     settings = {"demo": True, "filters": {"sales_planning_fact_dta": "x"}}
     result = run_cli(settings, "--check")
     assert result.returncode == 1

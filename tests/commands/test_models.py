@@ -256,7 +256,7 @@ def test_form_is_table_or_json(run_cli: RunCli, arguments: tuple[str, ...], code
     assert run_cli({"demo": True, "models": ["Budget"]}, *arguments).returncode == code
 
 
-def test_missing_settings_are_told(run_cli: RunCli) -> None:
+def test_missing_settings_are_reported(run_cli: RunCli) -> None:
     result = run_cli({}, "--models")
     assert (result.returncode, result.stdout) == (1, "")
     assert "The setting tenant_url is missing" in result.stderr

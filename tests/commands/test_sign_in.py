@@ -216,7 +216,7 @@ def test_no_browser_is_opened_where_nobody_wants_one(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_browser_that_cannot_be_opened_is_told(
+def test_browser_that_cannot_be_opened_is_reported(
     serve: Serve, run_cli: RunCli, redirect_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webbrowser, "open", lambda _: False)
@@ -260,7 +260,7 @@ def test_redirected_address_of_another_host_is_pasted(
         (f"{ELSEWHERE}?code=x&state=old", "its state is missing or different"),
     ],
 )
-def test_what_is_pasted_by_mistake_is_told(
+def test_what_is_pasted_by_mistake_is_reported(
     serve: Serve,
     run_cli: RunCli,
     browser: Browser,
@@ -405,7 +405,7 @@ def test_no_other_address_of_this_machine_is_listened_at(
     ],
 )
 @pytest.mark.usefixtures("impatient")
-def test_redirect_uri_that_cannot_be_one_is_told(
+def test_redirect_uri_that_cannot_be_one_is_reported(
     serve: Serve, run_cli: RunCli, browser: Browser, uri: str
 ) -> None:
     result = run_cli(serve(tenant(uri)), "--login", "--redirect-uri", uri)
@@ -448,7 +448,7 @@ def test_default_redirect_uri_is_one_that_can_be_registered(
     assert run_cli(None, "--help").stdout.count(Behaviour.redirect_uri) == 1
 
 
-def test_tenant_without_refresh_tokens_is_told(
+def test_tenant_without_refresh_tokens_is_reported(
     serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str
 ) -> None:
     service = tenant(redirect_uri)
@@ -467,7 +467,7 @@ def test_tenant_without_refresh_tokens_is_told(
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
-def test_client_that_may_sign_nobody_in_is_told(
+def test_client_that_may_sign_nobody_in_is_reported(
     serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str, method: str
 ) -> None:
     service = tenant(redirect_uri)
@@ -570,7 +570,7 @@ def test_address_to_sign_in_at_is_beside_the_token_url(token_url: str, address: 
 
 
 @pytest.mark.usefixtures("impatient")
-def test_address_that_cannot_be_derived_is_told(run_cli: RunCli, browser: Browser) -> None:
+def test_address_that_cannot_be_derived_is_reported(run_cli: RunCli, browser: Browser) -> None:
     config = {
         "tenant_url": "https://acme.eu10.hcs.cloud.sap",
         "token_url": "https://acme.example/token",
