@@ -16,13 +16,13 @@ import singer_sdk.typing as th
 
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.odata.decimals import ENCODER, read_json
+from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _MOST_NAMES = 5
-_LONGEST_VALUE_SHOWN = 40
 _BLANK = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"  # Byte order marks, and space in UTF-8, -16 and -32.
 _OBJECT = {"type": "object"}
 _NAME = {"type": ["string", "null"]}
@@ -183,7 +183,7 @@ def check_catalog(catalog: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be
     for entry in result["streams"]:
         for place, selected in _selections(entry):
             if not (selected is None or isinstance(selected, bool)):
-                shown = log_safe(ENCODER.encode(selected).decode()[:_LONGEST_VALUE_SHOWN])
+                shown = log_safe(excerpt(ENCODER.encode(selected).decode(), LONGEST_VALUE))
                 msg = (
                     f"The catalog has selected: {shown} for {log_safe(place)}, which is neither "
                     "true nor false: write true or false, without quotes."

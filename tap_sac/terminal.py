@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from tap_sac.safety.masks import excerpt
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -54,8 +56,8 @@ class ProgressLine(logging.Filter):
     def update(self, text: str) -> None:
         """Replace the line; an empty text erases it."""
         if self._is_on and (text or self._is_shown):
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"{_ERASE}{text[:width]}")
+            width = shutil.get_terminal_size().columns - len("...") - 1
+            sys.stderr.write(f"{_ERASE}{excerpt(text, width)}")
             sys.stderr.flush()
             self._is_shown = bool(text)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.safety.masks import masked, one_line
+from tap_sac.safety.masks import excerpt, masked, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # What logs because of the tap, in the process of somebody else.
 _OWN_LOGGERS = {"tap-sac", "tap_sac", "singer_sdk", "requests", "urllib3"}
+_LONGEST_LINE = 8_000
 
 
 def guard_logs(*, is_own_process: bool) -> None:
@@ -45,7 +46,7 @@ class _CleanRecords:
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self.make(*args, **kwargs)
         is_own = self.is_own_process or record.name.partition(".")[0] in _OWN_LOGGERS
-        clean = one_line if is_own else masked
+        clean = _own_line if is_own else masked
         try:
             text = record.getMessage()
         except Exception:  # noqa: BLE001  (of whatever was to be logged; Python would show it raw)
@@ -61,6 +62,10 @@ class _CleanRecords:
             shown = _stand_in(error, clean, {})
             record.exc_info = (type(shown), shown, shown.__traceback__)
         return record
+
+
+def _own_line(text: str) -> str:
+    return one_line(excerpt(text, _LONGEST_LINE))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

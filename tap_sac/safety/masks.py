@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import re
 import threading
 from base64 import b64encode
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, unquote_plus
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote_plus
+
+from tap_sac.safety.escapes import unescape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+# How many characters of a value a message shows.
+LONGEST_VALUE = 40
 
 _MASK = "***"
 # Control characters (C0, C1 with U+0085), separators of lines, marks that change the direction of
@@ -19,15 +23,36 @@ _CONTROL = re.compile(
     "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-_UNRESERVED = re.compile("[A-Za-z0-9_.~-]")  # RFC 3986, 2.3: written as they are everywhere
 # A word as a secret would mask our own words, and a few digits those of others.
 _SHORTEST = 6
 _SHORTEST_WORD = 12
 # Old tokens have expired; a tenant may give a new one for each request.
 _MOST_TOKENS = 32
-_MOST_ENCODINGS = 3
-# Signs of encodings inside of each other: without a bound, many of them would take forever.
-_SOME = "{0,8}"
+# The text before or after a secret may form an escape with its first or last characters.
+_LONGEST_ESCAPE = len(r"U000000e4")
+# How long one character may become when it is escaped, perhaps twice, or the line breaks there.
+_LONGEST_SPELLING = 16
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")  # RFC 4648, 5
+
+
+class _Form(NamedTuple):
+    """What to find in an unescaped text.
+
+    Attributes:
+        core: The bytes of a secret in one form, without those at its ends that the text around it
+            may change.
+        margin: How many bytes are missing at each end.
+    """
+
+    core: bytes
+    margin: int
+
+
+class _Secret(NamedTuple):
+    """A secret, as it is and in the forms in which it may be in an unescaped text."""
+
+    data: bytes
+    forms: tuple[_Form, ...]
 
 
 class _Secrets:
@@ -35,28 +60,25 @@ class _Secrets:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._secrets: dict[str, re.Pattern[str]] = {}
-        self._tokens: dict[str, re.Pattern[str]] = {}
-        self._patterns: list[re.Pattern[str]] = []
+        self._secrets: dict[str, _Secret] = {}
+        self._tokens: dict[str, _Secret] = {}
+        self._known: dict[str, _Secret] = {}
 
     def keep(self, secrets: Iterable[str] = (), token: str = "") -> None:
         """Know secrets, or a token, from now on."""
         with self._lock:
             new = (text for text in secrets if _is_telling(text) and text not in self._secrets)
-            self._secrets |= {text: _pattern(text) for text in new}
+            self._secrets |= {text: _secret(text) for text in new}
             if _is_telling(token) and token not in self._tokens:
-                self._tokens[token] = _pattern(token)
+                self._tokens[token] = _secret(token)
             while len(self._tokens) > _MOST_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
-            known = self._secrets | self._tokens
-            # A longer one may hold a shorter one.
-            self._patterns = [known[text] for text in sorted(known, key=len, reverse=True)]
+            self._known = self._secrets | self._tokens
 
-    def masked(self, text: str) -> str:
-        """Replace them in a text."""
-        for pattern in self._patterns:
-            text = pattern.sub(_MASK, text)
-        return text
+    def with_others(self, others: Iterable[str]) -> list[_Secret]:
+        """Return all that is known, and others for once."""
+        known = self._known
+        return [*known.values(), *(_secret(text) for text in others if text and text not in known)]
 
 
 _known = _Secrets()
@@ -67,10 +89,11 @@ def keep_secret(secret: str, *, client_id: str = "") -> None:
 
     Args:
         secret: Such as that of an OAuth client.
-        client_id: Whose secret it is, because the Basic header has both in one text.
+        client_id: Whose secret it is, because the Basic header has both in one text, which some
+            encode as a form before (RFC 6749, 2.3.1).
     """
-    basic = b64encode(f"{client_id}:{secret}".encode(errors="surrogatepass")).decode()
-    _known.keep([secret, *([basic, basic.rstrip("=")] if client_id else [])])
+    pairs = (f"{client_id}:{secret}", f"{quote_plus(client_id)}:{quote_plus(secret)}")
+    _known.keep([secret, *(pairs if client_id else ())])
 
 
 def keep_token(token: str) -> None:
@@ -80,7 +103,25 @@ def keep_token(token: str) -> None:
 
 def masked(text: str) -> str:
     """Replace what is secret in a text."""
-    return _known.masked(text)
+    return _show(text, len(text), _known.with_others(()))
+
+
+def excerpt(text: str, longest: int, *others: str) -> str:
+    """Mask what is secret in a text, then cut the text; three dots mark the cut.
+
+    The masks do not recognize a part of a secret, so every text is cut here. Of a long text, only
+    the part is searched that can belong to a secret which starts before the cut.
+
+    Args:
+        text: Of any length.
+        longest: How many characters to show.
+        others: Secrets besides those that are known.
+    """
+    secrets = _known.with_others(others)
+    if len(text) <= longest:
+        return _show(text, longest, secrets)
+    reach = max((len(secret.data) for secret in secrets), default=0) * _LONGEST_SPELLING
+    return _show(text[: longest + reach], longest, secrets) + "..."
 
 
 def one_line(text: str) -> str:
@@ -93,45 +134,102 @@ def has_control_characters(text: str) -> bool:
     return bool(_CONTROL.search(text))
 
 
-def reveals(text: str, *secrets: str) -> bool:
-    """Return whether a text holds something secret, percent-encoded or not.
+def reveals(text: str, *others: str) -> bool:
+    """Return whether a text holds something secret, encoded or not.
 
     Args:
         text: Such as a link.
-        secrets: More than those that are known; short words are too common to count.
+        others: Secrets besides those that are known; short words are too common to count.
     """
-    secrets = tuple(filter(_is_telling, secrets))
-    texts = {text}
-    for _ in range(_MOST_ENCODINGS):
-        texts |= {decode(item) for item in texts for decode in (unquote, unquote_plus)}
-    return any(masked(item) != item or any(secret in item for secret in secrets) for item in texts)
+    return bool(_places(_bytes(text), _known.with_others(filter(_is_telling, others))))
+
+
+def _show(text: str, longest: int, secrets: Iterable[_Secret]) -> str:
+    """Mask a text, and cut off what comes after a number of characters of the original."""
+    data, bound = _bytes(text), len(_bytes(text[:longest]))
+    shown, position = [], 0
+    for start, end in _places(data, secrets):
+        if start >= bound:
+            break
+        shown += [data[position:start], _MASK.encode()]
+        position = end
+    shown.append(data[position:bound])
+    return b"".join(shown).decode(errors="surrogatepass")
+
+
+def _places(data: bytes, secrets: Iterable[_Secret]) -> list[tuple[int, int]]:
+    """Find where secrets start and end, in order and without overlaps."""
+    text = unescape(data)
+    last = len(text.data) - 1
+    found: list[tuple[int, int]] = []
+    for secret in secrets:
+        found += ((start, start + len(secret.data)) for start in _finds(secret.data, data))
+        for core, margin in secret.forms:
+            for start in _finds(core, text.data):
+                end = min(start + len(core) + margin - 1, last)
+                found.append((text.starts[max(start - margin, 0)], text.ends[end]))
+    places: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if places and start <= places[-1][1]:
+            places[-1] = (places[-1][0], max(places[-1][1], end))
+        else:
+            places.append((start, end))
+    return [(_whole(start, data, -1), _whole(end, data, 1)) for start, end in places]
+
+
+def _finds(part: bytes, data: bytes) -> Iterator[int]:
+    """Find a part, also where it overlaps itself; skip occurrences that lie within others."""
+    start = data.find(part)
+    while start >= 0:
+        yield start
+        overlapping = data.rfind(part, start + 1, start + 2 * len(part))
+        start = overlapping if overlapping >= 0 else data.find(part, start + len(part))
+
+
+def _whole(position: int, data: bytes, step: int) -> int:
+    """Move a position to a character boundary: Latin-1 may match within a UTF-8 character."""
+    while 0 < position < len(data) and data[position] & 0xC0 == 0x80:  # noqa: PLR2004  (UTF-8)
+        position += step
+    return position
 
 
 def _is_telling(text: str) -> bool:
     return len(text) >= (_SHORTEST_WORD if text.isalpha() else _SHORTEST)
 
 
-def _pattern(secret: str) -> re.Pattern[str]:
-    """Match a secret as it is, as URLs, forms, JSON and HTML have it, and as Python shows it.
+def _secret(text: str) -> _Secret:
+    data = _bytes(text)
+    if not _is_telling(text):
+        return _Secret(data, ())
+    spellings = {data, _bytes(text.replace(" ", "+")), *_base64(data)}
+    if max(text) <= "\xff":
+        spellings.add(text.encode("latin-1"))
+    forms = {form for item in spellings if len(form := unescape(item).data) >= _SHORTEST}
+    return _Secret(data, tuple(map(_form, forms)))
 
-    Percent-encoding may be percent-encoded again, as in the URL of something with such a name.
+
+def _form(data: bytes) -> _Form:
+    """Leave out what the text around a secret may change, if enough is left to recognize it."""
+    margin = max(0, min(_LONGEST_ESCAPE, (len(data) - _SHORTEST_WORD) // 2))
+    return _Form(data[margin : len(data) - margin], margin)
+
+
+def _base64(data: bytes) -> Iterator[bytes]:
+    """Encode data alone, and as a part of something that starts up to two bytes before it.
+
+    Characters that also have bits of what comes before or after it are left out.
     """
-    return re.compile("".join(map(_spellings, secret)))
-
-
-def _spellings(char: str) -> str:
-    if _UNRESERVED.fullmatch(char):
-        return re.escape(char)
-    percent = "".join(f"%(?:25){_SOME}{byte:02x}" for byte in char.encode(errors="surrogatepass"))
-    utf_16 = char.encode("utf-16-be", errors="surrogatepass").hex()
-    units = "".join(rf"\\{_SOME}u{utf_16[start : start + 4]}" for start in range(0, len(utf_16), 4))
-    spellings = [
-        rf"\\{_SOME}{re.escape(char)}",
-        re.escape(html.escape(char)),
-        rf"(?i:{percent}|{units}|\\{_SOME}x{ord(char):02x}|\\{_SOME}u{ord(char):08x})",
-        *([rf"\+|(?i:%(?:25){_SOME}2b)"] if char == " " else []),
+    alone = b64encode(data)
+    inner = [
+        b64encode(bytes(before) + data)[-(-8 * before // 6) : 8 * (before + len(data)) // 6]
+        for before in range(3)
     ]
-    return f"(?:{'|'.join(spellings)})"
+    for text in (alone, alone.rstrip(b"="), *inner):
+        yield from (text, text.translate(_URL_SAFE))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
 
 
 def _escape(match: re.Match[str]) -> str:

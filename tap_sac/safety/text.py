@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tap_sac.safety.masks import masked
+from tap_sac.safety.masks import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +17,7 @@ _DIGITS = re.compile(r"[0-9]{1,15}")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 _CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+\S+", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
+_MOST_READ = 4_000  # Enough for a message, also where most of it is white space or masked.
 _MOST_NEAR_MISSES = 3
 
 
@@ -28,12 +29,10 @@ def log_safe(text: str, *secrets: str) -> str:
         secrets: Texts to mask, besides all secrets that are known, and whatever looks like a token
             or the user part of a URL.
     """
-    text = masked(text)  # Before it is shortened: nobody would know a part of a secret again.
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
+    text = excerpt(text.lstrip(), _MOST_READ, *secrets)
     text = "".join(char if char.isprintable() else " " for char in text)
     text = _USER_INFO.sub("***@", _CREDENTIALS.sub(r"\1 ***", " ".join(text.split())))
-    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
+    return excerpt(text, _LONGEST_MESSAGE)
 
 
 def plural(count: int, noun: str) -> str:

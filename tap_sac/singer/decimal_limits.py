@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tap_sac.safety.masks import LONGEST_VALUE, excerpt
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -22,7 +24,6 @@ _USUAL_PRECISION = 38
 _USUAL_SCALE = 10
 # What Arrow can hold.
 _MOST_DIGITS = 76
-_LONGEST_VALUE_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,7 @@ class PrecisionError(ValueError):
 
     def __init__(self, limits: DecimalLimits, value: Decimal, needed: str) -> None:
         """Create an error that names the value and what it needs."""
-        text = str(value)
-        if len(text) > _LONGEST_VALUE_SHOWN:
-            text = f"{text[:_LONGEST_VALUE_SHOWN]}..."
-        super().__init__(f"{text} requires {needed}")
+        super().__init__(f"{excerpt(str(value), LONGEST_VALUE)} requires {needed}")
         self.limits = limits
 
 

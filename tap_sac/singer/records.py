@@ -10,6 +10,7 @@ from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.decimals import ENCODER
 from tap_sac.sac.odata.pages import read_rows
+from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.safety.text import log_safe
 from tap_sac.singer.decimal_limits import PrecisionError
 from tap_sac.singer.edm import NotFiniteError, converter
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 logger = logging.getLogger(__name__)
-
-_LONGEST_VALUE_SHOWN = 40
 
 
 class Records(Protocol):
@@ -261,4 +260,4 @@ class RecordMaker:
 def _shown(value: object) -> str:
     """Write a value for a message."""
     text = str(value) if isinstance(value, Decimal) else repr(value)
-    return text[:_LONGEST_VALUE_SHOWN]
+    return excerpt(text, LONGEST_VALUE)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 from typing_extensions import override
 
+from tap_sac.safety.masks import LONGEST_VALUE, excerpt
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -63,7 +65,7 @@ def _exact_decimal(text: str) -> ExactDecimal:
     try:
         return ExactDecimal(text)
     except InvalidOperation:
-        msg = f"{text[:40]} is out of range"
+        msg = f"{excerpt(text, LONGEST_VALUE)} is out of range"
         raise ValueError(msg) from None
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from tap_sac.sac.errors import DeltaLostError
 from tap_sac.sac.odata.decimals import ExactDecimal
 from tap_sac.sac.odata.model import NUMBERS
-from tap_sac.safety.masks import masked
+from tap_sac.safety.masks import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -58,7 +58,7 @@ class EntityIds:
         Raises:
             DeltaLostError: If it does not name exactly the key columns, or may mean two things.
         """
-        shown = repr(masked(entity_id)[:_LONGEST_ID_SHOWN])
+        shown = excerpt(repr(entity_id), _LONGEST_ID_SHOWN)
         forms = (False, True) if self._is_encoded is None else (self._is_encoded,)
         found = [key for form in forms if (key := self._read(entity_id, is_encoded=form))]
         if not found:
