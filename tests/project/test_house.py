@@ -46,6 +46,10 @@ WINGS = (
 # What singer/ needs of sac/: data, digits and failures, and nothing that makes a request.
 OF_SAC_FOR_SINGER = {"errors", "failures", "odata.decimals", "odata.model", "odata.pages"}
 
+# A text of fewer is no part of a secret that is worth something.
+FEWEST_CHARACTERS_SHOWN = 8
+CUTS_THAT_NOBODY_SEES = (".hexdigest()[:10]", "answer.body[:1000]")
+
 
 def imports(module: str) -> set[str]:
     """Return what a module imports, also where it does so late or for types alone."""
@@ -138,3 +142,29 @@ def test_no_module_imports_itself_through_others() -> None:
 
     for module in MODULES:
         visit(module)
+
+
+def cut_by_hand(node: ast.AST) -> bool:
+    """Return whether a text is cut: by a slice of many items or up to a longest length, or `:.40`.
+
+    Lists are cut to a few items, or up to a constant of another name.
+    """
+    if isinstance(node, ast.FormattedValue) and node.format_spec:
+        return bool(re.search(r"\.\d+'$|\.{", ast.unparse(node.format_spec)))
+    if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Slice):
+        return False
+    end = node.slice.upper
+    if isinstance(end, ast.Constant):
+        return isinstance(end.value, int) and end.value >= FEWEST_CHARACTERS_SHOWN
+    return end is not None and bool(re.search("longest|shown|width", ast.unparse(end).lower()))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [name for name in sorted(MODULES) if room(name) not in {"tap_sac.safety", "tap_sac.demo"}],
+)
+def test_texts_are_cut_where_secrets_are_masked_before(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    cuts = [ast.unparse(node) for node in ast.walk(tree) if cut_by_hand(node)]
+    assert not [cut for cut in cuts if not cut.endswith(CUTS_THAT_NOBODY_SEES)], "call `excerpt`"
+    assert not imports(module) & {"textwrap", "reprlib"}
