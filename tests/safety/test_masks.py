@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 from tap_sac.inputs import check_catalog
 from tap_sac.sac.errors import DeltaLostError, SACError
-from tap_sac.sac.export.delta import EntityIds
 from tap_sac.sac.odata.decimals import read_json
+from tap_sac.sac.odata.entity_ids import EntityIds
 from tap_sac.safety import masks
 from tap_sac.safety.log_guard import guard_logs
 from tap_sac.safety.masks import excerpt, keep_secret, keep_token, masked, one_line, reveals
 from tap_sac.safety.text import log_safe
 from tests.conftest import discover, select, sync
+from tests.helpers.rows import one_column
 from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
-from tests.singer.test_records import one_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
