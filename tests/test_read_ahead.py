@@ -29,6 +29,10 @@ from tap_sac.singer.messages import MessageWriter
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
 from tests.helpers.cli import tap_command
+from tests.helpers.gauge import (
+    PATIENCE,
+    Gauge,
+)
 from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
@@ -37,8 +41,6 @@ if TYPE_CHECKING:
 
     from tap_sac.demo.service import Request, Response
     from tests.conftest import Messages, RunCli, Serve
-
-PATIENCE = 30
 
 
 class Output(io.StringIO):
@@ -54,26 +56,6 @@ class Output(io.StringIO):
             if message["type"] == "RECORD":
                 self._on_record(message)
         return super().write(text)
-
-
-class Gauge:
-    """Lets requests for data pass only when so many of them are there at once."""
-
-    def __init__(self, expected: int) -> None:
-        self._barrier = threading.Barrier(expected, timeout=PATIENCE)
-        self._lock = threading.Lock()
-        self._under_way = 0
-        self.most = 0
-
-    def __call__(self) -> None:
-        with self._lock:
-            self._under_way += 1
-            self.most = max(self.most, self._under_way)
-        try:
-            self._barrier.wait()
-        finally:
-            with self._lock:
-                self._under_way -= 1
 
 
 def many_sets(count: int) -> StandIn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from pathlib import Path
@@ -13,35 +12,13 @@ import yaml
 
 from tap_sac.discovery.naming import snake_case
 from tap_sac.sac.export.kinds import KINDS
-from tap_sac.tap import TapSAC
+from tests.helpers.own_settings import OWN, SETTINGS
 from tests.helpers.projects import definition
 
 if TYPE_CHECKING:
     from tests.conftest import RunCli
 
 ROOT = Path(__file__).parent.parent
-OF_THE_SDK = {
-    "batch_config",
-    "faker_config",
-    "flattening_enabled",
-    "flattening_max_depth",
-    "flattening_max_key_length",
-    "flattening_separator",
-    "stream_map_config",
-    "stream_maps",
-}
-
-
-def all_settings() -> dict[str, dict[str, Any]]:
-    """Return the settings of the tap, and then those that the SDK adds."""
-    schema = copy.deepcopy(TapSAC.config_jsonschema)
-    TapSAC.append_builtin_config(schema)
-    properties: dict[str, dict[str, Any]] = schema["properties"]
-    return properties
-
-
-SETTINGS = all_settings()
-OWN = {name: schema for name, schema in SETTINGS.items() if name not in OF_THE_SDK}
 
 
 def meltano_settings() -> dict[str, dict[str, Any]]:

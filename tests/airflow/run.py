@@ -33,9 +33,12 @@ from uv import find_uv_bin
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.exchange import error_answer
 from tap_sac.demo.service import SALES_MODEL, SampleService
-from tests.end_to_end.test_end_to_end import contents, expected_tables
 from tests.helpers.projects import meltano_yml, save_project
 from tests.helpers.servers import postgres
+from tests.helpers.warehouse import (
+    contents,
+    expected_tables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

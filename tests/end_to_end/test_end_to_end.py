@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
-import os
 import subprocess
 from dataclasses import replace
 from datetime import date
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -21,74 +19,41 @@ from uv import find_uv_bin
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.behaviour import Behaviour
-from tap_sac.demo.company import Column, Model, Table, models
+from tap_sac.demo.company import Column, models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.demo.sums import aggregate
-from tap_sac.discovery.naming import snake_case
 from tap_sac.tap import TapSAC
 from tests.helpers.batches import batch_config
-from tests.helpers.projects import meltano_yml, save_project
+from tests.helpers.projects import (
+    meltano,
+    meltano_yml,
+    run_meltano,
+    save_project,
+)
 from tests.helpers.rows import row_text
 from tests.helpers.stand_in import Model as StandInModel
 from tests.helpers.stand_in import StandIn, edmx, error_response
 from tests.helpers.values import KEPT, RESPELLED
-from tests.streams.test_hierarchies import place_of
+from tests.helpers.warehouse import (
+    SALES,
+    contents,
+    exact_sum,
+    expected_tables,
+    primary_key,
+    read_csv,
+    rows_of,
+    sums,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.end_to_end
 
 ROOT = Path(__file__).parents[2]
 # How rows reach a target: one by one, or in files that BATCH messages name.
 ROUTES = ["records", "batches"]
-NOT_SELECTED = {"MasterData", "FactDataAggregation", "FactDataDifference", "AuditData"}
 SCHEMAS = {"records": "sac", "batches": "sac_batches"}
-
-
-def expected_tables() -> dict[str, Table]:
-    """Return what the sample company has, by stream."""
-    return {
-        f"{prefix(model)}_{snake_case(table.name)}": with_places(table)
-        for model in models()
-        for table in model.tables
-        if table.name not in NOT_SELECTED
-    }
-
-
-def with_places(table: Table) -> Table:
-    """Add the level and the path of members in each hierarchy."""
-    if not table.name.endswith("WithHierarchy"):
-        return table
-    rows = [dict(row) for row in table.rows]
-    columns = list(table.columns)
-    for column in table.columns:
-        name, is_parent, _ = column.name.partition("_PARENTID")
-        if not is_parent:
-            continue
-        columns += [Column(f"{name}_LEVEL", "Edm.Int32"), Column(f"{name}_PATH")]
-        parents = {str(row["ID"]): cast("str | None", row.get(column.name)) for row in rows}
-        for row in rows:
-            row[f"{name}_LEVEL"], row[f"{name}_PATH"] = place_of(str(row["ID"]), parents)
-    return replace(table, columns=tuple(columns), rows=rows)
-
-
-def prefix(model: Model) -> str:
-    return f"budget_{model.id.lower()}" if model.name == "Budget" else snake_case(model.name)
-
-
-def exact_sum(values: Iterable[Decimal | None]) -> Decimal:
-    with localcontext() as context:
-        context.prec = 100
-        return sum((value for value in values if value is not None), start=Decimal(0))
-
-
-def sums(table: Table) -> dict[str, Decimal]:
-    return {
-        column.name: exact_sum(row.get(column.name) for row in table.rows)  # type: ignore[misc]
-        for column in table.columns
-        if column.type == "Edm.Decimal"
-    }
 
 
 @pytest.fixture(scope="module")
@@ -114,32 +79,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(name: str, route: str) -> str:
     """Choose the environment of meltano.yml, or of the copy that writes batch files."""
     return f"--environment={name}" + ("-batches" if route == "batches" else "")
-
-
-def meltano(project: Path, *arguments: str, **environment: str) -> str:
-    """Run Meltano as the README does; returns what it prints."""
-    result = run_meltano(project, *arguments, **environment)
-    assert result.returncode == 0, result.stderr
-    return result.stdout + result.stderr
-
-
-def run_meltano(
-    project: Path, *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603
-        [find_uv_bin(), "tool", "run", "meltano", *arguments],
-        cwd=project,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_check(project: Path) -> None:
@@ -255,61 +194,6 @@ def check_sums_by_node(database: str, schema: str) -> None:
         ]
 
 
-def contents(database: str, schema: str) -> dict[str, dict[str, Any]]:
-    """Read rows, keys and sums of all tables, without the target's own columns."""
-    with psycopg.connect(database) as connection:
-        columns: dict[str, list[str]] = {}
-        for table, column in connection.execute(
-            "SELECT table_name, column_name FROM information_schema.columns"
-            " WHERE table_schema = %s AND column_name NOT LIKE '\\_sdc%%'"
-            " ORDER BY ordinal_position",
-            [schema],
-        ):
-            columns.setdefault(table, []).append(column)
-        return {
-            table: {
-                "key": primary_key(connection, schema, table),
-                "rows": rows_of(connection, schema, table, names),
-                "sums": sums_of(connection, schema, table),
-            }
-            for table, names in columns.items()
-        }
-
-
-def primary_key(connection: psycopg.Connection[Any], schema: str, table: str) -> list[str]:
-    rows = connection.execute(
-        "SELECT column_name FROM information_schema.key_column_usage"
-        " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
-        [schema, table],
-    )
-    return [column for (column,) in rows]
-
-
-def rows_of(
-    connection: psycopg.Connection[Any], schema: str, table: str, names: list[str]
-) -> list[tuple[Any, ...]]:
-    query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
-        sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(schema, table)
-    )
-    return sorted(connection.execute(query).fetchall(), key=repr)
-
-
-def sums_of(connection: psycopg.Connection[Any], schema: str, table: str) -> dict[str, Decimal]:
-    """Let the warehouse add up every decimal column."""
-    numeric = connection.execute(
-        "SELECT column_name FROM information_schema.columns"
-        " WHERE table_schema = %s AND table_name = %s AND data_type = 'numeric'",
-        [schema, table],
-    ).fetchall()
-    totals = {}
-    for (column,) in numeric:
-        query = sql.SQL("SELECT sum({}) FROM {}").format(
-            sql.Identifier(column), sql.Identifier(schema, table)
-        )
-        (totals[column],) = connection.execute(query).fetchone() or (None,)
-    return totals
-
-
 def as_is(value: object) -> object:
     return value
 
@@ -398,7 +282,6 @@ def test_all_values_that_pass_fit_into_postgres(
             assert found == [(sql_type, convert(WRITTEN[type_name][row[name]])) for row in rows]
 
 
-SALES = "sales_planning_fact_data"
 FINANCE_MODEL = ("sac", "C4FINPLANK2M9X7QW1TBV0ZJ8A")
 
 

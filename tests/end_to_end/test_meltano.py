@@ -16,8 +16,16 @@ import yaml
 from jsonschema import Draft202012Validator
 from uv import find_uv_bin
 
-from tests.end_to_end.test_end_to_end import ROOT, expected_tables, meltano, read_csv
-from tests.helpers.projects import definition, meltano_yml
+from tests.helpers.projects import (
+    ROOT,
+    definition,
+    meltano,
+    meltano_yml,
+)
+from tests.helpers.warehouse import (
+    expected_tables,
+    read_csv,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

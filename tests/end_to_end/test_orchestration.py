@@ -12,9 +12,16 @@ import psycopg
 import pytest
 import yaml
 
-from tests.end_to_end.test_end_to_end import contents, expected_tables, meltano
 from tests.helpers.doc_pages import examples
-from tests.helpers.projects import meltano_yml, save_project
+from tests.helpers.projects import (
+    meltano,
+    meltano_yml,
+    save_project,
+)
+from tests.helpers.warehouse import (
+    contents,
+    expected_tables,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,16 @@ from psycopg import sql
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import SALES_MODEL, SampleService
-from tests.end_to_end.test_end_to_end import (
+from tests.helpers.projects import (
+    meltano_yml,
+    run_meltano,
+    save_project,
+)
+from tests.helpers.warehouse import (
     SALES,
     contents,
     expected_tables,
-    run_meltano,
 )
-from tests.helpers.projects import meltano_yml, save_project
 
 if TYPE_CHECKING:
     import subprocess

@@ -18,10 +18,19 @@ from psycopg import sql
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import SALES_MODEL, SampleService
-from tests.end_to_end.test_end_to_end import SALES, exact_sum, expected_tables, meltano, sums
 from tests.helpers.cli import run_process
 from tests.helpers.doc_pages import ROOT, examples
-from tests.helpers.projects import meltano_yml, save_project
+from tests.helpers.projects import (
+    meltano,
+    meltano_yml,
+    save_project,
+)
+from tests.helpers.warehouse import (
+    SALES,
+    exact_sum,
+    expected_tables,
+    sums,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
+from uv import find_uv_bin
 
 ROOT = Path(__file__).parents[2]
 DEFINITION = ROOT / "plugins" / "extractors" / "tap-sac--tap-sac.lock"
@@ -31,3 +34,24 @@ def save_project(folder: Path, project: dict[str, Any]) -> None:
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_bytes(DEFINITION.read_bytes())
     (folder / "meltano.yml").write_text(yaml.safe_dump(project), "utf-8")
+
+
+def meltano(project: Path, *arguments: str, **environment: str) -> str:
+    """Run Meltano as the README does; returns what it prints."""
+    result = run_meltano(project, *arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+def run_meltano(
+    project: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
+        [find_uv_bin(), "tool", "run", "meltano", *arguments],
+        cwd=project,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -14,7 +14,10 @@ from tests.helpers.stand_in import Model, StandIn, edmx
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import pytest
+
     from tap_sac.demo.service import Request, Response
+    from tests.conftest import Messages
 
 FACTS = "sales_fact_data"
 SLICED = {"partition_by": {FACTS: "Version"}}
@@ -105,3 +108,15 @@ def without_link(answer: Response) -> Response:
     members: dict[str, Any] = json.loads(answer.body, parse_float=str)
     members.pop("@odata.nextLink")
     return replace(answer, body=json.dumps(members).encode())
+
+
+def versions(messages: Messages) -> list[str]:
+    return [record["Version"] for record in messages.records(FACTS)]
+
+
+def warnings(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "WARNING" and part in record.getMessage()
+    ]

@@ -12,8 +12,11 @@ import pytest
 import yaml
 
 from tests.helpers.doc_pages import PAGES, README, ROOT, SUBPAGES, examples, prose
+from tests.helpers.own_settings import (
+    OF_THE_SDK,
+    OWN,
+)
 from tests.helpers.projects import DEFINITION, meltano_yml
-from tests.test_settings import OF_THE_SDK, OWN
 
 if TYPE_CHECKING:
     from pathlib import Path

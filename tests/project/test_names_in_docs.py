@@ -12,7 +12,10 @@ import yaml
 
 from tap_sac.tap import TapSAC
 from tests.helpers.doc_pages import PAGES, ROOT, examples
-from tests.test_settings import OF_THE_SDK, OWN
+from tests.helpers.own_settings import (
+    OF_THE_SDK,
+    OWN,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,9 @@ from pyarrow import parquet
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.demo.sums import aggregate
 from tap_sac.sac.errors import SACError
-from tests.conftest import discover, select, sync
+from tests.conftest import discover, sync
 from tests.helpers.batches import batch_config, files
+from tests.helpers.selection import metadata_of, without
 from tests.helpers.stand_in import Model, StandIn, edmx
 from tests.helpers.tracking import TrackingStandIn, changed, deleted, delta
 
@@ -30,25 +31,6 @@ KEY = ("Version", "Date", "Product", "XX_REGION", "Currency")
 MEASURES = ("QUANTITY", "REVENUE", "LOYALTY_POINTS")
 
 Values = tuple[Any, ...]
-
-
-def metadata_of(entry: dict[str, Any], column: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(
-        item["metadata"]
-        for item in entry["metadata"]
-        if item["breadcrumb"] == ["properties", column]
-    )
-    return found
-
-
-def without(
-    config: dict[str, Any], *columns: str, stream: str = STREAM, **metadata: Any
-) -> dict[str, Any]:
-    """Make the catalog that selects the aggregation alone, without some columns."""
-    found = discover(config)
-    for column in columns:
-        metadata_of(found[stream], column).update(selected=False, **metadata)
-    return select(found, stream)
 
 
 def sums(facts: TrackedRows, *dimensions: str) -> dict[Values, Values]:

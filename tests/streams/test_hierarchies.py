@@ -18,6 +18,9 @@ from tap_sac.sac.export.hierarchies import Hierarchy, Members
 from tests.conftest import discover, select, sync
 from tests.helpers.batches import batch_config, files, records_of
 from tests.helpers.stand_in import JSON, PAGE_SIZE, Model, StandIn, edmx, error_response
+from tests.helpers.warehouse import (
+    place_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,19 +96,6 @@ def test_members_of_the_sample_company_have_levels_and_paths() -> None:
 
 def optional(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def place_of(member: str, parents: Mapping[str, str | None]) -> tuple[int | None, str | None]:
-    """Find the place of a member in the plain way, which only those of trees have."""
-    way = [member]
-    while above := parents[way[-1]]:
-        way.append(above)
-        if way[-1] not in parents or len(way) > len(parents):
-            return None, None
-    if len(way) == 1 and member not in parents.values():
-        return None, None
-    ids = (item.replace("%", "%25").replace("/", "%2F") for item in reversed(way))
-    return len(way), "/".join(ids)
 
 
 @given(

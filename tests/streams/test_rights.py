@@ -14,8 +14,8 @@ from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
 from tests.helpers.demo_client import ANNA, BEN, refresh_token
+from tests.helpers.selection import without
 from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
-from tests.streams.test_aggregation import without
 
 if TYPE_CHECKING:
     from pathlib import Path

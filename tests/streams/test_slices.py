@@ -14,6 +14,9 @@ from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select
+from tests.helpers.gauge import (
+    Gauge,
+)
 from tests.helpers.runs import is_activated, run
 from tests.helpers.slicing import (
     FACTS,
@@ -23,10 +26,11 @@ from tests.helpers.slicing import (
     fact,
     is_of_facts,
     kept,
+    versions,
+    warnings,
     without_link,
 )
 from tests.helpers.stand_in import Model, StandIn, edmx, error_response
-from tests.test_read_ahead import Gauge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,18 +40,6 @@ if TYPE_CHECKING:
 
 SALES = "sales_planning_fact_data"
 SIZES = {"public.Actual": 5, "public.Plan": 3, "public.Budget": 1, "public.Old": 4}
-
-
-def versions(messages: Messages) -> list[str]:
-    return [record["Version"] for record in messages.records(FACTS)]
-
-
-def warnings(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if record.levelname == "WARNING" and part in record.getMessage()
-    ]
 
 
 def whole_then_sliced(

@@ -15,9 +15,17 @@ from tests.conftest import discover, read_messages, select
 from tests.helpers.batches import batch_config, records_of
 from tests.helpers.cli import tap_command
 from tests.helpers.runs import is_activated, run
-from tests.helpers.slicing import FACTS, SLICED, SlicingStandIn, at_slice, fact, is_of_facts
+from tests.helpers.slicing import (
+    FACTS,
+    SLICED,
+    SlicingStandIn,
+    at_slice,
+    fact,
+    is_of_facts,
+    versions,
+    warnings,
+)
 from tests.helpers.stand_in import error_response
-from tests.streams.test_slices import versions, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

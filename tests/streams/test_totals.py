@@ -16,40 +16,18 @@ from tap_sac.demo.service import SALES_MODEL, Request, Response, SampleService
 from tap_sac.singer.sums import Sums
 from tests.helpers.counts import SALES
 from tests.helpers.runs import is_activated, run
+from tests.helpers.totals import (
+    small_tenant,
+    totals_config,
+    uncompared,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import Serve
-
-
-def small_tenant(behaviour: Behaviour | None = None) -> SampleService:
-    service = SampleService(behaviour)
-    service.limit(SALES_MODEL, 2_500)
-    return service
-
-
-def totals_config(
-    serve: Serve, application: Callable[[Request], Response], **settings: Any
-) -> dict[str, Any]:
-    models = {"models": ["Sales Planning"]}
-    return {**serve(application), **models, "verify_totals": True, **settings}
-
-
-def uncompared(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the warnings about totals that are not compared."""
-    return [
-        item.message
-        for item in caplog.records
-        if item.levelname == "WARNING" and "not compared" in item.message
-    ]
-
-
-def verdicts(text: str) -> dict[str, str]:
-    """Return what the log says of each measure."""
-    found = re.findall(r"  (\w+) +[-\d.]+  [-\d.]+  (.+)$", text, re.MULTILINE)
-    return dict(found)
 
 
 MAP = {"stream_maps": {SALES: {"__filter__": "1 == 1"}}}

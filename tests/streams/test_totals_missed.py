@@ -15,7 +15,12 @@ from tests.helpers.counts import FACTS, SALES
 from tests.helpers.runs import is_activated, run
 from tests.helpers.slicing import SLICED, SlicingStandIn, at_slice
 from tests.helpers.stand_in import edmx, error_response
-from tests.streams.test_totals import small_tenant, totals_config, uncompared, verdicts
+from tests.helpers.totals import (
+    small_tenant,
+    totals_config,
+    uncompared,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
