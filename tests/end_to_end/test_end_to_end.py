@@ -9,7 +9,6 @@ import subprocess
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -47,10 +46,10 @@ from tests.helpers.warehouse import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.end_to_end
 
-ROOT = Path(__file__).parents[2]
 # How rows reach a target: one by one, or in files that BATCH messages name.
 ROUTES = ["records", "batches"]
 SCHEMAS = {"records": "sac", "batches": "sac_batches"}
