@@ -259,6 +259,18 @@ def test_models_may_be_refused_to_a_client_that_reads_public_dimensions(
     assert len(read(result).records("region_public_dimension_data")) == 2
 
 
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["403", "404", "501", "web page"])
+def test_namespace_of_models_cannot_be_skipped_unless_others_are_named(
+    serve: Serve, run_cli: RunCli, refusal: Response
+) -> None:
+    tenant = StandIn(sales(*ROWS), public())
+    tenant.fault = refusing("sac", refusal)
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    assert not result.stdout
+    assert "Skipping the namespace" not in result.stderr
+
+
 def test_only_namespace_that_is_refused_is_an_error(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS), public())
     tenant.fault = refusing(DIMENSIONS, error_response(403, "no [3401]"))
