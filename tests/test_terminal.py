@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def test_line_moves_and_makes_room_for_the_log(tmp_path: Path) -> None:
     # What is left when each line is erased: the log, and nothing else.
     lines = [line.rpartition(ERASE)[2] for line in text.split("\r\n")]
     assert len(lines) > 10
-    assert all(" | " in line for line in lines[:-1])
+    assert all(re.match(r"\d{4}-\d\d-\d\d .* \| ", line) for line in lines[:-1])
     assert lines[-1] == ""
 
 
