@@ -33,7 +33,7 @@ def sample() -> Iterator[dict[str, Any]]:
 BATCH = {"encoding": {"format": "jsonl"}, "storage": {"root": "output"}}
 WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"client_secret": "wr0ng-s3cret"}, r"invalid_client: Bad credentials.*client_secret"),
-    ({"client_secret": 12345678}, r"setting client_secret must be of type string"),
+    ({"client_secret": 90817263544}, r"setting client_secret must be of type string"),
     ({"models": ["Sales Plannning"]}, r"setting models .*did you mean Sales Planning"),
     ({"page_size": "many"}, r"setting page_size must be of type integer"),
     ({"page_size": 0}, r"setting page_size must be at least 1"),

@@ -379,7 +379,7 @@ def test_catalog_of_other_settings_is_warned_about(
     catalog = select(discover(config), "sales_fact_data")
     messages = sync({**config, "use_singer_decimal": True}, catalog)
     assert messages.records("sales_fact_data")[0]["AMOUNT"] == "1.0000000"
-    assert "another way than SAC and the settings do now: AMOUNT" in caplog.text
+    assert "differently than SAC and the settings do now: AMOUNT" in caplog.text
 
 
 def test_stream_maps_calculate_with_decimals(serve: Serve) -> None:
