@@ -99,9 +99,9 @@ def decimal_facets(column: Property) -> dict[str, int]:
 
 
 def declared_limits(column: Property, schema: Mapping[str, Any]) -> DecimalLimits | None:
-    """Return the limits that targets are told, or None.
+    """Return the limits that the SCHEMA message declares to targets, or None.
 
-    They are told the scale: targets themselves refuse too many digits before the point.
+    Only the scale needs a check: targets themselves refuse too many digits before the point.
 
     Args:
         column: The column.
