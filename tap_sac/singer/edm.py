@@ -219,7 +219,7 @@ _TYPES = {
 
 def edm_type(column: Property) -> EdmType:
     """Return the row of a column's type."""
-    return _UNTYPED if column.is_collection else _TYPES.get(column.type, _UNTYPED)
+    return _TYPES.get(column.type, _UNTYPED)
 
 
 def written_type(column: Property, schema: Mapping[str, Any]) -> EdmType:
@@ -234,8 +234,7 @@ def written_type(column: Property, schema: Mapping[str, Any]) -> EdmType:
 
 def is_decimal_text(column: Property, schema: Mapping[str, Any]) -> bool:
     """Return whether records hold the decimals of a column as text."""
-    is_decimal = column.type == "Edm.Decimal" and not column.is_collection
-    return is_decimal and "string" in schema.get("type", ())
+    return column.type == "Edm.Decimal" and "string" in schema.get("type", ())
 
 
 def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
@@ -258,7 +257,7 @@ def decimal_fitter(column: Property) -> Callable[[Any], Any] | None:
     It takes a value of a record, other than null, and raises `PrecisionError` if other digits
     exceed the limits. None if the column holds no decimals.
     """
-    if column.type != "Edm.Decimal" or column.is_collection:
+    if column.type != "Edm.Decimal":
         return None
     limits = arrow_limits(column)
     return lambda value: limits.fit(_as_number(value))

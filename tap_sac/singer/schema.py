@@ -61,7 +61,7 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _column_schema(column: Property, *, use_singer_decimal: bool) -> dict[str, Any]:
-    if column.type == "Edm.Decimal" and use_singer_decimal and not column.is_collection:
+    if column.type == "Edm.Decimal" and use_singer_decimal:
         schema = {"type": "string", "format": SINGER_DECIMAL, **decimal_facets(column)}
     else:
         schema = dict(edm_type(column).schema)

@@ -269,9 +269,7 @@ class Source:
         """Return the columns that tell rows apart: the key and all numbers, or all columns."""
         asked = query["$select"].split(",") if "$select" in query else None
         columns = [
-            item
-            for item in self.entity_set.properties
-            if (asked is None or item.name in asked) and not item.is_collection
+            item for item in self.entity_set.properties if asked is None or item.name in asked
         ]
         key = [item.name for item in columns if item.name in self.key]
         if not key:

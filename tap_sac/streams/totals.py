@@ -81,10 +81,7 @@ def numeric_measures(entity_set: EntitySet, columns: Collection[str]) -> list[Pr
     return [
         column
         for column in entity_set.properties
-        if column.name in columns
-        and column.name not in entity_set.key
-        and column.type in NUMBERS
-        and not column.is_collection
+        if column.name in columns and column.name not in entity_set.key and column.type in NUMBERS
     ]
 
 

@@ -75,7 +75,7 @@ def hierarchies_of(entity_set: EntitySet) -> list[Hierarchy]:
     return [
         Hierarchy(column.name.removesuffix(_PARENT), column.name)
         for column in entity_set.properties
-        if column.name.endswith(_PARENT) and column.name != _PARENT and not column.is_collection
+        if column.name.endswith(_PARENT) and column.name != _PARENT
     ]
 
 

@@ -20,7 +20,7 @@ _DATE_LITERAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 def can_be_compared(column: Property) -> bool:
     """Return whether the values of a column can be written in a filter, one by one."""
-    return column.type in {_TEXT, _DATE, *INTEGERS} and not column.is_collection
+    return column.type in {_TEXT, _DATE, *INTEGERS}
 
 
 def equals(column: Property, value: Value) -> str:

@@ -7,8 +7,8 @@ contradicts itself about is left out, and the others are read.
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
@@ -22,13 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from xml.etree.ElementTree import Element
 
-
 _FACET = re.compile(r"[0-9]{1,9}")
-# unseen: complex types inside each other, which may describe columns without end
-_MOST_COLUMNS = 100_000
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Metadata:
     """What a ``$metadata`` document describes.
 
@@ -73,14 +70,12 @@ class _Document:
     """The declarations of a document, found by their qualified names."""
 
     def __init__(self, root: Element) -> None:
-        self._entity_types: dict[str, Element] = {}
-        self._other_types: dict[str, Element] = {}
+        self._types: dict[str, Element] = {}
         self._labels: dict[str, str] = {}
         self._tracks_changes: dict[str, bool] = {}
         self._aliases: dict[str, str] = {}
         self._sets: list[tuple[str, str]] = []
         self._contradictory: set[str] = set()
-        self._columns_left = _MOST_COLUMNS
         schemas = [element for element in root.iter() if _local(element.tag) == "Schema"]
         if not schemas:
             msg = "$metadata has no Schema element, so it is not an OData document"
@@ -96,39 +91,32 @@ class _Document:
         sets: dict[str, EntitySet] = {}
         unreadable: dict[str, str] = {}
         for name, type_name in self._sets or self._types_as_sets():
-            result = self._entity_set_or_reason(name, type_name)
-            if isinstance(result, str):
-                unreadable[name] = result
-            elif sets.setdefault(name, result) != result:
+            try:
+                entity_set = self._entity_set(name, type_name)
+            except CSDLError as error:
+                unreadable[name] = str(error)
+                continue
+            if sets.setdefault(name, entity_set) != entity_set:
                 unreadable[name] = (
                     f"$metadata declares the entity set {name!r} twice, with other columns"
                 )
         return [item for name, item in sets.items() if name not in unreadable], unreadable
 
-    def _entity_set_or_reason(self, name: str, type_name: str) -> EntitySet | str:
-        try:
-            return self._entity_set(name, type_name)
-        except RecursionError:
-            return "$metadata nests its types too deeply"
-        except CSDLError as error:
-            return str(error)
-
     def _types_as_sets(self) -> list[tuple[str, str]]:
         return [
             (element.get("Name", ""), qualified_name)
-            for qualified_name, element in self._entity_types.items()
-            if element.get("Abstract") != "true"
+            for qualified_name, element in self._types.items()
+            if _local(element.tag) == "EntityType" and element.get("Abstract") != "true"
         ]
 
     def _declare(self, schema: Element) -> None:
         namespace = schema.get("Namespace", "")
         for element in schema:
             kind = _local(element.tag)
-            name = f"{namespace}.{element.get('Name', '')}"
-            if kind == "EntityType":
-                self._declare_type(self._entity_types, name, element)
-            elif kind in {"ComplexType", "EnumType", "TypeDefinition"}:
-                self._declare_type(self._other_types, name, element)
+            if kind in {"EntityType", "EnumType", "TypeDefinition"}:
+                name = f"{namespace}.{element.get('Name', '')}"
+                if not _is_same(self._types.setdefault(name, element), element):
+                    self._contradictory.add(name)
             elif kind == "EntityContainer":
                 self._sets.extend(
                     (item.get("Name", ""), self._qualified(item.get("EntityType", "")))
@@ -140,10 +128,6 @@ class _Document:
                         self._tracks_changes[child.get("Name", "")] = tracks_changes
             elif kind == "Annotations":
                 self._annotate(element)
-
-    def _declare_type(self, types: dict[str, Element], name: str, element: Element) -> None:
-        if not _is_same(types.setdefault(name, element), element):
-            self._contradictory.add(name)
 
     def _annotate(self, element: Element) -> None:
         """Store what a block of annotations says about its target.
@@ -168,37 +152,42 @@ class _Document:
         Raises:
             CSDLError: If the document does not describe its columns.
         """
-        if type_name not in self._entity_types:
+        if type_name not in self._types:
             msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
             raise CSDLError(msg)
         properties: list[Property] = []
         key: tuple[str, ...] = ()
-        for qualified_name in reversed(self._type_and_bases(type_name, self._entity_types)):
-            element = self._entity_types[qualified_name]
-            properties += self._properties(element, qualified_name, ())
+        for qualified_name in reversed(self._type_and_bases(type_name)):
+            element = self._types[qualified_name]
+            columns = (
+                self._column(item, qualified_name) for item in _children(element, "Property")
+            )
+            properties += (column for column in columns if column.type != "Edm.Stream")
             references = [
                 reference.get("Name", "")
                 for key_element in _children(element, "Key")
                 for reference in _children(key_element, "PropertyRef")
             ]
             key = tuple(dict.fromkeys(references)) or key
-        columns = _unique_columns(properties, name)
+        unique = _unique_columns(properties, name)
         if any("/" in column for column in key):
             # unseen: a key inside a complex column or another entity, which no record has
             key = ()
-        for column in key:
-            if column not in {item.name for item in columns}:
-                msg = f"$metadata names {column!r} in the key of {name!r}, which is not a column"
+        for column_name in key:
+            if column_name not in {item.name for item in unique}:
+                msg = (
+                    f"$metadata names {column_name!r} in the key of {name!r}, which is not a column"
+                )
                 raise CSDLError(msg)
-        return EntitySet(name, columns, key, tracks_changes=self._tracks_changes.get(name))
+        return EntitySet(name, unique, key, tracks_changes=self._tracks_changes.get(name))
 
-    def _type_and_bases(self, name: str, types: dict[str, Element]) -> list[str]:
+    def _type_and_bases(self, name: str) -> list[str]:
         """Follow BaseType, from the type itself up to the root."""
         # unseen: derived types
         names = [name]
-        while base := types[names[-1]].get("BaseType"):
+        while base := self._types[names[-1]].get("BaseType"):
             base = self._qualified(base)
-            if base not in types or base in names:
+            if base not in self._types or base in names:
                 msg = f"$metadata derives {names[-1]!r} from {base!r}, which is unknown or itself"
                 raise CSDLError(msg)
             names.append(base)
@@ -207,68 +196,29 @@ class _Document:
             raise CSDLError(msg)
         return names
 
-    def _properties(
-        self, type_element: Element, owner: str, outer: tuple[str, ...]
-    ) -> Iterator[Property]:
-        for element in _children(type_element, "Property"):
-            self._columns_left -= 1
-            if self._columns_left < 0:
-                msg = f"$metadata describes more than {_MOST_COLUMNS} columns"
-                raise CSDLError(msg)
-            name = element.get("Name", "")
-            type_name = element.get("Type", "Edm.String")
-            # unseen: columns that hold lists
-            is_collection = type_name.startswith("Collection(") and type_name.endswith(")")
-            if is_collection:
-                type_name = type_name[len("Collection(") : -1]
-            resolved = self._resolve(name, type_name, element, outer)
-            if resolved.type == "Edm.Stream":
-                continue
-            yield dataclasses.replace(
-                resolved,
-                is_collection=is_collection,
-                label=_label(element) or self._labels.get(f"{owner}/{name}"),
-            )
-
-    def _resolve(
-        self, name: str, type_name: str, facets: Element, outer: tuple[str, ...]
-    ) -> Property:
-        """Reduce a type that the document declares to what JSON rows hold.
-
-        Args:
-            name: The column.
-            type_name: Its type, as the document has it.
-            facets: The element that holds precision and scale.
-            outer: The complex types around it; one inside itself ends as Edm.Untyped.
-        """
-        if type_name.startswith("Edm."):
-            return Property(
-                name,
-                type_name,
-                precision=_facet(facets, "Precision"),
-                scale=_facet(facets, "Scale"),
-            )
-        # unseen: enumerations, type definitions, complex types
-        qualified_name = self._qualified(type_name)
-        declared = self._other_types.get(qualified_name)
-        kind = "" if declared is None else _local(declared.tag)
-        if declared is None or qualified_name in {*outer, *self._contradictory}:
-            return Property(name, "Edm.Untyped")
-        if kind == "EnumType":
-            return Property(name, "Edm.String")
-        if kind == "TypeDefinition":
-            own_facets = facets if facets.get("Precision") or facets.get("Scale") else declared
-            underlying = declared.get("UnderlyingType", "")
-            return self._resolve(name, underlying, own_facets, (*outer, qualified_name))
-        bases = self._type_and_bases(qualified_name, self._other_types)
-        if any(self._other_types[base].get("OpenType") == "true" for base in bases):
-            return Property(name, "Edm.ComplexType")
-        parts = [
-            part
-            for base in reversed(bases)
-            for part in self._properties(self._other_types[base], base, (*outer, qualified_name))
-        ]
-        return Property(name, "Edm.ComplexType", properties=_unique_columns(parts, qualified_name))
+    def _column(self, element: Element, owner: str) -> Property:
+        """Read a column, and reduce a type that the document declares to what JSON rows hold."""
+        name, type_name = element.get("Name", ""), element.get("Type", "Edm.String")
+        facets = element
+        if not type_name.startswith("Edm."):
+            # unseen: type definitions and enumerations; lists and objects, which stay as they are
+            qualified_name = self._qualified(type_name)
+            declared = self._types.get(qualified_name, element)
+            type_name = {
+                "EnumType": "Edm.String",
+                "TypeDefinition": declared.get("UnderlyingType", ""),
+            }.get(_local(declared.tag), "Edm.Untyped")
+            if qualified_name in self._contradictory:
+                type_name = "Edm.Untyped"
+            if not (facets.get("Precision") or facets.get("Scale")):
+                facets = declared
+        return Property(
+            name,
+            type_name,
+            precision=_facet(facets, "Precision"),
+            scale=_facet(facets, "Scale"),
+            label=_label(element) or self._labels.get(f"{owner}/{name}"),
+        )
 
 
 def _unique_columns(properties: list[Property], owner: str) -> tuple[Property, ...]:

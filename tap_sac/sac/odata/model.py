@@ -32,14 +32,11 @@ class Property:
 
     Attributes:
         name: The name, as rows have it.
-        type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; a type that the
-            document does not explain is ``Edm.Untyped``.
+        type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; lists, objects, and
+            types that the document does not explain are ``Edm.Untyped``.
         precision: Digits in all, of a decimal.
         scale: Digits after the point; None if they vary.
         label: The label.
-        is_collection: Whether values are lists of `type`.
-        properties: The fields of a complex type, whose `type` is ``Edm.ComplexType``; empty if
-            rows may have any.
     """
 
     name: str
@@ -47,8 +44,6 @@ class Property:
     precision: int | None = None
     scale: int | None = None
     label: str | None = None
-    is_collection: bool = False
-    properties: tuple[Property, ...] = ()
 
 
 @dataclass(frozen=True)
