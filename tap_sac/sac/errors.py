@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from http import HTTPStatus
+from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
@@ -27,13 +28,7 @@ from tap_sac.sac.failures import Failure, SACErrorNumber
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from typing_extensions import Self
-
     from tap_sac.sac.failures import Step
-
-
-def _what_happened(error: SACError) -> str:
-    return error.what
 
 
 class SACError(Exception):
@@ -48,7 +43,7 @@ class SACError(Exception):
             program that uses it sets them, once for all errors.
     """
 
-    explain: ClassVar[staticmethod[[SACError], str]] = staticmethod(_what_happened)
+    explain: ClassVar[staticmethod[[SACError], str]] = staticmethod(attrgetter("what"))
 
     def __init__(
         self, what: str, failure: Failure | None = None, *, step: Step | None = None
@@ -62,7 +57,6 @@ class SACError(Exception):
 
     @override
     def __str__(self) -> str:
-        """Write the message for people."""
         return self.explain(self)
 
 
@@ -92,17 +86,11 @@ class TransientError(SACError):
         self.is_unreachable = is_unreachable
         self.most_tries = most_tries
 
-    def before_the_request(self) -> Self:
-        """Mark the request of this error as never sent."""
-        self.may_have_run = False
-        return self
-
 
 class ResponseError(SACError):
     """SAC refused a request.
 
     Attributes:
-        status: The HTTP status code.
         number: SAC's four-digit error number, if the body has one.
         reason: The status and SAC's message.
     """

@@ -58,10 +58,6 @@ def checked_url(text: str, subject: str) -> str:
 def tenant_origin(tenant_url: str, subject: str) -> str:
     """Reduce a pasted address to scheme, host and port; a path or trailing slash is dropped.
 
-    Args:
-        tenant_url: As `checked_url` takes it.
-        subject: What messages call it.
-
     Raises:
         SACError: As `checked_url` does.
     """
@@ -99,9 +95,6 @@ def derive_authorize_url(token_url: str) -> str:
 
     It is ``/oauth/authorize`` on the same host (SAP Help, "Manage OAuth Clients").
 
-    Args:
-        token_url: The Token URL; its query, if any, is for tokens alone.
-
     Raises:
         SACError: If it has another form.
     """
@@ -131,10 +124,6 @@ def absolute_link(link: object, page_url: str) -> str:
     """Resolve a link against its page, or, if it begins as the page's path ends, in its place.
 
     The latter is a link relative to the service root, of a set with more than one path segment.
-
-    Args:
-        link: The link, as the page has it.
-        page_url: The URL of the page.
 
     Raises:
         TypeError: If it is not a text.

@@ -44,13 +44,7 @@ class SACClient:
     def __init__(
         self, origin: str, *, transport: Transport, authenticator: BearerAuthenticator
     ) -> None:
-        """Make a client; nothing is requested yet.
-
-        Args:
-            origin: Scheme, host and port (`tenant_origin`).
-            transport: Sends the requests.
-            authenticator: Puts the bearer token on them.
-        """
+        """Make a client for an origin (`tenant_origin`); nothing is requested yet."""
         self.origin = origin
         self._service_root = f"{origin}/api/v1/dataexport"
         self._administration = f"{self._service_root}/administration"
@@ -139,11 +133,6 @@ class SACClient:
     ) -> Iterator[Page]:
         """Read the providers of a namespace as rows.
 
-        Args:
-            namespace: The id.
-            query: Query options such as ``$filter``.
-            on_response: Observes each answer.
-
         Raises:
             SACError: If SAC does not list them.
         """
@@ -195,14 +184,24 @@ class SACClient:
         Raises:
             SACError: As `page` and `follow` do.
         """
-
-        def read(page_url: str) -> Page:
-            for attempt in self.tries():
-                with attempt:
-                    page = self.page(page_url, on_response, track_changes=track_changes, step=step)
-            return page
-
+        read = partial(
+            self.page_with_retries, on_response=on_response, track_changes=track_changes, step=step
+        )
         return follow(url, read)
+
+    def page_with_retries(
+        self,
+        url: str,
+        on_response: ResponseObserver | None = None,
+        *,
+        track_changes: bool = False,
+        step: Step = Step.ROWS,
+    ) -> Page:
+        """Request one page, as `page` does, with retries."""
+        for attempt in self.tries():
+            with attempt:
+                page = self.page(url, on_response, track_changes=track_changes, step=step)
+        return page
 
     def page(
         self,

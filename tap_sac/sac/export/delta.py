@@ -22,7 +22,7 @@ class DeltaLink:
     """A link to the changes since a read.
 
     Attributes:
-        url: The link: opaque.
+        url: Opaque.
         may_be_spent: Whether a request to it was sent, so that SAC may count it as read.
         signature: The proof that this tap opened the chain (`SACClient.sign`); None if unsigned.
     """

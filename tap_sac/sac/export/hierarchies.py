@@ -25,12 +25,7 @@ _UNKNOWN, _UNDER_WAY, _NO_MEMBER, _OUTSIDE, _BROKEN = 0, -1, -2, -3, -4
 
 
 class Hierarchy(NamedTuple):
-    """A parent-child hierarchy of a dimension.
-
-    Attributes:
-        name: The name.
-        parent: The column with the parent of a member.
-    """
+    """A parent-child hierarchy of a dimension, and the column with the parent of a member."""
 
     name: str
     parent: str
@@ -83,12 +78,7 @@ class Members:
     """The members of a dimension and their parents, as ids and numbers."""
 
     def __init__(self, key: str, hierarchies: Iterable[Hierarchy]) -> None:
-        """Start without members.
-
-        Args:
-            key: The column with the id of a member.
-            hierarchies: The hierarchies to compute.
-        """
+        """Start without members; the key is the column with the id of a member."""
         self._key = key
         self._numbers: dict[str, int] = {}
         self._is_member = bytearray()

@@ -27,14 +27,7 @@ class Subscriptions:
     def __init__(
         self, client: SACClient, provider: Provider, entity_set: str, *, stream: str
     ) -> None:
-        """Store the entity set; nothing is requested yet.
-
-        Args:
-            client: Sends the requests.
-            provider: The model.
-            entity_set: The name of its entity set.
-            stream: The name for messages.
-        """
+        """Store the entity set and, for messages, the stream; nothing is requested yet."""
         self._client = client
         self._provider = provider
         self._entity_set = entity_set

@@ -67,7 +67,7 @@ class Table(Protocol):
         """Ask how many rows there are now; None if SAC does not say.
 
         Args:
-            is_filtered: Whether to count those of the filter alone.
+            is_filtered: Whether to count only the rows that match the filter.
         """
 
     def row_at(self, position: int) -> RowAt | None:
@@ -152,11 +152,7 @@ class CountedTable:
         yield from self._uncut(first)
 
     def count(self, *, is_filtered: bool = True) -> int | None:
-        """Ask how many rows there are now; None if SAC does not say.
-
-        Args:
-            is_filtered: Whether to count those of the filter alone.
-        """
+        """Ask how many rows there are now, as `Table.count` does."""
         options = {**_COUNT, "$top": "0"}
         if is_filtered and "$filter" in self._options:
             options["$filter"] = self._options["$filter"]
@@ -275,16 +271,12 @@ class CountedTable:
         )
 
     def _page_with_tries(self, options: Mapping[str, str]) -> Page:
-        return self._try_page(with_query(self._url, options), track_changes=False)
+        return self._client.page_with_retries(with_query(self._url, options), self._on_response)
 
     def _page_at(self, url: str) -> Page:
-        return self._try_page(url, track_changes=self._track_changes)
-
-    def _try_page(self, url: str, *, track_changes: bool) -> Page:
-        for attempt in self._client.tries():
-            with attempt:
-                page = self._client.page(url, self._on_response, track_changes=track_changes)
-        return page
+        return self._client.page_with_retries(
+            url, self._on_response, track_changes=self._track_changes
+        )
 
     def _probe(self, options: Mapping[str, str]) -> Page | None:
         """Ask, twice at most, for what the read can do without; None if it cannot be had."""

@@ -28,11 +28,7 @@ _CERTIFICATE_LIBRARIES = {"X509", "PEM"}
 
 
 def connection_error(error: Exception, url: str) -> SACError:
-    """Explain why no complete answer came; the reason is nested deeply.
-
-    Args:
-        error: What `requests` or urllib3 raised.
-        url: The URL of the request.
+    """Explain why no complete answer came, from what requests or urllib3 raised.
 
     Returns:
         A `SACError` for what a retry cannot fix, such as an untrusted certificate, else a

@@ -43,9 +43,6 @@ MOST_BYTES_OF_AN_ERROR = 1024**2
 def response_error(answer: Answer) -> SACError:
     """Explain why an answer is not a success.
 
-    Args:
-        answer: What came.
-
     Returns:
         A `ForeignAnswerError` if a proxy or gateway sent it, else what `refusal` returns.
     """
@@ -63,9 +60,6 @@ def refusal(answer: Answer) -> SACError:
 
     The body is ``{"error": {"code": <correlation id>, "message": "... [3707]"}}``, where the
     message may also be ``{"lang": ..., "value": ...}``; a gateway may send HTML or nothing.
-
-    Args:
-        answer: One that is not a success.
 
     Returns:
         A `TransientError` if a retry may help, else a `ResponseError`.

@@ -93,11 +93,7 @@ def exchange(
 
     Of an error, at most `MOST_BYTES_OF_AN_ERROR` are read, and one byte as a sign of more.
 
-    Args:
-        session: Pools connections, and reads proxies and certificates from the environment.
-        request: With all of its headers.
-        timeout: Seconds without a byte.
-        limit: The largest answer.
+    Proxies and certificates are those of the environment. The timeout is in seconds without a byte.
 
     Raises:
         TransientError: If no complete answer came, and a retry may help.
@@ -150,13 +146,9 @@ def _read_body(response: requests.Response, limit: Limit) -> bytes:
         if not is_cut:
             request = response.request
             where = f"{origin_of(request.url or '')}{urlsplit(request.url or '').path}"
-            msg = f"The answer to {request.method} {where} is larger than {_size(most)}"
+            msg = f"The answer to {request.method} {where} is larger than {most // _MIB:,} MiB"
             raise SACError(msg, limit.failure)
     return b"".join(pieces)
-
-
-def _size(number: int) -> str:
-    return f"{number // _MIB:,} MiB" if number >= _MIB else f"{number:,} bytes"
 
 
 class Transport:
@@ -208,10 +200,6 @@ class Transport:
 
     def send(self, request: requests.PreparedRequest, limit: Limit = PAGE_LIMIT) -> Answer:
         """Send a request, as soon as a slot is free.
-
-        Args:
-            request: With all headers.
-            limit: The largest answer.
 
         Raises:
             SACError: As `exchange` does, or if the tap was stopped.

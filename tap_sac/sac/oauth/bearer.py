@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-import re
 import threading
 from base64 import b64encode
 from datetime import datetime, timezone
@@ -35,7 +34,6 @@ logger = logging.getLogger(__name__)
 AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 _LONGEST_LEEWAY = 60.0
-_OPAQUE_URL = re.compile(r"[!-~]+")
 _LIMIT = Limit(1024**2, Failure.NOT_A_TOKEN_ENDPOINT)
 
 
@@ -46,7 +44,6 @@ class BearerAuthenticator(AuthBase):
     if that is shorter), and whenever `expire` was called.
 
     Attributes:
-        access_token: The token; None before the first request.
         last_refreshed: When it was requested; None if it must not be used any more.
         user: The user it belongs to; None before the first request, and for the client itself.
     """
@@ -64,20 +61,13 @@ class BearerAuthenticator(AuthBase):
     ) -> None:
         """Make an authenticator; nothing is requested yet.
 
-        Args:
-            grant: What tokens are requested with.
-            token_url: Where tokens come from.
-            client_id: The OAuth client, as SAC shows it.
-            client_secret: Its secret.
-            auth_method: How the client identifies itself (RFC 7591, 2): in the Basic header or in
-                the body. SAP's servers take the header's parts as they are, in UTF-8, and not
-                form-encoded as RFC 6749, 2.3.1 would have it.
-            session: Sends the token requests.
-            timeout: Seconds without a byte.
+        The client identifies itself in the Basic header or in the body (RFC 7591, 2). SAP's servers
+        take the header's parts as they are, in UTF-8, and not form-encoded as RFC 6749, 2.3.1 would
+        have it. The timeout is in seconds without a byte.
         """
-        self.access_token: str | None = None
-        self.last_refreshed: datetime | None = None
         self.user: User | None = None
+        self.last_refreshed: datetime | None = None
+        self._token: str | None = None
         self._expires_in: int | None = None
         self._grant = grant
         self._token_url = token_url
@@ -102,8 +92,9 @@ class BearerAuthenticator(AuthBase):
                 try:
                     self._renew()
                 except TransientError as error:
-                    raise error.before_the_request() from None
-            request.headers["Authorization"] = f"Bearer {self.access_token}"
+                    error.may_have_run = False
+                    raise
+            request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
     @property
@@ -121,7 +112,7 @@ class BearerAuthenticator(AuthBase):
         Does nothing if another thread has renewed it since.
         """
         with self._lock:
-            if request.headers.get("Authorization") == f"Bearer {self.access_token}":
+            if request.headers.get("Authorization") == f"Bearer {self._token}":
                 self.last_refreshed = None
 
     def _is_token_valid(self) -> bool:
@@ -134,24 +125,19 @@ class BearerAuthenticator(AuthBase):
         return age < self._expires_in - min(_LONGEST_LEEWAY, self._expires_in / 10)
 
     def _renew(self) -> None:
-        """Request a token.
-
-        Raises:
-            TransientError: If the token endpoint cannot be reached or is overloaded.
-            SACError: If it refuses the client, or is not a token endpoint.
-        """
         requested_at = datetime.now(timezone.utc)
         with self._grant.request_form() as form:
             prepared = self._session.prepare_request(self._request(dict(form)))
-            if _OPAQUE_URL.fullmatch(self._token_url):  # requests would rewrite some escapes.
+            if HEADER_VALUE.fullmatch(self._token_url):  # requests would rewrite some escapes.
                 prepared.url = self._token_url
             answer = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
             token, self._expires_in = self._read_token(answer)
         if self._grant.is_of_user:
             self._check_user(token)
-        self.access_token, self.last_refreshed = token, requested_at
+        self._token, self.last_refreshed = token, requested_at
 
     def _request(self, form: dict[str, str]) -> requests.Request:
+        basic = HTTPBasicAuth(self._client_id.encode(), self._secret.encode())
         if self._in_body:
             form |= {"client_id": self._client_id, "client_secret": self._secret}
         return requests.Request(
@@ -159,15 +145,11 @@ class BearerAuthenticator(AuthBase):
             self._token_url,
             data=form,
             headers={"Accept": "application/json"},
-            auth=_no_auth if self._in_body else self._basic,
+            auth=_no_auth if self._in_body else basic,
         )
 
     def _check_user(self, token: str) -> None:
-        """Remember the user of the token, who must stay the same.
-
-        Raises:
-            SACError: If a different user's token was put into the file during the run.
-        """
+        """Remember the user: a different one's token may be put into the file during the run."""
         user = user_of(token)
         if self.user is None and user.id is None:
             logger.warning(
@@ -179,10 +161,6 @@ class BearerAuthenticator(AuthBase):
             msg = "A different user has signed in during the run"
             raise SACError(msg, Failure.OTHER_USER)
         self.user = user if self.user is None or user.id else self.user
-
-    @property
-    def _basic(self) -> HTTPBasicAuth:
-        return HTTPBasicAuth(self._client_id.encode(), self._secret.encode())
 
     def _without_secrets(self, text: str) -> str:
         """Mask the secret in a server's text, in every encoding in which it was sent."""

@@ -1,10 +1,15 @@
-"""Grants: what a token is requested with (RFC 6749, 4)."""
+"""Grants: what a token is requested with (RFC 6749, 4).
+
+Each has the form of its token request, valid inside a block that also passes the answer to
+`store`, and classifies refusals by the error code of RFC 6749, 5.2. Of a user are those with whom
+a user has signed in, whose permissions SAC then applies (3-legged).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.failures import Failure
@@ -24,42 +29,14 @@ _NOT_VALID = {"invalid_grant", "invalid_token"}
 _NOT_ALLOWED = {"unauthorized_client", "unsupported_grant_type"}
 
 
-class Grant(Protocol):
-    """What a token is requested with."""
-
-    @property
-    def is_of_user(self) -> bool:
-        """Whether a user has signed in, whose permissions SAC then applies (3-legged)."""
-
-    def request_form(self) -> contextlib.AbstractContextManager[Mapping[str, str]]:
-        """Build the form of a token request, without the credentials of the OAuth client.
-
-        It is valid inside the block, which must also pass the answer to `store`.
-
-        Raises:
-            SACError: If there is no refresh token.
-        """
-
-    def store(self, answer: Mapping[str, Any]) -> None:
-        """Store what the next request needs from the answer to this one."""
-
-    def failure_of(self, error: object) -> Failure:
-        """Classify a refusal of the token endpoint.
-
-        Args:
-            error: The error code (RFC 6749, 5.2).
-        """
-
-
 class ClientCredentials:
     """The credentials of the OAuth client itself (2-legged; RFC 6749, 4.4.2)."""
 
     is_of_user = False
 
-    @contextlib.contextmanager
-    def request_form(self) -> Iterator[Mapping[str, str]]:
-        """Build the same form each time."""
-        yield {"grant_type": "client_credentials"}
+    def request_form(self) -> contextlib.AbstractContextManager[Mapping[str, str]]:
+        """Return the same form each time."""
+        return contextlib.nullcontext({"grant_type": "client_credentials"})
 
     def store(self, answer: Mapping[str, Any]) -> None:
         """Store nothing."""
@@ -83,10 +60,9 @@ class AuthorizationCode:
         self.refresh_token: str | None = None
         self._form = form
 
-    @contextlib.contextmanager
-    def request_form(self) -> Iterator[Mapping[str, str]]:
+    def request_form(self) -> contextlib.AbstractContextManager[Mapping[str, str]]:
         """Return the form."""
-        yield self._form
+        return contextlib.nullcontext(self._form)
 
     def store(self, answer: Mapping[str, Any]) -> None:
         """Store the refresh token."""
@@ -161,6 +137,9 @@ class RefreshToken:
         if error in _NOT_VALID:
             return Failure.SAVED_SIGN_IN_EXPIRED if self._file else Failure.SIGN_IN_EXPIRED
         return _client_failure(error)
+
+
+Grant = ClientCredentials | AuthorizationCode | RefreshToken
 
 
 def _client_failure(error: object) -> Failure:

@@ -39,13 +39,7 @@ class SignIn:
     """
 
     def __init__(self, authorize_url: str, *, client_id: str, redirect_uri: RedirectURI) -> None:
-        """Make a state and a code verifier that cannot be guessed.
-
-        Args:
-            authorize_url: The authorization endpoint.
-            client_id: The OAuth client.
-            redirect_uri: Where the browser is redirected.
-        """
+        """Make a state and a code verifier that cannot be guessed."""
         self._redirect_uri = redirect_uri.text
         self._client = WebApplicationClient(client_id)
         self._state = secrets.token_urlsafe()
@@ -62,10 +56,7 @@ class SignIn:
         self.address = f"{scheme}://{address.partition('://')[2]}"
 
     def grant(self, redirected: str) -> AuthorizationCode:
-        """Read the redirect.
-
-        Args:
-            redirected: The redirect URI with its query.
+        """Read the redirect: the redirect URI with its query.
 
         Raises:
             SACError: If it does not belong to this sign-in, or reports an error.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.failures import Failure
+from tap_sac.sac.http.transport import HEADER_VALUE
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TOKEN = re.compile(r"[!-~]+")
 _MOST_BYTES = 1024**2
 
 
@@ -32,10 +31,7 @@ class TokenFile:
     """
 
     def __init__(self, path: str) -> None:
-        """Store the path; the file need not exist yet.
-
-        Args:
-            path: The path; a link is followed, and stays a link.
+        """Store the path; the file need not exist yet. A link is followed, and stays a link.
 
         Raises:
             SACError: If it cannot be the path of a file.
@@ -79,7 +75,7 @@ class TokenFile:
         except OSError as error:
             msg = f"The token file {self._shown} cannot be read ({error.strerror})"
             raise SACError(msg, Failure.TOKEN_FILE_UNREADABLE) from None
-        if text and not _TOKEN.fullmatch(text):
+        if text and not HEADER_VALUE.fullmatch(text):
             msg = f"The token file {self._shown} holds something other than a refresh token"
             raise SACError(msg, Failure.TOKEN_FILE_DAMAGED)
         return text or None
@@ -99,7 +95,6 @@ class TokenFile:
                 file.flush()
                 os.fsync(descriptor)
             Path(name).replace(self.path)
-            _sync_folder(self.path.parent)
         except OSError as error:
             if name:
                 Path(name).unlink(missing_ok=True)
@@ -120,9 +115,6 @@ if sys.platform == "win32":  # pragma: no cover
                 msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
                 return
 
-    def _sync_folder(folder: Path) -> None:
-        """Do nothing: Windows opens no folders."""
-
 else:
     import fcntl
 
@@ -134,10 +126,3 @@ else:
                 "The token file cannot be locked (%s): let no other run use it at the same time.",
                 error.strerror,
             )
-
-    def _sync_folder(folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

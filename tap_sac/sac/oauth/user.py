@@ -38,10 +38,7 @@ def user_of(token: str) -> User:
     """Read the user of an access token.
 
     The signature is not verified: the tenant itself has just issued the token, and only messages
-    and comparisons depend on the claims.
-
-    Args:
-        token: A JSON Web Token (RFC 7519); another kind of token has no claims.
+    and comparisons depend on the claims. A token that is no JSON Web Token (RFC 7519) has none.
     """
     claims = _claims(token)
     name = _first(claims, _NAMES)

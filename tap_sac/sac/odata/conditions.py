@@ -28,10 +28,6 @@ def equals(column: Property, value: Value) -> str:
 
     Texts have single quotes, doubled inside; an empty text is not null.
 
-    Args:
-        column: One that can be compared.
-        value: As rows have it.
-
     Raises:
         ValueError: If it is not a value of the column's type.
     """

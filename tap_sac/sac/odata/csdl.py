@@ -39,10 +39,7 @@ class Metadata:
 
 
 def read_csdl(document: bytes) -> Metadata:
-    """Read the entity sets of a service.
-
-    Args:
-        document: The EDMX document, in any encoding that XML can declare.
+    """Read the entity sets of a service from its EDMX document.
 
     Returns:
         The sets of the entity container; without a container, one for each entity type.

@@ -34,11 +34,7 @@ class EntityIds:
     """
 
     def __init__(self, key: Mapping[str, str]) -> None:
-        """Begin an answer.
-
-        Args:
-            key: The Edm type of each key column.
-        """
+        """Begin an answer, with the Edm type of each key column."""
         self._key = key
         self._is_encoded: bool | None = None
 
@@ -121,15 +117,11 @@ def _predicate_start(text: str) -> int:
 
 
 def _value(literal: str, edm_type: str) -> Any:  # noqa: ANN401  (of a key)
-    """Read a literal of a key column.
-
-    Raises:
-        ValueError: If it is not one of its type.
-    """
+    """Read a literal of a key column, or raise a ValueError if it is not one of its type."""
     if literal == "null":
         return None
     is_text = literal.startswith("'")
-    text = _unquoted(literal) if is_text else literal
+    text = literal[1:-1].replace("''", "'") if is_text else literal
     if edm_type == "Edm.Boolean":
         return {"true": True, "false": False}[text] if text in {"true", "false"} else _refuse()
     if edm_type in NUMBERS:
@@ -137,10 +129,6 @@ def _value(literal: str, edm_type: str) -> Any:  # noqa: ANN401  (of a key)
     if edm_type in _BARE_TEXTS or is_text or _DIGITS.fullmatch(text):
         return text  # SAC writes months as numbers, too.
     return _refuse()
-
-
-def _unquoted(literal: str) -> str:
-    return literal[1:-1].replace("''", "'")
 
 
 def _refuse() -> NoReturn:

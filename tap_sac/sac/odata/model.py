@@ -17,8 +17,8 @@ class Provider:
 
     Attributes:
         namespace_id: ``sac`` for models.
-        provider_id: The id: opaque and case-sensitive.
-        name: The name; not unique.
+        provider_id: Opaque and case-sensitive.
+        name: Not unique.
     """
 
     namespace_id: str
@@ -31,12 +31,10 @@ class Property:
     """A column.
 
     Attributes:
-        name: The name, as rows have it.
         type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; lists, objects, and
             types that the document does not explain are ``Edm.Untyped``.
         precision: Digits in all, of a decimal.
         scale: Digits after the point; None if they vary.
-        label: The label.
     """
 
     name: str
@@ -62,10 +60,9 @@ class EntitySet:
     """An entity set, with columns that are added to its rows.
 
     Attributes:
-        name: The name, which is also the last part of its URL.
+        name: Also the last part of its URL.
         properties: SAC's columns, in the document's order.
         key: The columns that identify a row; empty if there are none.
-        own_columns: Columns that SAC does not have.
         tracks_changes: Whether SAC can track its changes; None if the document does not say.
     """
 

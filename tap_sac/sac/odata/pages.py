@@ -57,11 +57,7 @@ class Page:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows as JSON objects; numbers with a point are `ExactDecimal`.
-
-        Raises:
-            SACError: If they are not objects.
-        """
+        """The rows as `read_rows` returns them."""
         return read_rows(self.items, self.source)
 
     @property
@@ -129,7 +125,6 @@ def follow(
     read: Callable[[str], Page],
     *,
     seen: Iterable[str] = (),
-    most_empty_pages: int = _MOST_EMPTY_PAGES,
 ) -> Iterator[Page]:
     """Read an entity set from its first page to its last.
 
@@ -139,7 +134,6 @@ def follow(
         url: The first page.
         read: Reads one page.
         seen: Pages that were read before.
-        most_empty_pages: How many pages without rows may follow each other.
 
     Raises:
         SACError: If links lead in a circle, or to too many empty pages.
@@ -155,7 +149,7 @@ def follow(
         read_before.add(_hash(next_url))
         page = read(next_url)
         empty_pages = 0 if page.items else empty_pages + 1
-        if empty_pages > most_empty_pages:
+        if empty_pages > _MOST_EMPTY_PAGES:
             msg = f"SAC's pages of {urlsplit(url).path} go on without rows, with ever new links"
             raise SACError(msg, Failure.BROKEN_PROTOCOL)
         yield page
@@ -168,10 +162,6 @@ def _hash(url: str) -> bytes:
 
 def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
     """Read rows as JSON objects; numbers with a point are `ExactDecimal`.
-
-    Args:
-        items: The JSON text of each row.
-        source: Where they come from, for errors.
 
     Raises:
         SACError: If they are not objects.
