@@ -15,6 +15,7 @@ from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.failures import Step
 from tap_sac.safety.masks import one_line
 from tap_sac.safety.text import log_safe, plural
+from tap_sac.streams.run import Run
 from tap_sac.streams.stream import SACStream
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _read_first_page(streams: Sequence[SACStream]) -> str:
     """Read a page of facts, or of what SAC serves: a sync skips streams that it does not serve."""
     for stream in sorted(streams, key=lambda stream: stream.entity_set.name != FACTS):
         try:
-            rows = stream.read_first_page()
+            rows = Run(stream).read_first_page()
         except UnknownEntitySetError as error:  # noqa: PERF203  (one request each)
             logger.warning("A sync will skip the stream %s: %s", stream.name, error)
         else:
@@ -165,8 +166,10 @@ def _try_totals(streams: Sequence[SACStream]) -> str:
     """Describe whose totals a sync compares with SAC's, which is tried with one of the streams."""
     compared, others = 0, []
     for stream in streams:
-        why = stream.hindrance_to_totals()
-        if not why and not compared and (totals := stream.totals()):
+        source = stream.entity_set_source
+        why = source.hindrance_to_totals(stream.columns)
+        if not why and not compared:
+            totals = source.totals(stream.columns)
             totals.begin()
             why = totals.refusal
         if why:

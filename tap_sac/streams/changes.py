@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
     from tap_sac.streams.reading import Outcome, Reading
-    from tap_sac.streams.source import Source
     from tap_sac.streams.state import DeltaQuery
 
 
@@ -63,7 +62,7 @@ class OpeningRead:
     What fails, or is not proven, leaves no subscription behind.
     """
 
-    def __init__(self, reading: Reading[Source], tracking: Tracking, *, is_dry_run: bool) -> None:
+    def __init__(self, reading: Reading, tracking: Tracking, *, is_dry_run: bool) -> None:
         """Prepare a read; nothing is requested yet.
 
         Args:
@@ -116,7 +115,7 @@ class OpeningRead:
 class ChangesRead:
     """A read of the changes behind a delta link."""
 
-    def __init__(self, reading: Reading[Source], tracking: Tracking, bookmark: Bookmark) -> None:
+    def __init__(self, reading: Reading, tracking: Tracking, bookmark: Bookmark) -> None:
         """Prepare a read; nothing is requested yet.
 
         Args:

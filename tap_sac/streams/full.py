@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.delta import is_delta
 from tap_sac.sac.failures import Failure
 from tap_sac.singer.records import PageRecords
-from tap_sac.streams.reading import Outcome, Reading, SourceT
+from tap_sac.streams.reading import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.tables import Table
     from tap_sac.singer.records import Records
     from tap_sac.streams.permissions import Permissions
+    from tap_sac.streams.reading import Reading
     from tap_sac.streams.state import LastRead
 
 
-class FullRead(Generic[SourceT]):
+class FullRead:
     """A read of all rows of a table.
 
     Attributes:
@@ -29,7 +30,7 @@ class FullRead(Generic[SourceT]):
 
     def __init__(
         self,
-        reading: Reading[SourceT],
+        reading: Reading,
         *,
         table: Table | None = None,
         tracks_changes: bool = False,
@@ -100,7 +101,7 @@ class FullRead(Generic[SourceT]):
         return Outcome(verdict, proof.rows, self.version, verdict.is_complete, self.delta_link)
 
 
-def may_delete(reading: Reading[SourceT], rows: int, permissions: Permissions) -> bool:
+def may_delete(reading: Reading, rows: int, permissions: Permissions) -> bool:
     """Return whether rows that did not come may be deleted from the target, and say why not.
 
     An empty read proves nothing by itself, nor does SAC's count for one user.
@@ -134,7 +135,7 @@ def may_delete(reading: Reading[SourceT], rows: int, permissions: Permissions) -
 
 
 def warn_of_changes(
-    reading: Reading[SourceT], last: LastRead | None, key: list[str] | None, *, deletes: bool
+    reading: Reading, last: LastRead | None, key: list[str] | None, *, deletes: bool
 ) -> None:
     """Warn if the key or the filter has changed since the last completed read.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from tap_sac.streams.proof import Proof, Verdict
-from tap_sac.streams.source import Rows
 
 if TYPE_CHECKING:
     import logging
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker
     from tap_sac.singer.sums import Sums
+    from tap_sac.streams.providers import ProvidersSource
+    from tap_sac.streams.source import Source
     from tap_sac.streams.state import StreamState
     from tap_sac.streams.totals import Totals
 
-SourceT = TypeVar("SourceT", bound=Rows)
-
 
 @dataclass(frozen=True)
-class Reading(Generic[SourceT]):
+class Reading:
     """What a read needs of its stream.
 
     Attributes:
@@ -44,7 +43,7 @@ class Reading(Generic[SourceT]):
 
     name: str
     logger: logging.Logger
-    source: SourceT
+    source: Source | ProvidersSource
     columns: list[str]
     query: dict[str, str]
     version: int | None

@@ -2,93 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+import json
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, REPLICATION_LOG_BASED
 
-from tap_sac.sac.errors import DeltaLostError, SACError
-from tap_sac.streams.changes import ChangesRead, OpeningRead
+from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
+from tap_sac.singer.fingerprint import output_fingerprint
+from tap_sac.singer.records import PageRecords, RecordMaker
+from tap_sac.streams.audit import TimedTable, start_text
+from tap_sac.streams.changes import ChangesRead, OpeningRead, Tracking
 from tap_sac.streams.full import FullRead, may_delete, warn_of_changes
-from tap_sac.streams.permissions import check_writable
+from tap_sac.streams.permissions import Permissions, check_writable
+from tap_sac.streams.progress import with_progress
 from tap_sac.streams.proof import Verdict
-from tap_sac.streams.sliced import SlicedRead, hindrance_to_slices
-from tap_sac.streams.state import LastRead
+from tap_sac.streams.reading import Reading
+from tap_sac.streams.sliced import SlicedRead, Slicing, hindrance_to_slices
+from tap_sac.streams.source import Source
+from tap_sac.streams.state import DeltaQuery, LastRead, StreamState
 from tap_sac.streams.totals import warn_uncompared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from tap_sac.sac.export.tables import Table
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
-    from tap_sac.streams.changes import Tracking
-    from tap_sac.streams.permissions import Permissions
-    from tap_sac.streams.reading import Outcome, Reading
-    from tap_sac.streams.sliced import Slicing
-    from tap_sac.streams.source import Source
-    from tap_sac.streams.state import StreamState
+    from tap_sac.singer.sums import Sums
+    from tap_sac.streams.reading import Outcome
+    from tap_sac.streams.stream import SACStream
+    from tap_sac.streams.totals import Totals
 
 
-class Output(Protocol):
-    """What a run says to whoever writes its records.
-
-    Attributes:
-        version: The version that records carry from now on.
-        may_advance: Whether a bookmark may move to the rows of the run.
-        is_verified: Whether SAC counted the rows.
-        was_withheld: Whether nothing is deleted because the user has changed.
-    """
-
-    version: int | None
-    may_advance: bool
-    is_verified: bool | None
-    was_withheld: bool
-
-    def activate(self, version: int) -> None:
-        """Let targets drop the rows of older versions, once they have all rows of this one."""
-
-    def complete(self, state: dict[str, Any]) -> None:
-        """Accept the state that follows from a complete read."""
-
-
-@dataclass(frozen=True)
 class Run:
-    """One run of a stream.
+    """One run of a stream."""
 
-    Attributes:
-        output: Where versions, states and verdicts go.
-        reading: Returns what a read needs of the stream; with or without totals to compare.
-        table: Returns the rows of a query, from the bookmark on if there is one.
-        method: The replication method.
-        permissions: The permissions behind the read.
-        has_versions: Whether records carry a version that is activated at the end.
-        chosen_key: The key, where the catalog decides on it.
-        is_sum: Whether rows are sums.
-        is_dry_run: Whether it ends after the first records.
-        verifies_totals: Whether totals are to be compared.
-        fails_if_lost: Whether lost changes stop the run, instead of a full read.
-        tracking: How SAC tracks changes; None if it cannot.
-        slicing: How the table is read in slices; None for one go.
-    """
-
-    output: Output
-    reading: Callable[..., Reading[Any]]
-    table: Callable[[Mapping[str, str]], Table]
-    method: str
-    permissions: Permissions
-    has_versions: bool
-    chosen_key: list[str] | None
-    is_sum: bool
-    is_dry_run: bool
-    verifies_totals: bool
-    fails_if_lost: bool
-    tracking: Tracking | None
-    slicing: Slicing | None
+    def __init__(self, stream: SACStream) -> None:
+        """Prepare a run; no rows are requested yet."""
+        self._stream = stream
+        # The permissions behind the last read are those in the state before anything changes it.
+        self._permissions = Permissions(stream.source.client.user, self._state)
+        self._is_incremental = stream.replication_method == REPLICATION_INCREMENTAL
+        # The key, where the catalog decides on it.
+        self._chosen_key = [*stream.entity_set.key] if stream.has_optional_key else None
 
     @property
-    def is_withheld(self) -> bool:
+    def _is_withheld(self) -> bool:
         """Whether nothing may be deleted, and the state must stay: the user has changed."""
-        return self.has_versions and self.permissions.have_changed
+        return self._stream.has_versions and self._permissions.have_changed
 
     def records(self) -> Iterator[Records]:
         """Read the records, and say after the last one what follows.
@@ -98,57 +61,57 @@ class Run:
             DataError: If the read is disproved, or a row does not fit.
             SACError: If SAC refuses.
         """
-        if self.is_withheld:
-            reading = self.reading(totals=False)
-            check_writable(reading.name, is_sum=self.is_sum, has_key=reading.has_key)
-        elif self.tracking and self.method == REPLICATION_LOG_BASED:
-            yield from self._tracked(self.tracking)
-            return
-        elif self.tracking:
-            self._stop_tracking(self.tracking)
-        reading = self.reading()
+        if self._is_withheld:
+            reading = self._reading(totals=False)
+            is_sum = bool(self._stream.dropped_key) or self._stream.kind.is_additive
+            check_writable(reading.name, is_sum=is_sum, has_key=reading.has_key)
+        elif self._stream.is_trackable:
+            if self._stream.replication_method == REPLICATION_LOG_BASED:
+                yield from self._tracked()
+                return
+            self._stop_tracking()
+        reading = self._reading()
         self._warn_of_changes(reading)
         read = self._pick(reading)
-        self.output.version = read.version
+        self._stream.version = read.version
         outcome = yield from read.records()
         self._settle(reading, outcome)
-        is_incremental = self.method == REPLICATION_INCREMENTAL
-        if outcome.verdict.is_complete and not is_incremental and not self.is_withheld:
+        if outcome.verdict.is_complete and not self._is_incremental and not self._is_withheld:
             self._complete(reading.state().completed(self._last_read(reading, outcome)), outcome)
 
-    def _tracked(self, tracking: Tracking) -> Iterator[Records]:
+    def _tracked(self) -> Iterator[Records]:
         """Read what has changed; or all rows, where the changes cannot be had."""
-        reading: Reading[Source] = self.reading(totals=False)
+        reading = self._reading(totals=False)
         bookmark = reading.state().bookmark
         if bookmark:
-            changes = ChangesRead(reading, tracking, bookmark)
+            changes = ChangesRead(reading, self._tracking, bookmark)
             try:
                 changes.check()
-                self.output.version = bookmark.version if self.has_versions else None
+                self._stream.version = bookmark.version if self._stream.has_versions else None
                 after = yield from changes.records()
             except DeltaLostError as error:
                 self._report_lost(reading, error)
-                tracking.subscriptions.delete_chain(bookmark.link)
+                self._tracking.subscriptions.delete_chain(bookmark.link)
             else:
-                if self.verifies_totals:
+                if self._stream.verifies_totals:
                     why = "this run read changes only: run with --full-refresh to compare them"
                     warn_uncompared(reading.name, reading.logger, why)
-                self.output.complete(reading.state().tracking(after).write())
+                self._stream.complete(reading.state().tracking(after).write())
                 return
-        yield from self._open(tracking)
+        yield from self._open()
 
-    def _open(self, tracking: Tracking) -> Iterator[Records]:
+    def _open(self) -> Iterator[Records]:
         """Read all rows, and store the link to the changes after that."""
-        reading: Reading[Source] = self.reading()
+        reading = self._reading()
         self._warn_of_changes(reading)
-        if self.slicing:  # A chain of each slice would miss the facts of a value that comes later.
+        if self._slicing:  # A chain of each slice would miss the facts of a value that comes later.
             _warn_unsliced(
                 reading,
-                self.slicing,
+                self._slicing,
                 "SAC would track the changes of each slice alone, and of no value that comes later",
             )
-        opening = OpeningRead(reading, tracking, is_dry_run=self.is_dry_run)
-        self.output.version = reading.version
+        opening = OpeningRead(reading, self._tracking, is_dry_run=self._stream.is_dry_run)
+        self._stream.version = reading.version
         outcome, bookmark = yield from opening.records()
         self._settle(reading, outcome)
         if bookmark:
@@ -156,58 +119,60 @@ class Run:
         elif outcome.verdict.is_complete:
             self._complete(reading.state().completed(self._last_read(reading, outcome)), outcome)
 
-    def _pick(self, reading: Reading[Any]) -> FullRead[Any] | SlicedRead:
-        if self.slicing is None or self.is_dry_run:
-            return FullRead(reading, table=self.table(reading.query))
-        hindrance = hindrance_to_slices(reading.source, reading.columns, self.slicing.column.name)
-        if self.method == REPLICATION_INCREMENTAL:
+    def _pick(self, reading: Reading) -> FullRead | SlicedRead:
+        if self._slicing is None or self._stream.is_dry_run:
+            return FullRead(reading, table=self._table)
+        hindrance = hindrance_to_slices(
+            reading.source.kind, reading.columns, self._slicing.column.name
+        )
+        if self._is_incremental:
             hindrance = "an INCREMENTAL read has only the rows since the last one"
-        elif self.is_withheld:
+        elif self._is_withheld:
             hindrance = "a different user is signed in than in the last run"
         if hindrance is None:
-            return SlicedRead(cast("Reading[Source]", reading), self.slicing)
-        _warn_unsliced(reading, self.slicing, hindrance)
-        return FullRead(reading, table=self.table(reading.query))
+            return SlicedRead(reading, self._slicing)
+        _warn_unsliced(reading, self._slicing, hindrance)
+        return FullRead(reading, table=self._table)
 
-    def _settle(self, reading: Reading[Any], outcome: Outcome) -> None:
+    def _settle(self, reading: Reading, outcome: Outcome) -> None:
         """Let targets delete old rows if the read allows it, or leave the bookmark if not."""
         is_counted = outcome.verdict is not Verdict.NOT_COUNTED
-        self.output.is_verified = is_counted or not reading.source.kind.is_counted
-        self.output.may_advance = outcome.verdict.is_complete
+        self._stream.is_verified = is_counted or not reading.source.kind.is_counted
+        self._stream.may_advance = outcome.verdict.is_complete
         if not outcome.may_delete or outcome.version is None:
             return
-        if self.is_withheld:
-            self.output.was_withheld = True
-        elif may_delete(reading, outcome.rows, self.permissions):
-            self.output.activate(outcome.version)
+        if self._is_withheld:
+            self._stream.was_withheld = True
+        elif may_delete(reading, outcome.rows, self._permissions):
+            self._stream.activate(outcome.version)
 
     def _complete(self, state: StreamState, outcome: Outcome) -> None:
-        self.output.complete(self.permissions.after(state, outcome.rows).write())
+        self._stream.complete(self._permissions.after(state, outcome.rows).write())
 
-    def _last_read(self, reading: Reading[Any], outcome: Outcome) -> LastRead:
-        return LastRead(outcome.version, reading.source.filter, self.chosen_key)
+    def _last_read(self, reading: Reading, outcome: Outcome) -> LastRead:
+        return LastRead(outcome.version, reading.source.filter, self._chosen_key)
 
-    def _stop_tracking(self, tracking: Tracking) -> None:
+    def _stop_tracking(self) -> None:
         """Delete the chain of a stream that is no longer LOG_BASED."""
-        reading = self.reading(totals=False)
+        reading = self._reading(totals=False)
         state = reading.state()
         if bookmark := state.bookmark:
-            tracking.subscriptions.delete_chain(bookmark.link)
-            key = None if self.chosen_key is None else bookmark.query.key
+            self._tracking.subscriptions.delete_chain(bookmark.link)
+            key = None if self._chosen_key is None else bookmark.query.key
             last = LastRead(bookmark.version, bookmark.query.filter, key)
             reading.save(state.completed(last))
 
-    def _warn_of_changes(self, reading: Reading[Any]) -> None:
-        deletes = self.has_versions and not self.is_withheld
-        warn_of_changes(reading, reading.state().last, self.chosen_key, deletes=deletes)
+    def _warn_of_changes(self, reading: Reading) -> None:
+        deletes = self._stream.has_versions and not self._is_withheld
+        warn_of_changes(reading, reading.state().last, self._chosen_key, deletes=deletes)
 
-    def _report_lost(self, reading: Reading[Any], error: DeltaLostError) -> None:
+    def _report_lost(self, reading: Reading, error: DeltaLostError) -> None:
         """Log why the table is read again, or stop.
 
         Raises:
             SACError: If lost changes stop the run.
         """
-        if self.fails_if_lost:
+        if self._stream.config["on_delta_lost"] == "fail":
             msg = (
                 f"The changes of {reading.name} since the last run are lost, because {error}: set "
                 "on_delta_lost to full_refresh, or remove the state of the stream, to read the "
@@ -218,13 +183,133 @@ class Run:
             "Reading the whole table of %s again%s, because %s.",
             reading.name,
             " under a new version"
-            if self.has_versions
+            if self._stream.has_versions
             else ", which cannot remove what was deleted in SAC since the last run",
             error,
         )
 
+    def read_first_page(self) -> int:
+        """Request what a sync requests first, and count the records; nothing is written.
 
-def _warn_unsliced(reading: Reading[Any], slicing: Slicing, why: str) -> None:
+        Raises:
+            UnknownEntitySetError: If SAC does not serve the entity set.
+            SACError: If SAC refuses, or its rows do not fit the catalog.
+        """
+        reading = self._reading(totals=False)
+        self._stream.begin_incremental()
+        try:
+            page = next(iter(self._table.pages()))
+        except ResponseError as error:
+            raise reading.source.refusal(error, reading.query) from None
+        reading.suspects_repeated_keys(page.count)
+        return sum(1 for _ in PageRecords(page, reading.make(None)))
+
+    def _reading(self, *, totals: bool = True) -> Reading:
+        stream = self._stream
+        return Reading(
+            name=stream.name,
+            logger=stream.logger,
+            source=stream.source,
+            columns=stream.columns,
+            query=stream.query,
+            version=self._state.next_version(stream.started_at) if stream.has_versions else None,
+            has_key=stream.has_key,
+            fails=stream.config["verify_counts"] != "warn",
+            make=self._record_maker,
+            take=self._take,
+            totals=self._totals() if totals else None,
+            save=self._save,
+            state=lambda: self._state,
+        )
+
+    @property
+    def _table(self) -> Table:
+        """The rows to read, from the bookmark or start_date on if there is one."""
+        stream = self._stream
+        source = stream.source
+        start = stream.get_starting_replication_key_value(None)
+        if not self._is_incremental or start is None or not isinstance(source, Source):
+            return source.table(stream.query)
+        time = start_text(start, stream.stream_state, stream.config["audit_overlap"])
+        return TimedTable(source, stream.query, time)
+
+    @property
+    def _state(self) -> StreamState:
+        return StreamState.read(self._stream.stream_state)
+
+    def _save(self, state: StreamState) -> None:
+        """Write a state now."""
+        stream = self._stream
+        stream.stream_state.clear()
+        stream.stream_state.update(state.write())
+        stream.mark_state_changed()
+        if not stream.is_dry_run:
+            stream.write_state()
+
+    def _totals(self) -> Totals | None:
+        """Return what compares totals with SAC's own; None, with a warning, if that cannot be."""
+        stream = self._stream
+        if not stream.verifies_totals:
+            return None
+        source = stream.entity_set_source
+        if hindrance := source.hindrance_to_totals(stream.columns):
+            warn_uncompared(stream.name, stream.logger, hindrance)
+            return None
+        return source.totals(stream.columns)
+
+    def _record_maker(self, sums: Sums | None) -> RecordMaker:
+        stream = self._stream
+        rows, columns = stream.entity_set, stream.columns
+        if stream.paths:  # Rows have the columns that the tap adds by then.
+            own = stream.selection.own_columns
+            rows = replace(rows, properties=(*rows.properties, *own), own_columns=())
+            columns = [*columns, *(column.name for column in own)]
+        return RecordMaker(rows, stream.effective_schema, columns, sums=sums)
+
+    def _take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
+        """Take pages while the next one is being read; log the progress, and add paths."""
+        stream = self._stream
+        taken = with_progress(
+            stream.read_ahead.read(stream.name, pages), stream.name, stream.logger
+        )
+        own = stream.selection.own_columns
+        if stream.paths is None or stream.is_dry_run or not own:
+            return taken
+        return stream.paths.add(taken, own, is_filtered=stream.source.filter is not None)
+
+    @cached_property
+    def _tracking(self) -> Tracking:
+        stream = self._stream
+        source = stream.entity_set_source
+        return Tracking(
+            query=DeltaQuery([*source.key], stream.columns, source.filter, stream.tables),
+            subscriptions=stream.subscriptions,
+            entity_set=stream.entity_set,
+            dropped_key=stream.dropped_key,
+            has_changed_user=self._permissions.have_changed,
+        )
+
+    @cached_property
+    def _slicing(self) -> Slicing | None:
+        stream = self._stream
+        columns = {item.name: item for item in stream.entity_set.properties}
+        if stream.partition_by is None:
+            return None
+        column = columns[stream.partition_by]
+        source = stream.entity_set_source
+        # Half a table in another shape, or in another place, would be neither.
+        output = output_fingerprint(stream.name, stream.config, stream.effective_schema)
+        identity = source.identity(stream.columns)
+        return Slicing(
+            column,
+            source.column_values(column),
+            query=json.dumps([*identity, column.name, output], sort_keys=True),
+            started_at=stream.started_at,
+            read_ahead=stream.read_ahead.of_parts,
+        )
+
+
+def _warn_unsliced(reading: Reading, slicing: Slicing, why: str) -> None:
     reading.logger.warning(
         "%s is read in one go, although partition_by names %s, because %s.",
         reading.name,

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 
     from tap_sac.read_ahead import ReadAhead
+    from tap_sac.sac.export.column_values import ColumnValues
+    from tap_sac.sac.export.kinds import Kind
     from tap_sac.sac.odata.conditions import Value
     from tap_sac.sac.odata.model import Property
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker, Records
     from tap_sac.streams.reading import Reading
-    from tap_sac.streams.source import Source
 
 # How often the values are asked for again, as long as new ones come up.
 _MOST_ROUNDS = 5
@@ -43,28 +44,30 @@ class Slicing:
 
     Attributes:
         column: The column whose values make the slices.
+        values: Finds them.
         query: All that decides on the rows and their output, in a text.
         started_at: When the run started, in milliseconds since 1970.
         read_ahead: Makes what reads several slices at a time.
     """
 
     column: Property
+    values: ColumnValues
     query: str
     started_at: int
     read_ahead: Callable[[Mapping[Slice, Callable[[], Iterator[Page]]]], ReadAhead[Page]]
 
 
-def hindrance_to_slices(source: Source, columns: Collection[str], column: str) -> str | None:
+def hindrance_to_slices(kind: Kind, columns: Collection[str], column: str) -> str | None:
     """Say why a table cannot be read in slices; None if it can.
 
     Args:
-        source: The table.
+        kind: What is known of the table.
         columns: The columns to read.
         column: The column whose values would make the slices.
     """
-    if source.kind.is_hierarchy:
+    if kind.is_hierarchy:
         return "a place in a hierarchy is not known before all members are"
-    if source.kind.needs_select and column not in columns:
+    if kind.needs_select and column not in columns:
         return "SAC adds up rows over a column that is deselected"
     return None
 
@@ -80,7 +83,7 @@ class SlicedRead:
         version: The version of its rows; None without versions.
     """
 
-    def __init__(self, reading: Reading[Source], slicing: Slicing) -> None:
+    def __init__(self, reading: Reading, slicing: Slicing) -> None:
         """Prepare a read, and resume that of an earlier run if it asks for the same.
 
         Args:
@@ -91,7 +94,7 @@ class SlicedRead:
         self._reading = reading
         self._slicing = slicing
         self._column = slicing.column
-        self._values = reading.source.column_values(slicing.column)
+        self._values = slicing.values
         self._query_hash = digest(slicing.query)
         self._started_at = slicing.started_at
         self._is_resumed = False

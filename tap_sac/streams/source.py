@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.column_values import ColumnValues
@@ -26,54 +26,11 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.client import ResponseObserver, SACClient
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.model import EntitySet, Property, Provider
+    from tap_sac.streams.providers import ProvidersSource
 
 _NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 # Gateways refuse longer ones, some of them from 8 KB on.
 _LONGEST_URL = 6_000
-
-
-class Rows(Protocol):
-    """What a full read asks SAC through: an entity set, or the list of providers."""
-
-    @property
-    def entity_set(self) -> EntitySet:
-        """The columns."""
-
-    @property
-    def kind(self) -> Kind:
-        """What is known of entity sets like this one."""
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The key columns that are read."""
-
-    @property
-    def filter(self) -> str | None:
-        """The ``$filter`` that SAC evaluates."""
-
-    @property
-    def page_size(self) -> int | None:
-        """Rows per page; None for SAC's own size."""
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether reads are compared with SAC's own counts."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether SAC served everything that belongs to the table."""
-
-    def query(self, columns: list[str]) -> dict[str, str]:
-        """Return the query options that ask for these columns, filtered."""
-
-    def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
-        """Return the rows to read, with query options such as ``$filter``."""
-
-    def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
-        """Return what the refusal of the first page means."""
-
-    def count_keys(self) -> int | None:
-        """Ask how many keys have rows; None if SAC does not say."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +235,7 @@ class Source:
         return [*key, *(name for name in numbers if name not in key)]
 
 
-def read_options(rows: Rows, columns: list[str]) -> dict[str, str]:
+def read_options(rows: Source | ProvidersSource, columns: list[str]) -> dict[str, str]:
     """Return the query options that ask for columns, filtered, whatever the length of the URL."""
     options = {}
     if rows.kind.needs_select or len(columns) < len(rows.entity_set.properties):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,33 +13,20 @@ from singer_sdk.singerlib.catalog import (
 )
 from typing_extensions import override
 
-from tap_sac.sac.errors import (
-    DataError,
-    ResponseError,
-    SACError,
-    UnknownEntitySetError,
-)
+from tap_sac.sac.errors import DataError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.subscriptions import Subscriptions
-from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.singer.maps import check_deletions, check_single_table
 from tap_sac.singer.page_stream import PageStream
-from tap_sac.singer.records import PageRecords, RecordMaker
 from tap_sac.singer.schema import DELETED_AT
-from tap_sac.streams.audit import TimedTable, check_bookmark, check_time, start_text
+from tap_sac.streams.audit import check_bookmark, check_time
 from tap_sac.streams.catalog_columns import CatalogColumns
-from tap_sac.streams.changes import Tracking
 from tap_sac.streams.paths import Paths
-from tap_sac.streams.permissions import Permissions
-from tap_sac.streams.progress import RequestMeter, with_progress
-from tap_sac.streams.reading import Reading
+from tap_sac.streams.progress import RequestMeter
 from tap_sac.streams.run import Run
-from tap_sac.streams.sliced import Slicing
 from tap_sac.streams.source import Source
-from tap_sac.streams.state import DeltaQuery, StreamState
-from tap_sac.streams.totals import warn_uncompared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record
@@ -48,13 +34,10 @@ if TYPE_CHECKING:
 
     from tap_sac.read_ahead import ReadAhead
     from tap_sac.sac.export.kinds import Kind
-    from tap_sac.sac.export.tables import Table
     from tap_sac.sac.http.answer import Answer
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
-    from tap_sac.singer.sums import Sums
     from tap_sac.streams.providers import ProvidersSource
-    from tap_sac.streams.totals import Totals
 
 
 class SACStream(PageStream):
@@ -89,22 +72,22 @@ class SACStream(PageStream):
         self.is_verified: bool | None = None
         self.was_withheld = False
         self.dropped_key: tuple[str, ...] = ()
-        self._read_ahead = read_ahead
+        self.read_ahead = read_ahead
         self._requests = RequestMeter(source.name, endpoint=source.entity_set.name)
         self._source = replace(source, on_response=self._measure)
-        self._is_trackable = isinstance(source, Source) and source.is_trackable
-        self._paths: Paths | None = None
+        self.is_trackable = isinstance(source, Source) and source.is_trackable
+        self.paths: Paths | None = None
         self.has_optional_key = self.kind.is_aggregation
-        self.offers_methods = self._is_trackable
+        self.offers_methods = self.is_trackable
         super().__init__(tap, name=source.name, entity_set=source.entity_set)
         self.selected_by_default = self.kind.is_selected
-        if self._is_trackable:
+        if self.is_trackable:
             self._replicate(tap.config["default_replication_method"])
         elif isinstance(source, Source) and source.replication_key:
             self.replication_key = source.replication_key
         if self.kind.is_hierarchy:
-            self._paths = Paths(source.entity_set, name=self.name, logger=self.logger)
-            self.own(*self._paths.columns)
+            self.paths = Paths(source.entity_set, name=self.name, logger=self.logger)
+            self.own(*self.paths.columns)
 
     @property
     def source(self) -> Source | ProvidersSource:
@@ -116,7 +99,7 @@ class SACStream(PageStream):
     @cached_property
     def subscriptions(self) -> Subscriptions:
         """SAC's subscriptions to the changes of the entity set."""
-        source = self._entity_set_source
+        source = self.entity_set_source
         return Subscriptions(
             source.client, source.provider, source.entity_set.name, stream=self.name
         )
@@ -141,7 +124,7 @@ class SACStream(PageStream):
         entry = catalog.get_stream(self.name)
         if self.has_optional_key and entry and self.selected:
             self._narrow_key(entry)
-        if self._is_trackable:
+        if self.is_trackable:
             if self.is_log_based and not self.primary_keys and not self.kind.is_additive:
                 has_key = bool(self.entity_set.key)
                 why = "the catalog has no key" if has_key else "all dimensions are deselected"
@@ -188,23 +171,6 @@ class SACStream(PageStream):
         if self.get_batch_config(self.config):
             check_single_table(self.name, self.stream_maps)
 
-    def read_first_page(self) -> int:
-        """Request what a sync requests first, and count the records; nothing is written.
-
-        Raises:
-            UnknownEntitySetError: If SAC does not serve the entity set.
-            SACError: If SAC refuses, or its rows do not fit the catalog.
-        """
-        reading = self._reading(totals=False)
-        self.begin_incremental()
-        query = reading.query
-        try:
-            page = next(iter(self._table(query).pages()))
-        except ResponseError as error:
-            raise reading.source.refusal(error, query) from None
-        reading.suspects_repeated_keys(page.count)
-        return sum(1 for _ in PageRecords(page, reading.make(None)))
-
     @override
     def check_bookmark(self) -> None:
         check_bookmark(self.name, self.stream_state, self.logger)
@@ -220,16 +186,16 @@ class SACStream(PageStream):
     def read(self) -> Generator[Records, None, None]:
         with self._requests:
             try:
-                if self._paths:
-                    self._paths.warn_of_conflicts()
-                yield from self._run().records()
+                if self.paths:
+                    self.paths.warn_of_conflicts()
+                yield from Run(self).records()
             except UnknownEntitySetError as error:
                 self.logger.warning("Skipping the stream %s: %s", self.name, error)
             except DataError:  # The other streams continue, with what was read ahead for them.
-                self._read_ahead.drop(self.name)
+                self.read_ahead.drop(self.name)
                 raise
             except BaseException:  # Also when the consumer of the records gives up.
-                self._read_ahead.close()
+                self.read_ahead.close()
                 raise
 
     def pages_ahead(self) -> Iterator[Page] | None:
@@ -243,89 +209,22 @@ class SACStream(PageStream):
         if self.verifies_totals:  # SAC is asked for them before the first row.
             return None
         try:
-            query = self._query
+            query = self.query
         except SACError:  # It is raised again at the turn of this stream.
             return None
         return self.source.table(query).pages()
 
     @property
-    def verifies_totals(self) -> bool:
-        """Whether the sums of measures are to be compared with SAC's own."""
-        is_of_facts = self.kind.aggregated_in is not None
-        return is_of_facts and bool(self.config["verify_totals"]) and not self.is_dry_run
-
-    def hindrance_to_totals(self) -> str | None:
-        """Say why totals cannot be compared with SAC's own; None if they can."""
-        return self._entity_set_source.hindrance_to_totals(self.columns)
-
-    def totals(self) -> Totals | None:
-        """Return what compares totals with SAC's own; None, with a warning, if that cannot be."""
-        if not self.verifies_totals:
-            return None
-        if hindrance := self.hindrance_to_totals():
-            warn_uncompared(self.name, self.logger, hindrance)
-            return None
-        return self._entity_set_source.totals(self.columns)
-
-    def _run(self) -> Run:
-        """Prepare the run; nothing is requested yet."""
-        return Run(
-            self,
-            self._reading,
-            self._table,
-            method=self.replication_method,
-            permissions=self._permissions,
-            has_versions=self.has_versions,
-            chosen_key=[*self.entity_set.key] if self.has_optional_key else None,
-            is_sum=bool(self.dropped_key) or self.kind.is_additive,
-            is_dry_run=self.is_dry_run,
-            verifies_totals=self.verifies_totals,
-            fails_if_lost=self.config["on_delta_lost"] == "fail",
-            tracking=self._tracking() if self._is_trackable else None,
-            slicing=self._slicing() if self.partition_by is not None else None,
-        )
-
-    def _tracking(self) -> Tracking:
-        source = self._entity_set_source
-        return Tracking(
-            query=DeltaQuery([*source.key], self.columns, source.filter, self.tables),
-            subscriptions=self.subscriptions,
-            entity_set=self.entity_set,
-            dropped_key=self.dropped_key,
-            has_changed_user=self._permissions.have_changed,
-        )
-
-    def _slicing(self) -> Slicing:
-        column = next(item for item in self.entity_set.properties if item.name == self.partition_by)
-        # Half a table in another shape, or in another place, would be neither.
-        output = output_fingerprint(self.name, self.config, self.effective_schema)
-        identity = self._entity_set_source.identity(self.columns)
-        return Slicing(
-            column,
-            query=json.dumps([*identity, column.name, output], sort_keys=True),
-            started_at=self.started_at,
-            read_ahead=self._read_ahead.of_parts,
-        )
+    def query(self) -> dict[str, str]:
+        """The query options that ask for the columns, and for parents where paths need them."""
+        columns = self.columns
+        if self.paths:
+            columns = self.paths.needed_columns(columns, self.selection.own_columns)
+        return self.source.query(columns)
 
     @property
-    def _state(self) -> StreamState:
-        return StreamState.read(self.stream_state)
-
-    def _save(self, state: StreamState) -> None:
-        """Write a state now."""
-        self.stream_state.clear()
-        self.stream_state.update(state.write())
-        self.mark_state_changed()
-        if not self.is_dry_run:
-            self.write_state()
-
-    @cached_property
-    def _permissions(self) -> Permissions:
-        """The permissions behind the read of this run; the state is that of the last run."""
-        return Permissions(self._source.client.user, self._state)
-
-    @property
-    def _entity_set_source(self) -> Source:
+    def entity_set_source(self) -> Source:
+        """The source of an entity set of a model: it has more to ask than a list of providers."""
         source = self.source
         if not isinstance(source, Source):
             msg = f"{self.name} is no entity set of a model"
@@ -333,54 +232,10 @@ class SACStream(PageStream):
         return source
 
     @property
-    def _query(self) -> dict[str, str]:
-        columns = self.columns
-        if self._paths:
-            columns = self._paths.needed_columns(columns, self.selection.own_columns)
-        return self.source.query(columns)
-
-    def _table(self, query: Mapping[str, str]) -> Table:
-        """Return the rows to read, from the bookmark or start_date on if there is one."""
-        start = self.get_starting_replication_key_value(None)
-        source = self.source
-        is_incremental = self.replication_method == REPLICATION_INCREMENTAL
-        if not is_incremental or start is None or not isinstance(source, Source):
-            return source.table(query)
-        time = start_text(start, self.stream_state, self.config["audit_overlap"])
-        return TimedTable(source, query, time)
-
-    def _reading(self, *, totals: bool = True) -> Reading[Source | ProvidersSource]:
-        return Reading(
-            name=self.name,
-            logger=self.logger,
-            source=self.source,
-            columns=self.columns,
-            query=self._query,
-            version=self._state.next_version(self.started_at) if self.has_versions else None,
-            has_key=self.has_key,
-            fails=self.config["verify_counts"] != "warn",
-            make=self._record_maker,
-            take=self._take,
-            totals=self.totals() if totals else None,
-            save=self._save,
-            state=lambda: self._state,
-        )
-
-    def _record_maker(self, sums: Sums | None) -> RecordMaker:
-        rows, columns = self.entity_set, self.columns
-        if self._paths:  # Rows have the columns that the tap adds by then.
-            own = self.selection.own_columns
-            rows = replace(rows, properties=(*rows.properties, *own), own_columns=())
-            columns = [*columns, *(column.name for column in own)]
-        return RecordMaker(rows, self.effective_schema, columns, sums=sums)
-
-    def _take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
-        """Take pages while the next one is being read; log the progress, and add paths."""
-        taken = with_progress(self._read_ahead.read(self.name, pages), self.name, self.logger)
-        own = self.selection.own_columns
-        if self._paths is None or self.is_dry_run or not own:
-            return taken
-        return self._paths.add(taken, own, is_filtered=self._source.filter is not None)
+    def verifies_totals(self) -> bool:
+        """Whether the sums of measures are to be compared with SAC's own."""
+        is_of_facts = self.kind.aggregated_in is not None
+        return is_of_facts and bool(self.config["verify_totals"]) and not self.is_dry_run
 
     def _measure(self, answer: Answer) -> None:
         """Count a request for the metrics that other taps write, too."""
@@ -392,7 +247,7 @@ class SACStream(PageStream):
     @property
     def _replication_methods(self) -> set[str]:
         methods = {REPLICATION_FULL_TABLE}
-        if self._is_trackable:
+        if self.is_trackable:
             methods.add(REPLICATION_LOG_BASED)
         elif self.kind.replication_key:
             methods.add(REPLICATION_INCREMENTAL)
@@ -415,4 +270,4 @@ class SACStream(PageStream):
         if (primary_keys := self.selection.selected_key(catalog_key)) != catalog_key:
             self.primary_keys = entry.key_properties = primary_keys
         self.entity_set = replace(self.entity_set, key=key)
-        self._source = self._entity_set_source.with_key(key)
+        self._source = self.entity_set_source.with_key(key)
