@@ -17,6 +17,7 @@ from tap_sac.safety.masks import one_line
 from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.run import Run
 from tap_sac.streams.stream import SACStream
+from tap_sac.streams.totals import Totals, hindrance_to_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,9 +168,9 @@ def _try_totals(streams: Sequence[SACStream]) -> str:
     compared, others = 0, []
     for stream in streams:
         source = stream.entity_set_source
-        why = source.hindrance_to_totals(stream.columns)
+        why = hindrance_to_totals(source, stream.columns)
         if not why and not compared:
-            totals = source.totals(stream.columns)
+            totals = Totals(source, stream.columns)
             totals.begin()
             why = totals.refusal
         if why:

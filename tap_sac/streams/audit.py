@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 def check_bookmark(name: str, state: Mapping[str, Any], logger: logging.Logger) -> None:
     """Check that an INCREMENTAL read can start from the state.
 
-    Args:
-        name: The stream name.
-        state: The state of the stream.
-        logger: Takes the warning about a bookmark that is ignored.
-
     Raises:
         SACError: If the bookmark is no time.
     """
@@ -86,13 +81,7 @@ class TimedTable:
     """
 
     def __init__(self, source: Source, query: Mapping[str, str], time: str) -> None:
-        """Prepare the table; nothing is requested yet.
-
-        Args:
-            source: Audit data.
-            query: The query options of the read.
-            time: Where to start, as a filter has it.
-        """
+        """Prepare the table; nothing is requested yet."""
         types = {item.name: item.type for item in source.entity_set.properties}
         quotes = ["'"] if types[AUDIT_TIME] == "Edm.String" else ["", "'"]
         self._name = source.name

@@ -32,14 +32,7 @@ class ChangeRecords:
         *,
         aggregated: Collection[str] = (),
     ) -> None:
-        """Begin an answer.
-
-        Args:
-            entity_set: Whose changes they are.
-            columns: SAC's columns that records have.
-            maker: Makes records of rows.
-            aggregated: Dimensions that SAC has aggregated over.
-        """
+        """Begin an answer."""
         types = {item.name: item.type for item in entity_set.properties}
         self._ids = EntityIds({name: types[name] for name in entity_set.key})
         self._nulls = dict.fromkeys([*columns, *(item.name for item in entity_set.own_columns)])

@@ -59,17 +59,12 @@ class Tracking:
 class OpeningRead:
     """A read of all rows whose changes SAC tracks from then on.
 
-    What fails, or is not proven, leaves no subscription behind.
+    What fails, or is not proven, leaves no subscription behind. A dry run opens none, because it
+    ends before it knows it.
     """
 
     def __init__(self, reading: Reading, tracking: Tracking, *, is_dry_run: bool) -> None:
-        """Prepare a read; nothing is requested yet.
-
-        Args:
-            reading: What it needs of its stream.
-            tracking: How SAC tracks the changes.
-            is_dry_run: Whether it ends before it knows its subscription, so that none is opened.
-        """
+        """Prepare a read; nothing is requested yet."""
         self._reading = reading
         self._tracking = tracking
         self._is_dry_run = is_dry_run
@@ -116,13 +111,7 @@ class ChangesRead:
     """A read of the changes behind a delta link."""
 
     def __init__(self, reading: Reading, tracking: Tracking, bookmark: Bookmark) -> None:
-        """Prepare a read; nothing is requested yet.
-
-        Args:
-            reading: What it needs of its stream.
-            tracking: How SAC tracks the changes.
-            bookmark: Where they are.
-        """
+        """Prepare a read; nothing is requested yet."""
         self._reading = reading
         self._tracking = tracking
         self._bookmark = bookmark

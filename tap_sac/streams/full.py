@@ -8,6 +8,7 @@ from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.delta import is_delta
 from tap_sac.sac.failures import Failure
 from tap_sac.singer.records import PageRecords
+from tap_sac.streams.proof import Proof
 from tap_sac.streams.reading import Outcome
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class FullRead:
         if not reading.suspects_repeated_keys(self._table.count()):
             return
         table = reading.source.table(reading.query)
-        proof = reading.proof(table)
+        proof = Proof(reading, table)
         proof.watch_keys()
         for page in table.pages():
             proof.add(page)
@@ -79,7 +80,7 @@ class FullRead:
         reading = self._reading
         reading.discard_unfinished()
         maker = reading.make(reading.totals.begin() if reading.totals else None)
-        proof = reading.proof(self._table)
+        proof = Proof(reading, self._table)
         is_first = True
         try:
             for page in reading.take(self._table.pages):
@@ -105,11 +106,6 @@ def may_delete(reading: Reading, rows: int, permissions: Permissions) -> bool:
     """Return whether rows that did not come may be deleted from the target, and say why not.
 
     An empty read proves nothing by itself, nor does SAC's count for one user.
-
-    Args:
-        reading: The read, after its last row.
-        rows: How many rows it had.
-        permissions: The permissions behind it.
     """
     name, logger = reading.name, reading.logger
     if not reading.source.is_complete:
@@ -137,14 +133,7 @@ def may_delete(reading: Reading, rows: int, permissions: Permissions) -> bool:
 def warn_of_changes(
     reading: Reading, last: LastRead | None, key: list[str] | None, *, deletes: bool
 ) -> None:
-    """Warn if the key or the filter has changed since the last completed read.
-
-    Args:
-        reading: The read.
-        last: The last completed read.
-        key: The key, where the catalog decides on it.
-        deletes: Whether rows outside of the filter will be deleted from the target.
-    """
+    """Warn if the key or the filter has changed since the last completed read."""
     if last is None:
         return
     if last.key is not None and {*last.key} != {*(key or [])}:

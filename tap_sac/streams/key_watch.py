@@ -26,11 +26,7 @@ class KeyWatch:
     """Remembers the keys of the first million rows, to see one that comes again."""
 
     def __init__(self, key: Sequence[str]) -> None:
-        """Remember nothing yet.
-
-        Args:
-            key: The key columns.
-        """
+        """Remember nothing yet."""
         self._key = key
         fields = [(f"key_{number}", msgspec.Raw, _NULL) for number in range(len(key))]
         names = {f"key_{number}": name for number, name in enumerate(key)}
@@ -44,11 +40,7 @@ class KeyWatch:
         return len(self._hashes) >= _MOST_KEYS
 
     def first_repeated(self, items: Iterable[msgspec.Raw]) -> dict[str, Any] | None:
-        """Look at rows, and return the first key that came before; None if none did.
-
-        Args:
-            items: The JSON text of each row.
-        """
+        """Look at rows, and return the first key that came before; None if none did."""
         for number, values in self._hashed(items):
             if self.is_full:
                 return None
@@ -58,12 +50,7 @@ class KeyWatch:
         return None
 
     def knows(self, row: msgspec.Raw, others: Iterable[msgspec.Raw]) -> bool:
-        """Return whether the key of a row is one of those remembered, or of other rows.
-
-        Args:
-            row: The JSON text of the row.
-            others: The JSON texts of the other rows.
-        """
+        """Return whether the key of a row is one of those remembered, or of other rows."""
         ((own, _),) = self._hashed([row])
         return own in self._hashes or own in {number for number, _ in self._hashed(others)}
 

@@ -42,13 +42,7 @@ class Paths:
     """
 
     def __init__(self, entity_set: EntitySet, *, name: str, logger: logging.Logger) -> None:
-        """Find the hierarchies.
-
-        Args:
-            entity_set: The members.
-            name: The stream name, for messages.
-            logger: Takes warnings about members without a place.
-        """
+        """Find the hierarchies."""
         self.columns: dict[OwnColumn, tuple[Hierarchy, int]] = {}
         self._conflicts: list[str] = []
         self._entity_set = entity_set

@@ -25,12 +25,7 @@ class Permissions:
     """
 
     def __init__(self, user: User | None, state: StreamState) -> None:
-        """Compare them, before the state changes.
-
-        Args:
-            user: Who is signed in; None for the OAuth client itself.
-            state: The state of the stream.
-        """
+        """Compare them, before the state changes."""
         self._state = state
         self._now = None if user is None else user.fingerprint or _UNKNOWN
 
@@ -47,13 +42,7 @@ class Permissions:
         return self._state.has_last_read and is_known and len(both) > 1
 
     def warn_of_fewer_rows(self, rows: int, *, stream: str, logger: logging.Logger) -> None:
-        """Warn if a read has fewer than half of the rows of the last one.
-
-        Args:
-            rows: How many it has.
-            stream: The stream name.
-            logger: Takes the warning.
-        """
+        """Warn if a read has fewer than half of the rows of the last one."""
         last = self._state.rows
         if self._state.user and last and 2 * rows < last:
             logger.warning(
@@ -78,11 +67,6 @@ def check_writable(stream: str, *, is_sum: bool, has_key: bool) -> None:
 
     Sums of what this user may see would replace the others, and no later change would correct
     them. Rows without a key would come twice.
-
-    Args:
-        stream: The stream name.
-        is_sum: Whether rows are sums.
-        has_key: Whether targets replace a row that comes again.
 
     Raises:
         DataError: If they cannot.

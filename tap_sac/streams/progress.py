@@ -70,12 +70,7 @@ class RequestMeter:
     """
 
     def __init__(self, stream: str, *, endpoint: str) -> None:
-        """Begin with none.
-
-        Args:
-            stream: The stream name.
-            endpoint: What is asked for.
-        """
+        """Begin with none."""
         self._tags: dict[str, str] = {metrics.Tag.STREAM: stream, metrics.Tag.ENDPOINT: endpoint}
         self._counter = metrics.http_request_counter(stream, endpoint, log_interval=math.inf)
         self._seconds = 0.0

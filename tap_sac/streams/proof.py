@@ -10,13 +10,11 @@ from tap_sac.sac.failures import Failure
 from tap_sac.streams.key_watch import KeyWatch
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Sequence
-
     import msgspec
 
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
+    from tap_sac.streams.reading import Reading
 
 
 # So few that they can be compared with a row that SAC shows, without hashing keys on the way.
@@ -49,39 +47,29 @@ class Proof:
 
     def __init__(
         self,
-        stream: str,
+        reading: Reading,
         table: Table,
-        logger: logging.Logger,
-        *,
-        fails: bool,
-        key: Sequence[str],
-        has_key: bool,
+        label: str | None = None,
     ) -> None:
         """Begin before the first row.
 
         Args:
-            stream: What messages call the table.
-            table: What is read.
-            logger: Is told what cannot be proven.
-            fails: Whether what is disproved fails the stream, instead of being a warning.
-            key: The key columns that rows have.
-            has_key: Whether rows that come twice replace each other.
+            reading: The read.
+            table: The rows to read.
+            label: What messages call them, instead of the stream.
         """
         self.rows = 0
         self.counts: list[int] = []
         self._pages = 0
-        self._stream = stream
+        self._reading = reading
         self._table = table
-        self._logger = logger
-        self._fails = fails
-        self._key = key
-        self._has_key = has_key
+        self._label = label or reading.name
         self._key_watch: KeyWatch | None = None
         self._first_items: list[msgspec.Raw] = []
 
     def watch_keys(self) -> None:
         """See from now on that no key comes twice."""
-        self._key_watch = KeyWatch(self._key)
+        self._key_watch = KeyWatch(self._reading.source.key)
 
     @property
     def watches_keys(self) -> bool:
@@ -102,7 +90,7 @@ class Proof:
             self.counts.append(page.count)
         if self._key_watch and (key := self._key_watch.first_repeated(page.items)):
             self._key_watch = None
-            self.disprove(several_facts_error(self._stream, key))
+            self.disprove(several_facts_error(self._label, key))
 
     def settle(self) -> Verdict:
         """Compare the counts, after the last row, and log them.
@@ -115,9 +103,9 @@ class Proof:
             again = self._table.count()
             self.counts += [] if again is None else [again]
         counted = f"{self.counts[-1]:,} counted by SAC" if self.counts else "not counted by SAC"
-        self._logger.info(
+        self._reading.logger.info(
             "%s: %s rows read, %s, %s pages.",
-            self._stream,
+            self._label,
             f"{self.rows:,}",
             counted,
             f"{self._pages:,}",
@@ -132,9 +120,9 @@ class Proof:
         return bool(self.counts) and min(self.counts) <= self.rows <= max(self.counts)
 
     def _judge(self) -> Verdict:
-        what = f"SAC counts {self.counts[-1]:,} rows of {self._stream} but sent {self.rows:,}"
+        what = f"SAC counts {self.counts[-1]:,} rows of {self._label} but sent {self.rows:,}"
         if self.rows > max(self.counts):
-            if not self._has_key:
+            if not self._reading.has_key:
                 return self.disprove(DataError(f"{what}, so some came twice", Failure.ROWS_TWICE))
             why = "some rows came twice, and others may be missing"
         else:
@@ -147,7 +135,7 @@ class Proof:
                 msg = f"{what}, and more rows follow the last one: the read was truncated"
                 return self.disprove(DataError(msg, Failure.CUT_READ))
             why = "it shows none after the last one"
-        self._logger.warning(
+        self._reading.logger.warning(
             "%s, and %s: the read may be incomplete, so nothing is deleted from the target.",
             what,
             why,
@@ -158,17 +146,14 @@ class Proof:
         """Ask whether the table has a row behind those that came; None if SAC does not answer.
 
         A row that is known to have come shows nothing: SAC may ignore ``$skip`` or ``$orderby``.
-
-        Args:
-            rows: How many came.
         """
         found = self._table.row_at(rows)
         if found is None:
             return None
         if found.row is None or found.is_first:
             return False
-        watch = self._key_watch or KeyWatch(self._key)
-        return not (self._key and watch.knows(found.row, self._first_items))
+        watch = self._key_watch or KeyWatch(self._reading.source.key)
+        return not (self._reading.source.key and watch.knows(found.row, self._first_items))
 
     def disprove(self, error: DataError) -> Verdict:
         """Fail the stream, or warn if that is what the settings say.
@@ -176,9 +161,9 @@ class Proof:
         Raises:
             DataError: This one, if it fails the stream.
         """
-        if self._fails:
+        if self._reading.fails:
             raise error
-        self._logger.warning("%s (verify_counts is warn, so nothing is deleted.)", error)
+        self._reading.logger.warning("%s (verify_counts is warn, so nothing is deleted.)", error)
         return Verdict.DISPROVED
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tap_sac.streams.proof import Proof, Verdict
-
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
 
-    from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker
     from tap_sac.singer.sums import Sums
+    from tap_sac.streams.proof import Verdict
     from tap_sac.streams.providers import ProvidersSource
     from tap_sac.streams.source import Source
     from tap_sac.streams.state import StreamState
@@ -55,28 +53,8 @@ class Reading:
     save: Callable[[StreamState], None]
     state: Callable[[], StreamState]
 
-    def proof(self, table: Table, label: str | None = None) -> Proof:
-        """Return what compares the rows of a table with SAC's own counts.
-
-        Args:
-            table: The rows to read.
-            label: What messages call them, instead of the stream.
-        """
-        return Proof(
-            label or self.name,
-            table,
-            self.logger,
-            fails=self.fails,
-            key=self.source.key,
-            has_key=self.has_key,
-        )
-
     def suspects_repeated_keys(self, count: int | None) -> bool:
-        """Return whether SAC seems to store several rows under one key.
-
-        Args:
-            count: How many rows there are, if SAC says so.
-        """
+        """Return whether SAC seems to store several rows under one key."""
         if not (self.has_key and count and self.source.is_counted):
             return False
         keys = self.source.count_keys()

@@ -22,7 +22,7 @@ from tap_sac.streams.reading import Reading
 from tap_sac.streams.sliced import SlicedRead, Slicing, hindrance_to_slices
 from tap_sac.streams.source import Source
 from tap_sac.streams.state import DeltaQuery, LastRead, StreamState
-from tap_sac.streams.totals import warn_uncompared
+from tap_sac.streams.totals import Totals, hindrance_to_totals, warn_uncompared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from tap_sac.singer.sums import Sums
     from tap_sac.streams.reading import Outcome
     from tap_sac.streams.stream import SACStream
-    from tap_sac.streams.totals import Totals
 
 
 class Run:
@@ -252,10 +251,10 @@ class Run:
         if not stream.verifies_totals:
             return None
         source = stream.entity_set_source
-        if hindrance := source.hindrance_to_totals(stream.columns):
+        if hindrance := hindrance_to_totals(source, stream.columns):
             warn_uncompared(stream.name, stream.logger, hindrance)
             return None
-        return source.totals(stream.columns)
+        return Totals(source, stream.columns)
 
     def _record_maker(self, sums: Sums | None) -> RecordMaker:
         stream = self._stream

@@ -16,7 +16,7 @@ from tap_sac.safety.text import log_safe
 from tap_sac.singer.records import END_OF_SLICE, PageRecords
 from tap_sac.streams.full import FullRead
 from tap_sac.streams.progress import Progress
-from tap_sac.streams.proof import Verdict
+from tap_sac.streams.proof import Proof, Verdict
 from tap_sac.streams.reading import Outcome
 from tap_sac.streams.slices import Slice, Slices
 from tap_sac.streams.state import UnfinishedRead, digest
@@ -58,13 +58,7 @@ class Slicing:
 
 
 def hindrance_to_slices(kind: Kind, columns: Collection[str], column: str) -> str | None:
-    """Say why a table cannot be read in slices; None if it can.
-
-    Args:
-        kind: What is known of the table.
-        columns: The columns to read.
-        column: The column whose values would make the slices.
-    """
+    """Say why a table cannot be read in slices; None if it can."""
     if kind.is_hierarchy:
         return "a place in a hierarchy is not known before all members are"
     if kind.needs_select and column not in columns:
@@ -84,12 +78,7 @@ class SlicedRead:
     """
 
     def __init__(self, reading: Reading, slicing: Slicing) -> None:
-        """Prepare a read, and resume that of an earlier run if it asks for the same.
-
-        Args:
-            reading: What it needs of its stream.
-            slicing: How it is sliced.
-        """
+        """Prepare a read, and resume that of an earlier run if it asks for the same."""
         self.version = reading.version
         self._reading = reading
         self._slicing = slicing
@@ -101,14 +90,8 @@ class SlicedRead:
         self._done: dict[str, int] = {}
         self._is_fixed = slicing.column.name in reading.source.key
         self._table = reading.source.table(reading.query)
-        self._watch = reading.proof(self._table)
-        self._slices = Slices(
-            reading.name,
-            self._table,
-            self._watch,
-            has_key=reading.has_key,
-            is_fixed=self._is_fixed,
-        )
+        self._watch = Proof(reading, self._table)
+        self._slices = Slices(reading, self._table, self._watch, is_fixed=self._is_fixed)
         self._pages = self._rows = 0
         self._resume()
 
@@ -247,7 +230,7 @@ class SlicedRead:
             SACError: If SAC refuses a later page, or the client.
         """
         reading = self._reading
-        proof = reading.proof(item.table, f"{reading.name} ({item})")
+        proof = Proof(reading, item.table, f"{reading.name} ({item})")
         is_first = True
         try:
             for page in ahead.read(item, item.pages):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.conditions import Value
     from tap_sac.sac.odata.pages import Page
     from tap_sac.streams.proof import Proof
+    from tap_sac.streams.reading import Reading
 
 
 class Slice:
@@ -86,30 +87,20 @@ class Slices:
         counts: What SAC has counted in the whole table, at different times.
     """
 
-    def __init__(
-        self,
-        stream: str,
-        table: Table,
-        proof: Proof,
-        *,
-        has_key: bool,
-        is_fixed: bool,
-    ) -> None:
+    def __init__(self, reading: Reading, table: Table, proof: Proof, *, is_fixed: bool) -> None:
         """Begin without slices.
 
         Args:
-            stream: What messages call the table.
+            reading: The read.
             table: The whole table.
             proof: Has seen the rows of all slices.
-            has_key: Whether rows that come twice replace each other.
             is_fixed: Whether no row can move from slice to slice, as it would be another one then.
         """
         self.read: list[Slice] = []
         self.counts: list[int] = []
-        self._stream = stream
         self._table = table
+        self._reading = reading
         self._proof = proof
-        self._has_key = has_key
         self._is_fixed = is_fixed
 
     @property
@@ -161,7 +152,7 @@ class Slices:
                 return Verdict.PROVEN, ""
             why = f"{changed:,} of them have changed, so rows may have moved from one to another"
             return Verdict.UNPROVEN, why
-        why = f"SAC counts {counts[-1]:,} rows of {self._stream}, and {rows:,} in its slices"
+        why = f"SAC counts {counts[-1]:,} rows of {self._reading.name}, and {rows:,} in its slices"
         error = None
         if rows < min(counts):
             has_more = self._proof.has_more_rows(rows)
@@ -170,7 +161,7 @@ class Slices:
                 self._proof.disprove(DataError(msg, Failure.NO_ROW_AT_POSITION))
             elif has_more:
                 error = DataError(f"{why}, which lack rows", Failure.PARTIAL_SLICES)
-        elif not self._has_key:
+        elif not self._reading.has_key:
             error = DataError(f"{why}, so some rows came twice", Failure.ROWS_TWICE)
         return (self._proof.disprove(error) if error else Verdict.UNPROVEN), why
 

@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.column_values import ColumnValues
-from tap_sac.sac.export.kinds import AUDIT_TIME, VERSION, Kind, is_date_master, kind_of
+from tap_sac.sac.export.kinds import AUDIT_TIME, Kind, kind_of
 from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.failures import Failure, SACErrorNumber
 from tap_sac.sac.odata.model import NUMBERS
 from tap_sac.sac.urls import with_query
-from tap_sac.streams.totals import (
-    Totals,
-    hindrance_to_totals,
-    measures_in_filter,
-    numeric_measures,
-)
+from tap_sac.streams.totals import measures_in_filter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,20 +161,6 @@ class Source:
             on_response=self.on_response,
         )
 
-    def hindrance_to_totals(self, columns: list[str]) -> str | None:
-        """Say why totals of these columns cannot be compared with SAC's own; None if they can."""
-        return hindrance_to_totals(self.entity_set, self.siblings, columns, self.filter)
-
-    def totals(self, columns: list[str]) -> Totals:
-        """Return what compares totals of these columns with SAC's own."""
-        url = self.client.entity_set_url(self.provider, self.kind.aggregated_in or "")
-        return Totals(
-            lambda options: self.client.pages(with_query(url, options), self.on_response),
-            numeric_measures(self.entity_set, columns),
-            self.filter,
-            parts=[name for name in self.key if self._is_of_time(name)],
-        )
-
     def _unprepared(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
         """Say what SAC cannot prepare: the table, or the query. Waiting does not help."""
         if query and not self._is_unprepared_without_options(query):
@@ -216,11 +197,6 @@ class Source:
         except ResponseError as error:
             return error.status == HTTPStatus.BAD_REQUEST
         return False
-
-    def _is_of_time(self, dimension: str) -> bool:
-        """Return whether a dimension is Version or a date, over which measures may not add up."""
-        master = self.siblings.get(f"{dimension}Master")
-        return dimension == VERSION or (master is not None and is_date_master(master))
 
     def _order(self, query: Mapping[str, str]) -> list[str]:
         """Return the columns that tell rows apart: the key and all numbers, or all columns."""

@@ -103,13 +103,7 @@ class UnfinishedRead:
     done: Mapping[str, int]
 
     def hindrance(self, query_hash: str, now: int, *, has_versions: bool) -> str | None:
-        """Say why a run cannot resume it; None if it can.
-
-        Args:
-            query_hash: The digest of what the run asks for.
-            now: When the run started, in milliseconds since 1970.
-            has_versions: Whether its rows have versions.
-        """
+        """Say why a run cannot resume it; None if it can."""
         if self.query_hash != query_hash:
             return (
                 "its output (types, stream maps, flattening, batch files), filter, columns, key or "

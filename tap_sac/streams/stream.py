@@ -142,16 +142,7 @@ class SACStream(PageStream):
                 column and none is selected.
             SACError: If rows would be written under another key than SAC's.
         """
-        catalog = CatalogColumns(
-            self.name,
-            self.selection,
-            self.effective_schema,
-            self.schema,
-            self.primary_keys,
-            self.selection.replaced_column(self.metadata),
-            self.logger,
-        )
-        return catalog.check(needs_select=self.kind.needs_select)
+        return CatalogColumns(self).check()
 
     def check_maps(self) -> None:
         """Check that stream maps go together with batch files, and let deleted rows pass.

@@ -13,50 +13,41 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DataError, ResponseError, SACError
-from tap_sac.sac.export.kinds import kind_of
+from tap_sac.sac.export.kinds import VERSION, is_date_master, master_of
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.filters import names_in_filter
 from tap_sac.sac.odata.model import FLOATS, NUMBERS
+from tap_sac.sac.urls import with_query
 from tap_sac.singer.sums import EXACT, Sums, exact_sum
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tap_sac.sac.odata.model import EntitySet, Property
-    from tap_sac.sac.odata.pages import Page
+    from tap_sac.streams.source import Source
 
 _CHECK_THEM = "check them with a story in SAC"
 # For each way of asking, the total of each measure.
 SACTotals = list[dict[str, Decimal]]
 
 
-def hindrance_to_totals(
-    entity_set: EntitySet,
-    siblings: Collection[str],
-    columns: Collection[str],
-    odata_filter: str | None,
-) -> str | None:
-    """Say why the totals of facts cannot be compared with SAC's own, and what to do.
-
-    Args:
-        entity_set: The facts.
-        siblings: The names of all entity sets of the model.
-        columns: The columns to read.
-        odata_filter: The ``$filter`` of the read.
+def hindrance_to_totals(source: Source, columns: Collection[str]) -> str | None:
+    """Say why totals of columns cannot be compared with SAC's own; None if they can.
 
     Returns:
-        A clause that follows "because"; None if nothing is in the way before SAC is asked.
+        A clause that follows "because", with the next step.
     """
-    aggregation = kind_of(entity_set.name).aggregated_in
-    if aggregation not in siblings:
+    entity_set = source.entity_set
+    aggregation = source.kind.aggregated_in
+    if aggregation not in source.siblings:
         return f"SAC has no {aggregation} of this model: {_CHECK_THEM}"
     if not entity_set.key:
         return (
             f"$metadata names no key of {entity_set.name}, so nothing tells its measures: "
             f"{_CHECK_THEM}"
         )
-    if named := measures_in_filter(entity_set, odata_filter):
+    if named := measures_in_filter(entity_set, source.filter):
         return (
             f"the filter names {', '.join(sorted(named))}, and SAC may apply that to the sums: "
             "filter by dimensions only"
@@ -86,13 +77,7 @@ def numeric_measures(entity_set: EntitySet, columns: Collection[str]) -> list[Pr
 
 
 def warn_uncompared(stream: str, logger: logging.Logger, why: str) -> None:
-    """Say that no total of a stream is compared, though verify_totals asks for it.
-
-    Args:
-        stream: What messages call the table.
-        logger: Takes the warning.
-        why: The cause and the next step.
-    """
+    """Say that no total of a stream is compared, though verify_totals asks for it."""
     logger.warning("The totals of %s are not compared, because %s.", stream, why)
 
 
@@ -127,30 +112,19 @@ class Totals:
         refusal: Why SAC gave no totals, when it was asked last; None if it did.
     """
 
-    def __init__(
-        self,
-        ask: Callable[[Mapping[str, str]], Iterator[Page]],
-        measures: Sequence[Property],
-        odata_filter: str | None,
-        *,
-        parts: Sequence[str],
-    ) -> None:
+    def __init__(self, source: Source, columns: Collection[str]) -> None:
         """Keep what to ask; nothing is requested yet.
 
-        Args:
-            ask: Reads the pages of FactDataAggregation, with query options.
-            measures: Those that are read, with numbers. SAC rounds sums of floating-point numbers,
-                in any order, so these have no last digit to compare.
-            odata_filter: The ``$filter`` of the read.
-            parts: The dimensions to ask by: Version, and those of dates.
+        SAC rounds sums of floating-point numbers, in any order, so these have no last digit to
+        compare.
         """
+        measures = numeric_measures(source.entity_set, columns)
         self.refusal: str | None = None
-        self._ask = ask
+        self._source = source
         self._exact = [measure.name for measure in measures if measure.type not in FLOATS]
         self._rounded = [measure.name for measure in measures if measure.type in FLOATS]
         self._sums = Sums(self._exact)
-        self._filter = odata_filter
-        self._parts = parts
+        self._parts = [name for name in source.key if _is_of_time(name, source.siblings)]
         self._before: SACTotals | None = None
 
     def begin(self) -> Sums:
@@ -165,11 +139,6 @@ class Totals:
 
     def settle(self, stream: str, logger: logging.Logger, *, fails: bool) -> None:
         """Ask SAC again after the last row, log a table of the totals, and warn of what it lacks.
-
-        Args:
-            stream: What messages call the table.
-            logger: Takes the table and the warning.
-            fails: Whether a total that is disproved fails the stream, instead of being a warning.
 
         Raises:
             DataError: If a total is another one than SAC's, which agree with each other.
@@ -223,13 +192,22 @@ class Totals:
 
     def _totals_by(self, part: list[str]) -> dict[str, Decimal]:
         options = {"$select": ",".join([*part, *self._exact])}
-        if self._filter:
-            options["$filter"] = self._filter
-        rows = [row for page in self._ask(options) for row in page.rows]
+        source = self._source
+        if source.filter:
+            options["$filter"] = source.filter
+        url = source.client.entity_set_url(source.provider, source.kind.aggregated_in or "")
+        pages = source.client.pages(with_query(url, options), source.on_response)
+        rows = [row for page in pages for row in page.rows]
         return {
             name: exact_sum(Decimal(str(row[name])) for row in rows if row.get(name) is not None)
             for name in self._exact
         }
+
+
+def _is_of_time(dimension: str, siblings: Mapping[str, EntitySet]) -> bool:
+    """Return whether a dimension is Version or a date, over which measures may not add up."""
+    master = master_of(dimension, siblings)
+    return dimension == VERSION or (master is not None and is_date_master(siblings[master]))
 
 
 def _log_table(stream: str, logger: logging.Logger, results: Sequence[_Result]) -> None:
