@@ -17,6 +17,7 @@ from tap_sac.sac.errors import SACError
 from tap_sac.settings import SETTINGS
 from tap_sac.singer.schema import add_decimal_facets
 from tap_sac.streams.providers import ProvidersSource
+from tap_sac.streams.run import read_records
 from tap_sac.streams.source import Source
 from tap_sac.streams.stream import SACStream
 from tap_sac.terminal import PROGRESS_LINE
@@ -107,7 +108,7 @@ class TapSAC(CommandLineTap):
             filter=self.offer.providers_filter,
             page_size=self.config.get("page_size"),
         )
-        providers = SACStream(self, self._providers, read_ahead=self._read_ahead)
+        providers = SACStream(self, self._providers, read=read_records, read_ahead=self._read_ahead)
         return [providers, *map(self._make_stream, self.offer.streams)]
 
     def _make_stream(self, offered: OfferedStream) -> SACStream:
@@ -123,7 +124,11 @@ class TapSAC(CommandLineTap):
             is_counted=self.config["verify_counts"] != "off",
         )
         return SACStream(
-            self, source, read_ahead=self._read_ahead, partition_by=offered.partition_by
+            self,
+            source,
+            read=read_records,
+            read_ahead=self._read_ahead,
+            partition_by=offered.partition_by,
         )
 
     @override

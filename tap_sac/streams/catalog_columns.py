@@ -10,18 +10,18 @@ from tap_sac.singer.decimal_limits import SINGER_DECIMAL, decimals_without_scale
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tap_sac.streams.stream import SACStream
+    from tap_sac.singer.page_stream import PageStream
 
 
 class CatalogColumns:
     """The columns of a stream in the catalog."""
 
-    def __init__(self, stream: SACStream) -> None:
+    def __init__(self, stream: PageStream) -> None:
         """Take the stream, with its catalog applied."""
         self._stream = stream
         self._selection = stream.selection
 
-    def check(self) -> list[str]:
+    def check(self, *, needs_select: bool) -> list[str]:
         """Return the columns to read; warn if the catalog is out of date.
 
         Raises:
@@ -41,7 +41,7 @@ class CatalogColumns:
         self._warn_of_changes()
         self._warn_of_decimals()
         columns = [column.name for column in self._selection.sac_columns]
-        if not columns and self._stream.kind.needs_select:
+        if not columns and needs_select:
             msg = (
                 f"No column of {self._stream.name} is selected, but SAC requires at least one: "
                 "select one in the catalog, or deselect the stream."

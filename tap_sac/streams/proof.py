@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
 from tap_sac.streams.key_watch import KeyWatch
+from tap_sac.streams.reading import Verdict
 
 if TYPE_CHECKING:
     import msgspec
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 
 # So few that they can be compared with a row that SAC shows, without hashing keys on the way.
 _MOST_ROWS_KEPT = 10_000
-
-
-class Verdict(Enum):
-    """What SAC's counts say about the rows of a read."""
-
-    PROVEN = auto()
-    NOT_COUNTED = auto()
-    UNPROVEN = auto()
-    DISPROVED = auto()
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the read may delete from the target, and move a bookmark."""
-        return self in {Verdict.PROVEN, Verdict.NOT_COUNTED}
 
 
 class Proof:

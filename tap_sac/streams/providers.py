@@ -70,7 +70,7 @@ class ProvidersSource:
 
     def query(self, columns: list[str]) -> dict[str, str]:
         """Return the query options that ask for these columns, filtered."""
-        return read_options(self, columns)
+        return read_options(self.entity_set, columns, self.filter, self.page_size)
 
     def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:  # noqa: ARG002
         """Return the rows to read, with query options such as ``$filter``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,11 +13,24 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker
     from tap_sac.singer.sums import Sums
-    from tap_sac.streams.proof import Verdict
     from tap_sac.streams.providers import ProvidersSource
     from tap_sac.streams.source import Source
     from tap_sac.streams.state import StreamState
     from tap_sac.streams.totals import Totals
+
+
+class Verdict(Enum):
+    """What SAC's counts say about the rows of a read."""
+
+    PROVEN = auto()
+    NOT_COUNTED = auto()
+    UNPROVEN = auto()
+    DISPROVED = auto()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the read may delete from the target, and move a bookmark."""
+        return self in {Verdict.PROVEN, Verdict.NOT_COUNTED}
 
 
 @dataclass(frozen=True)

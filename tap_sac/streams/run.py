@@ -17,8 +17,7 @@ from tap_sac.streams.changes import ChangesRead, OpeningRead, Tracking
 from tap_sac.streams.full import FullRead, may_delete, warn_of_changes
 from tap_sac.streams.permissions import Permissions, check_writable
 from tap_sac.streams.progress import with_progress
-from tap_sac.streams.proof import Verdict
-from tap_sac.streams.reading import Reading
+from tap_sac.streams.reading import Reading, Verdict
 from tap_sac.streams.sliced import SlicedRead, Slicing, hindrance_to_slices
 from tap_sac.streams.source import Source
 from tap_sac.streams.state import DeltaQuery, LastRead, StreamState
@@ -33,6 +32,11 @@ if TYPE_CHECKING:
     from tap_sac.singer.sums import Sums
     from tap_sac.streams.reading import Outcome
     from tap_sac.streams.stream import SACStream
+
+
+def read_records(stream: SACStream) -> Iterator[Records]:
+    """Read the records of a stream, as `Run.records` does."""
+    return Run(stream).records()
 
 
 class Run:

@@ -16,8 +16,8 @@ from tap_sac.safety.text import log_safe
 from tap_sac.singer.records import END_OF_SLICE, PageRecords
 from tap_sac.streams.full import FullRead
 from tap_sac.streams.progress import Progress
-from tap_sac.streams.proof import Proof, Verdict
-from tap_sac.streams.reading import Outcome
+from tap_sac.streams.proof import Proof
+from tap_sac.streams.reading import Outcome, Verdict
 from tap_sac.streams.slices import Slice, Slices
 from tap_sac.streams.state import UnfinishedRead, digest
 from tap_sac.streams.totals import warn_uncompared

@@ -14,7 +14,7 @@ from typing_extensions import override
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe
-from tap_sac.streams.proof import Verdict
+from tap_sac.streams.reading import Verdict
 from tap_sac.streams.state import digest
 
 if TYPE_CHECKING:

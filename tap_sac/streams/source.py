@@ -11,9 +11,9 @@ from tap_sac.sac.export.column_values import ColumnValues
 from tap_sac.sac.export.kinds import AUDIT_TIME, Kind, kind_of
 from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.failures import Failure, SACErrorNumber
+from tap_sac.sac.odata.filters import names_in_filter
 from tap_sac.sac.odata.model import NUMBERS
 from tap_sac.sac.urls import with_query
-from tap_sac.streams.totals import measures_in_filter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.client import ResponseObserver, SACClient
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.model import EntitySet, Property, Provider
-    from tap_sac.streams.providers import ProvidersSource
 
 _NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 # Gateways refuse longer ones, some of them from 8 KB on.
@@ -95,7 +94,7 @@ class Source:
 
     def query(self, columns: list[str]) -> dict[str, str]:
         """Return the query options that ask for these columns, filtered."""
-        options = read_options(self, columns)
+        options = read_options(self.entity_set, columns, self.filter, self.page_size)
         if not self.kind.needs_select and len(with_query(self.url, options)) > _LONGEST_URL:
             options.pop("$select", None)  # All columns come then, and the records leave some out.
         return options
@@ -211,16 +210,24 @@ class Source:
         return [*key, *(name for name in numbers if name not in key)]
 
 
-def read_options(rows: Source | ProvidersSource, columns: list[str]) -> dict[str, str]:
+def read_options(
+    entity_set: EntitySet, columns: list[str], odata_filter: str | None, page_size: int | None
+) -> dict[str, str]:
     """Return the query options that ask for columns, filtered, whatever the length of the URL."""
     options = {}
-    if rows.kind.needs_select or len(columns) < len(rows.entity_set.properties):
+    if kind_of(entity_set.name).needs_select or len(columns) < len(entity_set.properties):
         options["$select"] = ",".join(columns)
-    if rows.filter:
-        options["$filter"] = rows.filter
-    if rows.page_size:
-        options["pagesize"] = str(rows.page_size)
+    if odata_filter:
+        options["$filter"] = odata_filter
+    if page_size:
+        options["pagesize"] = str(page_size)
     return options
+
+
+def measures_in_filter(entity_set: EntitySet, odata_filter: str | None) -> set[str]:
+    """Return the columns that a filter names and that are no dimensions."""
+    measures = {column.name for column in entity_set.properties} - {*entity_set.key}
+    return names_in_filter(odata_filter or "") & measures
 
 
 def refused_filter(name: str, odata_filter: str | None, error: ResponseError) -> SACError | None:

@@ -22,11 +22,10 @@ from tap_sac.streams.audit import check_bookmark, check_time
 from tap_sac.streams.catalog_columns import CatalogColumns
 from tap_sac.streams.paths import Paths
 from tap_sac.streams.progress import RequestMeter
-from tap_sac.streams.run import Run
 from tap_sac.streams.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record
@@ -56,6 +55,7 @@ class SACStream(PageStream):
         tap: Tap,
         source: Source | ProvidersSource,
         *,
+        read: Callable[[SACStream], Iterator[Records]],
         read_ahead: ReadAhead[Page],
         partition_by: str | None = None,
     ) -> None:
@@ -64,6 +64,7 @@ class SACStream(PageStream):
         Args:
             tap: The tap that it belongs to.
             source: Asks SAC.
+            read: Reads its records.
             read_ahead: Reads pages before they are needed.
             partition_by: The column by whose values it is read in slices; None for one go.
         """
@@ -73,6 +74,7 @@ class SACStream(PageStream):
         self.was_withheld = False
         self.dropped_key: tuple[str, ...] = ()
         self.read_ahead = read_ahead
+        self._read = read
         self._requests = RequestMeter(source.name, endpoint=source.entity_set.name)
         self._source = replace(source, on_response=self._measure)
         self.is_trackable = isinstance(source, Source) and source.is_trackable
@@ -142,7 +144,7 @@ class SACStream(PageStream):
                 column and none is selected.
             SACError: If rows would be written under another key than SAC's.
         """
-        return CatalogColumns(self).check()
+        return CatalogColumns(self).check(needs_select=self.kind.needs_select)
 
     def check_maps(self) -> None:
         """Check that stream maps go together with batch files, and let deleted rows pass.
@@ -179,7 +181,7 @@ class SACStream(PageStream):
             try:
                 if self.paths:
                     self.paths.warn_of_conflicts()
-                yield from Run(self).records()
+                yield from self._read(self)
             except UnknownEntitySetError as error:
                 self.logger.warning("Skipping the stream %s: %s", self.name, error)
             except DataError:  # The other streams continue, with what was read ahead for them.

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.export.kinds import VERSION, is_date_master, master_of
 from tap_sac.sac.failures import Failure
-from tap_sac.sac.odata.filters import names_in_filter
 from tap_sac.sac.odata.model import FLOATS, NUMBERS
 from tap_sac.sac.urls import with_query
 from tap_sac.singer.sums import EXACT, Sums, exact_sum
+from tap_sac.streams.source import measures_in_filter
 
 if TYPE_CHECKING:
     import logging
@@ -59,12 +59,6 @@ def hindrance_to_totals(source: Source, columns: Collection[str]) -> str | None:
         rounded = ", ".join(measure.name for measure in measures)
         return f"SAC rounds sums of floating-point numbers ({rounded}): {_CHECK_THEM}"
     return None
-
-
-def measures_in_filter(entity_set: EntitySet, odata_filter: str | None) -> set[str]:
-    """Return the columns that a filter names and that are no dimensions."""
-    measures = {column.name for column in entity_set.properties} - {*entity_set.key}
-    return names_in_filter(odata_filter or "") & measures
 
 
 def numeric_measures(entity_set: EntitySet, columns: Collection[str]) -> list[Property]:
