@@ -7,16 +7,18 @@ are cleaned where they are made: by the factory that all loggers share.
 from __future__ import annotations
 
 import logging
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.safety.masks import excerpt, masked, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 # What logs because of the tap, in the process of somebody else.
 _OWN_LOGGERS = {"tap-sac", "tap_sac", "singer_sdk", "requests", "urllib3"}
 _LONGEST_LINE = 8_000
+_FRAME = ("  ", "\n")  # how parts of a stack trace begin that are not the text of an error
 
 
 def guard_logs(*, is_own_process: bool) -> None:
@@ -57,10 +59,12 @@ class _CleanRecords:
         record.name = clean(record.name)
         if record.stack_info:
             record.stack_info = masked(record.stack_info)
-        error = record.exc_info[1] if record.exc_info else None
-        if error and any(clean(text) != text for item in _chain(error) for text in _texts(item)):
-            shown = _stand_in(error, clean, {})
-            record.exc_info = (type(shown), shown, shown.__traceback__)
+        if record.exc_info and record.exc_info[1]:
+            trace = _trace(record.exc_info[1], clean)
+            if trace != _trace(record.exc_info[1], str):
+                # In the message, because the SDK's structured log formats exceptions itself.
+                record.msg, record.args = f"{record.getMessage()}\n{trace}", ()
+                record.exc_info = None
         return record
 
 
@@ -68,44 +72,10 @@ def _own_line(text: str) -> str:
     return one_line(excerpt(text, _LONGEST_LINE))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Return an error and all that a stack trace shows with it."""
-    seen: set[int] = set()
-    left: list[BaseException | None] = [error]
-    while left:
-        item = left.pop()
-        if item is not None and id(item) not in seen:
-            seen.add(id(item))
-            yield item
-            left += [item.__cause__, item.__context__, *getattr(item, "exceptions", ())]
-
-
-def _texts(error: BaseException) -> Iterator[str]:
-    """Return what a stack trace says of one error: its text, and the notes added to it."""
-    try:
-        yield str(error)
-    except Exception:  # noqa: BLE001  (a stack trace does without it, too)
-        yield ""
-    yield from map(str, getattr(error, "__notes__", None) or ())
-
-
-def _stand_in(
-    error: BaseException, clean: Callable[[str], str], done: dict[int, BaseException]
-) -> BaseException:
-    """Make an error that looks like another one in a stack trace, with clean texts."""
-    if id(error) in done:
-        return done[id(error)]
-    kind = type(error)
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    text, *notes = map(clean, _texts(error))
-    shown: BaseException = type(kind.__name__, (Exception,), names)(text)
-    done[id(error)] = shown
-    if notes:
-        shown.__dict__["__notes__"] = notes  # Python 3.10 has no such attribute.
-    shown.__traceback__ = error.__traceback__
-    if error.__cause__:
-        shown.__cause__ = _stand_in(error.__cause__, clean, done)
-    if error.__context__:
-        shown.__context__ = _stand_in(error.__context__, clean, done)
-    shown.__suppress_context__ = error.__suppress_context__
-    return shown
+def _trace(error: BaseException, clean: Callable[[str], str]) -> str:
+    """Format a stack trace, with the texts of errors and the quoted source lines cleaned."""
+    items = (item.removesuffix("\n") for item in format_exception(error))
+    return "\n".join(
+        "\n".join(map(clean, item.split("\n"))) if item.startswith(_FRAME) else clean(item)
+        for item in items
+    )

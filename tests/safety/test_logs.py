@@ -222,6 +222,30 @@ def test_tap_in_another_program_logs_no_secret_and_no_forged_line(
         assert "\nStack (most recent call last):\n" in written
 
 
+def fail_in_a_line_with_the_secret() -> None:
+    assert SECRET == "s3cr3t $=-_/+ü'x"
+    raise RuntimeError(len("s3cr3t $=-_/+ü'x"))
+
+
+@pytest.mark.parametrize("formatter", [logging.Formatter, StructuredFormatter])
+@pytest.mark.parametrize("name", ["tap-sac.x", "another.program"])
+def test_stack_trace_masks_a_secret_in_the_source_lines_that_it_quotes(
+    serve: Serve, name: str, formatter: type[logging.Formatter]
+) -> None:
+    sync(with_secret(serve(StandIn(sales(sales_row(1))))))
+    program = Program(name, formatter(defaults={}))
+    try:
+        fail_in_a_line_with_the_secret()
+    except RuntimeError:
+        program.logger.exception("failed %s", "here")
+    program.logger.removeHandler(program.handler)
+    written = program.output.getvalue()
+    assert "failed here" in written
+    assert "raise RuntimeError(len(" in written
+    assert "in fail_in_a_line_with_the_secret" in written
+    assert_clean(written)
+
+
 def test_log_of_another_program_stays_as_it_is_but_for_secrets(serve: Serve) -> None:
     sync(with_secret(serve(StandIn(sales(sales_row(1))))))
     records: list[logging.LogRecord] = []
