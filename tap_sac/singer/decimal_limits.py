@@ -115,9 +115,8 @@ def arrow_limits(column: Property) -> DecimalLimits:
     """Return the limits of an Arrow column, which must have a precision and a scale."""
     facets = {"precision": column.precision, "scale": column.scale}
     undeclared = tuple(name for name, digits in facets.items() if digits is None)
-    scale = min(_USUAL_SCALE if column.scale is None else column.scale, _MOST_DIGITS - 1)
-    # Arrow's JSON reader counts the digits of a number, but not those that it adds for the scale.
-    precision = min(column.precision or _USUAL_PRECISION, _MOST_DIGITS - scale)
+    scale = min(_USUAL_SCALE if column.scale is None else column.scale, _MOST_DIGITS)
+    precision = min(column.precision or _USUAL_PRECISION, _MOST_DIGITS)
     return DecimalLimits(column.name, scale, precision, undeclared)
 
 

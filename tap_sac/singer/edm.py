@@ -126,15 +126,10 @@ def _as_json_text(value: object) -> str:
 
 
 def _arrow_decimal(pa: ModuleType, column: Property) -> DataType:
-    """Return a decimal wide enough for what Arrow's JSON reader accepts, and then multiplies.
-
-    It accepts as many digits as the precision, wherever the point is, and multiplies by ten to the
-    scale without checking for an overflow.
-    """
     limits = arrow_limits(column)
-    precision, scale = limits.precision or 0, limits.scale
-    decimal = pa.decimal128 if precision + scale <= _MOST_NARROW_DIGITS else pa.decimal256
-    return decimal(precision, scale)
+    precision = limits.precision or 0
+    decimal = pa.decimal128 if precision <= _MOST_NARROW_DIGITS else pa.decimal256
+    return decimal(precision, limits.scale)
 
 
 class EdmType(NamedTuple):
@@ -251,13 +246,15 @@ def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], An
     return written_type(column, schema).convert
 
 
-def decimal_fitter(column: Property) -> Callable[[Any], Any] | None:
-    """Return a function that removes trailing zeros which exceed an Arrow column's scale.
+def arrow_converter(column: Property) -> Callable[[Any], Any] | None:
+    """Return a function that makes a number of a record, other than null, fit an Arrow column.
 
-    It takes a value of a record, other than null, and raises `PrecisionError` if other digits
-    exceed the limits. None if the column holds no decimals.
+    It removes trailing zeros which exceed the scale, and raises `PrecisionError` if other digits
+    exceed the limits. None if the column needs no conversion.
     """
-    if column.type != "Edm.Decimal":
+    if column.type not in {"Edm.Decimal", "Edm.Double", "Edm.Single"}:
         return None
+    if column.type != "Edm.Decimal":
+        return lambda value: float(str(value))
     limits = arrow_limits(column)
     return lambda value: limits.fit(_as_number(value))

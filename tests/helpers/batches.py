@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # The attributes of a decimal in $metadata, and the precision and scale that Parquet has for it.
 PARQUET_FACETS = {
     'Precision="9" Scale="2"': (9, 2, " from $metadata"),
-    'Precision="60" Scale="20"': (56, 20, " from $metadata"),
+    'Precision="60" Scale="20"': (60, 20, " from $metadata"),
     'Scale="2"': (38, 2, ", because $metadata declares no precision"),
     'Precision="31" Scale="variable"': (31, 10, ", because $metadata declares no scale"),
     "": (38, 10, ", because $metadata declares no precision and no scale"),

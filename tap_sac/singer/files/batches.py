@@ -14,8 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from tap_sac.sac.errors import SACError
 from tap_sac.singer.files.background_writer import writing_behind
+from tap_sac.singer.files.chunks import with_version
 from tap_sac.singer.files.parquet import ParquetFormat
-from tap_sac.singer.schema import TABLE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -57,16 +57,6 @@ class FileFormat(Protocol):
 
     def open(self, file: IO[bytes]) -> AbstractContextManager[AddRecords]:
         """Begin a file, and yield what adds records to it, with their version if they have one."""
-
-
-def with_version(lines: bytes, version: int | None) -> bytes:
-    """Add the version, if there is one, to records that are written as JSON lines."""
-    if version is None:
-        return lines
-    comma = b"" if lines.startswith(b"{}\n") else b","
-    end = b'%b"%b":%d}\n' % (comma, TABLE_VERSION.name.encode(), version)
-    # A newline only follows a record. (bytes.replace takes twice as long.)
-    return end.join(lines.split(b"}\n"))
 
 
 class LinesFormat:

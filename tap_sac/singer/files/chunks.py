@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from tap_sac.singer.records import END_OF_SLICE, MadeRecords
+from tap_sac.singer.schema import TABLE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -90,3 +91,13 @@ def gather(records: Iterable[Record], batch_size: int) -> Iterator[Records]:
     while some := MadeRecords(islice(source, min(left, AT_ONCE))):
         yield some
         left = left - len(some) or batch_size
+
+
+def with_version(lines: bytes, version: int | None) -> bytes:
+    """Add the version, if there is one, to records that are written as JSON lines."""
+    if version is None:
+        return lines
+    comma = b"" if lines.startswith(b"{}\n") else b","
+    end = b'%b"%b":%d}\n' % (comma, TABLE_VERSION.name.encode(), version)
+    # A newline only follows a record. (bytes.replace takes twice as long.)
+    return end.join(lines.split(b"}\n"))

@@ -101,12 +101,14 @@ class ParquetFormat:
         tables = self._tables
         groups = _RowGroups(file, self._compression)
         waiting: list[Values] = []
+        size = 0
 
         def add(chunk: Chunk, version: int | None) -> None:
-            nonlocal waiting
+            nonlocal waiting, size
             waiting.append(tables.values(chunk, version))
-            if not tables.infers_types and sum(item.size for item in waiting) >= _ROWS_AT_ONCE:
-                some, waiting = waiting, []
+            size += chunk.size
+            if not tables.infers_types and size >= _ROWS_AT_ONCE:
+                some, waiting, size = waiting, [], 0
                 write_next(some)
 
         def write(some: list[Values]) -> None:
