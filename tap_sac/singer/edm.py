@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -46,29 +45,25 @@ def _as_boolean(value: object) -> bool:
     return value
 
 
-def _as_integer(value: object) -> int:
-    """Accept a number, or a string of digits (IEEE754Compatible)."""
+def _as_integer(value: object, *, least: int, most: int) -> int:
+    """Accept an integer within limits, as a number or as a string of digits (IEEE754Compatible).
+
+    Raises:
+        ValueError: If it is beyond the limits.
+        TypeError: If it is no integer.
+    """
     if isinstance(value, str) and _INTEGER_TEXT.fullmatch(value):
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if (
+        number = int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif (
         isinstance(value, ExactDecimal)
         and value.adjusted() < _MOST_INTEGER_DIGITS
         and value == value.to_integral_value()
     ):
-        return int(value)
-    raise TypeError
-
-
-def _as_integer_between(value: object, *, least: int, most: int) -> int:
-    """Accept what `_as_integer` does, within limits.
-
-    Raises:
-        ValueError: If it is beyond them.
-        TypeError: If it is no integer.
-    """
-    number = _as_integer(value)
+        number = int(value)
+    else:
+        raise TypeError
     if not least <= number <= most:
         raise ValueError
     return number
@@ -143,7 +138,7 @@ class EdmType(NamedTuple):
             numbers, which keep their text, and for texts that must have a format; None if it always
             needs conversion.
         arrow: Makes the Arrow type.
-        format: The format of texts that need no conversion, unless `struct` itself demands it.
+        format: The format of texts that need no conversion.
         unusual: Matches numbers without an exponent, with commas between, if the converter has to
             look at one of them.
     """
@@ -165,7 +160,7 @@ def _integer(bits: int, *, is_signed: bool = True) -> EdmType:
     least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
     return EdmType(
         {"type": "integer"},
-        partial(_as_integer_between, least=least, most=most),
+        partial(_as_integer, least=least, most=most),
         Annotated[int, msgspec.Meta(ge=least, le=most)],
         lambda pa, _: pa.int64(),
     )
@@ -195,8 +190,7 @@ _TYPES = {
     "Edm.Binary": _TEXT,
     "Edm.Boolean": EdmType({"type": "boolean"}, _as_boolean, bool, lambda pa, _: pa.bool_()),
     "Edm.Byte": _integer(8, is_signed=False),
-    # msgspec reads and writes the same dates as the format has, and nothing else, at no cost.
-    "Edm.Date": _formatted("date", text_formats.DATE)._replace(struct=date, format=None),
+    "Edm.Date": _formatted("date", text_formats.DATE),
     "Edm.DateTimeOffset": _formatted("date-time", text_formats.DATE_TIME),
     "Edm.Decimal": EdmType({"type": "number"}, _as_number, msgspec.Raw, _arrow_decimal),
     "Edm.Double": _FLOAT,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
@@ -33,66 +36,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Records(Protocol):
+class Records(ABC):
     """Some records of a stream, which exist or are made when they are needed."""
 
+    @abstractmethod
     def __len__(self) -> int:
         """Return how many they are."""
 
-    def __iter__(self) -> Iterator[Record]:
-        """Make them one by one."""
-
-    def lines(self, start: int, stop: int) -> bytes:
-        """Write some of them as JSON, each with a newline at its end."""
-
-    def columns(self, start: int, stop: int) -> Columns | bytes:
-        """Return some of them by column, or as `lines` where columns are not at hand."""
-
-
-class MadeRecords(list["Record"]):
-    """Records that already exist."""
-
-    def lines(self, start: int, stop: int) -> bytes:
-        """Write some of them as JSON, each with a newline at its end."""
-        return ENCODER.encode_lines(self[start:stop])
-
-    def columns(self, start: int, stop: int) -> bytes:
-        """Return some of them as `lines`."""
-        return self.lines(start, stop)
-
-
-# Marks the end of a slice. When the generator is resumed, everything before it has been written and
-# its file closed.
-END_OF_SLICE = MadeRecords()
-
-
-class PageRecords:
-    """The records of a page, made when they are needed."""
-
-    def __init__(self, page: Page, maker: RecordMaker) -> None:
-        """Create the records of a page, without making any."""
-        self._page = page
-        self._maker = maker
-
-    def __len__(self) -> int:
-        """Return how many they are."""
-        return len(self._page.items)
-
+    @abstractmethod
     def __iter__(self) -> Iterator[Record]:
         """Make them one by one.
 
         Raises:
             SACError: As `RecordMaker.records` does.
         """
-        return self._maker.records(self._page.rows)
 
+    @abstractmethod
     def lines(self, start: int, stop: int) -> bytes:
         """Write some of them as JSON, each with a newline at its end.
 
         Raises:
             SACError: As `RecordMaker.records` does.
         """
-        return self._maker.lines(self._page.items[start:stop], self._page.source)
 
     def columns(self, start: int, stop: int) -> Columns | bytes:
         """Return some of them by column, or as `lines` if a value needs conversion.
@@ -100,6 +65,44 @@ class PageRecords:
         Raises:
             SACError: As `RecordMaker.records` does.
         """
+        return self.lines(start, stop)
+
+
+class MadeRecords(list["Record"], Records):
+    """Records that already exist."""
+
+    @override
+    def lines(self, start: int, stop: int) -> bytes:
+        return ENCODER.encode_lines(self[start:stop])
+
+
+# Marks the end of a slice. When the generator is resumed, everything before it has been written and
+# its file closed.
+END_OF_SLICE = MadeRecords()
+
+
+class PageRecords(Records):
+    """The records of a page, made when they are needed."""
+
+    def __init__(self, page: Page, maker: RecordMaker) -> None:
+        """Create the records of a page, without making any."""
+        self._page = page
+        self._maker = maker
+
+    @override
+    def __len__(self) -> int:
+        return len(self._page.items)
+
+    @override
+    def __iter__(self) -> Iterator[Record]:
+        return self._maker.records(self._page.rows)
+
+    @override
+    def lines(self, start: int, stop: int) -> bytes:
+        return self._maker.lines(self._page.items[start:stop], self._page.source)
+
+    @override
+    def columns(self, start: int, stop: int) -> Columns | bytes:
         return self._maker.columns(self._page.items[start:stop], self._page.source)
 
 
@@ -132,7 +135,7 @@ class RecordMaker:
         self._key = [name for name in entity_set.key if name in self._converts]
         self._reported: set[str] = set()
         self._nulls: Record = {column.name: None for column in entity_set.own_columns}
-        self._row_reader = RowReader.for_columns(
+        self._row_reader = RowReader(
             wanted, schema["properties"], key=self._key, null_columns=self._nulls, sums=sums
         )
 
@@ -169,7 +172,7 @@ class RecordMaker:
         Raises:
             SACError: As `records` does.
         """
-        if self._row_reader and (rows := self._row_reader.read(items)) is not None:
+        if (rows := self._row_reader.read(items)) is not None:
             return ENCODER.encode_lines(rows)
         return self._converted_lines(items, source)
 
@@ -183,15 +186,14 @@ class RecordMaker:
         Raises:
             SACError: As `records` does.
         """
-        if self._row_reader and (rows := self._row_reader.read(items)) is not None:
+        if (rows := self._row_reader.read(items)) is not None:
             return self._row_reader.columns(rows)
         return self._converted_lines(items, source)
 
     def _converted_lines(self, items: list[msgspec.Raw], source: str) -> bytes:
         unusual = read_rows(items, source)
         lines = ENCODER.encode_lines(list(self.records(unusual)))
-        if self._row_reader:
-            self._row_reader.ignore({name for row in unusual for name in row})
+        self._row_reader.ignore({name for row in unusual for name in row})
         return lines
 
     def key_record(self, key: Mapping[str, Any]) -> Record:

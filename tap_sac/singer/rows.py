@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import date
 from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     Columns = dict[str, list[Any] | bytes]
 
 _NULL = msgspec.Raw(b"null")
-# Texts that structs do not hold as such.
-_ENCODED_TEXTS = (msgspec.Raw, date, date | None)
 _TEXTS = msgspec.json.Decoder(list[str | None])
 _NEGATIVE_ZERO = re.compile(rb"-0(?:,|$)")
 _NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
@@ -41,44 +38,14 @@ class RowReader:
 
     def __init__(
         self,
-        fields: list[tuple[str, Any, Any]],
-        names: dict[str, str],
-        numbers: list[_Number],
-        texts: list[_Text],
-        sums: Sums | None,
-    ) -> None:
-        """Use what `for_columns` has found."""
-        self._fields = fields
-        self._names = names
-        self._numbers = numbers
-        self._texts = texts
-        self._sums = sums
-        of_numbers = {number.field for number in numbers}
-        summed = {field for field in names if sums and names[field] in sums.columns}
-        self._summed = [number for number in numbers if number.field in summed]
-        self._summed_integers = [names[field] for field in sorted(summed - of_numbers)]
-        self._values_of = {
-            names[name]: attrgetter(name) for name, *_ in fields if name not in of_numbers
-        }
-        self._encoded = [
-            names[name]
-            for name, type_, _ in fields
-            if type_ in _ENCODED_TEXTS and name not in of_numbers
-        ]
-        self._ignored: list[str] = []
-        self._decoder = self._make_decoder()
-
-    @classmethod
-    def for_columns(
-        cls,
         columns: Iterable[Property],
         schemas: Mapping[str, Any],
         *,
         key: Collection[str],
         null_columns: Iterable[str],
         sums: Sums | None = None,
-    ) -> RowReader | None:
-        """Create a reader, unless a column always needs conversion.
+    ) -> None:
+        """Choose a field of a struct for each column.
 
         Args:
             columns: SAC's columns that records have.
@@ -87,45 +54,63 @@ class RowReader:
             null_columns: Other columns of records, which have no value.
             sums: Adds up the numbers of all rows that are read.
         """
-        fields: list[tuple[str, Any, Any]] = []
-        names: dict[str, str] = {}
-        numbers = []
-        texts = []
+        self._sums = sums
+        self._fields: list[tuple[str, Any, Any]] = []
+        self._names: dict[str, str] = {}
+        self._numbers: list[_Number] = []
+        self._texts: list[_Text] = []
+        self._encoded: list[str] = []
+        self._ignored: list[str] = []
+        self._values_of: dict[str, Any] = {}
+        self._always_refuses = False
         for column in columns:
-            schema = schemas[column.name]
-            edm_type = written_type(column, schema)
-            struct_type = edm_type.struct
-            if struct_type is None or _NOT_IN_STRUCTS.search(column.name):
-                return None
-            field = f"column_{len(fields)}"
-            names[field] = column.name
-            is_key = column.name in key
-            if edm_type.format:
-                texts.append(_Text(field, edm_type.format, is_nullable=not is_key))
-            elif struct_type is msgspec.Raw:
-                is_quoted = is_decimal_text(column, schema)
-                limits = declared_limits(column, schema) if is_quoted else None
-                numbers.append(
-                    _Number(
-                        field,
-                        is_nullable=not is_key,
-                        is_quoted=is_quoted,
-                        unusual=limits.excess_in_json() if limits else edm_type.unusual,
-                    )
-                )
-            if is_key:
-                fields.append((field, struct_type, msgspec.NODEFAULT))
-            elif struct_type is msgspec.Raw:
-                fields.append((field, struct_type, _NULL))
-            else:
-                fields.append((field, struct_type | None, None))
+            self._add(column, schemas[column.name], is_key=column.name in key)
         for name in null_columns:
-            names[f"column_{len(fields)}"] = name
-            fields.append((f"column_{len(fields)}", None, None))
-        return cls(fields, names, numbers, texts, sums)
+            self._values_of[name] = attrgetter(self._add_field(name, None, None))
+        summed = sums.columns if sums else ()
+        self._summed = [item for item in self._numbers if self._names[item.field] in summed]
+        self._summed_integers = [name for name in summed if name in self._values_of]
+        self._decoder = self._make_decoder()
+
+    def _add(self, column: Property, schema: Mapping[str, Any], *, is_key: bool) -> None:
+        edm_type = written_type(column, schema)
+        type_ = edm_type.struct
+        if type_ is None or _NOT_IN_STRUCTS.search(column.name):
+            self._always_refuses = True
+            return
+        is_raw = type_ is msgspec.Raw
+        if is_key:
+            field = self._add_field(column.name, type_, msgspec.NODEFAULT)
+        elif is_raw:
+            field = self._add_field(column.name, type_, _NULL)
+        else:
+            field = self._add_field(column.name, type_ | None, None)
+        if is_raw and not edm_type.format:
+            is_quoted = is_decimal_text(column, schema)
+            limits = declared_limits(column, schema) if is_quoted else None
+            number = _Number(
+                field,
+                is_nullable=not is_key,
+                is_quoted=is_quoted,
+                unusual=limits.excess_in_json() if limits else edm_type.unusual,
+            )
+            self._numbers.append(number)
+            return
+        self._values_of[column.name] = attrgetter(field)
+        if edm_type.format:
+            self._texts.append(_Text(field, edm_type.format, is_nullable=not is_key))
+            self._encoded.append(column.name)
+
+    def _add_field(self, name: str, type_: Any, default: Any) -> str:  # noqa: ANN401
+        field = f"column_{len(self._fields)}"
+        self._names[field] = name
+        self._fields.append((field, type_, default))
+        return field
 
     def read(self, items: list[msgspec.Raw]) -> list[Any] | None:
         """Read rows; None if the converter has to look at one of them."""
+        if self._always_refuses:
+            return None
         try:
             rows: list[Any] = self._decoder.decode(b"[" + b",".join(items) + b"]")
         except (msgspec.DecodeError, RecursionError):
@@ -158,11 +143,8 @@ class RowReader:
         new = sorted(columns - set(self._names.values()))
         if not new or any(map(_NOT_IN_STRUCTS.search, new)):
             return
-        for name in new:
-            field = f"column_{len(self._fields)}"
-            self._names[field] = name
-            self._fields.append((field, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET))
-            self._ignored.append(field)
+        kind = msgspec.Raw | msgspec.UnsetType
+        self._ignored += [self._add_field(name, kind, msgspec.UNSET) for name in new]
         self._decoder = self._make_decoder()
 
     def _make_decoder(self) -> msgspec.json.Decoder[Any]:
