@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from tap_sac.sac.errors import SACError
-from tap_sac.singer.files.background_writer import writing_behind
 from tap_sac.singer.files.chunks import with_version
 from tap_sac.singer.files.parquet import ParquetFormat
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 # zlib's default levels are slower than the rest of the tap, for files of a similar size.
 _GZIP_LEVEL = 1
-_WRITTEN_AT_ONCE = 2**20  # bytes, enough to be worth waking a thread
 
 
 class Storage(Protocol):
@@ -42,21 +40,6 @@ class Storage(Protocol):
 
     def open(self, filename: str, mode: str) -> AbstractContextManager[IO[Any]]:
         """Open a file."""
-
-
-class FileFormat(Protocol):
-    """How the files of a stream are written."""
-
-    @property
-    def ending(self) -> str:
-        """How their names end."""
-
-    @property
-    def usual_size(self) -> int | None:
-        """How many records they have by default; None leaves it to the SDK."""
-
-    def open(self, file: IO[bytes]) -> AbstractContextManager[AddRecords]:
-        """Begin a file, and yield what adds records to it, with their version if they have one."""
 
 
 class LinesFormat:
@@ -77,31 +60,17 @@ class LinesFormat:
     @contextmanager
     def open(self, file: IO[bytes]) -> Iterator[AddRecords]:
         """Begin a file, and yield what adds records to it, with their version if they have one."""
-        waiting: list[bytes] = []
-        length = 0
-
-        def add(chunk: Chunk, version: int | None) -> None:
-            nonlocal length
-            waiting.append(with_version(chunk.lines(), version))
-            length += len(waiting[-1])
-            if length >= _WRITTEN_AT_ONCE:
-                write_next(b"".join(waiting))
-                waiting.clear()
-                length = 0
-
+        output: Any = file
         with ExitStack() as stack:
-            write = file.write
             if self._is_gzip:
                 packed = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_GZIP_LEVEL)
-                write = stack.enter_context(packed).write
-            write_next = stack.enter_context(writing_behind(write))
-            yield add
-            write_next(b"".join(waiting))
+                output = stack.enter_context(packed)
+            yield lambda chunk, version: output.write(with_version(chunk.lines(), version))
 
 
 def file_format(
     format_: str, columns: Sequence[Property], *, has_others: bool, is_gzip: bool
-) -> FileFormat:
+) -> LinesFormat | ParquetFormat:
     """Choose how to write the files of a stream.
 
     Args:
@@ -122,7 +91,7 @@ def write_files(
     chunks: Iterable[Chunk],
     storage: Storage,
     name: str,
-    format_: FileFormat,
+    format_: LinesFormat | ParquetFormat,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
     """Write records to files, one for each batch that has some.
@@ -160,58 +129,35 @@ def write_files(
 
 @contextmanager
 def batch_file(
-    storage: Storage, name: str, format_: FileFormat
+    storage: Storage, name: str, format_: LinesFormat | ParquetFormat
 ) -> Iterator[tuple[str, AddRecords]]:
-    """Open a file, and yield its URL and what adds records to it.
+    """Open a file that appears when all of it is written, or never.
 
-    Args:
-        storage: Where it goes.
-        name: Its name.
-        format_: How it is written.
+    Yields its URL, and what adds records to it.
 
     Raises:
         DataError: If a value does not fit the type of its column.
         SACError: If the storage cannot be written, or needs a package that is not installed.
     """
+    file: Any = None
     try:
-        with ExitStack() as stack:
-            file = stack.enter_context(_opened(storage, name))
-            yield storage.get_url(name), stack.enter_context(format_.open(file))
-    except Exception as error:
-        if not _is_of_storage(error):
+        with storage.open(name, "wb") as file, format_.open(file) as add:
+            yield storage.get_url(name), add
+    except BaseException as error:
+        if file:
+            # fsspec would leave a temporary file behind, or an upload that is not finished.
+            with suppress(Exception):
+                file.discard()
+        elif isinstance(error, ImportError):
+            raise _missing_package_error(storage, error) from None
+        is_unknown = file is None and isinstance(error, ValueError)
+        if not (is_unknown or _is_of_storage(error)):
             raise
         msg = (
             f"The batch file {name} cannot be written ({error}): check the storage of the "
             "setting batch_config."
         )
         raise SACError(msg) from None
-
-
-@contextmanager
-def _opened(storage: Storage, name: str) -> Iterator[IO[bytes]]:
-    """Open a file that appears when all of it is written, or never.
-
-    Raises:
-        SACError: If the storage needs a package that is not installed.
-        OSError: If there is no such storage.
-    """
-    with ExitStack() as stack:
-        file: Any = None
-
-        @stack.push
-        def discard(kind: object, *_: object) -> None:
-            # fsspec would leave a temporary file behind, or an upload that is not finished.
-            if kind and file:
-                with suppress(Exception):
-                    file.discard()
-
-        try:
-            file = stack.enter_context(storage.open(name, "wb"))
-        except ImportError as error:
-            raise _missing_package_error(storage, error) from None
-        except ValueError as error:
-            raise OSError(str(error)) from None
-        yield file
 
 
 def _missing_package_error(storage: Storage, error: ImportError) -> SACError:
@@ -226,6 +172,6 @@ def _missing_package_error(storage: Storage, error: ImportError) -> SACError:
     )
 
 
-def _is_of_storage(error: Exception) -> bool:
+def _is_of_storage(error: BaseException) -> bool:
     """Return whether the storage failed; the library for S3 raises errors of its own."""
     return isinstance(error, OSError) or type(error).__module__.startswith("botocore.")

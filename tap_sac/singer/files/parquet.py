@@ -1,4 +1,4 @@
-"""Records -> Parquet files. A row group is written while the records of the next one come."""
+"""Records -> Parquet files."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.singer.files.arrow import ArrowTables
-from tap_sac.singer.files.background_writer import writing_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import IO
 
     from tap_sac.sac.odata.model import Property
-    from tap_sac.singer.files.arrow import Values
     from tap_sac.singer.files.chunks import Chunk
 
 # Few large files suit what reads them, and memory does not grow with them.
@@ -21,36 +19,54 @@ _ROWS_IN_FILE = 500_000
 # Readers go through a file by row groups, each with its own statistics and dictionaries.
 _ROWS_IN_GROUP = 100_000
 _BYTES_IN_GROUP = 64 * 2**20
-# What goes to the thread that writes: enough to be worth it, and not too much to hold as objects,
-# for values that do not fit at first.
+# What becomes Arrow at once: enough to be worth it, and not too much to hold as objects, for values
+# that do not fit at first.
 _ROWS_AT_ONCE = 10_000
 _SNAPPY: dict[str, Any] = {"compression": "snappy"}
 # Arrow's own level of gzip takes ten times as long, for files of the same size.
 _GZIP: dict[str, Any] = {"compression": "gzip", "compression_level": 1}
 
 
-class _RowGroups:
-    """The row groups of a file, which are written when they are full."""
+class _ParquetFile:
+    """A file that is written a row group at a time."""
 
-    def __init__(self, file: IO[bytes], compression: Mapping[str, Any]) -> None:
+    def __init__(self, file: IO[bytes], arrow: ArrowTables, compression: Mapping[str, Any]) -> None:
         self._file = file
+        self._arrow = arrow
         self._compression = compression
         self._writer: Any = None
+        self._values: list[Any] = []
+        self._size = 0
         self._tables: list[Any] = []
 
-    def add(self, table: Any) -> None:  # noqa: ANN401  (pyarrow has no types)
-        self._tables.append(table)
-        size = sum(item.num_rows for item in self._tables)
-        if size >= _ROWS_IN_GROUP or sum(item.nbytes for item in self._tables) >= _BYTES_IN_GROUP:
-            self.write()
+    def add(self, chunk: Chunk, version: int | None) -> None:
+        self._values.append(self._arrow.values(chunk, version))
+        self._size += chunk.size
+        if self._arrow.infers_types or self._size < _ROWS_AT_ONCE:
+            return
+        self._make_table()
+        rows = sum(table.num_rows for table in self._tables)
+        if rows >= _ROWS_IN_GROUP or sum(item.nbytes for item in self._tables) >= _BYTES_IN_GROUP:
+            self._write_group()
 
-    def write(self) -> None:
-        """Write what there is, as one group unless it came at once as more."""
+    def finish(self) -> None:
+        if self._values:
+            self._make_table()
+        if self._tables:
+            self._write_group()
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def _make_table(self) -> None:
+        self._tables.append(self._arrow.table(self._values))
+        self._values, self._size = [], 0
+
+    def _write_group(self) -> None:
         import pyarrow as pa  # noqa: PLC0415  (see ArrowTables)
         from pyarrow import parquet  # noqa: PLC0415
 
-        if not self._tables:
-            return
         table = pa.concat_tables(self._tables)
         self._tables.clear()
         if self._writer is None:
@@ -58,12 +74,9 @@ class _RowGroups:
             self._writer = parquet.ParquetWriter(
                 self._file, table.schema, store_schema=False, **self._compression
             )
+        # One group, unless more rows came at once.
         groups = max(1, table.num_rows // _ROWS_IN_GROUP)
         self._writer.write_table(table, row_group_size=-(-table.num_rows // groups))
-
-    def close(self) -> None:
-        if self._writer:
-            self._writer.close()
 
 
 class ParquetFormat:
@@ -85,7 +98,7 @@ class ParquetFormat:
         Raises:
             SACError: If pyarrow is not installed.
         """
-        self._tables = ArrowTables(columns, has_others=has_others)
+        self._arrow = ArrowTables(columns, has_others=has_others)
         self._compression = _GZIP if is_gzip else _SNAPPY
         self.ending = "parquet.gz" if is_gzip else "parquet"
         # To infer types, the records of a whole file are held in memory.
@@ -98,27 +111,9 @@ class ParquetFormat:
         Raises:
             DataError: If a value does not fit the type of its column.
         """
-        tables = self._tables
-        groups = _RowGroups(file, self._compression)
-        waiting: list[Values] = []
-        size = 0
-
-        def add(chunk: Chunk, version: int | None) -> None:
-            nonlocal waiting, size
-            waiting.append(tables.values(chunk, version))
-            size += chunk.size
-            if not tables.infers_types and size >= _ROWS_AT_ONCE:
-                some, waiting, size = waiting, [], 0
-                write_next(some)
-
-        def write(some: list[Values]) -> None:
-            groups.add(tables.table(some))
-
+        written = _ParquetFile(file, self._arrow, self._compression)
         try:
-            with writing_behind(write) as write_next:
-                yield add
-                if waiting:
-                    write_next(waiting)
-            groups.write()
+            yield written.add
+            written.finish()
         finally:
-            groups.close()
+            written.close()
