@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import Metadata
 
-from tap_sac.singer.schema import add_decimal_facets
+from tap_sac.sac.errors import DataError
+from tap_sac.singer.schema import TABLE_VERSION, add_decimal_facets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -105,3 +106,18 @@ def typed_columns(
     of_before, of_after = (schema["properties"] for schema in schemas)
     columns = [*selection.sac_columns, *selection.own_columns]
     return [item for item in columns if of_before.get(item.name) == of_after.get(item.name)]
+
+
+def check_version_column(stream: str, columns: Collection[str]) -> None:
+    """Check that records leave the name of the version column in batch files free.
+
+    Raises:
+        DataError: If they have a column of that name.
+    """
+    if TABLE_VERSION.name in columns:
+        msg = (
+            f"{stream} has a column {TABLE_VERSION.name}, which batch files need for the version "
+            "of a row: deselect it, rename it with the setting stream_maps, or set "
+            "emit_activate_version_messages to false."
+        )
+        raise DataError(msg)

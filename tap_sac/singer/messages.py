@@ -45,7 +45,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         self._write(text.encode())
 
     def write_records(
-        self, stream: str, lines: bytes, *, version: int | None, time_extracted: datetime
+        self, stream: str, lines: bytes, version: int | None, time_extracted: datetime
     ) -> None:
         """Write a RECORD message for each of many records.
 

@@ -10,6 +10,7 @@ import abc
 import math
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,12 +23,13 @@ from typing_extensions import override
 from tap_sac.sac.errors import DataError
 from tap_sac.singer.columns import (
     ColumnSelection,
+    check_version_column,
     mandatory_columns,
     set_inclusion,
     typed_columns,
 )
 from tap_sac.singer.files.batches import file_format, write_files
-from tap_sac.singer.files.chunks import divide, gather
+from tap_sac.singer.files.chunks import divide, gather, mapped_records
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.schema import (
     TABLE_VERSION,
@@ -36,7 +38,6 @@ from tap_sac.singer.schema import (
     with_own_columns,
 )
 from tap_sac.singer.sdk_logs import quiet
-from tap_sac.singer.sinks import check_table_version, mapped_records, write_records
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -203,7 +204,7 @@ class PageStream(Stream, abc.ABC):
         before = schema if self._is_unmapped else self.effective_schema
         columns = typed_columns(self.selection, before, schema)
         if self.has_versions:
-            check_table_version(self.name, schema["properties"])
+            check_version_column(self.name, schema["properties"])
             columns.append(TABLE_VERSION)
         encoding = batch_config.encoding
         is_gzip = encoding.compression == "gzip"
@@ -254,9 +255,12 @@ class PageStream(Stream, abc.ABC):
             if needs_each or not isinstance(writer, MessageWriter):
                 yield from super()._sync_records(context)
                 return
-            chunks = self._chunks(self.read(), self.STATE_MSG_FREQUENCY)
-            alias = self.stream_maps[0].stream_alias
-            write_records(chunks, writer, alias, lambda: self.version, self.write_state)
+            name = self.stream_maps[0].stream_alias
+            with closing(self._chunks(self.read(), self.STATE_MSG_FREQUENCY)) as chunks:
+                for chunk in filter(attrgetter("size"), chunks):
+                    writer.write_records(name, chunk.lines(), self.version, chunk.time_extracted)
+                    if chunk.ends_batch:
+                        self.write_state()
             self._finish()
             self._write_state_message()
 

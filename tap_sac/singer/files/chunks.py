@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +11,9 @@ from tap_sac.singer.records import END_OF_SLICE, MadeRecords
 from tap_sac.singer.schema import TABLE_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+    from singer_sdk.singerlib import RecordMessage
 
     from tap_sac.singer.records import Record, Records
     from tap_sac.singer.rows import Columns
@@ -91,6 +94,24 @@ def gather(records: Iterable[Record], batch_size: int) -> Iterator[Records]:
     while some := MadeRecords(islice(source, min(left, AT_ONCE))):
         yield some
         left = left - len(some) or batch_size
+
+
+def mapped_records(
+    reads: Generator[Records, None, None], make: Callable[[Record], Iterable[RecordMessage]]
+) -> Generator[Records, None, None]:
+    """Apply stream maps and flattening to records, not to too many at a time.
+
+    Args:
+        reads: The records, some at a time.
+        make: Makes the messages of a record: none if a map drops it.
+    """
+    with closing(reads):  # Not only when the frames of a failure are gone.
+        for records in reads:
+            if records is END_OF_SLICE:
+                yield records
+            mapped = (message.record for record in records for message in make(record))
+            while some := MadeRecords(islice(mapped, AT_ONCE)):
+                yield some
 
 
 def with_version(lines: bytes, version: int | None) -> bytes:
