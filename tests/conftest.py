@@ -116,9 +116,13 @@ def wait_for_readers() -> None:
 @contextlib.contextmanager
 def served(application: Application) -> Iterator[SampleTenant]:
     """Serve an application, for one of the examples of a test."""
-    with SampleTenant(application) as tenant:
+    tenant = SampleTenant(application)
+    try:
         yield tenant
         wait_for_readers()
+    finally:
+        # A server takes a moment to see that it shall end.
+        threading.Thread(target=tenant.close).start()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -99,26 +99,26 @@ def old_catalog(serve: Serve, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("text", SECRET_FORMS.values(), ids=SECRET_FORMS)
 def test_secret_that_sac_repeats_is_masked_wherever_it_is(
-    serve: Serve, run_process: RunCli, old_catalog: str, text: str
+    serve: Serve, run_cli: RunCli, old_catalog: str, text: str
 ) -> None:
     settings = with_secret(serve(tenant_that_repeats(text)))
-    result = run_process(settings)
+    result = run_cli(settings)
     assert "Skipping the model" in result.stderr
     assert "***" in result.stderr
     assert_clean(result.stderr)
     settings = with_secret(serve(tenant_that_repeats(text)))
-    result = run_process(settings, "--catalog", old_catalog)
+    result = run_cli(settings, "--catalog", old_catalog)
     assert "are not read: new ***" in result.stderr
     assert "no longer has these columns" in result.stderr
     assert_clean(result.stderr)
 
 
 def test_nothing_that_sac_sends_forges_a_line(
-    serve: Serve, run_process: RunCli, old_catalog: str
+    serve: Serve, run_cli: RunCli, old_catalog: str
 ) -> None:
     settings = with_secret(serve(tenant_that_repeats(FORGED)))
     for arguments in ([], ["--catalog", old_catalog], ["--check"]):
-        result = run_process(settings, *arguments)
+        result = run_cli(settings, *arguments)
         assert "forged" in result.stdout + result.stderr
         assert_clean(result.stderr)
         if arguments == ["--check"]:
@@ -140,13 +140,13 @@ def test_streams_of_a_catalog_forge_no_line(serve: Serve, run_cli: RunCli, tmp_p
 
 @pytest.mark.parametrize("text", [*SECRET_FORMS.values(), FORGED], ids=[*SECRET_FORMS, "forged"])
 def test_stack_trace_keeps_its_lines_and_no_secret(
-    serve: Serve, run_process: RunCli, text: str
+    serve: Serve, run_cli: RunCli, text: str
 ) -> None:
     row = json.dumps({"Version": f"a{text}b", "Date": "x", "AMOUNT": 1})
     maps = {"sales_fact_data": {"X": "record['Version'].nothing"}}
     settings = with_secret(serve(StandIn(sales(row))), stream_maps=maps)
     settings["stream_maps"]["sales_fact_data"]["X"] = "int(record['Version'])"
-    result = run_process(settings)
+    result = run_cli(settings)
     assert "\nTraceback (most recent call last):\n  File " in result.stderr
     assert "invalid literal for int()" in result.stderr
     assert_clean(result.stderr)
@@ -316,7 +316,9 @@ def test_link_of_a_state_is_held_to_the_same(serve: Serve, text: str) -> None:
     assert StreamState.read({**state, "delta_link": f"http://x/FactData?x={text}"}).bookmark is None
 
 
-def test_sample_tenant_is_read_with_a_line_for_each_stream(run_cli: RunCli) -> None:
+def test_sample_tenant_is_read_with_a_line_and_a_metric_of_a_kind_for_each_stream(
+    run_cli: RunCli,
+) -> None:
     result = run_cli({"demo": True}, log_level="INFO")
     lines = result.stderr.splitlines()
     messages = [json.loads(line) for line in result.stdout.splitlines()]
@@ -326,10 +328,6 @@ def test_sample_tenant_is_read_with_a_line_for_each_stream(run_cli: RunCli) -> N
     for stream in streams:
         told = rf" {stream}: [0-9,]+ rows read, (not|[0-9,]+) counted by SAC, [0-9]+ pages\."
         assert sum(bool(re.search(told, line)) for line in lines) == 1, stream
-
-
-def test_each_stream_writes_one_metric_of_a_kind(run_cli: RunCli) -> None:
-    result = run_cli({"demo": True}, log_level="INFO")
     points = [json.loads(text) for text in re.findall("METRIC: (.*)", result.stderr)]
     metrics = Counter((point["tags"]["stream"], point["metric"]) for point in points)
     assert set(metrics.values()) == {1}

@@ -218,11 +218,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize(("token", "part"), HOSTILE.values(), ids=HOSTILE)
 def test_message_of_an_endless_text_is_short_whatever_the_token_is(token: str, part: str) -> None:
-    text = part * (MEBIBYTE // len(part))
+    text = part * (MEBIBYTE // 8 // len(part))
     with only_known("", token=token):
         assert len(log_safe(text)) <= 306
         assert len(log_safe(f"x{text}")) <= 306
-        assert len(masked(text)) <= MEBIBYTE
+        assert len(masked(text)) <= len(text)
 
 
 @pytest.mark.parametrize("token", [token for token, _ in HOSTILE.values()], ids=HOSTILE)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import url2pathname
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from singer_sdk import Stream
@@ -23,7 +23,7 @@ from singer_sdk.exceptions import SingerSDKError
 from tap_sac.demo.service import Response
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
-from tests.conftest import read_messages, served
+from tests.conftest import examples, read_messages, served
 from tests.helpers.rows import COLUMNS, outcome, row_text, unusual_rows, usual_rows
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx
 
@@ -70,6 +70,7 @@ def tracking_tenant(whole: list[str], changes: list[str]) -> StandIn:
     return tenant
 
 
+@settings(max_examples=examples(60))
 @given(
     whole=rows,
     changes=st.lists((usual_rows | unusual_rows).map(row_text) | deletions, max_size=6),
@@ -100,6 +101,7 @@ def test_log_based(whole: list[str], changes: list[str], *, use_singer_decimal: 
         assert outcome(config, state) == outcome({**config, **MAPS}, state)
 
 
+@settings(max_examples=examples(60))
 @given(whole=rows, size=st.integers(1, 4), use_singer_decimal=st.booleans())
 def test_batch(whole: list[str], size: int, *, use_singer_decimal: bool) -> None:
     with (
@@ -156,6 +158,7 @@ odd_parquet_rows = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=examples(60))
 @given(
     whole=st.lists((parquet_rows | odd_parquet_rows).map(row_text), max_size=6),
     size=st.integers(1, 4),
@@ -236,6 +239,7 @@ MAPPINGS: list[dict[str, Any]] = [
 ]
 
 
+@settings(max_examples=examples(60))
 @given(
     whole=rows,
     changes=st.lists((usual_rows | unusual_rows).map(row_text) | deletions, max_size=6),

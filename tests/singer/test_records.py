@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from singer_sdk import Stream
 
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.odata.decimals import ExactDecimal
@@ -406,7 +407,7 @@ def test_the_text_of_every_decimal_survives(number: str, as_string: bool) -> Non
         assert str(record["X"]) == number
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(60))
 @given(
     rows=st.lists(usual_rows | unusual_rows, max_size=6),
     use_singer_decimal=st.booleans(),
@@ -423,9 +424,12 @@ def test_many_records_at_a_time_are_the_bytes_of_the_sdk(
     assert fast == slow
 
 
-def test_states_come_where_the_sdk_writes_them(serve: Serve) -> None:
-    config = serve(StandIn(sales(*(sales_row(number) for number in range(25_000)))))
-    config |= {"page_size": 7_777}
+def test_states_come_where_the_sdk_writes_them(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stream, "STATE_MSG_FREQUENCY", 1_000)
+    config = serve(StandIn(sales(*(sales_row(number) for number in range(2_500)))))
+    config |= {"page_size": 777}
     slow = {**config, "stream_maps": {"sales_fact_data": {"__filter__": "1 == 1"}}}
     lines = outcome(config)
     assert lines == outcome(slow)

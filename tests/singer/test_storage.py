@@ -165,8 +165,10 @@ def test_storage_that_cannot_be_reached_stops_the_run_with_a_sentence(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     config = in_s3(s3, "x", "jsonl", None, 3)
-    config["batch_config"]["storage"]["params"].update(params)
+    once = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
+    config["batch_config"]["storage"]["params"].update(once | params)
     result = run_cli({**serve(StandIn(sales(*ROWS))), **config})
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
