@@ -181,6 +181,10 @@ _CAUSE: dict[Failure, Cause] = {
         "Check the setting tenant_url, or set token_url to the Token URL that SAC shows under "
         f"{_APP_INTEGRATION}",
     ),
+    Failure.GRANT_NOT_ALLOWED: Cause(
+        "the OAuth client does not have the grant 'Client Credentials'",
+        f"Give it that grant, or create a client with it, under {_APP_INTEGRATION}",
+    ),
     Failure.SIGN_IN_EXPIRED: Cause(
         "the sign-in has expired, or another run has already used the refresh token",
         "Run tap-sac --login again, and set refresh_token to the new token, or refresh_token_file",

@@ -62,6 +62,7 @@ PATHS = {
 }
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 500])
 @pytest.mark.parametrize("path", PATHS)
 def test_run_that_sac_refuses_ends_with_the_next_step(

@@ -110,6 +110,16 @@ def _add_sign_in(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how long a refresh token is good (%(default)s)",
     )
+    options.add_argument(
+        "--missing-grant",
+        choices=("client_credentials", "authorization_code"),
+        help="the grant that the client does not have",
+    )
+    options.add_argument(
+        "--expired-is-forbidden",
+        action="store_true",
+        help="refuse an expired access token with 403 instead of 401",
+    )
 
 
 def _serve(port: int, behaviour: Behaviour) -> None:

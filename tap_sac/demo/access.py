@@ -36,6 +36,7 @@ class Access:
     def __init__(self, behaviour: Behaviour) -> None:
         """Begin with none."""
         self.sign_in = SignIn(CLIENT_ID, behaviour)
+        self._behaviour = behaviour
         self._seconds = behaviour.token_seconds
         self._tokens: dict[str, tuple[Person | None, float]] = {}
         self._csrf_tokens: dict[str, str] = {}
@@ -58,6 +59,12 @@ class Access:
         }:
             answer = {"error": "invalid_client", "error_description": "Bad credentials"}
             return json_answer(answer, HTTPStatus.UNAUTHORIZED)
+        if self._behaviour.missing_grant == (
+            "authorization_code" if grant in _OF_PEOPLE else grant
+        ):
+            # Seen live: the error code is that of a wrong secret.
+            answer = {"error": "invalid_client", "error_description": "Unauthorized grant type"}
+            return json_answer(answer, HTTPStatus.UNAUTHORIZED)
         person = None
         refresh_token = {}
         if grant in _OF_PEOPLE:
@@ -72,9 +79,14 @@ class Access:
         answer = {"access_token": token, "token_type": "bearer", **refresh_token}
         return json_answer({**answer, "expires_in": self._seconds})
 
-    def has_token(self, request: Request) -> bool:
-        """Return whether a request has a token that is still good."""
-        return self._owner(request)[1] >= time.monotonic()
+    def token_refusal(self, request: Request) -> Response | None:
+        """Refuse a request without a token that is still good."""
+        good_until = self._owner(request)[1]
+        if good_until >= time.monotonic():
+            return None
+        is_forbidden = good_until > 0 and self._behaviour.expired_is_forbidden
+        status = HTTPStatus.FORBIDDEN if is_forbidden else HTTPStatus.UNAUTHORIZED
+        return error_answer(status, "The access token is missing or has expired.")
 
     def person(self, request: Request) -> Person | None:
         """Return whose token a request has; None for the client's own."""

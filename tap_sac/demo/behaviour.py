@@ -26,6 +26,10 @@ class Behaviour:
             next one.
         token_seconds: How long an access token is good.
         refresh_token_seconds: How long a refresh token is good; 0 for not at all.
+        missing_grant: The grant that the client does not have: ``client_credentials``, or
+            ``authorization_code`` for sign-ins.
+        expired_is_forbidden: Whether an expired token is refused with 403, and not with 401:
+            SAP's own scripts treat both alike.
     """
 
     page_cap: int | None = None
@@ -39,6 +43,8 @@ class Behaviour:
     rotates_refresh_tokens: bool = False
     token_seconds: int = 3600
     refresh_token_seconds: int = 720 * 3600
+    missing_grant: str | None = None
+    expired_is_forbidden: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing.

@@ -133,10 +133,7 @@ class SampleService:
             return self._access.sign_in.answer(request)
         if request.method == "POST" and request.path in {CHANGE_PATH, EXPIRE_PATH}:
             return json_answer(self.change() if request.path == CHANGE_PATH else self.expire())
-        if not self._access.has_token(request):
-            msg = "The access token is missing or has expired."
-            return error_answer(HTTPStatus.UNAUTHORIZED, msg)
-        return self._service(request)
+        return self._access.token_refusal(request) or self._service(request)
 
     def _service(self, request: Request) -> Response:
         """Answer a request of a client that has signed in."""

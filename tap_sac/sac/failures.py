@@ -77,6 +77,7 @@ class Failure(Enum):
     NO_TOKEN_URL = auto()
     NOT_A_TOKEN_ENDPOINT = auto()
     CLIENT_REFUSED = auto()
+    GRANT_NOT_ALLOWED = auto()
     SIGN_IN_EXPIRED = auto()
     SAVED_SIGN_IN_EXPIRED = auto()
     SIGN_IN_NOT_ALLOWED = auto()

@@ -57,6 +57,7 @@ def test_a_stream_map_that_a_sync_refuses_fails_the_check(run_cli: RunCli) -> No
 HTML = Response(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize(
     ("path", "response", "step", "first_cause"),
     [

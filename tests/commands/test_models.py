@@ -152,6 +152,7 @@ def test_nothing_that_can_be_read_is_an_error(serve: Serve, run_cli: RunCli, opt
     assert result.stdout.count("live connection") == 2
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("place", ["Namespaces", "/Providers", "$metadata"])
 def test_refused_sign_in_is_an_error(serve: Serve, run_cli: RunCli, place: str) -> None:
     tenant = StandIn(sales(*ROWS))

@@ -218,6 +218,7 @@ def test_token_is_renewed_once_on_401_in_the_middle_of_a_read(serve: Serve) -> N
     assert len(tenant.token_requests) == 2
 
 
+@pytest.mark.usefixtures("waits")
 def test_second_401_is_an_error(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = lambda _: error_response(401, "no")

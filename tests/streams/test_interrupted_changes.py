@@ -212,6 +212,7 @@ def test_link_that_sac_has_not_marked_as_read_is_followed_again_after_an_overloa
     pipeline.check()
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("status", [401, 403, 429])
 def test_link_that_was_denied_is_followed_by_the_next_run(serve: Serve, status: int) -> None:
     service = small(VagueService("error", lists_subscriptions=False))

@@ -16,8 +16,14 @@ import requests
 from tap_sac.sac.errors import SACError, TransientError, during
 from tap_sac.sac.failures import Failure, Step
 from tap_sac.sac.http.answer import Answer
-from tap_sac.sac.http.refusals import refusal, response_error, web_page_error
-from tap_sac.sac.http.transport import HEADER_VALUE, PAGE_LIMIT, Limit
+from tap_sac.sac.http.refusals import (
+    asks_for_csrf_token,
+    refusal,
+    response_error,
+    web_page_error,
+)
+from tap_sac.sac.http.transport import HEADER_VALUE, Limit
+from tap_sac.sac.oauth.sender import Sender
 from tap_sac.sac.odata.model import Provider
 from tap_sac.sac.odata.pages import Page, follow, read_page, source_of
 from tap_sac.sac.urls import path_segment, provider_key, string_literal, with_query
@@ -50,6 +56,7 @@ class SACClient:
         self._administration = f"{self._service_root}/administration"
         self._transport = transport
         self._authenticator = authenticator
+        self._sender = Sender(transport, authenticator)
 
     def stop(self) -> None:
         """Send no more requests."""
@@ -150,7 +157,7 @@ class SACClient:
         url = f"{self._provider_root(provider)}/$metadata"
         for attempt in self.tries():
             with attempt, during(Step.METADATA):
-                answer = self._send(
+                answer = self._sender.send(
                     "GET", url, {"Accept": "application/xml"}, limit=_METADATA_LIMIT
                 )
                 if answer.status == HTTPStatus.PRECONDITION_FAILED:
@@ -225,7 +232,7 @@ class SACClient:
         """
         headers = _TRACKED if track_changes else _JSON
         with during(step):
-            answer = self._send("GET", url, headers, on_response)
+            answer = self._sender.send("GET", url, headers, on_response)
             if answer.status != HTTPStatus.OK:
                 raise response_error(answer)
             return read_page(answer)
@@ -261,8 +268,8 @@ class SACClient:
         )
         with during(Step.SUBSCRIPTIONS):
             for _ in range(2):
-                answer = self._send("DELETE", url, {"x-csrf-token": self._csrf_token()})
-                if answer.headers.get("x-csrf-token", "").lower() != "required":
+                answer = self._sender.send("DELETE", url, {"x-csrf-token": self._csrf_token()})
+                if not asks_for_csrf_token(answer):
                     break
             if answer.status not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK}:
                 raise response_error(answer)
@@ -274,7 +281,7 @@ class SACClient:
         """
         headers = {**_JSON, "x-csrf-token": "fetch"}
         for url in (f"{self.origin}/api/v1/csrf", f"{self._administration}/Namespaces"):
-            answer = self._send("GET", url, headers)
+            answer = self._sender.send("GET", url, headers)
             token = answer.headers.get("x-csrf-token", "")
             if HEADER_VALUE.fullmatch(token):
                 return token
@@ -291,41 +298,6 @@ class SACClient:
     def _provider_root(self, provider: Provider) -> str:
         namespace, model = path_segment(provider.namespace_id), path_segment(provider.provider_id)
         return f"{self._service_root}/providers/{namespace}/{model}"
-
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        on_response: ResponseObserver | None = None,
-        *,
-        limit: Limit = PAGE_LIMIT,
-    ) -> Answer:
-        """Send a request; after a 401, send it once more with a new token."""
-        for is_last in (False, True):
-            request = self._prepared(method, url, headers)
-            answer = self._transport.send(request, limit)
-            if on_response:
-                on_response(answer)
-            if answer.status != HTTPStatus.UNAUTHORIZED or is_last:
-                break
-            self._authenticator.expire(request)
-        return answer
-
-    def _prepared(
-        self, method: str, url: str, headers: Mapping[str, str]
-    ) -> requests.PreparedRequest:
-        request = self._transport.session.prepare_request(
-            requests.Request(
-                method,
-                url,
-                headers={**headers, "x-sap-sac-custom-auth": "true"},
-                auth=self._authenticator,
-            ),
-        )
-        # requests would rewrite some escapes, but links are opaque.
-        request.url = url
-        return request
 
 
 def _metadata_document(answer: Answer) -> bytes:

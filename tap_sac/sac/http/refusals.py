@@ -65,10 +65,9 @@ def refusal(answer: Answer) -> SACError:
         A `TransientError` if a retry may help, else a `ResponseError`.
     """
     status = answer.status
-    text, reason = _text_and_reason(answer)
+    reason = error_reason(answer)
     what = f"SAC answered {reason} to {answer.request_line}"
-    found = _NUMBER.search(text)
-    number = int(found[1]) if found else None
+    number = error_number(answer)
     failure = refusal_kind(status, number)
     router_error = answer.headers.get(_ROUTER_ERROR)
     if router_error is not None:
@@ -102,6 +101,27 @@ def is_transient(status: int) -> bool:
 def error_reason(answer: Answer) -> str:
     """Return the status and the message of the body."""
     return _text_and_reason(answer)[1]
+
+
+def error_number(answer: Answer) -> int | None:
+    """Return SAC's error number, if the message has one."""
+    found = _NUMBER.search(_text_and_reason(answer)[0])
+    return int(found[1]) if found else None
+
+
+def is_of_sac_itself(answer: Answer) -> bool:
+    """Return whether a refusal is JSON or OData XML with an error, and not of SAC's router."""
+    if _ROUTER_ERROR in answer.headers:
+        return False
+    try:
+        return bool(json.loads(answer.body)["error"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return bool(_XML_ERROR.match(answer.body))
+
+
+def asks_for_csrf_token(answer: Answer) -> bool:
+    """Return whether SAC refuses a write only because it lacks a valid CSRF token."""
+    return answer.headers.get("x-csrf-token", "").strip().lower() == "required"
 
 
 def web_page_error(answer: Answer) -> SACError:

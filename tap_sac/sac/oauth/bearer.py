@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import math
 import threading
 from base64 import b64encode
 from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, quote_plus
 
 import requests
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 _LONGEST_LEEWAY = 60.0
+_YOUNG = 60.0  # seconds since a token was requested
+_WITH_TOKEN = {HTTPStatus.OK, HTTPStatus.CREATED}
 _LIMIT = Limit(1024**2, Failure.NOT_A_TOKEN_ENDPOINT)
 
 
@@ -68,6 +71,8 @@ class BearerAuthenticator(AuthBase):
         self.user: User | None = None
         self.last_refreshed: datetime | None = None
         self._token: str | None = None
+        self._was_accepted = False
+        self._was_expired_once = False
         self._expires_in: int | None = None
         self._grant = grant
         self._token_url = token_url
@@ -112,17 +117,49 @@ class BearerAuthenticator(AuthBase):
         Does nothing if another thread has renewed it since.
         """
         with self._lock:
-            if request.headers.get("Authorization") == f"Bearer {self._token}":
+            if self._has_token(request):
                 self.last_refreshed = None
+
+    def expire_once(self, request: requests.PreparedRequest) -> bool:
+        """Renew the token as `expire` does, once in the life of this object, if it is not young.
+
+        Returns:
+            Whether the request may be sent again, with a token that it has not had before.
+        """
+        with self._lock:
+            if self.last_refreshed is None or not self._has_token(request):
+                return True  # Another thread has renewed it since.
+            if self._was_expired_once or self._age() < _YOUNG:
+                return False
+            self._was_expired_once = True
+            self.last_refreshed = None
+            return True
+
+    def accept(self, request: requests.PreparedRequest) -> None:
+        """Note that the tenant has accepted the token of a request."""
+        if self._has_token(request):
+            self._was_accepted = True
+
+    def is_untried(self, request: requests.PreparedRequest) -> bool:
+        """Return whether the token is younger than a minute, and was never accepted."""
+        with self._lock:
+            is_current = self.last_refreshed is not None and self._has_token(request)
+            return is_current and not self._was_accepted and self._age() < _YOUNG
+
+    def _has_token(self, request: requests.PreparedRequest) -> bool:
+        return request.headers.get("Authorization") == f"Bearer {self._token}"
+
+    def _age(self) -> float:
+        """Return how many seconds ago the token was requested; without end if it is void."""
+        if self.last_refreshed is None:
+            return math.inf
+        return (datetime.now(timezone.utc) - self.last_refreshed).total_seconds()
 
     def _is_token_valid(self) -> bool:
         """Return whether the token will last for another request."""
-        if self.last_refreshed is None:
-            return False
-        if not self._expires_in:
-            return True
-        age = (datetime.now(timezone.utc) - self.last_refreshed).total_seconds()
-        return age < self._expires_in - min(_LONGEST_LEEWAY, self._expires_in / 10)
+        if self.last_refreshed is None or not self._expires_in:
+            return self.last_refreshed is not None
+        return self._age() < self._expires_in - min(_LONGEST_LEEWAY, self._expires_in / 10)
 
     def _renew(self) -> None:
         requested_at = datetime.now(timezone.utc)
@@ -134,7 +171,7 @@ class BearerAuthenticator(AuthBase):
             token, self._expires_in = self._read_token(answer)
         if self._grant.is_of_user:
             self._check_user(token)
-        self._token, self.last_refreshed = token, requested_at
+        self._token, self.last_refreshed, self._was_accepted = token, requested_at, False
 
     def _request(self, form: dict[str, str]) -> requests.Request:
         basic = HTTPBasicAuth(self._client_id.encode(), self._secret.encode())
@@ -185,21 +222,27 @@ class BearerAuthenticator(AuthBase):
             what = "a web page" if answer.is_markup else "something other than a JSON object"
             msg = f"{answered} with {what}, so it is not a token endpoint"
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
-        if status != HTTPStatus.OK:
-            error = body.get("error")
-            if isinstance(error, dict):  # unseen: SAC's own error, at a wrong path of its host
-                error = error.get("message")
-            parts = [str(part) for part in (error, body.get("error_description")) if part]
-            reason = self._without_secrets(": ".join(parts))
-            msg = f"{answered} ({reason}) and gave no token"
-            raise SACError(msg, self._grant.failure_of(body.get("error")))
         token = body.get("access_token")
+        if status not in _WITH_TOKEN:
+            raise self._refusal(answered, body)
         if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
+            if body.get("error"):
+                raise self._refusal(answered, body)
             msg = f"{answered} without a usable access_token"
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         keep_token(token)
         self._grant.store(body)
         return token, decimal_digits(body.get("expires_in"))
+
+    def _refusal(self, answered: str, body: dict[str, Any]) -> SACError:
+        error, description = body.get("error"), str(body.get("error_description") or "")
+        if isinstance(error, dict):  # unseen: SAC's own error, at a wrong path of its host
+            error = error.get("message")
+        failure = self._grant.failure_of(str(error), description)
+        reason = self._without_secrets(
+            ": ".join(str(part) for part in (error, description) if part)
+        )
+        return SACError(f"{answered} ({reason}) and gave no token", failure)
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

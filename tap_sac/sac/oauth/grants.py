@@ -1,14 +1,15 @@
 """Grants: what a token is requested with (RFC 6749, 4).
 
 Each has the form of its token request, valid inside a block that also passes the answer to
-`store`, and classifies refusals by the error code of RFC 6749, 5.2. Of a user are those with whom
-a user has signed in, whose permissions SAC then applies (3-legged).
+`store`, and classifies refusals by their error code (RFC 6749, 5.2) and description. With some of
+them a user has signed in, whose permissions SAC then applies (3-legged).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import SACError
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 # unseen: which of the two XSUAA answers to an expired refresh token
 _NOT_VALID = {"invalid_grant", "invalid_token"}
 _NOT_ALLOWED = {"unauthorized_client", "unsupported_grant_type"}
+# XSUAA answers "Unauthorized grant type", with the error code of a wrong secret (seen live).
+_OF_GRANT_TYPE = re.compile(r"grant[ _-]?type", re.IGNORECASE)
 
 
 class ClientCredentials:
@@ -41,9 +44,10 @@ class ClientCredentials:
     def store(self, answer: Mapping[str, Any]) -> None:
         """Store nothing."""
 
-    def failure_of(self, error: object) -> Failure:  # noqa: ARG002
-        """Blame the credentials for every error."""
-        return Failure.CLIENT_REFUSED
+    def failure_of(self, error: str, description: str) -> Failure:
+        """Tell a client without this grant from a wrong secret."""
+        is_grant = _is_of_the_grant(error, description)
+        return Failure.GRANT_NOT_ALLOWED if is_grant else Failure.CLIENT_REFUSED
 
 
 class AuthorizationCode:
@@ -68,9 +72,9 @@ class AuthorizationCode:
         """Store the refresh token."""
         self.refresh_token = _refresh_token_of(answer)
 
-    def failure_of(self, error: object) -> Failure:
+    def failure_of(self, error: str, description: str) -> Failure:
         """Tell an expired code from a client that is not allowed."""
-        return Failure.CODE_REFUSED if error in _NOT_VALID else _client_failure(error)
+        return Failure.CODE_REFUSED if error in _NOT_VALID else _of_client(error, description)
 
 
 class RefreshToken:
@@ -132,18 +136,23 @@ class RefreshToken:
         except SACError as error:  # Only the next run may fail.
             logger.warning("%s", error)
 
-    def failure_of(self, error: object) -> Failure:
+    def failure_of(self, error: str, description: str) -> Failure:
         """Tell an expired sign-in from a client that is not allowed."""
         if error in _NOT_VALID:
             return Failure.SAVED_SIGN_IN_EXPIRED if self._file else Failure.SIGN_IN_EXPIRED
-        return _client_failure(error)
+        return _of_client(error, description)
 
 
 Grant = ClientCredentials | AuthorizationCode | RefreshToken
 
 
-def _client_failure(error: object) -> Failure:
-    return Failure.SIGN_IN_NOT_ALLOWED if error in _NOT_ALLOWED else Failure.CLIENT_REFUSED
+def _is_of_the_grant(error: str, description: str) -> bool:
+    return error in _NOT_ALLOWED or bool(_OF_GRANT_TYPE.search(description))
+
+
+def _of_client(error: str, description: str) -> Failure:
+    is_grant = _is_of_the_grant(error, description)
+    return Failure.SIGN_IN_NOT_ALLOWED if is_grant else Failure.CLIENT_REFUSED
 
 
 def _refresh_token_of(answer: Mapping[str, Any]) -> str | None:

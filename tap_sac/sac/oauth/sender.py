@@ -1,0 +1,124 @@
+"""Sends requests with an access token, and again where time or a new token may help."""
+
+from __future__ import annotations
+
+import logging
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import requests
+
+from tap_sac.sac.failures import SACErrorNumber
+from tap_sac.sac.http.refusals import asks_for_csrf_token, error_number, is_of_sac_itself
+from tap_sac.sac.http.transport import PAGE_LIMIT, Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tap_sac.sac.http.answer import Answer
+    from tap_sac.sac.http.transport import Transport
+    from tap_sac.sac.oauth.bearer import BearerAuthenticator
+
+logger = logging.getLogger(__name__)
+
+_WAITS_FOR_THE_CLOCK = (1, 2, 4, 8)  # seconds
+
+
+class Sender:
+    """Sends requests with a token, from any number of threads."""
+
+    def __init__(self, transport: Transport, authenticator: BearerAuthenticator) -> None:
+        """Store both; nothing is sent yet."""
+        self._transport = transport
+        self._authenticator = authenticator
+        self._has_waited_in_vain = False
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        on_response: Callable[[Answer], None] | None = None,
+        *,
+        limit: Limit = PAGE_LIMIT,
+    ) -> Answer:
+        """Send a request, and again after a 401 or 403 that may pass.
+
+        SAC may refuse a new token because its clock is behind that of the token endpoint: it is
+        sent again for 15 seconds. Another token that is refused is replaced once.
+
+        Args:
+            method: The HTTP method.
+            url: The exact URL.
+            headers: All headers but those of the authorization.
+            on_response: Observes each answer.
+            limit: The largest answer.
+
+        Raises:
+            SACError: If there is no answer, or no token.
+        """
+        waits = iter(_WAITS_FOR_THE_CLOCK)
+        may_renew = True
+        while True:
+            request = self._prepared(method, url, headers)
+            answer = self._transport.send(request, limit)
+            if on_response:
+                on_response(answer)
+            if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+                self._authenticator.accept(request)
+            elif self._may_be_early(answer, request) and self._waits(waits):
+                continue
+            elif may_renew and self._renews_token(answer, request):
+                may_renew = False
+                continue
+            return answer
+
+    def _may_be_early(self, answer: Answer, request: requests.PreparedRequest) -> bool:
+        return (
+            answer.status == HTTPStatus.UNAUTHORIZED
+            and error_number(answer) != SACErrorNumber.CLIENT_NOT_ALLOWED
+            and self._authenticator.is_untried(request)
+            and not self._has_waited_in_vain
+        )
+
+    def _waits(self, waits: Iterator[int]) -> bool:
+        """Wait, or return False: after all waits in vain, the clocks are not the reason."""
+        seconds = next(waits, None)
+        if seconds is None:
+            self._has_waited_in_vain = True
+            return False
+        logger.info("SAC does not accept the new token yet. Retrying in %d seconds.", seconds)
+        time.sleep(seconds)
+        return True
+
+    def _renews_token(self, answer: Answer, request: requests.PreparedRequest) -> bool:
+        """Give up a token that a 401 refuses, or, once in a run, a 403 that names no reason.
+
+        SAP's own scripts treat 403 like 401, so an expired token may come back as either.
+        """
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            self._authenticator.expire(request)
+            return True
+        return (
+            answer.status == HTTPStatus.FORBIDDEN
+            and is_of_sac_itself(answer)
+            and error_number(answer) is None
+            and not asks_for_csrf_token(answer)
+            and self._authenticator.expire_once(request)
+        )
+
+    def _prepared(
+        self, method: str, url: str, headers: Mapping[str, str]
+    ) -> requests.PreparedRequest:
+        request = self._transport.session.prepare_request(
+            requests.Request(
+                method,
+                url,
+                headers={**headers, "x-sap-sac-custom-auth": "true"},
+                auth=self._authenticator,
+            ),
+        )
+        # requests would rewrite some escapes, but links are opaque.
+        request.url = url
+        return request
