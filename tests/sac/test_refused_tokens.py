@@ -263,6 +263,17 @@ def test_new_token_is_tried_again_for_15_seconds(serve: Serve, waits: list[float
     assert "401 Unauthorized" in failure
 
 
+def test_refusals_that_time_does_not_mend_are_waited_for_once(
+    serve: Serve, waits: list[float]
+) -> None:
+    models = [sales(*ROWS, model_id=f"C4{name}", name=name) for name in ("Costs", "Sales", "Staff")]
+    tenant = StandIn(*models)
+    refusing(tenant, error_response(401, "no"), *(f"token-{number}" for number in range(1_000)))
+    _, failure = run({**serve(tenant), "max_parallel_requests": 1})
+    assert "401 Unauthorized" in failure
+    assert sum(waits) == 15
+
+
 def test_advice_about_the_region_comes_after_the_tries(
     serve: Serve, run_cli: RunCli, waits: list[float]
 ) -> None:
