@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.company import models
+from tap_sac.safety.masks import Secrets
 from tap_sac.tap import TapSAC
 from tests.helpers.cli import Here
 from tests.helpers.cli import run_process as run_as_process
@@ -131,6 +132,12 @@ def company() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tap_sac.demo.service.models", cache(models))
         yield
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the secrets of other tests: each line of the log is searched for all of them."""
+    monkeypatch.setattr("tap_sac.safety.masks.known", Secrets())
 
 
 @pytest.fixture(scope="session")

@@ -183,7 +183,7 @@ class SampleService:
 
     def limit(self, model: tuple[str, str], rows: int) -> None:
         """Keep the first facts of a model alone, before anybody has read it."""
-        self._facts[model].limit(rows)
+        self._facts[model] = self._facts[model].first(rows)
 
     def refuse(self, path_pattern: str, response: Response, times: int | None = None) -> None:
         """Answer some requests in another way, also those for a token.

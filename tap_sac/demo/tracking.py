@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,17 +33,22 @@ class TrackedRows:
     def __init__(self, rows: Iterable[Row], key_columns: Sequence[str]) -> None:
         """Take over rows."""
         self.key_columns = key_columns
-        self._begin(list(rows))
-
-    def _begin(self, rows: list[Row]) -> None:
         self.rows: list[Row | None] = [*rows]
         self.log: list[tuple[Key, Row | None]] = []
-        self._first = {self.key_of(row): row for row in rows}
-        self._positions = {key: number for number, key in enumerate(self._first)}
+        self._original = tuple(row for row in self.rows if row is not None)
 
-    def limit(self, rows: int) -> None:
-        """Keep the first rows alone, as if there had never been more."""
-        self._begin([row for row in self.rows if row is not None][:rows])
+    # Most tenants of a test never change: keys are made for the first one who needs them.
+    @cached_property
+    def _first(self) -> dict[Key, Row]:
+        return {self.key_of(row): row for row in self._original}
+
+    @cached_property
+    def _positions(self) -> dict[Key, int]:
+        return {key: number for number, key in enumerate(self._first)}
+
+    def first(self, rows: int) -> TrackedRows:
+        """Return the first rows alone, as if there had never been more."""
+        return TrackedRows([row for row in self.rows if row is not None][:rows], self.key_columns)
 
     def key_of(self, row: Row) -> Key:
         """Return what identifies a row."""

@@ -55,10 +55,11 @@ class _Secret(NamedTuple):
     forms: tuple[_Form, ...]
 
 
-class _Secrets:
+class Secrets:
     """The secrets and tokens of this process: all threads log."""
 
     def __init__(self) -> None:
+        """Begin with none."""
         self._lock = threading.Lock()
         self._secrets: dict[str, _Secret] = {}
         self._tokens: dict[str, _Secret] = {}
@@ -81,7 +82,8 @@ class _Secrets:
         return [*known.values(), *(_secret(text) for text in others if text and text not in known)]
 
 
-_known = _Secrets()
+# What this process masks; a test has a list of its own.
+known = Secrets()
 
 
 def keep_secret(secret: str, *, client_id: str = "") -> None:
@@ -93,17 +95,17 @@ def keep_secret(secret: str, *, client_id: str = "") -> None:
             encode as a form before (RFC 6749, 2.3.1).
     """
     pairs = (f"{client_id}:{secret}", f"{quote_plus(client_id)}:{quote_plus(secret)}")
-    _known.keep([secret, *(pairs if client_id else ())])
+    known.keep([secret, *(pairs if client_id else ())])
 
 
 def keep_token(token: str) -> None:
     """Mask a token from now on, until many others have followed it."""
-    _known.keep(token=token)
+    known.keep(token=token)
 
 
 def masked(text: str) -> str:
     """Replace what is secret in a text."""
-    return _show(text, len(text), _known.with_others(()))
+    return _show(text, len(text), known.with_others(()))
 
 
 def excerpt(text: str, longest: int, *others: str) -> str:
@@ -117,7 +119,7 @@ def excerpt(text: str, longest: int, *others: str) -> str:
         longest: How many characters to show.
         others: Secrets besides those that are known.
     """
-    secrets = _known.with_others(others)
+    secrets = known.with_others(others)
     if len(text) <= longest:
         return _show(text, longest, secrets)
     reach = max((len(secret.data) for secret in secrets), default=0) * _LONGEST_SPELLING
@@ -141,7 +143,7 @@ def reveals(text: str, *others: str) -> bool:
         text: Such as a link.
         others: Secrets besides those that are known; short words are too common to count.
     """
-    return bool(_places(_bytes(text), _known.with_others(filter(_is_telling, others))))
+    return bool(_places(_bytes(text), known.with_others(filter(_is_telling, others))))
 
 
 def _show(text: str, longest: int, secrets: Iterable[_Secret]) -> str:

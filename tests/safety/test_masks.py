@@ -103,14 +103,11 @@ AROUND = st.text(st.sampled_from("xyn014 \\%&;,\n'\"ä💰"), max_size=60)
 @contextmanager
 def only_known(secret: str, client_id: str = "", token: str = "") -> Iterator[None]:
     """Know a secret, and nothing else, until the end."""
-    before = masks._known  # noqa: SLF001
-    masks._known = masks._Secrets()  # noqa: SLF001
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masks, "known", masks.Secrets())
         keep_secret(secret, client_id=client_id)
         keep_token(token)
         yield
-    finally:
-        masks._known = before  # noqa: SLF001
 
 
 def assert_unreadable(written: str, text: str) -> None:
