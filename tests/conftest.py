@@ -45,6 +45,11 @@ def examples(thorough: int) -> int:
     return -(-thorough * settings().max_examples // _USUAL_EXAMPLES)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take long, so that none is left for one worker at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)
+
+
 class Messages(list[dict[str, Any]]):
     """What a tap wrote; numbers with a point are strings of exactly the written digits."""
 

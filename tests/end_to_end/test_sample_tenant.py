@@ -59,6 +59,7 @@ class Project:
         self.loaders = LOADERS[:1] if is_refused else LOADERS
         self.variables = {
             "TAP_SAC_MODELS": '["Sales Planning"]',
+            "TAP_SAC__SELECT": f'["{SALES}.*"]',
             "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
         }
         self._database = database

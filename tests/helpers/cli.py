@@ -228,7 +228,8 @@ def _restored_log() -> Iterator[None]:
         logging.setLogRecordFactory(make_record)
         logging.captureWarnings(capture=False)
         for logger, level, handlers, filters, propagate in before:
-            logger.setLevel(level)
+            if logger.level != level:  # It would clear what all loggers remember.
+                logger.setLevel(level)
             logger.handlers[:] = handlers
             logger.filters[:] = filters
             logger.propagate = propagate

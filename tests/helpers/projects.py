@@ -12,6 +12,8 @@ import yaml
 from uv import find_uv_bin
 
 ROOT = Path(__file__).parents[2]
+# How rows reach a target: one by one, or in files that BATCH messages name.
+ROUTES = ["records", "batches"]
 DEFINITION = ROOT / "plugins" / "extractors" / "tap-sac--tap-sac.lock"
 
 
@@ -55,3 +57,26 @@ def run_meltano(
         text=True,
         check=False,
     )
+
+
+def environment(name: str, route: str) -> str:
+    """Choose the environment of meltano.yml, or of the copy that writes batch files."""
+    return f"--environment={name}" + ("-batches" if route == "batches" else "")
+
+
+def load(messages: str, folder: Path, config: dict[str, Any]) -> str:
+    """Hand messages to the target-postgres of meltano.yml; returns what it prints, the states."""
+    loaders = meltano_yml()["plugins"]["loaders"]
+    (package,) = [item["pip_url"] for item in loaders if item["name"] == "target-postgres"]
+    file = folder / "target.json"
+    file.write_text(json.dumps(config))
+    command = ["tool", "run", "--from", package, "target-postgres", "--config", str(file)]
+    result = subprocess.run(  # noqa: S603
+        [find_uv_bin(), *command],
+        input=messages,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout

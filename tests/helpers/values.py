@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 GUID = "21ec2020-3aea-1069-a2dd-08002b30309d"
-# As JSON has them. tests/end_to_end/test_end_to_end.py loads all of them into PostgreSQL.
+# As JSON has them. tests/end_to_end/test_pipelines.py loads all of them into PostgreSQL.
 KEPT = {
     "Edm.Date": ['"0001-01-01"', '"1900-02-28"', '"2000-02-29"', '"2024-02-29"', '"9999-12-31"'],
     "Edm.DateTimeOffset": [

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import subprocess
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,24 +12,18 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from psycopg import sql
-from uv import find_uv_bin
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.behaviour import Behaviour
-from tap_sac.demo.company import Column, models
+from tap_sac.demo.company import models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.demo.sums import aggregate
 from tap_sac.tap import TapSAC
 from tests.helpers.batches import batch_config
-from tests.helpers.projects import (
-    meltano,
-    meltano_yml,
-    run_meltano,
-    save_project,
-)
+from tests.helpers.projects import ROUTES, environment, load, meltano, run_meltano
 from tests.helpers.rows import row_text
 from tests.helpers.stand_in import Model as StandInModel
-from tests.helpers.stand_in import StandIn, edmx, error_response
+from tests.helpers.stand_in import StandIn, edmx
 from tests.helpers.values import KEPT, RESPELLED
 from tests.helpers.warehouse import (
     SALES,
@@ -45,39 +37,12 @@ from tests.helpers.warehouse import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.end_to_end
 
-# How rows reach a target: one by one, or in files that BATCH messages name.
-ROUTES = ["records", "batches"]
 SCHEMAS = {"records": "sac", "batches": "sac_batches"}
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the project, with environments that write batch files."""
-    folder = tmp_path_factory.mktemp("project")
-    files = folder / "files"
-    files.mkdir()
-    batches = {
-        "encoding": {"format": "jsonl", "compression": "gzip"},
-        "storage": {"root": files.as_uri()},
-        "batch_size": 500,
-    }
-    project = meltano_yml()
-    for name, is_demo in [("demo-batches", True), ("prod-batches", False)]:
-        tap = {"name": "tap-sac", "config": {"demo": is_demo, "batch_config": batches}}
-        plugins = {"plugins": {"extractors": [tap]}}
-        project["environments"].append({"name": name, "config": plugins})
-    save_project(folder, project)
-    return folder
-
-
-def environment(name: str, route: str) -> str:
-    """Choose the environment of meltano.yml, or of the copy that writes batch files."""
-    return f"--environment={name}" + ("-batches" if route == "batches" else "")
 
 
 def test_check(project: Path) -> None:
@@ -225,23 +190,6 @@ WRITTEN: dict[str, dict[str, Any]] = {
 }
 
 
-def load(messages: str, folder: Path, config: dict[str, Any]) -> None:
-    """Hand messages to the target of meltano.yml."""
-    loaders = meltano_yml()["plugins"]["loaders"]
-    (package,) = [item["pip_url"] for item in loaders if item["name"] == "target-postgres"]
-    file = folder / "target.json"
-    file.write_text(json.dumps(config))
-    command = ["tool", "run", "--from", package, "target-postgres", "--config", str(file)]
-    result = subprocess.run(  # noqa: S603
-        [find_uv_bin(), *command],
-        input=messages,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-
-
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("validates", [False, True])
 def test_all_values_that_pass_fit_into_postgres(
@@ -282,160 +230,6 @@ def test_all_values_that_pass_fit_into_postgres(
 
 
 FINANCE_MODEL = ("sac", "C4FINPLANK2M9X7QW1TBV0ZJ8A")
-
-
-class Warehouse:
-    """A sample tenant that changes, and the table that Meltano loads its facts into."""
-
-    def __init__(
-        self, project: Path, database: str, tenant: SampleTenant, service: SampleService
-    ) -> None:
-        self.service = service
-        self.facts = service.facts(SALES_MODEL)
-        self._project = project
-        self._database = database
-        self._environment = {
-            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
-            "TAP_SAC_MODELS": '["Sales Planning"]',
-            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
-        }
-
-    def choose(self, name: str, *, method: str, route: str, hard_delete: bool) -> None:
-        """Load from now on into a schema of this name, in this way."""
-        self._schema = name
-        self._route = route
-        self._environment |= {
-            "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
-            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": name,
-            "TARGET_POSTGRES_HARD_DELETE": str(hard_delete).lower(),
-        }
-
-    def run(self, *options: str, **changes: str) -> str:
-        return meltano(self._project, *self._job(*options), **(self._environment | changes))
-
-    def fail(self, **changes: str) -> str:
-        """Run what fails; returns what it prints."""
-        result = run_meltano(self._project, *self._job(), **(self._environment | changes))
-        assert result.returncode == 1
-        return result.stdout + result.stderr
-
-    def _job(self, *options: str) -> list[str]:
-        job = ["run", f"--state-id-suffix={self._schema}", *options, "tap-sac", "target-postgres"]
-        return [environment("prod", self._route), *job]
-
-    def check(self, *, deleted: int, gone: int = 0) -> None:
-        """See that the rows without a mark are those of the tenant.
-
-        Args:
-            deleted: How many have a mark.
-            gone: How many are no longer in the tenant, but have no mark.
-        """
-        columns = [column.name for column in self.service.models[SALES_MODEL].tables[0].columns]
-        table = sql.Identifier(self._schema, SALES)
-        expected = {
-            tuple(row.get(name) for name in columns) for row in self.facts.rows if row is not None
-        }
-        with psycopg.connect(self._database) as connection:
-            query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
-                sql.SQL(", ").join(map(sql.Identifier, columns)), table
-            )
-            rows = set(connection.execute(query))
-            assert rows >= expected
-            assert len(rows - expected) == gone
-            query = sql.SQL("SELECT count(*) FROM {} WHERE _sdc_deleted_at IS NOT NULL").format(
-                table
-            )
-            assert connection.execute(query).fetchone() == (deleted,)
-
-
-@pytest.fixture
-def warehouse(project: Path, database: str) -> Iterator[Warehouse]:
-    service = SampleService()
-    with SampleTenant(service) as tenant:
-        yield Warehouse(project, database, tenant, service)
-
-
-@pytest.mark.parametrize("hard_delete", [False, True])
-@pytest.mark.parametrize("route", ROUTES)
-def test_full_reads_into_postgres(warehouse: Warehouse, route: str, *, hard_delete: bool) -> None:
-    name = f"full_{route}_{hard_delete}".lower()
-    warehouse.choose(name, method="FULL_TABLE", route=route, hard_delete=hard_delete)
-    facts = warehouse.facts
-    warehouse.run()
-    warehouse.check(deleted=0)
-    first, second, third = (row for row in facts.rows[:3] if row is not None)
-    facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
-    facts.put({**first, "Date": "202712"})
-    facts.delete(facts.key_of(second))
-    facts.delete(facts.key_of(third))
-    warehouse.run(TAP_SAC_EMIT_ACTIVATE_VERSION_MESSAGES="false")
-    warehouse.check(deleted=0, gone=2)
-    warehouse.run()
-    warehouse.check(deleted=0 if hard_delete else 2)
-    facts.put(second)
-    warehouse.run()
-    warehouse.check(deleted=0 if hard_delete else 1)
-
-
-@pytest.mark.parametrize("route", ROUTES)
-def test_slices_that_failed_go_on_into_postgres(warehouse: Warehouse, route: str) -> None:
-    warehouse.choose(f"slices_{route}", method="FULL_TABLE", route=route, hard_delete=True)
-    sliced = {"TAP_SAC_PARTITION_BY": f'{{"{SALES}": "Date"}}'}
-    service, facts = warehouse.service, warehouse.facts
-    warehouse.run()
-    rows = [row for row in facts.rows if row is not None]
-    early, late = rows[0], rows[-1]
-    facts.delete(facts.key_of(rows[1]))
-    facts.delete(facts.key_of(rows[-2]))
-    facts.put({**late, "REVENUE": Decimal("123456789012345678901234.1234567")})
-    service.refuse("Date eq '202610'", error_response(403, "no"), times=2)
-    assert "SAC answered 403" in warehouse.fail(**sliced)
-    facts.put({**early, "Product": "P-NEW"})
-    output = warehouse.run(**sliced)
-    assert "33 slices are done" in output
-    assert "after 5,120 of an earlier run" in output
-    warehouse.check(deleted=0)
-    facts.delete(facts.key_of(early))
-    warehouse.run(**sliced)
-    warehouse.check(deleted=0)
-
-
-@pytest.mark.parametrize(
-    ("route", "hard_delete"), [("records", False), ("batches", False), ("batches", True)]
-)
-def test_delta_into_postgres(warehouse: Warehouse, route: str, *, hard_delete: bool) -> None:
-    name = f"delta_{route}_{hard_delete}".lower()
-    warehouse.choose(name, method="LOG_BASED", route=route, hard_delete=hard_delete)
-    service, facts = warehouse.service, warehouse.facts
-    run, check = warehouse.run, warehouse.check
-    run()
-    check(deleted=0)
-    first, second, third = (row for row in facts.rows[:3] if row is not None)
-    facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
-    facts.put({**second, "Date": "202712"})
-    facts.delete(facts.key_of(third))
-    run()
-    check(deleted=1)
-    facts.put(third)
-    facts.delete(facts.key_of(first))
-    run()
-    check(deleted=1)
-    run()
-    check(deleted=1)
-    facts.delete(facts.key_of(second))
-    service.expire()
-    assert "Reading the whole table" in run()
-    # A hard delete also takes what changes have marked.
-    check(deleted=0 if hard_delete else 2)
-    assert len(service.subscriptions) == 1
-
-    model = service.models[SALES_MODEL]
-    margin = Column("MARGIN", "Edm.Decimal")
-    tables = [replace(table, columns=(*table.columns, margin)) for table in model.tables[:1]]
-    service.models[SALES_MODEL] = replace(model, tables=(*tables, *model.tables[1:]))
-    facts.put({**third, "MARGIN": Decimal("0.1000000")})
-    assert "the selected columns changed" in run("--refresh-catalog")
-    check(deleted=0 if hard_delete else 2)
 
 
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])

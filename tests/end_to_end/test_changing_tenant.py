@@ -1,0 +1,194 @@
+"""A tenant that changes between runs; PostgreSQL has its rows after each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tap_sac.demo import SampleTenant
+from tap_sac.demo.company import Column
+from tap_sac.demo.service import SALES_MODEL, SampleService
+from tests.helpers.batches import batch_config
+from tests.helpers.cli import run_process
+from tests.helpers.projects import ROUTES, load
+from tests.helpers.stand_in import error_response
+from tests.helpers.warehouse import SALES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tap_sac.demo.tracking import TrackedRows
+
+pytestmark = pytest.mark.end_to_end
+
+# Facts, where their number does not matter: targets take their time for each.
+FEW = 400
+
+
+class Warehouse:
+    """A sample tenant that changes, and the table that its facts are loaded into.
+
+    Pipes, as Meltano makes them: its own start would take most of the time of each run.
+    """
+
+    def __init__(
+        self, folder: Path, database: str, tenant: SampleTenant, service: SampleService
+    ) -> None:
+        self.service = service
+        self._folder = folder
+        self._database = database
+        self._tap = {**tenant.settings, "models": ["Sales Planning"]}
+        self._state = folder / "state.json"
+        self._state.write_text("{}")
+
+    @property
+    def facts(self) -> TrackedRows:
+        """Return the facts of the tenant, to change them."""
+        return self.service.facts(SALES_MODEL)
+
+    def choose(self, name: str, *, method: str, route: str, hard_delete: bool) -> None:
+        """Load into a schema of this name, in this way."""
+        self._schema = name
+        self._tap["default_replication_method"] = method
+        if route == "batches":
+            self._tap |= batch_config(self._folder, "jsonl", "gzip", 500)
+        self._target = {
+            "sqlalchemy_url": self._database.replace(":", "+psycopg:", 1),
+            "default_target_schema": name,
+            "hard_delete": hard_delete,
+        }
+
+    def run(self, code: int = 0, **settings: Any) -> str:
+        """Run the tap into the target, which returns the state; returns the log of the tap."""
+        tap = run_process(
+            self._folder,
+            {**self._tap, **settings},
+            *("--state", str(self._state)),
+            log_level="INFO",
+        )
+        assert tap.returncode == code, tap.stderr
+        states = load(tap.stdout, self._folder, self._target).splitlines()
+        self._state.write_text(states[-1])
+        return tap.stderr
+
+    def check(self, *, deleted: int, gone: int = 0) -> None:
+        """See that the rows without a mark are those of the tenant.
+
+        Args:
+            deleted: How many have a mark.
+            gone: How many are no longer in the tenant, but have no mark.
+        """
+        columns = [column.name for column in self.service.models[SALES_MODEL].tables[0].columns]
+        table = sql.Identifier(self._schema, SALES)
+        expected = {
+            tuple(row.get(name) for name in columns) for row in self.facts.rows if row is not None
+        }
+        with psycopg.connect(self._database) as connection:
+            query = sql.SQL("SELECT {} FROM {} WHERE _sdc_deleted_at IS NULL").format(
+                sql.SQL(", ").join(map(sql.Identifier, columns)), table
+            )
+            rows = set(connection.execute(query))
+            assert rows >= expected
+            assert len(rows - expected) == gone
+            query = sql.SQL("SELECT count(*) FROM {} WHERE _sdc_deleted_at IS NOT NULL").format(
+                table
+            )
+            assert connection.execute(query).fetchone() == (deleted,)
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, database: str) -> Iterator[Warehouse]:
+    service = SampleService()
+    with SampleTenant(service) as tenant:
+        yield Warehouse(tmp_path, database, tenant, service)
+
+
+@pytest.mark.parametrize("hard_delete", [False, True])
+@pytest.mark.parametrize("route", ROUTES)
+def test_full_reads_into_postgres(warehouse: Warehouse, route: str, *, hard_delete: bool) -> None:
+    name = f"full_{route}_{hard_delete}".lower()
+    warehouse.choose(name, method="FULL_TABLE", route=route, hard_delete=hard_delete)
+    warehouse.service.limit(SALES_MODEL, FEW)
+    facts = warehouse.facts
+    warehouse.run()
+    warehouse.check(deleted=0)
+    first, second, third = (row for row in facts.rows[:3] if row is not None)
+    facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    facts.put({**first, "Date": "202712"})
+    facts.delete(facts.key_of(second))
+    facts.delete(facts.key_of(third))
+    warehouse.run(emit_activate_version_messages=False)
+    warehouse.check(deleted=0, gone=2)
+    warehouse.run()
+    warehouse.check(deleted=0 if hard_delete else 2)
+    facts.put(second)
+    warehouse.run()
+    warehouse.check(deleted=0 if hard_delete else 1)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_slices_that_failed_go_on_into_postgres(warehouse: Warehouse, route: str) -> None:
+    warehouse.choose(f"slices_{route}", method="FULL_TABLE", route=route, hard_delete=True)
+    sliced: dict[str, Any] = {"partition_by": {SALES: "Date"}}
+    service, facts = warehouse.service, warehouse.facts
+    warehouse.run()
+    rows = [row for row in facts.rows if row is not None]
+    early, late = rows[0], rows[-1]
+    facts.delete(facts.key_of(rows[1]))
+    facts.delete(facts.key_of(rows[-2]))
+    facts.put({**late, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    service.refuse("Date eq '202610'", error_response(403, "no"), times=2)
+    assert "SAC answered 403" in warehouse.run(code=1, **sliced)
+    facts.put({**early, "Product": "P-NEW"})
+    output = warehouse.run(**sliced)
+    assert "33 slices are done" in output
+    assert "after 5,120 of an earlier run" in output
+    warehouse.check(deleted=0)
+    facts.delete(facts.key_of(early))
+    warehouse.run(**sliced)
+    warehouse.check(deleted=0)
+
+
+@pytest.mark.parametrize(
+    ("route", "hard_delete"), [("records", False), ("batches", False), ("batches", True)]
+)
+def test_delta_into_postgres(warehouse: Warehouse, route: str, *, hard_delete: bool) -> None:
+    name = f"delta_{route}_{hard_delete}".lower()
+    warehouse.choose(name, method="LOG_BASED", route=route, hard_delete=hard_delete)
+    warehouse.service.limit(SALES_MODEL, FEW)
+    service, facts = warehouse.service, warehouse.facts
+    run, check = warehouse.run, warehouse.check
+    run()
+    check(deleted=0)
+    first, second, third = (row for row in facts.rows[:3] if row is not None)
+    facts.put({**first, "REVENUE": Decimal("123456789012345678901234.1234567")})
+    facts.put({**second, "Date": "202712"})
+    facts.delete(facts.key_of(third))
+    run()
+    check(deleted=1)
+    facts.put(third)
+    facts.delete(facts.key_of(first))
+    run()
+    check(deleted=1)
+    run()
+    check(deleted=1)
+    facts.delete(facts.key_of(second))
+    service.expire()
+    assert "Reading the whole table" in run()
+    # A hard delete also takes what changes have marked.
+    check(deleted=0 if hard_delete else 2)
+    assert len(service.subscriptions) == 1
+
+    model = service.models[SALES_MODEL]
+    margin = Column("MARGIN", "Edm.Decimal")
+    tables = [replace(table, columns=(*table.columns, margin)) for table in model.tables[:1]]
+    service.models[SALES_MODEL] = replace(model, tables=(*tables, *model.tables[1:]))
+    facts.put({**third, "MARGIN": Decimal("0.1000000")})
+    assert "the selected columns changed" in run()
+    check(deleted=0 if hard_delete else 2)
