@@ -74,6 +74,11 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     )
     options.add_argument("--ignores-skip", action="store_true", help="ignore $skip")
     options.add_argument(
+        "--older-subscriptions",
+        action="store_true",
+        help="list subscriptions as in SAP's older samples: no EndTime before they are read",
+    )
+    options.add_argument(
         "--no-extra-namespaces",
         dest="extra_namespaces",
         action="store_false",

@@ -19,6 +19,9 @@ class Behaviour:
         counts: Whether ``$count`` is answered.
         client_has_access: Whether the client may use the Data Export Service.
         ignores_skip: Whether ``$skip`` is ignored, as some other options are.
+        older_subscriptions: Whether subscriptions are listed as in SAP's older samples: with the
+            text null for what is missing, and no EndTime before they are read. If not, with JSON
+            null, a Timezone, and one that a read has opened as a window of length zero.
         extra_namespaces: Whether the namespaces beside that of the models are served. If not, they
             are listed all the same, and what is in them is not found, as on some tenants.
         redirect_uri: The only one at which a sign-in may end.
@@ -38,6 +41,7 @@ class Behaviour:
     counts: bool = True
     client_has_access: bool = True
     ignores_skip: bool = False
+    older_subscriptions: bool = False
     extra_namespaces: bool = True
     redirect_uri: str = "http://127.0.0.1:8484/callback"
     rotates_refresh_tokens: bool = False

@@ -248,8 +248,9 @@ class SampleService:
         return json_answer({"@odata.context": "$metadata", "value": sets})
 
     def _list_subscriptions(self, request: Request, *model: str) -> Response:
+        describe = _older_row if self.behaviour.older_subscriptions else _subscription_row
         rows = [
-            _subscription_row(item, request)
+            describe(item, request)
             for item in self.subscriptions.values()
             if not model or model == (item.namespace, item.model_id)
         ]
@@ -362,22 +363,34 @@ class SampleService:
 
 
 def _subscription_row(subscription: Subscription, request: Request) -> Row:
-    """Describe a subscription; SAP's sample has missing values as the text null."""
+    """Describe a subscription, as SAP's newest sample does."""
     model = f"{subscription.namespace}/{subscription.model_id}"
     url = f"{request.base_url}{SERVICE_ROOT}/providers/{model}/{subscription.set_name}"
+    ended_at = subscription.ended_at
+    if subscription.previous is None:  # What the full read has given, kept as a window of its own.
+        ended_at = subscription.started_at
     return {
         "NamespaceID": subscription.namespace,
         "ProviderID": subscription.model_id,
         "EntitySetName": subscription.set_name,
         "SubscriptionID": subscription.id,
-        "ExternalID": "null",
+        "ExternalID": None,
         "ChainID": subscription.chain_id,
-        "PreviousSubscriptionID": subscription.previous.id if subscription.previous else "null",
-        "Filter": subscription.options.get("$filter", "null"),
-        "Selection": subscription.options.get("$select", "null"),
-        "Description": "null",
+        "PreviousSubscriptionID": subscription.previous.id if subscription.previous else None,
+        "Filter": subscription.options.get("$filter"),
+        "Selection": subscription.options.get("$select"),
+        "Description": None,
         "StartTime": subscription.started_at,
-        "EndTime": subscription.ended_at or "null",
-        "LastAccessed": "null",
+        "EndTime": ended_at,
+        "LastAccessed": ended_at,
+        "Timezone": "UTC",
         "CurrentDeltaLink": f"{url}?deltaid={subscription.last.id}",
     }
+
+
+def _older_row(subscription: Subscription, request: Request) -> Row:
+    """Describe a subscription, as SAP's older samples do."""
+    row = _subscription_row(subscription, request)
+    row |= {"EndTime": subscription.ended_at, "LastAccessed": None}
+    del row["Timezone"]
+    return {name: "null" if value is None else value for name, value in row.items()}

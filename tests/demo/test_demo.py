@@ -154,6 +154,19 @@ def test_skip_can_be_ignored(serve: Serve) -> None:
     assert len(client.rows(path, "pagesize=100")) == 360
 
 
+@pytest.mark.parametrize("is_older", [False, True])
+def test_subscriptions_are_listed_as_in_both_samples_of_sap(
+    serve: Serve, *, is_older: bool
+) -> None:
+    client = Client(serve(SampleService(Behaviour(older_subscriptions=is_older))))
+    client.get(f"{BUDGET}/FactData", "pagesize=100000", Prefer="odata.track-changes")
+    (row,) = client.rows("/api/v1/dataexport/administration/Subscriptions")
+    missing = "null" if is_older else None
+    assert row["ExternalID"] == row["PreviousSubscriptionID"] == missing
+    assert row["EndTime"] == (missing if is_older else row["StartTime"])
+    assert row.get("Timezone") == (None if is_older else "UTC")
+
+
 def test_client_without_access_is_refused(serve: Serve) -> None:
     client = Client(serve(SampleService(Behaviour(client_has_access=False))))
     for path in ("/api/v1/dataexport/administration/Namespaces", f"{SALES}/FactData"):

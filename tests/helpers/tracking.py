@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
+from tap_sac.demo import Behaviour
 from tap_sac.demo.service import (
     Request,
     Response,
@@ -83,8 +84,10 @@ def log_based(serve: Serve, tenant: StandIn) -> dict[str, Any]:
 class VagueService(SampleService):
     """The sample tenant, in the variants of what SAC does not document."""
 
-    def __init__(self, answer_again: str, *, lists_subscriptions: bool) -> None:
-        super().__init__()
+    def __init__(
+        self, answer_again: str, *, lists_subscriptions: bool, older_subscriptions: bool = False
+    ) -> None:
+        super().__init__(Behaviour(older_subscriptions=older_subscriptions))
         self.answer_again = answer_again
         self.lists_subscriptions = lists_subscriptions
 

@@ -6,21 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tap_sac.demo.service import (
-    SampleService,
-)
-from tests.helpers.pipeline import (
-    Pipeline,
-    small,
-)
+from tap_sac.demo import Behaviour
+from tap_sac.demo.service import SampleService
+from tests.helpers.pipeline import Pipeline, small
 
 if TYPE_CHECKING:
     from tests.conftest import Serve
 
 
-@pytest.fixture
-def pipeline(serve: Serve) -> Pipeline:
-    service = small(SampleService())
+@pytest.fixture(params=[False, True], ids=["newer list", "older list"])
+def pipeline(serve: Serve, request: pytest.FixtureRequest) -> Pipeline:
+    """Make a pipeline, once for each way in which SAC may list subscriptions."""
+    service = small(SampleService(Behaviour(older_subscriptions=request.param)))
     config = {
         **serve(service),
         "models": ["Sales Planning"],

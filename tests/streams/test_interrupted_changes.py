@@ -126,12 +126,16 @@ def test_delta_run_that_is_killed_between_any_two_messages_loses_nothing(
 
 @pytest.mark.parametrize("tries", [1, 8])
 @pytest.mark.parametrize("is_late", [True, False])
-@pytest.mark.parametrize("lists_subscriptions", [True, False])
+@pytest.mark.parametrize("lists", ["newer", "older", ""])
 @pytest.mark.parametrize("answer_again", ["same", "empty", "error"])
 def test_changes_survive_a_lost_response(
-    serve: Serve, answer_again: str, *, lists_subscriptions: bool, is_late: bool, tries: int
+    serve: Serve, answer_again: str, lists: str, *, is_late: bool, tries: int
 ) -> None:
-    service = small(VagueService(answer_again, lists_subscriptions=lists_subscriptions))
+    service = small(
+        VagueService(
+            answer_again, lists_subscriptions=bool(lists), older_subscriptions=lists == "older"
+        )
+    )
     lost: list[Request] = []
     unfinished: list[Request] = []
 
@@ -247,16 +251,20 @@ def test_delta_that_was_not_read_is_requested_again(pipeline: Pipeline, serve: S
 @given(
     operations=OPERATIONS,
     answer_again=st.sampled_from(["same", "empty", "error"]),
-    lists_subscriptions=st.booleans(),
+    lists=st.sampled_from(["newer", "older", ""]),
 )
 def test_any_sequence_of_changes_and_killed_runs_loses_nothing(
     *,
     serve: Serve,
     operations: list[tuple[str, int, int]],
     answer_again: str,
-    lists_subscriptions: bool,
+    lists: str,
 ) -> None:
-    service = small(VagueService(answer_again, lists_subscriptions=lists_subscriptions))
+    service = small(
+        VagueService(
+            answer_again, lists_subscriptions=bool(lists), older_subscriptions=lists == "older"
+        )
+    )
     config = {**serve(service), "models": ["Sales Planning"], "page_size": 3}
     pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
     catalog = select(discover(pipeline.config), STREAM)

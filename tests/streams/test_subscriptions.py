@@ -26,9 +26,15 @@ from tests.helpers.pipeline import (
     small,
 )
 from tests.helpers.stand_in import error_response
+from tests.helpers.state_runs import listing
 from tests.helpers.tracking import (
     LINK,
+    ROWS,
+    TrackingStandIn,
     VagueService,
+    changed,
+    delta,
+    log_based,
 )
 
 if TYPE_CHECKING:
@@ -83,12 +89,16 @@ def test_tenant_that_lists_no_subscriptions_gets_no_advice_on_settings(
     assert "tenant_url" not in caplog.text
 
 
-SUBSCRIPTION = {"SubscriptionID": "A", "EndTime": "2026-11-02T05:12:44.123Z"}
-
-
+START = "2026-11-02T05:12:44.43Z"
+OPEN = {"SubscriptionID": "A", "StartTime": START}
+READ = {**OPEN, "EndTime": "2026-11-02T05:12:44.431Z"}
+WITHOUT_LENGTH = {**OPEN, "EndTime": START, "Timezone": "UTC"}
 FOLLOWER = {"SubscriptionID": "B", "PreviousSubscriptionID": "A"}
+FIRST = {"SubscriptionID": "first-A"}
+FIRST_FOLLOWER = {"SubscriptionID": "first-B", "PreviousSubscriptionID": "first-A"}
 
 
+@pytest.mark.parametrize("delta_id", ["A", "first-A"])
 @pytest.mark.parametrize(
     ("is_followed", "subscriptions", "expected"),
     [
@@ -96,27 +106,92 @@ FOLLOWER = {"SubscriptionID": "B", "PreviousSubscriptionID": "A"}
         (True, [], True),
         (True, [FOLLOWER], True),
         (False, [FOLLOWER], True),
-        (False, [{"SubscriptionID": "A"}], False),
-        (True, [{"SubscriptionID": "A"}], False),
-        (True, [{"SubscriptionID": "A"}, FOLLOWER], True),
-        (False, [{"SubscriptionID": "A"}, FOLLOWER], True),
-        (False, [SUBSCRIPTION], True),
-        (True, [SUBSCRIPTION], True),
-        (False, [SUBSCRIPTION, FOLLOWER], True),
+        (False, [FIRST_FOLLOWER], True),
+        (False, [OPEN], False),
+        (True, [OPEN], False),
+        (True, [FIRST], False),
+        (False, [OPEN, FOLLOWER], True),
+        (False, [FIRST, FIRST_FOLLOWER], True),
+        (True, [OPEN, FOLLOWER], True),
+        (False, [READ], True),
+        (True, [READ], True),
+        (False, [READ, FOLLOWER], True),
+        (False, [{**READ, **FIRST}], True),
+        (False, [WITHOUT_LENGTH], False),
+        (True, [WITHOUT_LENGTH], False),
+        (True, [{**WITHOUT_LENGTH, **FIRST}], False),
+        (False, [WITHOUT_LENGTH, FOLLOWER], True),
+        # The subscription that follows the first one may have its id.
+        (False, [FIRST, {**OPEN, "PreviousSubscriptionID": "first-A"}], False),
     ],
 )
 def test_link_was_read_if_sac_says_so_or_the_tap_followed_it(
-    subscriptions: list[dict[str, str]], *, is_followed: bool, expected: bool
+    subscriptions: list[dict[str, str]], delta_id: str, *, is_followed: bool, expected: bool
 ) -> None:
-    link = DeltaLink(f"https://x{LINK}first-A", is_followed)
+    link = DeltaLink(f"https://x{LINK}{delta_id}", is_followed)
     assert was_read(link, subscriptions) == expected
+
+
+TIMES = {
+    "trailing zeros": ("2026-11-02T05:12:44.43Z", "2026-11-02T05:12:44.430Z", False),
+    "no digits": ("2026-11-02T05:12:44Z", "2026-11-02T05:12:44.000Z", False),
+    "digits": ("2026-11-02T05:12:44Z", "2026-11-02T05:12:44.1Z", True),
+    "many digits": ("2026-11-02T05:12:44.123456788Z", "2026-11-02T05:12:44.123456789Z", True),
+    "more digits": ("2026-11-02T05:12:44.9Z", "2026-11-02T05:12:45.05Z", True),
+    "no offset": ("2026-11-02T05:12:44", "2026-11-02T05:12:44Z", False),
+    "another offset": ("2026-11-02T05:12:44Z", "2026-11-02T06:12:44+01:00", False),
+    "a blank": ("2026-11-02 05:12:44", "2026-11-03 05:12:44", True),
+}
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+@pytest.mark.parametrize(("start", "end", "expected"), TIMES.values(), ids=TIMES)
+def test_only_a_later_end_proves_a_read(
+    start: str, end: str, *, expected: bool, is_followed: bool
+) -> None:
+    subscription = {"SubscriptionID": "A", "StartTime": start, "EndTime": end}
+    link = DeltaLink(f"https://x{LINK}A", is_followed)
+    assert was_read(link, [subscription]) == expected
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"EndTime": START},
+        {"StartTime": START, "EndTime": "2026-11-01T05:12:44.43Z"},
+        {"StartTime": START, "EndTime": "2026-13-01T05:12:44.43Z"},
+        {"StartTime": "soon", "EndTime": "later"},
+        {"StartTime": 1, "EndTime": 2},
+    ],
+)
+def test_times_that_prove_nothing_leave_it_to_what_the_tap_did(
+    times: dict[str, Any], *, is_followed: bool
+) -> None:
+    link = DeltaLink(f"https://x{LINK}A", is_followed)
+    assert was_read(link, [{"SubscriptionID": "A", **times}]) == is_followed
+
+
+@pytest.mark.parametrize(("in_link", "in_list"), [("first-", ""), ("", "first-")])
+def test_chain_is_followed_and_deleted_with_and_without_first(
+    serve: Serve, in_link: str, in_list: str
+) -> None:
+    deleted: list[str] = []
+    list_them = listing(f"{in_list}A", deleted=deleted)
+    tenant = TrackingStandIn(*ROWS, first_link=f"{in_link}A")
+    tenant.deltas[f"{in_link}A"] = delta(changed(ROWS[0]))
+    tenant.fault = list_them
+    config = log_based(serve, tenant)
+    first = sync(config)
+    assert len(sync(config, state=first.state).records("sales_fact_data")) == 1
+    sync({**config, "default_replication_method": "FULL_TABLE"}, state=first.state)
+    assert [f"SubscriptionID='{in_list}A'" in target for target in deleted] == [True]
 
 
 @pytest.mark.parametrize("is_followed", [False, True])
 def test_link_without_a_deltaid_matches_no_subscription(*, is_followed: bool) -> None:
     link = "https://x/FactData?$deltatoken=A"
-    first = {"SubscriptionID": "A"}
-    assert was_read(DeltaLink(link, is_followed), [first, FOLLOWER]) == is_followed
+    assert was_read(DeltaLink(link, is_followed), [OPEN, FOLLOWER]) == is_followed
 
 
 def test_failed_cleanup_is_a_warning(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,9 @@ which is the form of OData JSON Format 4.0, 14.2.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _FIRST = "first-"
+# Such as 2026-11-02T05:00:33.43Z, with as many digits as it takes.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?")
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,23 @@ class DeltaLink:
 
     @property
     def subscription_id(self) -> str | None:
-        """The subscription behind the link; ``first-<id>`` is seen for new ones."""
+        """The bare id of the subscription behind the link."""
         values = parse_qs(urlsplit(self.url).query).get("deltaid", [])
-        return values[0].removeprefix(_FIRST) if values else None
+        return bare_id(values[0]) if values else None
+
+
+def bare_id(subscription_id: object) -> str | None:
+    """Return an id without ``first-``, which new subscriptions have in some places."""
+    return subscription_id.removeprefix(_FIRST) if isinstance(subscription_id, str) else None
 
 
 def was_read(link: DeltaLink, subscriptions: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the changes behind a link have been read, or may have been.
 
-    They have if SAC lists the subscription as ended, or another one that follows it in the chain.
-    If SAC lists neither, they may have been if a request to the link was sent.
+    They have if SAC lists a subscription that follows this one in the chain, or an ``EndTime``
+    later than its ``StartTime``: a subscription opened by the ``Prefer`` header is listed with
+    both the same, although nobody has read its changes (SAP Help, "Subscriptions"). If the list
+    does not tell, they may have been read if a request to the link was sent.
 
     Args:
         link: The link.
@@ -51,11 +62,33 @@ def was_read(link: DeltaLink, subscriptions: Sequence[Mapping[str, Any]]) -> boo
     own_id = link.subscription_id
     if own_id is None:  # Then a list, in which a first subscription follows none, says nothing.
         return link.may_be_spent
-    own = [item for item in subscriptions if item.get("SubscriptionID") == own_id]
-    followers = {item.get("PreviousSubscriptionID") for item in subscriptions}
-    if own_id in followers or any(item.get("EndTime") for item in own):
+    own = [item for item in subscriptions if bare_id(item.get("SubscriptionID")) == own_id]
+    others = (item for item in subscriptions if item not in own)
+    if any(bare_id(item.get("PreviousSubscriptionID")) == own_id for item in others):
         return True
-    return not own and link.may_be_spent
+    ends = [_ends_later(item) for item in own]
+    return any(ends) or (link.may_be_spent and (not own or None in ends))
+
+
+def _ends_later(subscription: Mapping[str, Any]) -> bool | None:
+    """Return whether a window has ended after it began; None if its times do not tell."""
+    if not subscription.get("EndTime"):
+        return False
+    start, end = _instant(subscription.get("StartTime")), _instant(subscription["EndTime"])
+    return None if start is None or end is None or end < start else start < end
+
+
+def _instant(text: object) -> tuple[datetime, str] | None:
+    """Read a time, as its second and the digits after it; without an offset, it is UTC."""
+    found = _TIME.fullmatch(text.strip()) if isinstance(text, str) else None
+    if not found:
+        return None
+    day, time, fraction, offset = found.groups(default="")
+    try:
+        moment = datetime.fromisoformat(f"{day}T{time}{offset.replace('Z', '') or '+00:00'}")
+    except ValueError:
+        return None
+    return moment, fraction.rstrip("0")
 
 
 def is_delta(context: str | None) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from tap_sac.sac.errors import DeltaLostError, ForeignAnswerError, ResponseError, SACError
-from tap_sac.sac.export.delta import was_read
+from tap_sac.sac.export.delta import bare_id, was_read
 from tap_sac.sac.urls import is_same_server
 from tap_sac.safety.text import log_safe
 
@@ -103,10 +103,15 @@ class Subscriptions:
             )
             return
         try:
-            found = (item for item in self.list() if not item.get("ExternalID"))
-            if subscription_id not in {item.get("SubscriptionID") for item in found}:
+            own = [
+                item["SubscriptionID"]
+                for item in self.list()
+                if bare_id(item.get("SubscriptionID")) == subscription_id
+                and not item.get("ExternalID")
+            ]
+            if not own:
                 return
-            self._client.delete_chain(self._provider, subscription_id)
+            self._client.delete_chain(self._provider, own[0])
         except SACError as error:
             logger.warning(
                 "The subscription %s of %s is no longer needed, but could not be deleted: %s",
