@@ -37,7 +37,10 @@ logger = logging.getLogger(__name__)
 
 
 class Records(ABC):
-    """Some records of a stream, which exist or are made when they are needed."""
+    """Some records of a stream, which exist or are made when they are needed.
+
+    Making them raises a `SACError` as `RecordMaker.records` does.
+    """
 
     @abstractmethod
     def __len__(self) -> int:
@@ -45,26 +48,14 @@ class Records(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Record]:
-        """Make them one by one.
-
-        Raises:
-            SACError: As `RecordMaker.records` does.
-        """
+        """Make them one by one."""
 
     @abstractmethod
     def lines(self, start: int, stop: int) -> bytes:
-        """Write some of them as JSON, each with a newline at its end.
-
-        Raises:
-            SACError: As `RecordMaker.records` does.
-        """
+        """Write some of them as JSON, each with a newline at its end."""
 
     def columns(self, start: int, stop: int) -> Columns | bytes:
-        """Return some of them by column, or as `lines` if a value needs conversion.
-
-        Raises:
-            SACError: As `RecordMaker.records` does.
-        """
+        """Return some of them by column, or as `lines` if a value needs conversion."""
         return self.lines(start, stop)
 
 
