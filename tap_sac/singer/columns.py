@@ -108,11 +108,11 @@ def typed_columns(
     return [item for item in columns if of_before.get(item.name) == of_after.get(item.name)]
 
 
-def check_version_column(stream: str, columns: Collection[str]) -> None:
-    """Check that records leave the name of the version column in batch files free.
+def version_column(stream: str, columns: Collection[str]) -> OwnColumn:
+    """Return the column of batch files for the version of a record.
 
     Raises:
-        DataError: If they have a column of that name.
+        DataError: If records have a column of that name.
     """
     if TABLE_VERSION.name in columns:
         msg = (
@@ -121,3 +121,4 @@ def check_version_column(stream: str, columns: Collection[str]) -> None:
             "emit_activate_version_messages to false."
         )
         raise DataError(msg)
+    return TABLE_VERSION

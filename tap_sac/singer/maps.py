@@ -1,26 +1,50 @@
-"""Checks of stream maps before anything is read: with a sample of a deleted row, and batch files.
+"""Stream maps: which apply to a stream, and what they do to the deleted rows of LOG_BASED.
 
 A deleted row has its key and the deletion mark, and null in every other column. A map that drops
-it, fails on it or removes the mark would leave the row in the target.
+it, fails on it or gives it another key would leave the row in the target.
 """
 
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.errors import DataError, SACError
 from tap_sac.safety.text import log_safe
 from tap_sac.singer.schema import DELETED_AT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from logging import Logger
 
     from tap_sac.sac.odata.model import EntitySet
 
+_Message = TypeVar("_Message")
+
 _MARK = "2026-01-01T00:00:00+00:00"
-_SAMPLES = {"boolean": True, "integer": 1, "number": 1}
+# By format or type; an expression may fail on one of two values, or not tell it from null.
+_SAMPLES: tuple[dict[str, object], ...] = (
+    {
+        "boolean": True,
+        "integer": 987_654_321,
+        "number": 987_654_321,
+        "string": "#",
+        "date": "2026-01-01",
+        "date-time": _MARK,
+        "x-singer.decimal": "987654321",
+    },
+    {
+        "boolean": False,
+        "integer": -987_654_321,
+        "number": -987_654_321,
+        "string": "202601",
+        "date": "1999-12-31",
+        "date-time": "1999-12-31T23:59:59Z",
+        "x-singer.decimal": "-987654321",
+    },
+)
 
 
 class StreamMap(Protocol):
@@ -33,70 +57,150 @@ class StreamMap(Protocol):
         """Return what becomes of a record; None if it is dropped."""
 
 
-def check_deletions(
-    stream: str,
-    stream_maps: Sequence[StreamMap],
-    config: Mapping[str, Any],
-    *,
-    entity_set: EntitySet,
-    schema: Mapping[str, Any],
-    needs_key: bool,
-) -> None:
-    """Check that deleted rows pass through the stream maps of a stream.
+@dataclass(frozen=True)
+class MappedDeletions:
+    """The deleted rows of a stream, and its stream maps.
 
-    Args:
-        stream: Its name.
+    Attributes:
+        stream: The name of the stream.
         stream_maps: What the SDK made of the setting for it.
         config: The setting ``stream_maps``.
         entity_set: Its columns and key.
         schema: Their JSON Schema.
         needs_key: Whether targets find rows by a key.
-
-    Raises:
-        SACError: If a map would lose them.
     """
-    definitions = [item for item in applied(stream, config).values() if isinstance(item, dict)]
-    for definition in definitions:
-        if definition.get(DELETED_AT.name, DELETED_AT.name) != DELETED_AT.name:
-            msg = (
-                f"The stream map of {stream} sets {DELETED_AT.name}, which marks deleted rows: "
-                "remove it from the setting stream_maps."
+
+    stream: str
+    stream_maps: Sequence[StreamMap]
+    config: Mapping[str, Any]
+    entity_set: EntitySet
+    schema: Mapping[str, Any]
+    needs_key: bool
+
+    def check_settings(self) -> None:
+        """Check what the settings alone show.
+
+        Raises:
+            SACError: If a map sets or removes the deletion mark, or takes away the key.
+        """
+        for stream_map, definition in self._maps():
+            if definition.get(DELETED_AT.name, DELETED_AT.name) != DELETED_AT.name:
+                msg = (
+                    f"The stream map of {self.stream} sets {DELETED_AT.name}, which marks deleted "
+                    "rows: remove it from the setting stream_maps."
+                )
+                raise SACError(msg)
+            if self.needs_key and not stream_map.transformed_key_properties:
+                msg = (
+                    f"The stream map of {self.stream} takes away the key (__key_properties__), by "
+                    "which targets find changed rows: make the key of SAC's key columns, or "
+                    "replicate the stream FULL_TABLE."
+                )
+                raise SACError(msg)
+
+    def warn(self, logger: Logger) -> None:
+        """Warn of a map that a made-up deleted row does not pass, whatever its key is."""
+        problems = []
+        for samples in _SAMPLES:
+            key = self._sampled(self.entity_set.key, samples)
+            nulls: dict[str, Any] = {column.name: None for column in self.entity_set.properties}
+            problems.append(self._problem({**nulls, **key, DELETED_AT.name: _MARK}))
+        if all(problems):
+            logger.warning(
+                "%s will fail at the first deleted row: its stream map %s.",
+                self.stream,
+                problems[0],
             )
-            raise SACError(msg)
-    if not definitions:
-        return
-    deletion = {column.name: None for column in entity_set.properties}
-    key = {name: _sample(schema["properties"][name]) for name in entity_set.key}
-    for stream_map in stream_maps:
-        try:
-            mapped = stream_map.transform({**deletion, **key, DELETED_AT.name: _MARK})
-        except Exception as error:  # noqa: BLE001  (of whatever an expression does)
-            reason = log_safe(f"{type(error).__name__}: {error.__cause__ or error}")
+
+    def check(self, deletion: Mapping[str, Any]) -> None:
+        """Check that a row, if it is a deleted one, passes the maps under the key that it had.
+
+        Raises:
+            DataError: If it does not.
+        """
+        if deletion.get(DELETED_AT.name) is None:
+            return
+        if problem := self._problem(deletion):
             msg = (
-                f"The stream map of {stream} fails on deleted rows, whose measures are null "
-                f"({reason}): let its filter begin with '{DELETED_AT.name} is not None or', and "
-                f"write expressions like 'None if {DELETED_AT.name} is not None else AMOUNT * "
-                "1000'."
+                f"The stream map of {self.stream} {problem}. The delta link is spent, so the next "
+                "run reads the whole table."
             )
-            raise SACError(msg) from None
-        if mapped is None:
-            _check_dropped(stream, definitions, set(entity_set.key))
-        elif mapped.get(DELETED_AT.name) != _MARK:
-            msg = (
-                f"The stream map of {stream} leaves out {DELETED_AT.name} (by __else__), which "
-                f"marks deleted rows: add '{DELETED_AT.name}: {DELETED_AT.name}' to it."
-            )
-            raise SACError(msg)
-        elif needs_key:
-            _check_key(stream, stream_map.transformed_key_properties, mapped)
+            raise DataError(msg)
+
+    def _maps(self) -> Iterator[tuple[StreamMap, dict[str, Any]]]:
+        """Return the maps that change records, each with its definition."""
+        definitions = [*applied(self.stream, self.config).values()]
+        own = [item for item in definitions if not _has_source(item)][-1:] or [None]
+        others = filter(_has_source, definitions)
+        for stream_map, definition in zip(self.stream_maps, [*own, *others], strict=True):
+            if isinstance(definition, dict):
+                yield stream_map, definition
+
+    def _problem(self, deletion: Mapping[str, Any]) -> str | None:
+        for stream_map, definition in self._maps():
+            try:
+                mapped = stream_map.transform(dict(deletion))
+            except Exception as error:  # noqa: BLE001  (of whatever an expression does)
+                return (
+                    f"fails on a deleted row, whose measures are null ({_reason(error)}): write "
+                    f"'None if {DELETED_AT.name} is not None else ...' in expressions, and "
+                    f"'{DELETED_AT.name} is not None or ...' in the filter"
+                )
+            rule = definition.get("__filter__")
+            if mapped is None:
+                if not rule or self._reads_only_key(rule):
+                    continue
+                return (
+                    "drops a deleted row, which would stay in the target: write its filter as "
+                    f"'{DELETED_AT.name} is not None or ({rule})'"
+                )
+            names = stream_map.transformed_key_properties or ()
+            made = [definition[name] for name in names if isinstance(definition.get(name), str)]
+            if self.needs_key and not (
+                all(map(self._reads_only_key, made))
+                and self._has_same_key(stream_map, names, deletion, mapped)
+            ):
+                return (
+                    f"gives a deleted row another key ({', '.join(names)}) than the row had: make "
+                    "__key_properties__ of SAC's key columns alone, or replicate the stream "
+                    "FULL_TABLE"
+                )
+        return None
+
+    def _has_same_key(
+        self,
+        stream_map: StreamMap,
+        names: Sequence[str],
+        deletion: Mapping[str, Any],
+        mapped: Mapping[str, Any],
+    ) -> bool:
+        """Return whether the key would be the same if all other columns had values."""
+        key = [mapped.get(name) for name in names]
+        others = deletion.keys() - {*self.entity_set.key, DELETED_AT.name}
+        for samples in _SAMPLES:
+            row = {**deletion, **self._sampled(others, samples)}
+            try:
+                other = stream_map.transform(row)
+            except Exception:  # noqa: BLE001, S112  (of a value that SAC may never send)
+                continue
+            if other is not None and [other.get(name) for name in names] != key:
+                return False
+        return None not in key
+
+    def _reads_only_key(self, expression: str) -> bool:
+        """Return whether an expression depends on nothing that deleted rows lack."""
+        lacking = {column.name for column in self.entity_set.properties}
+        lacking -= {*self.entity_set.key}
+        lacking |= {DELETED_AT.name, "record", "_", "fake"}
+        return lacking.isdisjoint(_names(expression, self.entity_set.key))
+
+    def _sampled(self, columns: Iterable[str], samples: Mapping[str, object]) -> dict[str, object]:
+        properties = self.schema["properties"]
+        return {name: _sample(properties.get(name, {}), samples) for name in columns}
 
 
 def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:
     """Check that stream maps make no further stream, which batch files have no place for.
-
-    Args:
-        stream: The name of the stream.
-        stream_maps: What the SDK makes of the setting for it.
 
     Raises:
         SACError: If they do.
@@ -110,20 +214,6 @@ def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:
         raise SACError(msg)
 
 
-def _check_key(stream: str, names: Sequence[str] | None, deletion: Mapping[str, Any]) -> None:
-    """Refuse a map without a key, or with one that deleted rows do not have."""
-    lacking = [name for name in names or () if deletion.get(name) is None]
-    if names and not lacking:
-        return
-    what = f"makes {lacking[0]} a part of" if lacking else "takes away"
-    why = "which deleted rows do not have" if lacking else "by which targets find changed rows"
-    msg = (
-        f"The stream map of {stream} {what} the key (__key_properties__), {why}: make the key of "
-        "SAC's key columns, or replicate the stream FULL_TABLE."
-    )
-    raise SACError(msg)
-
-
 def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the maps that the SDK applies to a stream, by its name, a glob or as their source.
 
@@ -131,29 +221,60 @@ def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = {}
     for name, definition in config.items():
-        source = definition.get("__source__", name) if isinstance(definition, dict) else name
+        source = definition["__source__"] if _has_source(definition) else name
         if source == stream or fnmatch(stream, source):
             found[name] = definition
     return found
 
 
-def _check_dropped(stream: str, definitions: list[dict[str, Any]], key: set[str]) -> None:
-    """Refuse a filter that drops deleted rows, unless it goes by the key, which they have."""
-    for definition in definitions:
-        rule = definition.get("__filter__")
-        if rule and not _names(rule) <= key:
-            msg = (
-                f"The stream map of {stream} drops deleted rows, so that they would stay in the "
-                f"target: write its filter as '{DELETED_AT.name} is not None or ({rule})'."
+def mapped(stream: str, messages: Iterable[_Message]) -> list[_Message]:
+    """Make the messages of a record, through the stream maps.
+
+    Raises:
+        DataError: If an expression fails.
+    """
+    try:
+        return [*messages]
+    except Exception as error:  # noqa: BLE001  (of whatever an expression does)
+        msg = (
+            f"The stream map of {stream} fails on a row ({_reason(error)}): correct the expression "
+            "in the setting stream_maps."
+        )
+        raise DataError(msg) from None
+
+
+def _reason(error: Exception) -> str:
+    """Say why an expression failed, without the SDK's frame around it."""
+    cause = error.__cause__ or error
+    return log_safe(f"{type(cause).__name__}: {cause}")
+
+
+def _has_source(definition: object) -> bool:
+    return isinstance(definition, dict) and "__source__" in definition
+
+
+def _names(expression: str, key: Collection[str]) -> set[str]:
+    """Return the names that an expression reads, but for key columns read from the record."""
+    nodes = [*ast.walk(ast.parse(expression))]
+    of_key = [_record_of(node, key) for node in nodes]
+    return {node.id for node in nodes if isinstance(node, ast.Name) and node not in of_key}
+
+
+def _record_of(node: ast.AST, key: Collection[str]) -> ast.Name | None:
+    """Find the name in `record['KEY']` or `record.get('KEY')`, if that is a key column."""
+    match node:
+        case (
+            ast.Subscript(value=ast.Name() as name, slice=ast.Constant(value=column))
+            | ast.Call(
+                func=ast.Attribute(value=ast.Name() as name, attr="get"),
+                args=[ast.Constant(value=column), *_],
             )
-            raise SACError(msg)
+        ):
+            return name if column in key else None
+    return None
 
 
-def _names(expression: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
-
-
-def _sample(schema: Mapping[str, Any]) -> object:
-    types = schema["type"]
-    name = types if isinstance(types, str) else next(item for item in types if item != "null")
-    return _SAMPLES.get(name, "#")
+def _sample(schema: Mapping[str, Any], samples: Mapping[str, object]) -> object:
+    types = schema.get("type", "string")
+    kinds = [schema.get("format"), *([types] if isinstance(types, str) else types), "string"]
+    return next(samples[kind] for kind in kinds if kind in samples)

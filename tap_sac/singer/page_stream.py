@@ -16,27 +16,23 @@ from uuid import uuid4
 
 from singer_sdk import Stream
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
+from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 from typing_extensions import override
 
 from tap_sac.sac.errors import DataError
 from tap_sac.singer.columns import (
     ColumnSelection,
-    check_version_column,
     mandatory_columns,
     set_inclusion,
     typed_columns,
+    version_column,
 )
 from tap_sac.singer.files.batches import file_format, write_files
 from tap_sac.singer.files.chunks import divide, gather, mapped_records
+from tap_sac.singer.maps import mapped
 from tap_sac.singer.messages import MessageWriter
-from tap_sac.singer.schema import (
-    TABLE_VERSION,
-    add_decimal_facets,
-    json_schema,
-    with_own_columns,
-)
+from tap_sac.singer.schema import add_decimal_facets, json_schema, with_own_columns
 from tap_sac.singer.sdk_logs import quiet
 
 if TYPE_CHECKING:
@@ -49,6 +45,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.model import EntitySet, OwnColumn
     from tap_sac.singer.files.chunks import Chunk
+    from tap_sac.singer.maps import MappedDeletions
     from tap_sac.singer.records import Records
 
     Reads = Generator[Records, None, None]
@@ -65,15 +62,14 @@ class PageStream(Stream, abc.ABC):
         started_at: When the tap started, in milliseconds since 1970.
         failure: Why its data cannot be trusted, after a sync; None if it can.
         may_advance: Whether the bookmark may move to the rows of this run.
+        mapped_deletions: Checks what stream maps do to deleted rows, where there may be some.
     """
 
     # The records already fit the schema, without the SDK's detour over float.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
-
     # The SDK would write ACTIVATE_VERSION before the first row, and a run that dies half-way would
     # then have emptied the table. `activate` writes it.
     emit_activate_version_messages = False
-
     offers_methods = False  # whether the user chooses among several replication methods
     has_optional_key = False  # whether key columns can be deselected, which narrows the key
 
@@ -83,6 +79,7 @@ class PageStream(Stream, abc.ABC):
         self.started_at = tap.initialized_at
         self.failure: DataError | None = None
         self.may_advance = True
+        self.mapped_deletions: MappedDeletions | None = None
         self._version_to_activate: int | None = None
         self._completed_state: dict[str, Any] | None = None
         schema = json_schema(entity_set, use_singer_decimal=tap.config["use_singer_decimal"])
@@ -110,17 +107,18 @@ class PageStream(Stream, abc.ABC):
     @property
     def has_versions(self) -> bool:
         """Whether records carry a version that is activated at the end."""
-        is_incremental = self.replication_method == REPLICATION_INCREMENTAL
-        return bool(self.config["emit_activate_version_messages"] and not is_incremental)
+        return bool(self.config["emit_activate_version_messages"]) and not self.is_incremental
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether rows are read from a bookmark on."""
+        return self.replication_method == REPLICATION_INCREMENTAL
 
     @property
     def tables(self) -> list[tuple[str, list[str]]]:
         """The target tables that stream maps make of this stream, each with its key."""
-        return [
-            (item.stream_alias, sorted(item.transformed_key_properties or ()))
-            for item in self.stream_maps
-            if not isinstance(item, RemoveRecordTransform)
-        ]
+        messages = self._generate_schema_messages()
+        return [(item.stream, sorted(item.key_properties or ())) for item in messages]
 
     @property
     def selection(self) -> ColumnSelection:
@@ -130,8 +128,8 @@ class PageStream(Stream, abc.ABC):
     def own(self, *columns: OwnColumn) -> None:
         """Add columns that SAC does not have, in place of those added before."""
         self.entity_set = replace(self.entity_set, own_columns=columns)
-        is_text = self.config["use_singer_decimal"]
-        self._schema = json_schema(self.entity_set, use_singer_decimal=is_text)
+        is_exact = self.config["use_singer_decimal"]
+        self._schema = json_schema(self.entity_set, use_singer_decimal=is_exact)
 
     @property
     def version(self) -> int | None:
@@ -147,11 +145,7 @@ class PageStream(Stream, abc.ABC):
         self._version_to_activate = version
 
     def complete(self, state: dict[str, Any]) -> None:
-        """Accept the state that follows from a complete read.
-
-        It replaces `stream_state` when the last message, or the last batch file, is written. Until
-        then the read can still fail, and must not show in the state.
-        """
+        """Accept the state after a complete read, which counts once all messages are written."""
         self._completed_state = state
 
     def mark_state_changed(self) -> None:
@@ -192,6 +186,12 @@ class PageStream(Stream, abc.ABC):
         return counter
 
     @override
+    def generate_child_contexts(
+        self, record: Record, context: Context | None
+    ) -> Iterable[Context | None]:
+        return ()  # No stream has children; the SDK would apply the filter of a map for them.
+
+    @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
         for records in self.read():
             yield from records
@@ -201,15 +201,16 @@ class PageStream(Stream, abc.ABC):
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
         schema = self.stream_maps[0].transformed_schema
-        before = schema if self._is_unmapped else self.effective_schema
-        columns = typed_columns(self.selection, before, schema)
+        columns = typed_columns(self.selection, self.effective_schema, schema)
         if self.has_versions:
-            check_version_column(self.name, schema["properties"])
-            columns.append(TABLE_VERSION)
+            columns.append(version_column(self.name, schema["properties"]))
         encoding = batch_config.encoding
-        is_gzip = encoding.compression == "gzip"
-        has_others = not self._is_unmapped
-        format_ = file_format(encoding.format, columns, has_others=has_others, is_gzip=is_gzip)
+        format_ = file_format(
+            encoding.format,
+            columns,
+            has_others=not self._is_unmapped,
+            is_gzip=encoding.compression == "gzip",
+        )
         # In `batch_config`, the SDK has put a default for what the setting does not say.
         size = self.config["batch_config"].get("batch_size") or format_.usual_size
         chunks = self._batch_chunks(size or batch_config.batch_size)
@@ -221,7 +222,7 @@ class PageStream(Stream, abc.ABC):
 
     def _batch_chunks(self, size: int) -> Generator[Chunk, None, None]:
         """Read the records that go into files of this size."""
-        if self.replication_method == REPLICATION_INCREMENTAL:
+        if self.is_incremental:
             # No file may end before the last record that the SDK has seen: it is the bookmark.
             each = super()._sync_records(write_messages=False)
             make = self._generate_record_messages
@@ -246,8 +247,7 @@ class PageStream(Stream, abc.ABC):
     ) -> Generator[Record, Any, Any]:
         """Write many records at a time, unless something has to look at each of them."""
         writer = self._tap.message_writer
-        is_incremental = self.replication_method == REPLICATION_INCREMENTAL
-        needs_each = not self._is_unmapped or is_incremental or self.is_dry_run
+        needs_each = not self._is_unmapped or self.is_incremental or self.is_dry_run
         if not write_messages:
             yield from super()._sync_records(context, write_messages=False)
             return
@@ -281,13 +281,12 @@ class PageStream(Stream, abc.ABC):
             yield
         except DataError as error:
             self.failure = error
-            self.logger.warning(
-                "Stream %s failed; continuing with the others: %s", self.name, error
-            )
+            text = "Stream %s failed; continuing with the others: %s"
+            self.logger.warning(text, self.name, error)
 
     @override
     def _finalize_state(self, state: dict[str, Any] | None = None) -> None:
-        """Finish after the last record; `_sync_batches` does so after the last file."""
+        """Finish after the last record; after the last file, `_sync_batches` does."""
         if not self.get_batch_config(self.config):
             self._finish()
 
@@ -313,7 +312,10 @@ class PageStream(Stream, abc.ABC):
     def _generate_record_messages(self, record: Record) -> Generator[RecordMessage, None, None]:
         """Restore the columns that SCHEMA has whatever a map does."""
         own = {item.name: record.get(item.name) for item in mandatory_columns(self.entity_set)}
-        for message in super()._generate_record_messages(record):
+        if self.mapped_deletions:
+            self.mapped_deletions.check(record)
+        messages = super()._generate_record_messages(record)
+        for message in messages if self._is_unmapped else mapped(self.name, messages):
             message.record = {**message.record, **own}
             yield message
 
@@ -328,7 +330,7 @@ class PageStream(Stream, abc.ABC):
     @override
     def _write_starting_replication_value(self, context: Context | None) -> None:
         """Find where an INCREMENTAL read starts; the SDK would write null for other methods."""
-        if self.replication_method == REPLICATION_INCREMENTAL:
+        if self.is_incremental:
             self.check_bookmark()
             super()._write_starting_replication_value(context)
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from tap_sac.sac.errors import DataError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.subscriptions import Subscriptions
-from tap_sac.singer.maps import check_deletions, check_single_table
+from tap_sac.singer.maps import MappedDeletions, check_single_table
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.schema import DELETED_AT
 from tap_sac.streams.audit import check_bookmark, check_time
@@ -153,7 +153,7 @@ class SACStream(PageStream):
             SACError: If they do not.
         """
         if DELETED_AT in self.entity_set.own_columns:
-            check_deletions(
+            self.mapped_deletions = MappedDeletions(
                 self.name,
                 self.stream_maps,
                 self.config.get("stream_maps") or {},
@@ -161,6 +161,8 @@ class SACStream(PageStream):
                 schema=self.schema,
                 needs_key=bool(self.primary_keys) and not self.kind.is_additive,
             )
+            self.mapped_deletions.check_settings()
+            self.mapped_deletions.warn(self.logger)
         if self.get_batch_config(self.config):
             check_single_table(self.name, self.stream_maps)
 

@@ -74,7 +74,7 @@ IMPORTS = {
     "singer_sdk.helpers._batch": ["BaseBatchFileEncoding", "BatchConfig"],
     "singer_sdk.helpers._classproperty": ["classproperty"],
     "singer_sdk.helpers.conform": ["TypeConformanceLevel"],
-    "singer_sdk.mapper": ["RemoveRecordTransform", "SameRecordTransform"],
+    "singer_sdk.mapper": ["SameRecordTransform"],
     "singer_sdk.plugin_base": ["SingerCommand", "_ConfigInput"],
 }
 # Documented, but not what they are used for here.

@@ -161,7 +161,7 @@ def test_read_that_a_map_ends_leaves_no_subscription_behind(
         "default_replication_method": "LOG_BASED",
         "stream_maps": {SALES: {"X": "None if _sdc_deleted_at is not None else int(Version)"}},
     }
-    with pytest.raises(ValueError, match=r"public\.Actual") as failure:
+    with pytest.raises(SACError, match=r"fails on a row \(ValueError: .*public\.Actual") as failure:
         TapSAC(config=config).sync_all()
     assert failure.tb is not None  # What its frames refer to is not closed by itself.
     assert not service.subscriptions
