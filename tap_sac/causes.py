@@ -71,7 +71,7 @@ NOT_SHARED = Cause(
 )
 OLD_CATALOG = Cause(
     "the model has changed since discovery",
-    "Run the discovery again (meltano run --refresh-catalog)",
+    "Run the discovery again (meltano --environment=prod run --refresh-catalog)",
 )
 REFUSED_QUERY = Cause(
     "SAC does not understand a filter or the page size", "Check the settings filters and page_size"

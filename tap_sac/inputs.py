@@ -6,6 +6,7 @@ break on is checked here.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _MOST_NAMES = 5
+_MOST_LEVELS = 100  # Catalogs have fewer than ten.
+_TOO_DEEP = f"it is nested more than {_MOST_LEVELS} levels deep"
 _BLANK = b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n"  # Byte order marks, and space in UTF-8, -16 and -32.
 _OBJECT = {"type": "object"}
 _NAME = {"type": ["string", "null"]}
@@ -72,7 +75,7 @@ _CATALOG = {
     "$defs": {"column": _COLUMN_SCHEMA},
 }
 _NO_SETTINGS = "A file that --config names cannot be read ({}: {}): write it as a JSON object."
-_NEW_CATALOG = "make a new one with --discover (meltano run --refresh-catalog)"
+_NEW_CATALOG = "make a new one with --discover (meltano --environment=prod run --refresh-catalog)"
 _NEW_STATE = "use the value of the last STATE of a run, or run without one to read everything"
 
 
@@ -124,7 +127,7 @@ def read_settings(paths: Iterable[str]) -> dict[str, Any]:
         except OSError as error:
             msg = f"A file that --config names cannot be read ({error}): check its path."
             raise SACError(msg) from None
-        except (ValueError, ArithmeticError, RecursionError) as error:
+        except (ValueError, ArithmeticError) as error:
             msg = _NO_SETTINGS.format(log_safe(path), error)
             raise SACError(msg) from None
         if not isinstance(found, dict):
@@ -161,16 +164,17 @@ def read_json_file(data: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
 
     Raises:
         ValueError: If it is not JSON, with the reason.
-        RecursionError: If it is nested too deeply.
     """
     if not data.strip(_BLANK):
         msg = "it is empty"
         raise ValueError(msg)
     try:
-        return read_json(data)
+        return _flat(read_json(data, _object))
     except UnicodeDecodeError:
         msg = "its encoding is neither UTF-8 nor UTF-16"
         raise ValueError(msg) from None
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 def check_catalog(catalog: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be anything)
@@ -268,14 +272,14 @@ def _no_bookmarks(state: dict[str, Any]) -> str:
 def _read(file: IO[bytes], kind: str, next_step: str) -> object:
     try:
         return read_json_file(file.read())
-    except (ValueError, RecursionError, ArithmeticError) as error:
+    except (ValueError, ArithmeticError) as error:
         msg = f"The {kind} is not valid JSON ({error}): {next_step}."
         raise SACError(msg) from None
 
 
 def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dict[str, Any]:  # noqa: ANN401
     try:  # Programs hand over tuples and exact decimals, too.
-        as_json = msgspec.json.decode(ENCODER.encode(value))
+        as_json = _flat(msgspec.json.decode(ENCODER.encode(value)))
     except (ValueError, RecursionError, OverflowError) as error:
         msg = f"The {kind} cannot be written as JSON ({error}): {next_step}."
         raise SACError(msg) from None
@@ -285,3 +289,29 @@ def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dic
         raise SACError(msg)
     result: dict[str, Any] = value
     return result
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object, of which readers would lose a member with the name of another one."""
+    result = dict(members)
+    if len(result) < len(members):
+        names = Counter(name for name, _ in members)
+        msg = f"it has {log_safe(names.most_common(1)[0][0])!r} twice in one object"
+        raise ValueError(msg)
+    return result
+
+
+def _flat(value: Any) -> Any:  # noqa: ANN401  (JSON may be anything)
+    """Return a value that is not nested too deeply for the SDK and the validators.
+
+    Raises:
+        ValueError: If it is.
+    """
+    items = [value]
+    for _ in range(_MOST_LEVELS):
+        lists = [item for item in items if isinstance(item, list)]
+        lists += [[*item.values()] for item in items if isinstance(item, dict)]
+        items = [inner for outer in lists for inner in outer]
+    if items:
+        raise ValueError(_TOO_DEEP)
+    return value

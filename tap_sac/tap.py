@@ -14,6 +14,7 @@ from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, some_of
 from tap_sac.inputs import Choice, check_catalog, check_state, completed
 from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
+from tap_sac.safety.text import plural
 from tap_sac.settings import SETTINGS
 from tap_sac.singer.schema import add_decimal_facets
 from tap_sac.streams.providers import ProvidersSource
@@ -189,8 +190,8 @@ class TapSAC(CommandLineTap):
         if failed := [f"{item.name}: {item.failure}" for item in streams if item.failure]:
             selected = sum(stream.selected for stream in streams)
             failures.append(
-                f"{len(failed)} of {selected} streams failed; the others were read. "
-                f"{' '.join(failed)}"
+                f"{len(failed)} of {plural(selected, 'stream')} failed"
+                f"{'; the others were read' if selected > len(failed) else ''}. {' '.join(failed)}"
             )
         if withheld := [item.name for item in streams if item.was_withheld]:
             failures.append(

@@ -183,19 +183,19 @@ def test_wrong_host(sample: dict[str, Any], run_cli: RunCli) -> None:
     assert "Retrying" in result.stderr
 
 
-def test_setting_that_the_tap_does_not_have_is_told(run_cli: RunCli) -> None:
+def test_unknown_setting_is_reported(run_cli: RunCli) -> None:
     result = run_cli({"demo": True, "models": ["Budget"], "threads\x1b": 5}, "--discover")
     assert result.returncode == 0
     assert result.stderr.count("Ignoring unknown setting threads.") == 1
 
 
-def test_other_page_of_sac_as_token_url_is_told(serve: Serve, run_cli: RunCli) -> None:
+def test_other_page_of_sac_as_token_url_is_reported(serve: Serve, run_cli: RunCli) -> None:
     refusal = error_response(401, "Unauthorized [1305]")
     result = run_cli(serve(lambda _: refusal))
     assert_one_sentence(result, r"answered 401 \(Unauthorized \[1305\]\) and gave no token", {})
 
 
-def test_several_wrong_settings_are_all_told(run_cli: RunCli) -> None:
+def test_several_wrong_settings_are_all_reported(run_cli: RunCli) -> None:
     result = run_cli({"page_size": "x"})
     for setting in ("page_size", "tenant_url", "client_id", "client_secret"):
         assert f"The setting {setting} " in result.stderr

@@ -32,7 +32,9 @@ def words(text: str) -> int:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("failure", Failure)
-def test_every_failure_says_what_to_do_in_few_words(failure: Failure, step: Step | None) -> None:
+def test_message_of_each_failure_is_short_and_names_the_next_step(
+    failure: Failure, step: Step | None
+) -> None:
     error = SACError(REFUSED, failure, step=step)
     text = str(error)
     assert text == explain(error)

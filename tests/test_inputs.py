@@ -50,7 +50,7 @@ anything = st.recursive(
         pytest.param('{"streams":[{"tap_stream_id":"providers"}],"bookmarks":[]}', id="no schema"),
     ],
 )
-def test_file_that_is_none_is_reported_in_one_line(
+def test_file_that_is_no_catalog_or_state_is_reported_in_one_line(
     run_cli: RunCli, tmp_path: Path, option: str, text: str
 ) -> None:
     path = tmp_path / "input.json"
@@ -60,6 +60,65 @@ def test_file_that_is_none_is_reported_in_one_line(
     assert f"The {option[2:]} " in result.stderr
     assert "Traceback" not in result.stderr
     assert not result.stdout
+
+
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize("levels", [150, 400, 900, 3_000, 100_000])
+@pytest.mark.parametrize(
+    ("option", "begin", "end"),
+    [
+        ("--state", '{"bookmarks":{"providers":{"x":', "}}}"),
+        ("--catalog", '{"streams":[],"x":', "}"),
+        ("--config", '{"demo":true,"stream_maps":{"x":', "}}"),
+        ("--config", '{"demo":true,"x":', "}"),
+    ],
+)
+def test_deeply_nested_file_is_refused_in_one_sentence(
+    run_cli: RunCli, tmp_path: Path, option: str, begin: str, end: str, levels: int
+) -> None:
+    path = tmp_path / "input.json"
+    path.write_text(f"{begin}{nested(levels)}{end}")
+    result = run_cli({"demo": True}, option, str(path))
+    assert result.returncode == 1
+    assert "it is nested more than 100 levels deep" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--config", '{"demo":true,"filters":{"a":"x"},"filters":{}}'),
+        ("--config", '{"demo":true,"filters":{"filters":"x","a":"y","filters":"y"}}'),
+        ("--catalog", '{"streams":[],"x":[{"filters":1,"a":1,"filters":1}]}'),
+        ("--state", '{"bookmarks":{"filters":{},"filters":{}}}'),
+    ],
+)
+def test_name_that_is_twice_in_an_object_is_refused(
+    run_cli: RunCli, tmp_path: Path, option: str, text: str
+) -> None:
+    path = tmp_path / "input.json"
+    path.write_text(text)
+    result = run_cli({"demo": True}, option, str(path))
+    assert result.returncode == 1
+    assert "it has 'filters' twice in one object" in result.stderr
+    assert not result.stdout
+
+
+@pytest.mark.parametrize("levels", [60, 400, 900])
+@pytest.mark.parametrize("option", [(), ("--check",)])
+def test_catalog_with_deeply_nested_columns_is_refused(
+    run_cli: RunCli, tmp_path: Path, levels: int, option: tuple[str, ...]
+) -> None:
+    path = tmp_path / "catalog.json"
+    schema = '{"properties":{"A":' * levels + "{}" + "}}" * levels
+    path.write_text(f'{{"streams":[{{"tap_stream_id":"a","schema":{schema}}}]}}')
+    result = run_cli({"demo": True}, "--catalog", str(path), *option)
+    assert result.returncode == 1
+    assert "The catalog is not valid JSON (it is nested more than 100" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--state", "--catalog"])
@@ -129,7 +188,7 @@ encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"
         encodings,
     ),
 )
-def test_any_file_is_taken_or_told_in_a_sentence(option: str, data: bytes) -> None:
+def test_any_file_is_accepted_or_refused_in_one_sentence(option: str, data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "input.json"
         path.write_bytes(data)
@@ -157,7 +216,7 @@ def test_any_file_is_taken_or_told_in_a_sentence(option: str, data: bytes) -> No
         ({"sales_fact_data": {"version": 1}}, "has sales_fact_data but no bookmarks: use the val"),
     ],
 )
-def test_state_without_bookmarks_is_told_with_what_it_is(
+def test_state_without_bookmarks_is_refused_by_its_likely_origin(
     run_cli: RunCli, tmp_path: Path, option: list[str], state: dict[str, Any], told: str
 ) -> None:
     path = tmp_path / "state.json"
@@ -177,7 +236,9 @@ def test_only_an_empty_state_has_no_bookmarks(state: dict[str, Any]) -> None:
         TapSAC(config={"demo": True, "models": ["Budget"]}, state=state, setup_mapper=False)
 
 
-def test_empty_state_is_one_of_the_first_run(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+def test_empty_state_is_accepted_as_a_first_run(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
     path = tmp_path / "state.json"
     path.write_text("{}")
     result = run_cli(serve(StandIn(sales(sales_row(1)))), "--state", str(path))
@@ -215,7 +276,7 @@ def column(**schema: Any) -> dict[str, Any]:
         entry(replication_key=[1]),
     ],
 )
-def test_catalog_of_a_strange_form_is_refused(catalog_entry: dict[str, Any]) -> None:
+def test_malformed_catalog_is_refused(catalog_entry: dict[str, Any]) -> None:
     with pytest.raises(SACError, match=r"^The catalog "):
         TapSAC(config={"demo": True}, catalog={"streams": [catalog_entry]})
 
@@ -230,14 +291,14 @@ def test_catalog_of_a_strange_form_is_refused(catalog_entry: dict[str, Any]) -> 
         {"delta_link": "\ud800"},
     ],
 )
-def test_state_of_a_strange_form_is_refused(bookmark: dict[str, Any]) -> None:
+def test_malformed_state_is_refused(bookmark: dict[str, Any]) -> None:
     with pytest.raises(SACError, match=r"^The state "):
         TapSAC(config={"demo": True}, state={"bookmarks": {"providers": bookmark}})
 
 
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
 @pytest.mark.parametrize("keeps", [None, "columns", "nothing"])
-def test_streams_about_which_the_metadata_says_nothing_are_selected(
+def test_streams_without_a_selection_in_the_catalog_are_selected(
     serve: Serve, keeps: str | None, method: str
 ) -> None:
     config = {**serve(StandIn(sales(sales_row(1)))), "default_replication_method": method}
@@ -266,7 +327,7 @@ ROOTS = [
 
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("beside", [NOT_SAID, None, True, False])
-def test_what_is_said_beside_the_stream_counts_unless_the_metadata_says_otherwise(
+def test_metadata_overrides_the_selection_in_the_catalog_entry(
     serve: Serve, root: dict[str, Any] | None, beside: object
 ) -> None:
     config = serve(StandIn(sales(sales_row(1))))
@@ -367,7 +428,7 @@ def test_catalog_that_selects_something_is_no_warning(
 @pytest.mark.parametrize("number", [1, 30])
 @pytest.mark.parametrize("also", [(), ("providers",)])
 @pytest.mark.parametrize("option", [[], ["--check"]])
-def test_catalog_whose_streams_are_of_no_chosen_model_is_reported(
+def test_catalog_without_a_stream_of_the_chosen_models_is_reported(
     serve: Serve,
     run_cli: RunCli,
     tmp_path: Path,
@@ -399,7 +460,7 @@ def test_catalog_whose_streams_are_of_no_chosen_model_is_reported(
     assert ("plan_09_fact_data and 20 more" in told) == (number == 30)
 
 
-def test_stream_of_another_name_in_the_catalog_is_that_of_its_id(serve: Serve) -> None:
+def test_stream_with_another_name_in_the_catalog_is_found_by_its_id(serve: Serve) -> None:
     config = serve(StandIn(sales(sales_row(1))))
     catalog = select(discover(config), "sales_fact_data")
     for item in catalog["streams"]:
@@ -422,7 +483,7 @@ def test_audit_data_is_incremental_without_a_replication_key_in_the_catalog(
     assert messages.state["bookmarks"]["a_audit_data"]["replication_key"] == "Audit_Time"
 
 
-def test_audit_data_with_a_state_that_is_no_time(serve: Serve) -> None:
+def test_bookmark_of_audit_data_that_is_no_time_is_refused(serve: Serve) -> None:
     columns = {"Audit_Time": "Edm.DateTimeOffset*"}
     row = '{"Audit_Time":"2026-11-02T05:12:44.123Z"}'
     config = serve(StandIn(Model("C4A", "A", edmx(AuditData=columns), {"AuditData": [row]})))
@@ -441,7 +502,7 @@ times = st.datetimes(timezones=st.just(timezone.utc)).map(
 @settings(max_examples=examples(60))
 @given(older=times | st.text(max_size=9) | st.integers(), has_newer=st.booleans())
 @example(older="2026-11-01T00:00:00Z", has_newer=False)
-def test_bookmark_in_the_older_form_of_singer_is_ignored_with_what_to_write(
+def test_bookmark_in_singers_older_format_is_ignored_and_the_new_one_shown(
     older: object, *, has_newer: bool
 ) -> None:
     columns = {"Audit_Time": "Edm.DateTimeOffset*"}
@@ -486,7 +547,7 @@ QUESTION = {"key": ["Version", "Date"], "columns": ["Version", "Date", "AMOUNT"]
     )
     | anything
 )
-def test_state_from_a_stranger_gives_rows_or_a_sentence(bookmark: object) -> None:
+def test_any_state_yields_rows_or_one_sentence(bookmark: object) -> None:
     tenant = StandIn(sales(sales_row(1)))
     with served(tenant) as server:
         config = {**server.settings, "default_replication_method": "LOG_BASED"}
@@ -499,7 +560,7 @@ def test_state_from_a_stranger_gives_rows_or_a_sentence(bookmark: object) -> Non
 
 
 @given(state=st.dictionaries(st.text(max_size=5), anything), has_link=st.booleans())
-def test_any_state_is_a_bookmark_or_none(state: dict[str, object], *, has_link: bool) -> None:
+def test_any_state_yields_a_bookmark_or_none(state: dict[str, object], *, has_link: bool) -> None:
     state |= {"delta_link": f"https://x{LINK}", "question": QUESTION} if has_link else {}
     bookmark = StreamState.read(state).bookmark
     assert (bookmark.link.subscription_id if bookmark else None) == ("A" if has_link else None)
@@ -507,7 +568,7 @@ def test_any_state_is_a_bookmark_or_none(state: dict[str, object], *, has_link: 
 
 @given(st.text() | st.from_regex(r"FactData\([AB]='[^']*'(,[ABC]='[^']*'){0,2}\)?", fullmatch=True))
 @example("FactData(B='2',A='1')")
-def test_any_entity_id_is_a_key_or_the_chain_is_lost(entity_id: str) -> None:
+def test_any_entity_id_yields_a_key_or_ends_the_chain(entity_id: str) -> None:
     with contextlib.suppress(SACError, DeltaLostError):
         ids = EntityIds({"A": "Edm.String", "B": "Edm.Int32"})
         assert ids.read(entity_id).keys() == {"A", "B"}
@@ -518,7 +579,7 @@ DOCUMENT = edmx(FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal"}).en
 
 @settings(max_examples=examples(500))
 @given(st.data())
-def test_any_document_is_read_or_refused(data: st.DataObject) -> None:
+def test_any_metadata_document_is_read_or_refused(data: st.DataObject) -> None:
     document = bytearray(DOCUMENT)
     for _ in range(data.draw(st.integers(0, 5))):
         place = data.draw(st.integers(0, len(document) - 1))
@@ -530,7 +591,7 @@ def test_any_document_is_read_or_refused(data: st.DataObject) -> None:
 
 @settings(max_examples=examples(60))
 @given(st.data())
-def test_any_page_gives_rows_or_a_sentence(data: st.DataObject) -> None:
+def test_any_page_yields_rows_or_one_sentence(data: st.DataObject) -> None:
     body = bytearray(
         b'{"value":[{"Version":"a","Date":"1","AMOUNT":1.5},{"Version":"b","Date":"2"}]}'
     )

@@ -239,7 +239,7 @@ def test_failure_does_not_wait_for_other_requests(serve: Serve, run_process: Run
     assert read_messages(result.stdout).streams == ["m_d00_master"]
 
 
-def test_nothing_is_asked_for_after_a_signal(serve: Serve, tmp_path: Path) -> None:
+def test_no_request_follows_a_signal(serve: Serve, tmp_path: Path) -> None:
     rows = [sales_row(count) for count in range(20_000)]
     tenant = StandIn(sales(*rows))
 
@@ -362,7 +362,7 @@ def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
     assert "ACTIVATE_VERSION" not in {message["type"] for message in messages}
 
 
-def test_small_tables_are_read_once_and_to_their_ends_before_their_turn(
+def test_small_tables_are_read_completely_before_their_turn(
     serve: Serve, wait_for_readers: Callable[[], None]
 ) -> None:
     names = "ABCD"
@@ -384,7 +384,7 @@ def test_small_tables_are_read_once_and_to_their_ends_before_their_turn(
     assert messages.streams == [f"{name.lower()}_fact_data" for name in names]
 
 
-def test_large_table_is_read_again_without_a_break_at_its_turn(
+def test_large_table_is_read_again_from_the_start_at_its_turn(
     serve: Serve, wait_for_readers: Callable[[], None]
 ) -> None:
     megabyte = "x" * 1_000_000
@@ -411,7 +411,7 @@ def test_large_table_is_read_again_without_a_break_at_its_turn(
     assert dates(messages, "B") == list(range(24))
 
 
-def test_table_that_was_thrown_away_makes_room_for_another(
+def test_dropped_table_makes_room_for_another(
     serve: Serve, wait_for_readers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES_OF_A_TABLE", 2_000)
@@ -442,7 +442,7 @@ def test_table_that_was_thrown_away_makes_room_for_another(
 
 @pytest.mark.parametrize("is_large", [False, True])
 @pytest.mark.parametrize("change", ["deleted", "inserted"])
-def test_row_that_stays_is_read_once_while_others_come_and_go(
+def test_row_that_stays_is_read_once_while_others_are_inserted_or_deleted(
     serve: Serve,
     wait_for_readers: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -473,7 +473,7 @@ def test_row_that_stays_is_read_once_while_others_come_and_go(
     assert staying <= set(read)
 
 
-def test_what_waits_is_bounded_however_many_tables_are_read_at_once(
+def test_memory_is_bounded_however_many_tables_are_read_at_once(
     serve: Serve, wait_for_readers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 10_000
@@ -499,7 +499,7 @@ def test_what_waits_is_bounded_however_many_tables_are_read_at_once(
         assert dates(messages, name) == list(range(1_000 if name in "BE" else 16))
 
 
-def test_failure_of_a_table_is_raised_at_its_turn_and_leaves_others_alone(
+def test_failure_is_raised_at_the_turn_of_its_table_and_stops_no_other(
     serve: Serve, wait_for_readers: Callable[[], None]
 ) -> None:
     tenant = StandIn(*numbered("ABC", 6))
@@ -564,7 +564,7 @@ class Sources:
             self.ended_by[name] = threading.get_ident()
 
 
-def test_table_that_says_it_is_too_large_is_given_up_at_once(
+def test_table_that_announces_a_large_size_is_dropped_at_once(
     wait_for_readers: Callable[[], None],
 ) -> None:
     sources = Sources("AB", Extent(1, is_last=False, whole=10**12))
@@ -580,7 +580,7 @@ def test_table_that_says_it_is_too_large_is_given_up_at_once(
 @pytest.mark.parametrize(
     ("megabytes", "is_last", "is_kept"), [(10, True, True), (10, False, False), (100, True, False)]
 )
-def test_table_of_one_item_is_kept_if_it_fits_with_what_may_follow(
+def test_table_of_one_item_is_kept_if_it_and_the_expected_rest_fit(
     wait_for_readers: Callable[[], None], megabytes: int, *, is_last: bool, is_kept: bool
 ) -> None:
     sources = Sources("AB", Extent(megabytes * 1_000_000, is_last), length=1)
@@ -591,7 +591,7 @@ def test_table_of_one_item_is_kept_if_it_fits_with_what_may_follow(
 
 
 @pytest.mark.parametrize("is_its_turn", [False, True])
-def test_one_table_can_be_dropped_while_the_others_are_kept(
+def test_one_table_can_be_dropped_without_the_others(
     wait_for_readers: Callable[[], None], *, is_its_turn: bool
 ) -> None:
     sources = Sources("ABC")
@@ -624,7 +624,7 @@ def test_one_table_can_be_dropped_while_the_others_are_kept(
     assert sources.asked["C"] == list(range(5))
 
 
-def test_closing_the_items_of_a_table_ends_its_reader(
+def test_closing_the_generator_ends_the_reader(
     wait_for_readers: Callable[[], None],
 ) -> None:
     sources = Sources("A")
@@ -636,7 +636,7 @@ def test_closing_the_items_of_a_table_ends_its_reader(
     assert sources.ended_by == sources.begun_by
 
 
-def test_more_is_kept_of_parts_than_of_tables(wait_for_readers: Callable[[], None]) -> None:
+def test_parts_may_take_more_memory_than_tables(wait_for_readers: Callable[[], None]) -> None:
     sources = Sources("ABCD", Extent(50_000_000, is_last=True), length=1)
     parts = sources.parts("ABCD")
     assert list(parts.read("A", sources.begin("A"))) == [0]
@@ -646,7 +646,7 @@ def test_more_is_kept_of_parts_than_of_tables(wait_for_readers: Callable[[], Non
     assert dict(sources.asked) == {name: [0] for name in "ABCD"}
 
 
-def test_part_that_is_too_large_is_read_at_its_turn(wait_for_readers: Callable[[], None]) -> None:
+def test_large_part_is_read_at_its_turn(wait_for_readers: Callable[[], None]) -> None:
     sources = Sources("ABCD", Extent(30_000_000, is_last=False))
     parts = sources.parts("ABCD")
     items = parts.read("A", sources.begin("A"))

@@ -63,17 +63,17 @@ def run_beside_demo(
 
 @pytest.mark.parametrize("command", ["", "--check", "--discover", "--models"])
 @pytest.mark.parametrize("name", OF_A_TENANT)
-def test_demo_beside_a_setting_of_a_tenant_is_refused(
+def test_demo_with_a_setting_of_a_tenant_is_refused(
     run_beside_demo: RunCli, name: str, command: str
 ) -> None:
     assert_refused(run_beside_demo({name: OF_A_TENANT[name]}, *command.split()), name)
 
 
-def test_all_settings_that_are_in_the_way_are_named(run_beside_demo: RunCli) -> None:
+def test_all_conflicting_settings_are_named(run_beside_demo: RunCli) -> None:
     assert_refused(run_beside_demo(OF_A_TENANT), *OF_A_TENANT)
 
 
-def test_empty_settings_are_not_in_the_way(run_beside_demo: RunCli) -> None:
+def test_empty_settings_do_not_conflict(run_beside_demo: RunCli) -> None:
     result = run_beside_demo(dict.fromkeys(OF_A_TENANT, ""), "--check")
     assert result.returncode == 0, result.stdout
 

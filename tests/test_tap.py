@@ -32,7 +32,7 @@ def metadata_of(entry: dict[str, Any], *breadcrumb: str) -> dict[str, Any]:
     return found
 
 
-def test_only_what_repeats_no_other_set_is_selected() -> None:
+def test_redundant_entity_sets_are_not_selected_by_default() -> None:
     selected = {
         name: metadata_of(entry)["selected"] for name, entry in discover({"demo": True}).items()
     }
@@ -141,7 +141,7 @@ def test_model_that_matches_nothing_is_an_error_with_near_misses(serve: Serve, e
 
 
 @pytest.mark.parametrize("models", [["!Budgte 2026"], ["*", "!Budget 2026 "], ["!", "C4A"]])
-def test_model_to_leave_out_that_is_not_there_is_an_error(serve: Serve, models: list[str]) -> None:
+def test_exclusion_that_matches_no_model_is_an_error(serve: Serve, models: list[str]) -> None:
     with pytest.raises(SACError, match=r"models has '!.*matches no model: .*Budget 2026"):
         discover({**serve(StandIn(*BUDGETS)), "models": models})
 
@@ -153,14 +153,12 @@ def test_model_to_leave_out_that_is_not_there_is_an_error(serve: Serve, models: 
         (["Budget*", "!C4A", "!*7"], r"\(Budget 2026, Budget 2027\): .*entries '!C4A', '!\*7'\."),
     ],
 )
-def test_models_that_are_all_left_out_are_an_error(
-    serve: Serve, models: list[str], named: str
-) -> None:
+def test_excluding_all_models_is_an_error(serve: Serve, models: list[str], named: str) -> None:
     with pytest.raises(SACError, match=rf"setting models excludes all .*{named}"):
         discover({**serve(StandIn(*BUDGETS)), "models": models})
 
 
-def test_model_whose_name_begins_like_an_exclusion_can_be_chosen(serve: Serve) -> None:
+def test_model_whose_name_begins_with_an_exclamation_mark_can_be_chosen(serve: Serve) -> None:
     odd = sales(*ROWS, model_id="C4D", name="!Test")
     tenant = StandIn(*BUDGETS, odd)
     config = serve(tenant)
@@ -168,7 +166,7 @@ def test_model_whose_name_begins_like_an_exclusion_can_be_chosen(serve: Serve) -
     assert "test_fact_data" not in discover({**config, "models": ["!!Test"]})
 
 
-def test_names_of_streams_do_not_change_with_the_models_chosen(serve: Serve) -> None:
+def test_stream_names_do_not_depend_on_the_chosen_models(serve: Serve) -> None:
     twins = [sales(*ROWS, model_id=model_id, name="Budget") for model_id in ("C4A", "C4B")]
     assert list(discover({**serve(StandIn(*twins)), "models": ["C4B"]})) == [
         "budget_c4b_fact_data",
@@ -185,7 +183,7 @@ def test_streams_can_be_named_by_id(serve: Serve) -> None:
     ]
 
 
-def test_filters_are_sent_to_the_streams_they_fit(serve: Serve) -> None:
+def test_filters_are_sent_to_the_matching_streams(serve: Serve) -> None:
     tenant = StandIn(*BUDGETS)
     filters = {
         "budget_*_fact_data": "Version eq 'public.Actual'",
@@ -202,7 +200,7 @@ def test_filters_are_sent_to_the_streams_they_fit(serve: Serve) -> None:
     ]
 
 
-def test_filter_that_fits_no_stream_is_an_error_with_near_misses(serve: Serve) -> None:
+def test_filter_that_matches_no_stream_is_an_error_with_near_misses(serve: Serve) -> None:
     config = {**serve(StandIn(*BUDGETS)), "filters": {"budget_2026_factdata": "x eq 'y'"}}
     with pytest.raises(SACError, match=r"filters has .*no stream: .*budget_2026_fact_data"):
         discover(config)
@@ -215,7 +213,7 @@ def test_filter_for_a_stream_that_is_not_selected_is_no_error(serve: Serve) -> N
     assert sync(config, catalog).streams == ["budget_2026_fact_data"]
 
 
-def test_filter_that_sac_refuses_is_named(serve: Serve) -> None:
+def test_filter_that_sac_refuses_is_reported(serve: Serve) -> None:
     tenant = StandIn(*BUDGETS)
     tenant.fault = lambda request: (
         error_response(400, "malformed") if "$filter" in request.target else None
@@ -241,7 +239,7 @@ def test_model_that_sac_does_not_export_is_skipped_with_a_warning(
     assert "Skipping the model 'Budget 2027' (C4B)" in caplog.text
 
 
-def test_nothing_that_can_be_read_is_an_error(serve: Serve) -> None:
+def test_tenant_without_a_readable_model_is_an_error(serve: Serve) -> None:
     tenant = StandIn(*BUDGETS)
     tenant.fault = lambda request: (
         error_response(412, "live") if request.target.endswith("/$metadata") else None
@@ -256,7 +254,7 @@ def test_model_with_unreadable_metadata_alone_stops_the_run(serve: Serve) -> Non
         sync(serve(StandIn(broken)))
 
 
-def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(
+def test_entity_set_that_sac_does_not_serve_is_skipped_with_a_warning(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = sales(*ROWS)
@@ -289,7 +287,7 @@ def test_set_that_is_described_but_not_served_is_skipped_with_a_warning(
 
 
 @pytest.mark.parametrize("changes", [{"page_size": 5}, {"filters": {"*_hierarchy": "ID eq '1'"}}])
-def test_dimension_without_hierarchy_is_told_from_a_query_that_sac_refuses(
+def test_dimension_without_hierarchy_differs_from_a_refused_query(
     serve: Serve, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
 ) -> None:
     model = sales(*ROWS)
@@ -309,7 +307,7 @@ def test_dimension_without_hierarchy_is_told_from_a_query_that_sac_refuses(
         sync(config)
 
 
-def test_page_that_is_gone_is_no_entity_set_that_is_not_served(serve: Serve) -> None:
+def test_missing_page_fails_although_a_missing_entity_set_is_skipped(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = lambda request: (
         error_response(404, "gone [3707]") if "$skiptoken=2" in request.target else None
@@ -318,7 +316,7 @@ def test_page_that_is_gone_is_no_entity_set_that_is_not_served(serve: Serve) -> 
         sync(serve(tenant))
 
 
-def test_audit_data_that_is_switched_off_is_told(serve: Serve) -> None:
+def test_audit_data_that_is_off_is_reported(serve: Serve) -> None:
     model = sales(*ROWS)
     model.edmx = model.edmx.replace("FactData", "AuditData")
     tenant = StandIn(model)
@@ -347,7 +345,7 @@ def test_dimension_that_is_gone_stops_a_run_with_an_old_catalog(serve: Serve) ->
         sync(serve(StandIn(newer)), catalog)
 
 
-def test_measures_that_come_and_go_are_warned_about(
+def test_added_and_removed_measures_are_warned_about(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = serve(StandIn(sales(*ROWS)))
@@ -362,7 +360,7 @@ def test_measures_that_come_and_go_are_warned_about(
     assert tenant.reads("/FactData")[-1].endswith("?$select=Version,Date")
 
 
-def test_selected_stream_that_is_gone_is_warned_about(
+def test_selected_stream_that_no_longer_exists_is_a_warning(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = serve(StandIn(*BUDGETS))
@@ -371,16 +369,14 @@ def test_selected_stream_that_is_gone_is_warned_about(
     assert "does not offer: plan_x_fact_data" in caplog.text
 
 
-def test_selected_streams_that_are_all_gone_are_an_error(serve: Serve) -> None:
+def test_selecting_only_streams_that_no_longer_exist_is_an_error(serve: Serve) -> None:
     config = serve(StandIn(*BUDGETS))
     catalog = select(discover(config), "plan_x_fact_data")
     with pytest.raises(SACError, match="does not offer: plan_x_fact_data"):
         sync(serve(StandIn(*BUDGETS[:2])), catalog)
 
 
-def test_requests_are_measured_as_in_other_taps(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_metrics_are_those_of_other_taps(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     sync(serve(StandIn(sales(*ROWS))))
     points = [
@@ -407,7 +403,7 @@ def test_key_of_the_catalog_that_is_not_sacs_stops_the_run(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("place", ["entry", "metadata"])
-def test_key_that_the_catalog_empties_is_no_key(serve: Serve, place: str) -> None:
+def test_empty_key_in_the_catalog_means_no_key(serve: Serve, place: str) -> None:
     config = serve(StandIn(sales(ROWS[0], ROWS[0])))
     catalog = discover(config)
     entry = catalog["sales_fact_data"]
@@ -438,7 +434,7 @@ def test_tenant_without_models_is_an_error(serve: Serve) -> None:
         sync(serve(tenant))
 
 
-def test_catalog_may_write_a_type_as_a_list(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_type_in_the_catalog_may_be_a_list(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     config = serve(StandIn(sales(*ROWS)))
     catalog = select(discover(config), "sales_fact_data")
     for entry in catalog["streams"]:

@@ -47,7 +47,7 @@ def seen(tmp_path: Path, *, is_output_seen: bool = False, **environment: str) ->
     return b"".join(parts).decode()
 
 
-def test_line_moves_and_makes_room_for_the_log(tmp_path: Path) -> None:
+def test_progress_line_is_erased_before_a_log_line(tmp_path: Path) -> None:
     text = seen(tmp_path)
     assert f"{ERASE}{FACTS}: 1,000 rows" in text
     # What is left when each line is erased: the log, and nothing else.
@@ -57,12 +57,12 @@ def test_line_moves_and_makes_room_for_the_log(tmp_path: Path) -> None:
     assert lines[-1] == ""
 
 
-def test_nothing_moves_between_rows_or_where_it_cannot(tmp_path: Path) -> None:
+def test_no_progress_line_beside_records_or_in_a_dumb_terminal(tmp_path: Path) -> None:
     for text in (seen(tmp_path, is_output_seen=True), seen(tmp_path, TERM="dumb")):
         assert f"{FACTS}: 5,760 rows read" in text
         assert ERASE not in text
 
 
-def test_line_fits_into_the_terminal(tmp_path: Path) -> None:
+def test_progress_line_fits_the_terminal(tmp_path: Path) -> None:
     text = seen(tmp_path, COLUMNS="20")
     assert f"{ERASE}sales_planning_f...{ERASE}" in text

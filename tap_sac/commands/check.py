@@ -177,7 +177,7 @@ def _try_totals(streams: Sequence[SACStream]) -> str:
             others.append(f"; those of {stream.name} are not compared, because {log_safe(why)}")
         else:
             compared += 1
-    return f"compared for {compared} of {len(streams)} streams of facts{''.join(others)}"
+    return f"compared for {compared} of {plural(len(streams), 'stream')} of facts{''.join(others)}"
 
 
 def _count_subscriptions(stream: SACStream) -> str:

@@ -15,6 +15,7 @@ from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.export.tables import CountedTable, CountsWith
 from tap_sac.safety.masks import one_line
+from tap_sac.safety.text import none_of, plural
 from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def models(
             print_line(line)
     failures = listing.failures()
     if not any(model.exportable for model in listed):
-        failures = [f"None of the {len(listed)} models can be read: {listed[0].reason}"]
+        failures = [f"{none_of(len(listed), 'model')} be read: {listed[0].reason}"]
     if failures:
         logger.error("%s", " ".join(failures))
     return 1 if failures else 0
@@ -114,7 +115,7 @@ def _list(client: SACClient, listing: Listing, choice: Choice) -> Iterator[Liste
     )
     with PROGRESS_LINE.shown(beside_output=True):
         for number, (model, result) in enumerate(found, 1):
-            PROGRESS_LINE.update(f"{number} of {len(chosen)} models")
+            PROGRESS_LINE.update(f"{number} of {plural(len(chosen), 'model')}")
             yield _unreadable(model, _why(result)) if isinstance(result, SACError) else result
 
 

@@ -27,6 +27,7 @@ from tap_sac.sac.errors import (
 from tap_sac.sac.export.kinds import FACTS, kind_of, master_of
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.csdl import Metadata, read_csdl
+from tap_sac.safety.text import none_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -162,7 +163,7 @@ def _describe(
     if skipped and not described:
         error = next(iter(skipped.values()))
         if isinstance(error, ResponseError):
-            msg = f"None of the {len(skipped)} models can be read; SAC answered {error.reason}"
+            msg = f"{none_of(len(skipped), 'model')} be read; SAC answered {error.reason}"
             raise SACError(msg, error.failure, step=error.step)
         raise error
     return described, skipped
@@ -247,8 +248,8 @@ def _check_catalog_streams_exist(choice: Choice, offered: Collection[str]) -> tu
     if missing:
         msg = (
             "The catalog selects streams that SAC, or the setting models or namespaces, does not "
-            f"offer: {some_of(missing)}. Run the discovery again (meltano run --refresh-catalog), "
-            "or deselect them."
+            f"offer: {some_of(missing)}. Deselect them, or run the discovery again (meltano "
+            "--environment=prod run --refresh-catalog)."
         )
         if selected <= {*missing, PROVIDERS_STREAM_NAME}:
             raise SACError(msg)

@@ -40,6 +40,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def none_of(count: int, noun: str) -> str:
+    """Write that it is none of a number of things, such as ``None of the 3 models``."""
+    return f"The only {noun} cannot" if count == 1 else f"None of the {plural(count, noun)} can"
+
+
 def decimal_digits(text: object) -> int | None:
     """Read a number that a server writes in digits, with or without quotes; None if it is not."""
     return int(str(text)) if _DIGITS.fullmatch(str(text)) else None

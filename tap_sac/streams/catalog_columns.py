@@ -67,7 +67,8 @@ class CatalogColumns:
             msg = (
                 f"The key of {self._stream.name} in SAC differs from that of the catalog "
                 f"({', '.join(sorted(changes))}), so rows would overwrite each other: run the "
-                "discovery again (meltano run --refresh-catalog) and load into a new table."
+                "discovery again (meltano --environment=prod run --refresh-catalog) and load into "
+                "a new table."
             )
             raise SACError(msg)
 

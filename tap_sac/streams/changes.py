@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
 from tap_sac.sac.export.delta import DeltaLink, is_delta
 from tap_sac.sac.odata.pages import follow
+from tap_sac.safety.text import plural
 from tap_sac.singer.records import MadeRecords
 from tap_sac.streams.change_records import ChangeRecords
 from tap_sac.streams.full import FullRead
@@ -170,7 +171,7 @@ class ChangesRead:
             msg = "SAC gave no new delta link"
             raise DeltaLostError(msg)
         reading.logger.info(
-            "%s: %s changes read, %s pages.", reading.name, f"{rows:,}", f"{pages:,}"
+            "%s: %s read, %s.", reading.name, plural(rows, "change"), plural(pages, "page")
         )
         link = DeltaLink(delta_link)
         if tracking.subscriptions.is_proven(self._link):

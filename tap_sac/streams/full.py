@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.delta import is_delta
 from tap_sac.sac.failures import Failure
+from tap_sac.safety.text import plural
 from tap_sac.singer.records import PageRecords
 from tap_sac.streams.proof import Proof
 from tap_sac.streams.reading import Outcome
@@ -125,7 +126,7 @@ def may_delete(reading: Reading, rows: int, permissions: Permissions) -> bool:
     logger.warning(
         "The read of %s is empty%s, so rows from earlier runs stay in the target.",
         name,
-        "" if count is None else f", while SAC counts {count:,} rows without the filter",
+        "" if count is None else f", while SAC counts {plural(count, 'row')} without the filter",
     )
     return False
 

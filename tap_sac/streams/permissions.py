@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DataError
+from tap_sac.safety.text import plural
 
 if TYPE_CHECKING:
     import logging
@@ -46,11 +47,11 @@ class Permissions:
         last = self._state.rows
         if self._state.user and last and 2 * rows < last:
             logger.warning(
-                "The read of %s has %s rows, and the last one had %s: if the others are still in "
+                "The read of %s has %s, and the last one had %s: if the others are still in "
                 "SAC, the user who is signed in has lost permissions, and the target will mark or "
                 "delete these rows.",
                 stream,
-                f"{rows:,}",
+                plural(rows, "row"),
                 f"{last:,}",
             )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from singer_sdk import metrics
 
+from tap_sac.safety.text import plural
 from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
@@ -41,15 +42,15 @@ class Progress:
         now = monotonic()
         seconds = now - self._begin
         speed = f", {self._rows / seconds:,.0f} per second" if seconds >= 1 else ""
-        PROGRESS_LINE.update(f"{self._stream}: {self._rows:,} rows{speed}")
+        PROGRESS_LINE.update(f"{self._stream}: {plural(self._rows, 'row')}{speed}")
         if now - self._reported >= _SECONDS_BETWEEN_REPORTS:
             self._reported = now
             self._logger.info(
-                "%s: %s rows so far, %s rows per second, %s pages, %s ms in SAC",
+                "%s: %s so far, %s rows per second, %s, %s ms in SAC",
                 self._stream,
-                f"{self._rows:,}",
+                plural(self._rows, "row"),
                 f"{self._rows / seconds:,.0f}",
-                f"{self._pages:,}",
+                plural(self._pages, "page"),
                 f"{self._server_milliseconds:,}",
             )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
+from tap_sac.safety.text import plural
 from tap_sac.streams.key_watch import KeyWatch
 from tap_sac.streams.reading import Verdict
 
@@ -90,11 +91,11 @@ class Proof:
             self.counts += [] if again is None else [again]
         counted = f"{self.counts[-1]:,} counted by SAC" if self.counts else "not counted by SAC"
         self._reading.logger.info(
-            "%s: %s rows read, %s, %s pages.",
+            "%s: %s read, %s, %s.",
             self._label,
-            f"{self.rows:,}",
+            plural(self.rows, "row"),
             counted,
-            f"{self._pages:,}",
+            plural(self._pages, "page"),
         )
         if not self.counts:
             return Verdict.NOT_COUNTED
@@ -106,7 +107,9 @@ class Proof:
         return bool(self.counts) and min(self.counts) <= self.rows <= max(self.counts)
 
     def _judge(self) -> Verdict:
-        what = f"SAC counts {self.counts[-1]:,} rows of {self._label} but sent {self.rows:,}"
+        what = (
+            f"SAC counts {plural(self.counts[-1], 'row')} of {self._label} but sent {self.rows:,}"
+        )
         if self.rows > max(self.counts):
             if not self._reading.has_key:
                 return self.disprove(DataError(f"{what}, so some came twice", Failure.ROWS_TWICE))

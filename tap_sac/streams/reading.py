@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from tap_sac.safety.text import plural
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
@@ -75,11 +77,11 @@ class Reading:
         if keys is None or keys >= count:
             return False
         self.logger.warning(
-            "SAC counts %s facts of %s and %s keys: if a key comes twice, the stream fails, "
+            "SAC counts %s of %s and %s: if a key comes twice, the stream fails, "
             "because a target would keep one of its facts.",
-            f"{count:,}",
+            plural(count, "fact"),
             self.name,
-            f"{keys:,}",
+            plural(keys, "key"),
         )
         return True
 

@@ -12,7 +12,7 @@ from tap_sac.sac.export.column_values import MOST_VALUES
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both, equals
 from tap_sac.sac.odata.pages import read_rows
-from tap_sac.safety.text import log_safe
+from tap_sac.safety.text import log_safe, plural
 from tap_sac.singer.records import END_OF_SLICE, PageRecords
 from tap_sac.streams.full import FullRead
 from tap_sac.streams.progress import Progress
@@ -148,10 +148,10 @@ class SlicedRead:
         self._done = dict(earlier.done)
         begin = datetime.fromtimestamp(earlier.started_at / 1000, timezone.utc)
         reading.logger.info(
-            "%s: resuming the read that began at %s; %s slices are done.",
+            "%s: resuming the read that began at %s, after %s.",
             reading.name,
             begin.isoformat(timespec="seconds"),
-            f"{len(self._done):,}",
+            plural(len(self._done), "slice"),
         )
 
     @property
@@ -206,9 +206,9 @@ class SlicedRead:
             if not new or len(known) + len(new) > MOST_VALUES:
                 return
             self._reading.logger.info(
-                "%s: SAC lists %s more values of %s.",
+                "%s: SAC lists %s of %s that are new.",
                 self._reading.name,
-                f"{len(new):,}",
+                plural(len(new), "value"),
                 self._column.name,
             )
             yield from self._read(new, maker)
@@ -280,13 +280,13 @@ class SlicedRead:
         reading, slices = self._reading, self._slices
         earlier = slices.rows_of_earlier_run
         reading.logger.info(
-            "%s: %s rows read%s, %s, %s pages, %s slices by %s.",
+            "%s: %s read%s, %s, %s, %s by %s.",
             reading.name,
-            f"{self._rows:,}",
+            plural(self._rows, "row"),
             f" after {earlier:,} of an earlier run" if earlier else "",
             f"{slices.counts[-1]:,} counted by SAC" if slices.counts else "not counted by SAC",
-            f"{self._pages:,}",
-            f"{len(slices.read):,}",
+            plural(self._pages, "page"),
+            plural(len(slices.read), "slice"),
             self._column.name,
         )
         uncounted = "SAC does not count it" if reading.source.is_counted else "verify_counts is off"

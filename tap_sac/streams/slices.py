@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
-from tap_sac.safety.text import log_safe
+from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.reading import Verdict
 from tap_sac.streams.state import digest
 
@@ -152,7 +152,8 @@ class Slices:
                 return Verdict.PROVEN, ""
             why = f"{changed:,} of them have changed, so rows may have moved from one to another"
             return Verdict.UNPROVEN, why
-        why = f"SAC counts {counts[-1]:,} rows of {self._reading.name}, and {rows:,} in its slices"
+        counted = plural(counts[-1], "row")
+        why = f"SAC counts {counted} of {self._reading.name}, and {rows:,} in its slices"
         error = None
         if rows < min(counts):
             has_more = self._proof.has_more_rows(rows)

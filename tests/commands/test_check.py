@@ -29,7 +29,7 @@ ACME = {
 }
 
 
-def test_each_step_tells_what_it_found(run_process: RunCli) -> None:
+def test_each_step_reports_what_it_found(run_process: RunCli) -> None:
     result = run_process({"demo": True, "default_replication_method": "LOG_BASED"}, "--check")
     assert result.returncode == 0
     steps = [line.split(":")[0] for line in result.stdout.splitlines()]
@@ -227,7 +227,7 @@ def test_unknown_model_is_named_without_other_causes(serve: Serve, run_cli: RunC
     assert "causes" not in result.stdout
 
 
-def test_all_causes_of_a_refused_client_are_told_in_order(serve: Serve, run_cli: RunCli) -> None:
+def test_all_causes_of_a_refused_client_are_listed_in_order(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(sales(sales_row(1)))
     tenant.fault = lambda _: error_response(403, "no")
     lines = run_cli(serve(tenant), "--check").stdout.splitlines()
@@ -339,7 +339,9 @@ def test_nobody_waits_for_many_tries(serve: Serve, run_cli: RunCli) -> None:
     assert len(tenant.requests) == 2
 
 
-def test_it_asks_for_what_a_sync_asks_for(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+def test_it_sends_the_same_requests_as_a_sync(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
     audit = edmx(
         FactData={"Version": "Edm.String*", "AMOUNT": "Edm.Decimal", "FTE": "Edm.Decimal"},
         AuditData={"Audit_Time": "Edm.DateTimeOffset*"},

@@ -141,7 +141,9 @@ def test_facts_that_metadata_contradicts_itself_about_cannot_be_read(
 
 
 @pytest.mark.parametrize("option", ["--models", "--models=json"])
-def test_nothing_that_can_be_read_is_an_error(serve: Serve, run_cli: RunCli, option: str) -> None:
+def test_tenant_without_a_readable_model_is_an_error(
+    serve: Serve, run_cli: RunCli, option: str
+) -> None:
     tenant = StandIn(sales(*ROWS), sales(model_id="C4B", name="B"))
     tenant.fault = lambda request: (
         error_response(412, "live") if "$metadata" in request.target else None
@@ -198,7 +200,7 @@ def test_it_asks_twice_of_each_model_and_for_no_row(serve: Serve, run_cli: RunCl
     assert not tenant.reads("FactData")
 
 
-def test_it_lists_what_the_settings_choose(run_cli: RunCli) -> None:
+def test_only_chosen_models_are_listed(run_cli: RunCli) -> None:
     settings = {"demo": True, "namespaces": ["sac"], "models": ["Budget", "Live*"]}
     models = listed(run_cli(settings, "--models=json"))
     assert {model["name"] for model in models.values()} == {"Budget", "Live Revenue"}
@@ -233,7 +235,7 @@ def test_namespace_that_must_not_be_missing_is_an_error(serve: Serve, run_cli: R
     assert "The namespace sac_currency_tables was not read." in result.stderr
 
 
-def test_what_sac_calls_things_cannot_forge_a_row(serve: Serve, run_cli: RunCli) -> None:
+def test_name_from_sac_cannot_forge_a_row(serve: Serve, run_cli: RunCli) -> None:
     name = "A\nC4X  B\x1b[31m"
     config = serve(StandIn(sales(*ROWS, name=name)))
     result = run_cli(config, "--models")
@@ -253,7 +255,7 @@ def test_settings_can_come_from_the_environment(
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(("--models=xml",), 2), (("--models", "json"), 0)])
-def test_form_is_table_or_json(run_cli: RunCli, arguments: tuple[str, ...], code: int) -> None:
+def test_format_is_table_or_json(run_cli: RunCli, arguments: tuple[str, ...], code: int) -> None:
     assert run_cli({"demo": True, "models": ["Budget"]}, *arguments).returncode == code
 
 
@@ -263,7 +265,7 @@ def test_missing_settings_are_reported(run_cli: RunCli) -> None:
     assert "The setting tenant_url is missing" in result.stderr
 
 
-def test_models_are_asked_several_at_a_time(serve: Serve, run_cli: RunCli) -> None:
+def test_models_are_read_in_parallel(serve: Serve, run_cli: RunCli) -> None:
     """Let no model have an answer before as many as may be asked at once have been asked."""
     names = [f"C4{number}" for number in range(4)]
     tenant = StandIn(*(sales(*ROWS, model_id=name, name=name) for name in names))
@@ -279,7 +281,7 @@ def test_models_are_asked_several_at_a_time(serve: Serve, run_cli: RunCli) -> No
     assert list(listed(result)) == names
 
 
-def test_progress_is_for_a_terminal_alone(serve: Serve, tmp_path: Path) -> None:
+def test_progress_is_shown_only_at_a_terminal(serve: Serve, tmp_path: Path) -> None:
     tenant = StandIn(*(sales(*ROWS, model_id=name, name=name) for name in ("C4A", "C4B")))
     command = tap_command(tmp_path, serve(tenant), "--models=json")
     terminal, end = os.openpty()

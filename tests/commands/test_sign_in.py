@@ -140,7 +140,7 @@ def test_whole_way(serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri
     assert {record["XX_REGION"] for record in records} == {"AT", "CH", "#"}
 
 
-def test_neither_the_log_nor_the_page_shows_what_is_secret(
+def test_neither_the_log_nor_the_page_shows_a_secret(
     serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str
 ) -> None:
     service = tenant(redirect_uri)
@@ -338,7 +338,7 @@ def test_nobody_is_waited_for_without_end(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_port_that_is_in_use_is_told_before_a_browser_opens(
+def test_port_in_use_is_reported_before_a_browser_opens(
     serve: Serve, run_cli: RunCli, browser: Browser
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -496,7 +496,7 @@ def test_file_gets_the_token_too(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_file_that_cannot_be_written_is_told_before_anybody_signs_in(
+def test_file_that_cannot_be_written_is_reported_before_the_sign_in(
     serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str, tmp_path: Path
 ) -> None:
     config = {**serve(tenant(redirect_uri)), "refresh_token_file": str(tmp_path / "no" / "token")}

@@ -83,7 +83,9 @@ def test_names_that_catalog_and_state_have_and_sac_has_not_are_in_the_offer(serv
     )
 
 
-def test_check_names_what_is_gone(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+def test_check_names_streams_that_no_longer_exist(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
     config = serve(StandIn(sales(sales_row(1))))
     catalog = select(catalog_of(config), "sales_fact_data")
     (entry,) = (item for item in catalog["streams"] if item["tap_stream_id"] == "sales_fact_data")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conftest import Serve
 
 
-FAILED = r"1 of [12] streams failed; the others were read\. [a-z_]+"
+FAILED = r"1 of (1 stream|2 streams) failed(; the others were read)?\. [a-z_]+"
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_digits_behind_the_scale_that_targets_are_told_fail_by_name(
         for extra in ({}, {"stream_maps": {"t_s": {"__filter__": "1 == 1"}}}):
             with pytest.raises(SACError) as error:
                 sync({**settings_, **extra}, catalog)
-            assert str(error.value).partition(" streams failed; the others were read. ")[2] == (
+            assert str(error.value).partition(" failed")[2].partition(". ")[2] == (
                 "t_s: "
                 f"The column X of S holds a decimal that targets would round: {message}, "
                 "but $metadata declares scale 7. Correct it in SAC, set use_singer_decimal to "

@@ -316,7 +316,7 @@ def test_values_that_one_list_lacks_are_found_in_the_other(
     assert not failure
     assert len(messages.records(SALES)) == 2_400
     assert is_activated(messages, SALES)
-    assert "SAC lists 28 more values of Date." in caplog.text
+    assert "SAC lists 28 values of Date that are new." in caplog.text
 
 
 def test_value_that_comes_up_meanwhile_is_read_too(serve: Serve) -> None:

@@ -12,6 +12,8 @@ from typing_extensions import override
 from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
 
 
@@ -51,14 +53,26 @@ def _encode_decimal(value: object) -> object:
 ENCODER = msgspec.json.Encoder(enc_hook=_encode_decimal, decimal_format="number")
 
 
-def read_json(text: bytes | str) -> Any:  # noqa: ANN401  (JSON may be anything)
+def read_json(
+    text: bytes | str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:  # noqa: ANN401  (JSON may be anything)
     """Read JSON whose numbers with a point become `ExactDecimal`.
+
+    Args:
+        text: The JSON.
+        make_object: Makes an object of its members; of those with one name, the last counts if
+            None.
 
     Raises:
         ValueError: If it is not JSON.
         RecursionError: If it is nested too deeply.
     """
-    return json.loads(text, parse_float=_exact_decimal, parse_constant=_refuse_constant)
+    return json.loads(
+        text,
+        parse_float=_exact_decimal,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=make_object,
+    )
 
 
 def _exact_decimal(text: str) -> ExactDecimal:
