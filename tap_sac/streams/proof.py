@@ -25,11 +25,12 @@ _MOST_ROWS_KEPT = 10_000
 class Proof:
     """Counts the rows of a read, and compares them with SAC's own counts.
 
-    People write while we read, so any number between two of SAC's counts is right.
+    People write while we read, so any number between two of SAC's counts is right. The first and
+    the last page tell how many rows there were at the start and at the end. A lower count at the
+    end would also excuse rows that are missing, so SAC is asked anew instead.
 
     Attributes:
         rows: How many came.
-        counts: What SAC has counted, at different times.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class Proof:
             label: What messages call them, instead of the stream.
         """
         self.rows = 0
-        self.counts: list[int] = []
+        self._counts: list[int] = []
+        self._last_count: int | None = None
         self._pages = 0
         self._reading = reading
         self._table = table
@@ -74,7 +76,8 @@ class Proof:
         if self.rows <= _MOST_ROWS_KEPT:
             self._first_items += page.items
         if page.count is not None:
-            self.counts.append(page.count)
+            self._counts = self._counts or [page.count]
+            self._last_count = page.count
         if self._key_watch and (key := self._key_watch.first_repeated(page.items)):
             self._key_watch = None
             self.disprove(several_facts_error(self._label, key))
@@ -86,10 +89,12 @@ class Proof:
             DataError: If the read is truncated or has rows twice, or SAC does not answer whether
                 it is truncated.
         """
-        if self.counts and not self.is_proven:
+        if self._last_count is not None and self._last_count > self._counts[0]:
+            self._counts.append(self._last_count)
+        if self._counts and not self.is_proven:
             again = self._table.count()
-            self.counts += [] if again is None else [again]
-        counted = f"{self.counts[-1]:,} counted by SAC" if self.counts else "not counted by SAC"
+            self._counts += [] if again is None else [again]
+        counted = f"{self._counts[-1]:,} counted by SAC" if self._counts else "not counted by SAC"
         self._reading.logger.info(
             "%s: %s read, %s, %s.",
             self._label,
@@ -97,20 +102,20 @@ class Proof:
             counted,
             plural(self._pages, "page"),
         )
-        if not self.counts:
+        if not self._counts:
             return Verdict.NOT_COUNTED
         return Verdict.PROVEN if self.is_proven else self._judge()
 
     @property
     def is_proven(self) -> bool:
         """Whether SAC counts as many rows as came."""
-        return bool(self.counts) and min(self.counts) <= self.rows <= max(self.counts)
+        return bool(self._counts) and min(self._counts) <= self.rows <= max(self._counts)
 
     def _judge(self) -> Verdict:
         what = (
-            f"SAC counts {plural(self.counts[-1], 'row')} of {self._label} but sent {self.rows:,}"
+            f"SAC counts {plural(self._counts[-1], 'row')} of {self._label} but sent {self.rows:,}"
         )
-        if self.rows > max(self.counts):
+        if self.rows > max(self._counts):
             if not self._reading.has_key:
                 return self.disprove(DataError(f"{what}, so some came twice", Failure.ROWS_TWICE))
             why = "some rows came twice, and others may be missing"

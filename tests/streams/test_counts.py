@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from tests.helpers.counts import (
     ROWS,
     SALES,
     counting,
+    options,
     sales_config,
     without_link,
 )
@@ -186,3 +189,39 @@ def test_any_number_between_two_counts_is_accepted(
     assert is_activated(messages, FACTS)
     assert "not proven" not in caplog.text
     assert "SAC counts" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("on_pages", "asked_anew", "is_proven"),
+    [
+        ([9, 9, 9, 9, 9], 9, True),
+        ([9, 2, 30, 2, 9], 9, True),
+        ([8, 8, 8, 8, 9], 8, True),
+        ([8, 9, 8, 8, 8], 8, False),
+        ([8, 8, 8, 10, 8], 8, False),
+        ([10, 10, 10, 10, 9], 9, True),
+        ([10, 10, 10, 10, 9], 8, True),
+        ([10, 10, 10, 10, 9], 10, False),
+        ([10, 9, 8, 8, 8], 11, False),
+        ([10, 7, 7, 7, 10], 10, False),
+    ],
+)
+def test_first_and_last_page_say_between_which_counts_a_read_is_proven(
+    serve: Serve, on_pages: list[int], asked_anew: int, *, is_proven: bool
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+
+    def fault(request: Request) -> Response | None:
+        if "/FactData" not in request.target:
+            return None
+        page = int(options(request).get("$skiptoken", "0")) // 2
+        count = asked_anew if "$top" in request.target else on_pages[page]
+        answer = tenant.page(request, tenant.models[0].sets["FactData"])
+        members = {**json.loads(answer.body, parse_float=str), "@odata.count": count}
+        return replace(answer, body=json.dumps(members).encode())
+
+    tenant.fault = fault
+    messages, failure = run(serve(tenant))
+    assert not failure
+    assert len(messages.records(FACTS)) == 9
+    assert is_activated(messages, FACTS) is is_proven
