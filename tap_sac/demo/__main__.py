@@ -121,6 +121,11 @@ def _add_sign_in(parser: argparse.ArgumentParser) -> None:
         help="the grant that the client does not have",
     )
     options.add_argument(
+        "--audit-needs-client",
+        action="store_true",
+        help="refuse audit data to people with 403, as SAP's older pages have it",
+    )
+    options.add_argument(
         "--expired-is-forbidden",
         action="store_true",
         help="refuse an expired access token with 403 instead of 401",

@@ -287,7 +287,8 @@ class SampleService:
         if table is None:
             msg = f"Entity set {key[2]} does not exist. [3707]"
             return error_answer(HTTPStatus.NOT_FOUND, msg)
-        if table.name == AUDIT and self._access.person(request):
+        is_client_only = table.name == AUDIT and self.behaviour.audit_needs_client
+        if is_client_only and self._access.person(request):
             msg = "Audit data is for the OAuth client alone."
             return error_answer(HTTPStatus.FORBIDDEN, msg)
         try:

@@ -86,8 +86,6 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
         check_patterns(setting, patterns, {*offered, *catalog}, unknown)
     missing = _check_catalog_streams_exist(choice, offered)
     streams = _make_streams(described, names, filters, slice_columns)
-    if client.user is not None:
-        streams = _drop_client_only_streams(streams, choice)
     selected = choice.selected
     wanted = [item for item in streams if selected is None or item.name in selected]
     has_providers = selected is None or PROVIDERS_STREAM_NAME in selected
@@ -214,27 +212,6 @@ def _make_streams(
             )
             streams.append(stream)
     return streams
-
-
-def _drop_client_only_streams(streams: list[OfferedStream], choice: Choice) -> list[OfferedStream]:
-    """Drop streams that SAC serves only to the OAuth client itself.
-
-    Raises:
-        SACError: If the catalog selects nothing else of a model.
-    """
-    dropped = [item.name for item in streams if kind_of(item.entity_set.name).needs_client]
-    if not dropped:
-        return streams
-    selected = choice.selected or set()
-    is_selected = not selected.isdisjoint(dropped)
-    msg = (
-        f"Skipping {some_of(dropped)}, because SAC serves audit data only to the OAuth client "
-        "itself: to read it, remove refresh_token and refresh_token_file."
-    )
-    if is_selected and selected <= {*dropped, PROVIDERS_STREAM_NAME}:
-        raise SACError(msg)
-    logger.log(logging.WARNING if is_selected else logging.INFO, msg)
-    return [item for item in streams if item.name not in dropped]
 
 
 def _check_catalog_streams_exist(choice: Choice, offered: Collection[str]) -> tuple[str, ...]:

@@ -62,6 +62,15 @@ class Permissions:
         """
         return replace(state, user=self._now, rows=rows or self._state.rows or 0)
 
+    def warn_of_kept_bookmark(self, stream: str, logger: logging.Logger) -> None:
+        """Say why rows that were read by time are read again, and what to do."""
+        logger.warning(
+            "%s is read from start_date, and its bookmark stays, because a different user is "
+            "signed in than in the last run: run with --full-refresh (or without --state), or sign "
+            "in as before.",
+            stream,
+        )
+
 
 def check_writable(stream: str, *, is_sum: bool, has_key: bool) -> None:
     """Check that rows can be written beside those that SAC showed to another user.

@@ -48,6 +48,8 @@ class Run:
         # The permissions behind the last read are those in the state before anything changes it.
         self._permissions = Permissions(stream.source.client.user, self._state)
         self._is_incremental = stream.replication_method == REPLICATION_INCREMENTAL
+        # Rows before the bookmark of another user may be new to this one.
+        self._starts_anew = self._is_incremental and self._permissions.have_changed
         # The key, where the catalog decides on it.
         self._chosen_key = [*stream.entity_set.key] if stream.has_optional_key else None
 
@@ -75,6 +77,8 @@ class Run:
             self._stop_tracking()
         reading = self._reading()
         self._warn_of_changes(reading)
+        if self._starts_anew:
+            self._permissions.warn_of_kept_bookmark(reading.name, reading.logger)
         read = self._pick(reading)
         self._stream.version = read.version
         outcome = yield from read.records()
@@ -141,7 +145,9 @@ class Run:
         """Let targets delete old rows if the read allows it, or leave the bookmark if not."""
         is_counted = outcome.verdict is not Verdict.NOT_COUNTED
         self._stream.is_verified = is_counted or not reading.source.kind.is_counted
-        self._stream.may_advance = outcome.verdict.is_complete
+        self._stream.may_advance = outcome.verdict.is_complete and not self._starts_anew
+        if self._is_incremental and self._stream.may_advance:
+            self._stream.stream_state.update(self._permissions.after(self._state, 0).write())
         if not outcome.may_delete or outcome.version is None:
             return
         if self._is_withheld:
@@ -231,6 +237,8 @@ class Run:
         stream = self._stream
         source = stream.source
         start = stream.get_starting_replication_key_value(None)
+        if self._starts_anew:
+            start = stream.config.get("start_date")
         if not self._is_incremental or start is None or not isinstance(source, Source):
             return source.table(stream.query)
         time = start_text(start, stream.stream_state, stream.config["audit_overlap"])

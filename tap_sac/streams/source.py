@@ -182,12 +182,28 @@ class Source:
         """Tell an entity set that is described but not served from other refusals."""
         if error.number == SACErrorNumber.UNKNOWN_ENTITY_SET:
             return True
+        if self._is_refused_to_user(error):
+            return True
         if error.is_denied and error.number is not None:  # It is the client that SAC refuses.
             return False
         is_plain_400 = error.status == HTTPStatus.BAD_REQUEST and error.number is None
         if self.kind.is_hierarchy and is_plain_400:
             return not query or self._is_refused_without_options()
         return self.kind.is_optional and error.status in _NOT_SERVED
+
+    def _is_refused_to_user(self, error: ResponseError) -> bool:
+        """Return whether this user may not read it, although SAC still accepts the sign-in.
+
+        SAP's older pages have audit data for administrators' clients alone, its newer ones do not.
+
+        Raises:
+            SACError: If SAC no longer accepts the sign-in.
+        """
+        is_refused = error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        if not (is_refused and self.kind.needs_administrator and self.client.user):
+            return False
+        self.client.namespaces()
+        return True
 
     def _is_refused_without_options(self) -> bool:
         """Tell a dimension without a hierarchy, for which SAC has a plain 400, from a bad query."""

@@ -183,8 +183,8 @@ class StreamState:
 
     @property
     def has_last_read(self) -> bool:
-        """Whether a read was completed."""
-        return bool(self.last or self.bookmark)
+        """Whether a read was completed, of all rows, of changes, or up to a time."""
+        return bool(self.last or self.bookmark or "replication_key_value" in self.others)
 
     def next_version(self, started_at: int) -> int:
         """Return the version of a new read: the time of the run, above all versions in the state.

@@ -146,10 +146,12 @@ def test_counts_and_changes_are_those_that_the_person_sees(settings: dict[str, A
     assert len(entities) == 2 + (changed["updated"][REGION] in BENS_REGIONS)
 
 
-def test_audit_data_is_for_the_client_alone(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_audit_data_can_be_for_the_client_alone(serve: Serve, *, is_refused: bool) -> None:
+    settings = serve(SampleService(Behaviour(audit_needs_client=is_refused)))
     path = f"{WORKFORCE}/AuditData"
     assert Client(settings).get(path).status_code == 200
-    assert client_of(settings, ANNA).get(path).status_code == 403
+    assert client_of(settings, ANNA).get(path).status_code == (403 if is_refused else 200)
 
 
 def test_refresh_token_is_good_again_and_again(settings: dict[str, Any]) -> None:

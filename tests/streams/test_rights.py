@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import re
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_sac.demo import Behaviour
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
@@ -84,7 +87,8 @@ def bookmarks(messages: Messages) -> dict[str, Any]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [item.getMessage() for item in caplog.records if item.levelno >= logging.WARNING]
+    texts = [item.getMessage() for item in caplog.records if item.levelno >= logging.WARNING]
+    return [text for text in texts if "unsorted" not in text]  # what the SDK says of audit data
 
 
 @pytest.mark.parametrize("person", [ANNA, BEN, None])
@@ -315,38 +319,106 @@ def test_state_that_somebody_changed_ends_no_run(tenant: Tenant, value: object) 
     assert "ACTIVATE_VERSION" in kinds(tenant.run(None, state))
 
 
-def test_audit_data_is_not_offered_to_a_person(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+class Auditor:
+    """A tenant with audit data, and what the tap reads of it as somebody."""
+
+    def __init__(self, serve: Serve, *, audit_needs_client: bool = False) -> None:
+        self.service = SampleService(Behaviour(audit_needs_client=audit_needs_client))
+        self.config = {**serve(self.service), "models": ["Workforce Planning"]}
+
+    def run(
+        self, person: str | None, *others: str, state: dict[str, Any] | None = None, **settings: Any
+    ) -> Messages:
+        token = {"refresh_token": refresh_token(self.config, person)} if person else {}
+        config = {**self.config, **token, **settings}
+        return sync(config, select(discover(config), AUDIT, *others), state)
+
+
+@pytest.mark.parametrize("person", [ANNA, None])
+def test_user_reads_audit_data_from_the_bookmark(
+    serve: Serve, caplog: pytest.LogCaptureFixture, person: str | None
 ) -> None:
-    caplog.set_level(logging.INFO)
-    config = {**serve(SampleService()), "models": ["Workforce Planning"]}
-    assert AUDIT in discover(config)
-    config |= {
-        "refresh_token": refresh_token(config, ANNA),
-        "filters": {"*_audit_data": "FTE gt 1"},
-    }
-    caplog.clear()
-    assert AUDIT not in discover(config)
-    told = [text for text in caplog.messages if AUDIT in text]
-    assert len(told) == 1
-    assert "SAC serves audit data only to the OAuth client itself" in told[0]
+    auditor = Auditor(serve)
+    first = auditor.run(person)
+    assert len(first.records(AUDIT)) == 300
+    assert ("person" in first.state["bookmarks"][AUDIT]) == (person is not None)
+    second = auditor.run(person, state=first.state)
+    newest = max(record["Audit_Time"] for record in first.records(AUDIT))
+    assert {record["Audit_Time"] for record in second.records(AUDIT)} == {newest}
+    assert second.state["bookmarks"][AUDIT]["replication_key_value"] == newest
     assert not warnings(caplog)
 
 
-def test_audit_data_that_the_catalog_selects_is_a_warning(
+@pytest.mark.parametrize(("before", "now"), [(ANNA, BEN), (BEN, ANNA), (None, ANNA), (ANNA, None)])
+def test_audit_data_of_another_user_is_read_from_the_start_date(
+    serve: Serve, caplog: pytest.LogCaptureFixture, before: str | None, now: str | None
+) -> None:
+    auditor = Auditor(serve)
+    first = auditor.run(before)
+    state = first.state
+    bookmark = state["bookmarks"][AUDIT]
+    bookmark["replication_key_value"] = "2026-11-12T00:00:00.000Z"
+    caplog.clear()
+    for _ in range(2):
+        second = auditor.run(now, state=state, start_date="2026-11-10")
+        assert min(record["Audit_Time"] for record in second.records(AUDIT))[:10] == "2026-11-10"
+        (warning,) = warnings(caplog)
+        assert "read from start_date, and its bookmark stays" in warning
+        caplog.clear()
+        assert (
+            bookmarks(second).get(AUDIT, bookmark)["replication_key_value"]
+            == (bookmark["replication_key_value"])
+        )
+    third = auditor.run(before, state=first.state)
+    assert len(third.records(AUDIT)) < 20
+    assert not warnings(caplog)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_audit_data_that_sac_refuses_to_a_user_is_skipped_alone(
+    serve: Serve, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    auditor = Auditor(serve)
+    state = auditor.run(ANNA).state
+    auditor.service.refuse("/AuditData", error_response(status, "Only for administrators."))
+    grades = "workforce_planning_grade_master"
+    caplog.clear()
+    messages = auditor.run(ANNA, grades, state=state)
+    assert messages.records(grades)
+    assert not messages.records(AUDIT)
+    assert messages.state["bookmarks"][AUDIT] == state["bookmarks"][AUDIT]
+    (warning,) = [text for text in warnings(caplog) if AUDIT in text]
+    assert warning.startswith(f"Skipping the stream {AUDIT}: ")
+    assert "Only for administrators." in warning
+
+
+def test_audit_data_that_a_tenant_has_for_clients_alone_is_skipped(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = {**serve(SampleService()), "models": ["Workforce Planning"]}
-    catalog = discover(config)
-    config["refresh_token"] = refresh_token(config, ANNA)
-    grades = "workforce_planning_grade_master"
-    assert sync(config, select(catalog, AUDIT, grades)).records(grades)
-    (warning,) = warnings(caplog)
-    assert f"Skipping {AUDIT}, because" in warning
-    with pytest.raises(SACError, match="remove refresh_token and refresh_token_file"):
-        sync(config, select(catalog, AUDIT, "providers"))
-    caplog.clear()
-    assert sync(config, select(catalog, "providers")).records("providers")
+    auditor = Auditor(serve, audit_needs_client=True)
+    assert len(auditor.run(None).records(AUDIT)) == 300
+    assert not auditor.run(ANNA).records(AUDIT)
+    assert "Audit data is for the OAuth client alone." in warnings(caplog)[-1]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_audit_data_is_not_skipped_if_sac_refuses_the_user_altogether(
+    serve: Serve, status: int
+) -> None:
+    auditor = Auditor(serve)
+    config = {**auditor.config, "refresh_token": refresh_token(auditor.config, ANNA)}
+    catalog = select(discover(config), AUDIT)
+    tap = TapSAC(config=config, catalog=catalog)
+    auditor.service.refuse("dataexport", error_response(status, "Signed out."))
+    with pytest.raises(SACError, match="Signed out"), contextlib.redirect_stdout(io.StringIO()):
+        tap.sync_all()
+
+
+def test_audit_data_that_sac_refuses_to_a_client_fails(serve: Serve) -> None:
+    auditor = Auditor(serve)
+    auditor.service.refuse("/AuditData", error_response(403, "Only for administrators."))
+    with pytest.raises(SACError, match="Only for administrators"):
+        auditor.run(None)
 
 
 @pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])

@@ -45,7 +45,6 @@ class Kind:
         is_counted: Whether SAC may count its rows (``$count``).
         needs_administrator: Whether it needs an administrator's client, and Data Audit.
         has_dimensions: Whether columns are named after the dimensions whose members they hold.
-        needs_client: Whether only the OAuth client itself (2-legged) may read it.
     """
 
     pattern: str
@@ -61,7 +60,6 @@ class Kind:
     is_counted: bool = True
     needs_administrator: bool = False
     has_dimensions: bool = False
-    needs_client: bool = False
 
 
 # The first match counts.
@@ -95,7 +93,6 @@ KINDS = (
         replication_key=AUDIT_TIME,
         needs_administrator=True,
         has_dimensions=True,
-        needs_client=True,
     ),
     Kind(PROVIDERS, is_optional=False, is_counted=False),
     Kind("*___Distinct", is_selected=False),
