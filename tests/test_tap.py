@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_sac.demo import Behaviour
+from tap_sac.demo.service import SampleService
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
@@ -198,6 +200,19 @@ def test_filters_are_sent_to_the_matching_streams(serve: Serve) -> None:
         f"/providers/sac/C4B/FactData?$filter={both}&$count=true",
         "/providers/sac/C4C/FactData?$count=true",
     ]
+
+
+@pytest.mark.parametrize("column", ["Product___ID", "Product.ID"])
+def test_master_data_is_filtered_by_either_spelling_of_its_columns(
+    serve: Serve, caplog: pytest.LogCaptureFixture, column: str
+) -> None:
+    service = SampleService(Behaviour(dotted_master_data="." in column))
+    filters = {"*_master_data": f"{column} eq 'P-001'"}
+    config = {**serve(service), "models": ["Sales Planning"], "filters": filters}
+    catalog = select(discover(config), "sales_planning_master_data")
+    records = sync(config, catalog).records("sales_planning_master_data")
+    assert {record[column] for record in records} == {"P-001"}
+    assert "is not a column" not in caplog.text
 
 
 def test_filter_that_matches_no_stream_is_an_error_with_near_misses(serve: Serve) -> None:

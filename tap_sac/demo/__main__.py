@@ -84,6 +84,11 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="list public dimensions, currencies and units, and do not serve them",
     )
+    options.add_argument(
+        "--dotted-master-data",
+        action="store_true",
+        help="call columns of MasterData Account.ID, as SAP's pages do, not Account___ID",
+    )
     _add_sign_in(parser)
 
 

@@ -24,6 +24,8 @@ class Behaviour:
             null, a Timezone, and one that a read has opened as a window of length zero.
         extra_namespaces: Whether the namespaces beside that of the models are served. If not, they
             are listed all the same, and what is in them is not found, as on some tenants.
+        dotted_master_data: Whether columns of MasterData are called ``Account.ID``, as on SAP's
+            pages, and not ``Account___ID``, as on live tenants.
         audit_needs_client: Whether audit data is for the OAuth client itself, as SAP's older pages
             have it, and is refused to a person with 403.
         redirect_uri: The only one at which a sign-in may end.
@@ -45,6 +47,7 @@ class Behaviour:
     ignores_skip: bool = False
     older_subscriptions: bool = False
     extra_namespaces: bool = True
+    dotted_master_data: bool = False
     audit_needs_client: bool = False
     redirect_uri: str = "http://127.0.0.1:8484/callback"
     rotates_refresh_tokens: bool = False

@@ -19,7 +19,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
         (?P<string>'(?:[^']|'')*')
       | (?P<number>[+-]?\d+(?:\.\d+)?)
-      | (?P<word>[^\W\d]\w*)
+      | (?P<word>[^\W\d]\w*(?:\.\w+)?)
       | (?P<symbol>[(),])
     )""",
     re.VERBOSE,

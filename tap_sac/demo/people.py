@@ -65,8 +65,8 @@ def _column_of(dimension: str, table: Table) -> str | None:
     """Return the column that has the members of a dimension; None if the table has none."""
     if table.dimension == dimension:
         return table.key[0]
-    name = f"{dimension}___ID" if table.name == MASTER_DATA else dimension
-    return name if name in table.key else None
+    names = (f"{dimension}___ID", f"{dimension}.ID") if table.name == MASTER_DATA else (dimension,)
+    return next((name for name in names if name in table.key), None)
 
 
 def _part(value: Mapping[str, str]) -> str:

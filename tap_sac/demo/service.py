@@ -8,6 +8,7 @@ those who read live tenants. The texts of its refusals are made up, unlike the n
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ from tap_sac.demo.exchange import (
     page_answer,
 )
 from tap_sac.demo.queries import Query, QueryError, position, predicate
-from tap_sac.demo.sets import distinct_table
+from tap_sac.demo.sets import distinct_table, dotted
 from tap_sac.demo.sums import take_all_apart
 from tap_sac.demo.tables import (
     AUDIT,
@@ -110,7 +111,10 @@ class SampleService:
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         """Found the company."""
         self.behaviour = behaviour or Behaviour()
-        self.models = {(model.namespace, model.id): model for model in models()}
+        founded = models()
+        if self.behaviour.dotted_master_data:
+            founded = [replace(model, tables=tuple(map(dotted, model.tables))) for model in founded]
+        self.models = {(model.namespace, model.id): model for model in founded}
         self._facts = {
             (model.namespace, model.id): TrackedRows(table.rows, table.key)
             for model in self.models.values()

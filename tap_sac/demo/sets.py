@@ -96,6 +96,23 @@ def _master_data(
     return Table(MASTER_DATA, (*columns, *measures), facts, is_made_of_facts=True, widen=widen)
 
 
+def dotted(table: Table) -> Table:
+    """Call the columns of MasterData ``<Dim>.<Attribute>``, and leave other sets as they are."""
+    widen = table.widen
+    if widen is None:
+        return table
+    columns = (replace(item, name=_with_dot(item.name)) for item in table.columns)
+    return replace(
+        table,
+        columns=tuple(columns),
+        widen=lambda fact: {_with_dot(name): value for name, value in widen(fact).items()},
+    )
+
+
+def _with_dot(name: str) -> str:
+    return name.replace("___", ".")
+
+
 def member_table(
     set_name: str, dimension: str, members: Iterable[Member], attributes: Iterable[str] = ()
 ) -> Table:

@@ -1,8 +1,8 @@
 """What the models of Alpenglow Outdoor share: public dimensions, exchange rates, units.
 
 The columns of public accounts and of units are those that SAP Help shows ("SAP Analytics Cloud REST
-API", "Data Export Service"); their types, the keys, what the set of exchange rates is called and
-all of its columns are guesses.
+API", "Data Export Service"), as are rate, fromCurr and toCurr of currency tables; their types, the
+keys and the other columns of currency tables are guesses.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def shared_data() -> list[Model]:
             "Exchange Rates",
             "Currency table",
             namespace="sac_currency_tables",
-            tables=(_exchange_rates(),),
+            tables=(_currency_table(),),
         ),
         Model(
             "ALPENGLOW_UNITS",
@@ -91,27 +91,28 @@ def _accounts() -> tuple[list[Member], tuple[str, ...]]:
     return accounts, ("accType", *common)
 
 
-def _exchange_rates() -> Table:
+def _currency_table() -> Table:
     columns = (
         *(
             Column(name, is_key=True)
-            for name in ("SourceCurrency", "TargetCurrency", "Category", "ValidFrom")
+            for name in ("rate", "fromCurr", "toCurr", "category", "validFrom")
         ),
-        Column("ExchangeRate", "Edm.Decimal"),
+        Column("exchangeRate", "Edm.Decimal"),
     )
     rows: list[Row] = [
         {
-            "SourceCurrency": currency,
-            "TargetCurrency": "EUR",
-            "Category": category,
-            "ValidFrom": f"{year}-01-01",
-            "ExchangeRate": (Decimal(rate) * (100 + 2026 - year) / 100).quantize(SCALE),
+            "rate": "ALPENGLOW_RATES_Exchange_Rates",
+            "fromCurr": currency,
+            "toCurr": "EUR",
+            "category": category,
+            "validFrom": f"{year}-01-01",
+            "exchangeRate": (Decimal(rate) * (100 + 2026 - year) / 100).quantize(SCALE),
         }
         for (currency, rate), category, year in product(
             _RATES_OF_2026.items(), ("Actual", "Planning"), (2024, 2025, 2026)
         )
     ]
-    return Table("CurrencyRates", columns, rows)
+    return Table("CurrencyTable", columns, rows)
 
 
 def _units() -> Table:

@@ -8,12 +8,15 @@ from urllib.parse import quote
 import pytest
 from defusedxml.ElementTree import fromstring
 
-from tap_sac.demo import SampleTenant
+from tap_sac.demo import Behaviour, SampleTenant
+from tap_sac.demo.service import SampleService
 from tests.helpers.demo_client import FINANCE, SALES, WORKFORCE, Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from xml.etree.ElementTree import Element
+
+    from tests.conftest import Serve
 
 EDM = "{http://docs.oasis-open.org/odata/ns/edm}"
 EDMX = "{http://docs.oasis-open.org/odata/ns/edmx}"
@@ -193,6 +196,20 @@ def test_master_data_joins_facts_with_attributes(client: Client) -> None:
     assert joined[0]["Date___MONTHDESC"] == "Jan (2024)"
     assert joined[0]["Version___CATEGORY"] == "Actual"
     assert "Currency___Description" not in joined[0]
+
+
+def test_columns_of_master_data_can_have_dots(serve: Serve) -> None:
+    client = Client(serve(SampleService(Behaviour(dotted_master_data=True))))
+    usual = Client(serve(SampleService()))
+    expected = [
+        {name.replace("___", "."): value for name, value in row.items()}
+        for row in usual.page(f"{FINANCE}/MasterData", "$filter=Account___ID eq 'A1000'")["value"]
+    ]
+    query = "$filter=Account.ID eq 'A1000'"
+    assert client.page(f"{FINANCE}/MasterData", query)["value"] == expected
+    assert "Account.accType" in properties(schema_of(metadata(client, FINANCE)), "MasterData")
+    facts = f"{FINANCE}/FactData"
+    assert client.page(facts)["value"] == usual.page(facts)["value"]
 
 
 def test_members_that_no_master_lists_have_no_attributes(client: Client) -> None:

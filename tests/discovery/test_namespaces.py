@@ -27,7 +27,7 @@ MEMBERS_EDMX = edmx(
     PublicDimensionData={"ID": "Edm.String*"},
     PublicDimensionDataWithHierarchy={"ID": "Edm.String*", "H1_PARENTID": "Edm.String"},
 )
-RATES_EDMX = edmx(CurrencyRates={"ID": "Edm.String*", "Rate": "Edm.Decimal"})
+RATES_EDMX = edmx(CurrencyTable={"ID": "Edm.String*", "Rate": "Edm.Decimal"})
 
 
 def public(name: str = "Region", model_id: str = "t.X:REGION") -> Model:
@@ -37,7 +37,7 @@ def public(name: str = "Region", model_id: str = "t.X:REGION") -> Model:
 
 def rates(name: str = "Rates", model_id: str = "RATES") -> Model:
     rows = ['{"ID":"CHF","Rate":1.0634000}']
-    return Model(model_id, name, RATES_EDMX, {"CurrencyRates": rows}, namespace=CURRENCIES)
+    return Model(model_id, name, RATES_EDMX, {"CurrencyTable": rows}, namespace=CURRENCIES)
 
 
 def refusing(namespace: str, response: Response) -> Callable[[Request], Response | None]:
@@ -56,7 +56,7 @@ def test_the_sample_tenant_has_each_namespace() -> None:
         "account_public_dimension_data": 13,
         "account_public_dimension_data_with_hierarchy": 13,
         "region_public_dimension_data": 8,
-        "exchange_rates_currency_rates": 24,
+        "exchange_rates_currency_table": 24,
         "units_of_measure_conversion_rates": 6,
     }
     found = {
@@ -67,7 +67,9 @@ def test_the_sample_tenant_has_each_namespace() -> None:
     assert "#" in {item["ID"] for item in messages.records("region_public_dimension_data")}
     unit = messages.records("units_of_measure_conversion_rates")[2]
     assert (unit["UnitOfMeasurement"], unit["IsBaseUnitInGroup"]) == ("LB", False)
-    assert messages.records("exchange_rates_currency_rates")[2]["ExchangeRate"] == "1.0634000"
+    rate = messages.records("exchange_rates_currency_table")[2]
+    assert (rate["fromCurr"], rate["toCurr"]) == ("CHF", "EUR")
+    assert (rate["rate"], rate["exchangeRate"]) == ("ALPENGLOW_RATES_Exchange_Rates", "1.0634000")
     assert len({item["NamespaceID"] for item in messages.records("providers")}) == 4
 
 

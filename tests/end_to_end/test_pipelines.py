@@ -19,6 +19,7 @@ from tap_sac.demo.company import models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tap_sac.demo.sums import aggregate
 from tap_sac.tap import TapSAC
+from tests.conftest import discover, read_messages, select
 from tests.helpers.batches import batch_config
 from tests.helpers.projects import ROUTES, environment, load, meltano, run_meltano
 from tests.helpers.rows import row_text
@@ -227,6 +228,29 @@ def test_all_values_that_pass_fit_into_postgres(
             )
             found = connection.execute(query).fetchall()
             assert found == [(sql_type, convert(WRITTEN[type_name][row[name]])) for row in rows]
+
+
+@pytest.mark.parametrize("is_dotted", [False, True])
+def test_master_data_fits_into_postgres(database: str, tmp_path: Path, *, is_dotted: bool) -> None:
+    service = SampleService(Behaviour(dotted_master_data=is_dotted))
+    service.limit(SALES_MODEL, 20)
+    with SampleTenant(service) as server, contextlib.redirect_stdout(io.StringIO()) as output:
+        config = {**server.settings, "models": ["Sales Planning"]}
+        catalog = select(discover(config), "sales_planning_master_data")
+        TapSAC(config=config, catalog=catalog).sync_all()
+    schema = f"master_data_{is_dotted}".lower()
+    url = database.replace(":", "+psycopg:", 1)
+    load(output.getvalue(), tmp_path, {"sqlalchemy_url": url, "default_target_schema": schema})
+    records = read_messages(output.getvalue()).records("sales_planning_master_data")
+    names = [name for name in records[0] if name.endswith(".ID" if is_dotted else "___ID")]
+    assert len(names) == 5
+    with psycopg.connect(database) as connection:
+        query = sql.SQL("SELECT {} FROM {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, names)),
+            sql.Identifier(schema, "sales_planning_master_data"),
+        )
+        found = connection.execute(query).fetchall()
+    assert sorted(found) == sorted(tuple(row[name] for name in names) for row in records)
 
 
 FINANCE_MODEL = ("sac", "C4FINPLANK2M9X7QW1TBV0ZJ8A")

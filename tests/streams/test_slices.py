@@ -67,13 +67,15 @@ def whole_then_sliced(
         ("sales_planning_fact_data", "XX_REGION", 8),
         ("sales_planning_fact_data_aggregation", "Date", 36),
         ("sales_planning_master_data", "Product___ID", 10),
+        ("sales_planning_master_data", "Product.ID", 10),
         ("workforce_planning_audit_data", "CostCenter", 2),
     ],
 )
 def test_slices_have_each_row_of_the_whole_once_and_in_order(
     serve: Serve, caplog: pytest.LogCaptureFixture, stream: str, column: str, slices: int
 ) -> None:
-    config = {**serve(SampleService()), "models": ["Sales Planning", "Workforce Planning"]}
+    service = SampleService(Behaviour(dotted_master_data="." in column))
+    config = {**serve(service), "models": ["Sales Planning", "Workforce Planning"]}
     whole, sliced = whole_then_sliced(config, stream, column)
     rows = sliced.records(stream)
     assert sorted(map(repr, rows)) == sorted(map(repr, whole.records(stream)))

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 MOST_VALUES = 1_000
 # unseen: the rows of such sets, and their answer to a $filter, which is therefore not sent
 _DISTINCT = "___Distinct"
-_MEMBER = "___ID"  # suffix of a dimension's column in MasterData
+_MEMBER, _DOTTED_MEMBER = "___ID", ".ID"  # suffixes of dimensions' columns in MasterData
 
 
 class ColumnValues:
@@ -60,7 +60,7 @@ class ColumnValues:
         self._client = client
         self._provider = provider
         self._column = column
-        self._dimension = column.name.removesuffix(_MEMBER)
+        self._dimension = column.name.removesuffix(_MEMBER).removesuffix(_DOTTED_MEMBER)
         self._filter = odata_filter
         self._is_counted = is_counted
         self._on_response = on_response
