@@ -55,7 +55,8 @@ def run_beside_demo(
             file = tmp_path / ".env"
             file.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
             # The SDK looks for it above the folder that it is installed in.
-            monkeypatch.setattr("singer_sdk.configuration._dict_config.find_dotenv", lambda: file)
+            find = "singer_sdk.configuration._dict_config.find_dotenv"
+            monkeypatch.setattr(find, lambda **_: file)
         return run_cli(DEMO, "--config=ENV", *arguments)
 
     return run
