@@ -104,8 +104,9 @@ def test_postgres(project: Path, database: str, route: str) -> None:
     assert set(first) == {*expected_tables(), "providers"}
     check_sums_by_node(database, SCHEMAS[route])
 
-    meltano(project, *job, **load)
-    assert contents(database, SCHEMAS[route]) == first
+    if route == "records":
+        meltano(project, *job, **load)
+        assert contents(database, SCHEMAS[route]) == first
     assert bool(list((project / "files").iterdir())) is (route == "batches")
 
 

@@ -64,10 +64,10 @@ class Project:
         }
         self._database = database
 
-    def load(self, loader: str, *options: str) -> subprocess.CompletedProcess[str]:
+    def load(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run Meltano, and see that it fails only where it shall."""
-        job = (*options, "run", "tap-sac", loader)
-        result = run_meltano(self.folder, *job, **self.variables)
+        pipelines = [name for loader in self.loaders for name in ("tap-sac", loader)]
+        result = run_meltano(self.folder, *options, "run", *pipelines, **self.variables)
         assert bool(result.returncode) is (self.is_refused and not options), result.stderr
         return result
 
@@ -113,18 +113,17 @@ def project(
             "plugins": {"extractors": [{"name": "tap-sac", "config": tenant.settings}]}
         }
     save_project(folder, definition)
-    for loader in project.loaders:
-        assert "sample tenant" not in project.load(loader, "--environment=prod").stderr
+    assert "sample tenant" not in project.load("--environment=prod").stderr
     return project
 
 
 def test_forgotten_environment_changes_no_row_of_a_tenant(project: Project, database: str) -> None:
     before = project.loaded()
     assert "P-REAL" in str(before[f"sac.{SALES}"])
-    for loader in project.loaders:
-        log = project.load(loader).stderr
-        assert (REFUSAL in log) is project.is_refused
-        assert ("Reading the sample tenant" in log) is not project.is_refused
+    log = project.load().stderr
+    assert (REFUSAL in log) is project.is_refused
+    said = log.count("Reading the sample tenant")
+    assert said == 0 if project.is_refused else said >= len(LOADERS)
     assert project.loaded() == before
     if not project.is_refused:
         assert {path.rpartition(".")[2] for path in before} >= {SALES, "csv", "jsonl"}
