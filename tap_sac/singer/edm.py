@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 import re
-from functools import partial
+from contextlib import suppress
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
 from tap_sac.sac.odata.decimals import ENCODER, ExactDecimal
-from tap_sac.singer import text_formats
-from tap_sac.singer.decimal_limits import arrow_limits, declared_limits
+from tap_sac.singer.decimal_limits import SINGER_DECIMAL, arrow_limits, declared_limits
+from tap_sac.singer.schema_types import declared_types
+from tap_sac.singer.text_formats import DATE, DATE_TIME, WrongFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _NUMBER_TEXT = re.compile(r"(\+|-|)0*(\d+(\.\d+)?([eE][+-]?\d+)?)", re.ASCII)
 _INTEGER_TEXT = re.compile(r"[+-]?\d{1,20}", re.ASCII)
+_FORMATS = {"date": DATE, "date-time": DATE_TIME}
 _NOT_FINITE = ("NaN", "INF", "-INF")
 _MOST_INTEGER_DIGITS = 20
 _MOST_NARROW_DIGITS = 38
@@ -37,6 +40,10 @@ _MOST_DOUBLE_DIGITS = 308
 
 class NotFiniteError(ValueError):
     """A number is NaN or infinite, which OData writes as a string."""
+
+
+class UnfitError(ValueError):
+    """A value fits the type of its column in SAC, but not the schema that targets are told."""
 
 
 def _as_boolean(value: object) -> bool:
@@ -135,10 +142,8 @@ class EdmType(NamedTuple):
         convert: Converts the value of a row, other than null, for the record; raises ValueError or
             TypeError if it does not fit.
         struct: The type that a struct holds it in if it needs no conversion; `msgspec.Raw` for
-            numbers, which keep their text, and for texts that must have a format; None if it always
-            needs conversion.
+            numbers, which keep their text; None if it always needs conversion.
         arrow: Makes the Arrow type.
-        format: The format of texts that need no conversion.
         unusual: Matches numbers without an exponent, with commas between, if the converter has to
             look at one of them.
     """
@@ -147,7 +152,6 @@ class EdmType(NamedTuple):
     convert: Callable[[Any], Any]
     struct: Any
     arrow: Callable[[ModuleType, Property], DataType]
-    format: TextFormat | None = None
     unusual: re.Pattern[bytes] | None = None
 
 
@@ -163,14 +167,6 @@ def _integer(bits: int, *, is_signed: bool = True) -> EdmType:
         partial(_as_integer, least=least, most=most),
         Annotated[int, msgspec.Meta(ge=least, le=most)],
         lambda pa, _: pa.int64(),
-    )
-
-
-def _formatted(name: str, format_: TextFormat) -> EdmType:
-    """Make the row of a type whose texts have a format that JSON Schema has a name for."""
-    schema = {"type": "string", "format": name}
-    return EdmType(
-        schema, lambda value: format_.check(_as_text(value)), msgspec.Raw, _TEXT.arrow, format_
     )
 
 
@@ -190,8 +186,8 @@ _TYPES = {
     "Edm.Binary": _TEXT,
     "Edm.Boolean": EdmType({"type": "boolean"}, _as_boolean, bool, lambda pa, _: pa.bool_()),
     "Edm.Byte": _integer(8, is_signed=False),
-    "Edm.Date": _formatted("date", text_formats.DATE),
-    "Edm.DateTimeOffset": _formatted("date-time", text_formats.DATE_TIME),
+    "Edm.Date": _TEXT._replace(schema={"type": "string", "format": "date"}),
+    "Edm.DateTimeOffset": _TEXT._replace(schema={"type": "string", "format": "date-time"}),
     "Edm.Decimal": EdmType({"type": "number"}, _as_number, msgspec.Raw, _arrow_decimal),
     "Edm.Double": _FLOAT,
     "Edm.Duration": _TEXT,
@@ -211,25 +207,28 @@ def edm_type(column: Property) -> EdmType:
     return _TYPES.get(column.type, _UNTYPED)
 
 
-def written_type(column: Property, schema: Mapping[str, Any]) -> EdmType:
-    """Return the row for a column with this schema.
-
-    Where a catalog has removed the format, texts may have any.
-    """
-    result = edm_type(column)
-    promised = result.schema.get("format")
-    return result if promised in {None, schema.get("format")} else _TEXT
-
-
 def is_decimal_text(column: Property, schema: Mapping[str, Any]) -> bool:
     """Return whether records hold the decimals of a column as text."""
     return column.type == "Edm.Decimal" and "string" in schema.get("type", ())
 
 
+def is_written_alike(column: Property, schema: Mapping[str, Any]) -> bool:
+    """Return whether the schema of a column declares a type that all its values have.
+
+    The schema may come from the catalog of another day, when the column had another type.
+    """
+    own, declared = edm_type(column).schema["type"], declared_types(schema)
+    if schema.get("format") == SINGER_DECIMAL or own not in declared:
+        is_number = own == "integer" and "number" in declared
+        return is_number or not declared or is_decimal_text(column, schema)
+    return True
+
+
 def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Return the function that converts a value of a column, other than null, for the record.
 
-    Where targets are told a scale, it raises `PrecisionError` for digits beyond it.
+    It raises `UnfitError` for a value that does not fit the schema, and where targets are told a
+    scale, `PrecisionError` for digits beyond it.
 
     Args:
         column: The column.
@@ -237,7 +236,50 @@ def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], An
     """
     if is_decimal_text(column, schema):
         return partial(_as_number_text, limits=declared_limits(column, schema))
-    return written_type(column, schema).convert
+    own = edm_type(column)
+    steps: list[Callable[[Any], Any]] = [own.convert]
+    if not is_written_alike(column, schema):
+        steps.append(partial(_fitted, schema=schema))
+    if format_ := text_format(schema):
+        is_own = own.schema.get("format") == schema["format"]
+        steps.append(format_.check if is_own else partial(_formatted, format_=format_))
+    if len(steps) == 1:
+        return own.convert
+    return lambda value: reduce(lambda made, step: step(made), steps, value)
+
+
+def text_format(schema: Mapping[str, Any]) -> TextFormat | None:
+    """Return the format that a schema demands of texts."""
+    return _FORMATS.get(schema.get("format", ""))
+
+
+def _fitted(value: object, *, schema: Mapping[str, Any]) -> object:
+    """Write a value in one of the types that a schema declares.
+
+    Raises:
+        UnfitError: If that would change it.
+    """
+    is_number = isinstance(value, (ExactDecimal, int)) and not isinstance(value, bool)
+    declared = declared_types(schema)
+    if "boolean" in declared and isinstance(value, bool):
+        return value
+    if "number" in declared and is_number:
+        return value
+    if "integer" in declared and is_number:
+        with suppress(ValueError, TypeError):
+            return _TYPES["Edm.Int64"].convert(value)
+    if "string" in declared:
+        is_text = schema.get("format") != SINGER_DECIMAL or _NUMBER_TEXT.fullmatch(str(value))
+        if is_text and (is_number or isinstance(value, str)):
+            return str(value)
+    raise UnfitError
+
+
+def _formatted(value: str, *, format_: TextFormat) -> str:
+    try:
+        return format_.check(value)
+    except WrongFormatError:
+        raise UnfitError from None
 
 
 def arrow_converter(column: Property) -> Callable[[Any], Any] | None:

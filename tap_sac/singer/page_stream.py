@@ -33,6 +33,7 @@ from tap_sac.singer.files.chunks import divide, gather, mapped_records
 from tap_sac.singer.maps import mapped
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.schema import add_decimal_facets, json_schema, with_own_columns
+from tap_sac.singer.schema_types import sent_types
 from tap_sac.singer.sdk_logs import quiet
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ class PageStream(Stream, abc.ABC):
         """The target tables that stream maps make of this stream, each with its key."""
         messages = self._generate_schema_messages()
         return [(item.stream, sorted(item.key_properties or ())) for item in messages]
+
+    @property
+    def sent_types(self) -> dict[str, str]:
+        """The types that SCHEMA messages give the columns."""
+        return sent_types(self.name, self._generate_schema_messages())
 
     @property
     def selection(self) -> ColumnSelection:
@@ -294,11 +300,11 @@ class PageStream(Stream, abc.ABC):
         """Write ACTIVATE_VERSION before the final STATE, after which no run would write it."""
         if self._version_to_activate is not None:
             self._write_activate_version_message(self._version_to_activate)
-            self._version_to_activate = None  # The SDK finalizes twice.
         state = self.stream_state
         if self._completed_state is not None:
             state.clear()
             state.update(self._completed_state)
+        self._version_to_activate = self._completed_state = None  # The SDK finalizes twice.
         if self.may_advance:
             super()._finalize_state(state)
 

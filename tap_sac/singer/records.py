@@ -16,8 +16,9 @@ from tap_sac.sac.odata.pages import read_rows
 from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.safety.text import log_safe
 from tap_sac.singer.decimal_limits import PrecisionError
-from tap_sac.singer.edm import NotFiniteError, converter
+from tap_sac.singer.edm import NotFiniteError, UnfitError, converter
 from tap_sac.singer.rows import RowReader
+from tap_sac.singer.schema_types import type_text
 from tap_sac.singer.text_formats import WrongFormatError
 
 if TYPE_CHECKING:
@@ -120,14 +121,15 @@ class RecordMaker:
         self._entity_set = entity_set
         self._known = {column.name for column in entity_set.properties}
         wanted = [column for column in entity_set.properties if column.name in columns]
+        self._schemas: Mapping[str, Any] = schema["properties"]
         self._converts = {
-            column.name: converter(column, schema["properties"][column.name]) for column in wanted
+            column.name: converter(column, self._schemas[column.name]) for column in wanted
         }
         self._key = [name for name in entity_set.key if name in self._converts]
         self._reported: set[str] = set()
         self._nulls: Record = {column.name: None for column in entity_set.own_columns}
         self._row_reader = RowReader(
-            wanted, schema["properties"], key=self._key, null_columns=self._nulls, sums=sums
+            wanted, self._schemas, key=self._key, null_columns=self._nulls, sums=sums
         )
 
     def records(self, rows: Iterable[Row]) -> Iterator[Record]:
@@ -200,6 +202,8 @@ class RecordMaker:
             return self._converts[name](value)
         except PrecisionError as error:
             raise self._precision_error(error) from None
+        except UnfitError:
+            raise self._unfit_error(name, row) from None
         except NotFiniteError as error:
             raise self._not_finite_error(name, error) from None
         except WrongFormatError:
@@ -221,14 +225,21 @@ class RecordMaker:
             Failure.NOT_FINITE,
         )
 
-    def _value_error(self, name: str, row: Row, failure: Failure) -> DataError:
-        key = ", ".join(f"{column} {_shown(row.get(column))}" for column in self._key)
+    def _unfit_error(self, name: str, row: Row) -> DataError:
         return DataError(
-            f"The column {name} of {self._entity_set.name} holds {_shown(row[name])}"
-            f"{f' in the row of {key}' if key else ''}, but $metadata declares "
-            f"{self._declared(name)}",
-            failure,
+            f"{self._place(name, row)}, but the catalog declares "
+            f"{type_text(self._schemas[name])}: run the discovery again, and load into a new table "
+            "or change the column in the target."
         )
+
+    def _value_error(self, name: str, row: Row, failure: Failure) -> DataError:
+        msg = f"{self._place(name, row)}, but $metadata declares {self._declared(name)}"
+        return DataError(msg, failure)
+
+    def _place(self, name: str, row: Row) -> str:
+        key = ", ".join(f"{column} {_shown(row.get(column))}" for column in self._key)
+        of_key = f" in the row of {key}" if key else ""
+        return f"The column {name} of {self._entity_set.name} holds {_shown(row[name])}{of_key}"
 
     def _declared(self, name: str) -> str:
         return next(item.type for item in self._entity_set.properties if item.name == name)

@@ -11,7 +11,7 @@ import msgspec
 
 from tap_sac.sac.odata.decimals import ENCODER
 from tap_sac.singer.decimal_limits import declared_limits
-from tap_sac.singer.edm import is_decimal_text, written_type
+from tap_sac.singer.edm import edm_type, is_decimal_text, is_written_alike, text_format
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -73,11 +73,16 @@ class RowReader:
         self._decoder = self._make_decoder()
 
     def _add(self, column: Property, schema: Mapping[str, Any], *, is_key: bool) -> None:
-        edm_type = written_type(column, schema)
-        type_ = edm_type.struct
-        if type_ is None or _NOT_IN_STRUCTS.search(column.name):
+        kind = edm_type(column)
+        if (
+            kind.struct is None
+            or not is_written_alike(column, schema)
+            or _NOT_IN_STRUCTS.search(column.name)
+        ):
             self._always_refuses = True
             return
+        format_ = text_format(schema) if kind.struct is str else None
+        type_ = msgspec.Raw if format_ else kind.struct
         is_raw = type_ is msgspec.Raw
         if is_key:
             field = self._add_field(column.name, type_, msgspec.NODEFAULT)
@@ -85,20 +90,20 @@ class RowReader:
             field = self._add_field(column.name, type_, _NULL)
         else:
             field = self._add_field(column.name, type_ | None, None)
-        if is_raw and not edm_type.format:
+        if is_raw and not format_:
             is_quoted = is_decimal_text(column, schema)
             limits = declared_limits(column, schema) if is_quoted else None
             number = _Number(
                 field,
                 is_nullable=not is_key,
                 is_quoted=is_quoted,
-                unusual=limits.excess_in_json() if limits else edm_type.unusual,
+                unusual=limits.excess_in_json() if limits else kind.unusual,
             )
             self._numbers.append(number)
             return
         self._values_of[column.name] = attrgetter(field)
-        if edm_type.format:
-            self._texts.append(_Text(field, edm_type.format, is_nullable=not is_key))
+        if format_:
+            self._texts.append(_Text(field, format_, is_nullable=not is_key))
             self._encoded.append(column.name)
 
     def _add_field(self, name: str, type_: Any, default: Any) -> str:  # noqa: ANN401

@@ -12,6 +12,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, REPLICATION_LO
 from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
 from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.singer.records import PageRecords, RecordMaker
+from tap_sac.singer.schema_types import changed_types
 from tap_sac.streams.audit import TimedTable, start_text
 from tap_sac.streams.changes import ChangesRead, OpeningRead, Tracking
 from tap_sac.streams.full import FullRead, may_delete, warn_of_changes
@@ -66,6 +67,7 @@ class Run:
             DataError: If the read is disproved, or a row does not fit.
             SACError: If SAC refuses.
         """
+        self._warn_of_types()
         if self._is_withheld:
             reading = self._reading(totals=False)
             is_sum = bool(self._stream.dropped_key) or self._stream.kind.is_additive
@@ -83,7 +85,11 @@ class Run:
         self._stream.version = read.version
         outcome = yield from read.records()
         self._settle(reading, outcome)
-        if outcome.verdict.is_complete and not self._is_incremental and not self._is_withheld:
+        if not outcome.verdict.is_complete or self._is_withheld:
+            return
+        if self._is_incremental:
+            self._store(reading.state())
+        else:
             self._complete(reading.state().completed(self._last_read(reading, outcome)), outcome)
 
     def _tracked(self) -> Iterator[Records]:
@@ -103,7 +109,7 @@ class Run:
                 if self._stream.verifies_totals:
                     why = "this run read changes only: run with --full-refresh to compare them"
                     warn_uncompared(reading.name, reading.logger, why)
-                self._stream.complete(reading.state().tracking(after).write())
+                self._store(reading.state().tracking(after))
                 return
         yield from self._open()
 
@@ -156,7 +162,10 @@ class Run:
             self._stream.activate(outcome.version)
 
     def _complete(self, state: StreamState, outcome: Outcome) -> None:
-        self._stream.complete(self._permissions.after(state, outcome.rows).write())
+        self._store(self._permissions.after(state, outcome.rows))
+
+    def _store(self, state: StreamState) -> None:
+        self._stream.complete(replace(state, types=self._stream.sent_types).write())
 
     def _last_read(self, reading: Reading, outcome: Outcome) -> LastRead:
         return LastRead(outcome.version, reading.source.filter, self._chosen_key)
@@ -174,6 +183,16 @@ class Run:
     def _warn_of_changes(self, reading: Reading) -> None:
         deletes = self._stream.has_versions and not self._is_withheld
         warn_of_changes(reading, reading.state().last, self._chosen_key, deletes=deletes)
+
+    def _warn_of_types(self) -> None:
+        if changed := changed_types(self._state.types or {}, self._stream.sent_types):
+            self._stream.logger.warning(
+                "These columns of %s have another type than in the last completed read: %s. A "
+                "target's table does not change by itself: change the columns there, or load into "
+                "a new table.",
+                self._stream.name,
+                ", ".join(changed),
+            )
 
     def _report_lost(self, reading: Reading, error: DeltaLostError) -> None:
         """Log why the table is read again, or stop.

@@ -22,7 +22,7 @@ _LAST_VERSION = 2**63 - 1
 _DAY = 24 * 60 * 60 * 1000  # milliseconds
 _DIGEST_LENGTH = 16
 _OF_LINK = ("delta_link", "question", "is_followed", "signature")
-_NAMES = {*_OF_LINK, "version", "filter", "key", "slices", "person", "rows"}
+_NAMES = {*_OF_LINK, "version", "filter", "key", "slices", "person", "rows", "types"}
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ class StreamState:
         unfinished: A read in slices to resume.
         user: The hash of the user whose permissions applied to the last completed read.
         rows: How many rows that read had.
+        types: The types that its SCHEMA gave the columns; None in older states.
         version: The version in the state, whoever wrote it.
         had_slices: Whether the state names slices: removed, they would come back in a merge.
         others: What the SDK keeps there.
@@ -136,6 +137,7 @@ class StreamState:
     unfinished: UnfinishedRead | None = None
     user: str | None = None
     rows: int | None = None
+    types: Mapping[str, str] | None = None
     version: int | None = None
     had_slices: bool = False
     others: Mapping[str, Any] = field(default_factory=dict)
@@ -150,6 +152,7 @@ class StreamState:
             unfinished=_unfinished(state.get("slices")),
             user=user if isinstance(user, str) and user else None,
             rows=rows if isinstance(rows, int) else None,
+            types=_types(state.get("types")),
             version=version if is_version(version) else None,
             had_slices="slices" in state,
             others={name: value for name, value in state.items() if name not in _NAMES},
@@ -179,6 +182,8 @@ class StreamState:
             state["slices"] = None
         if self.user:
             state |= {"person": self.user, "rows": self.rows or 0}
+        if self.types is not None:
+            state["types"] = dict(self.types)
         return state
 
     @property
@@ -256,6 +261,12 @@ def _bookmark(state: Mapping[str, Any]) -> Bookmark | None:
     signature = signature if isinstance(signature, str) else None
     link = DeltaLink(url, may_be_spent is True, signature)
     return Bookmark(link, version, DeltaQuery(**asked))
+
+
+def _types(value: object) -> dict[str, str] | None:
+    if not isinstance(value, dict):
+        return None
+    return {name: type_ for name, type_ in value.items() if isinstance(type_, str)}
 
 
 def _unfinished(value: object) -> UnfinishedRead | None:

@@ -153,7 +153,7 @@ def test_state_does_not_say_who_it_is(tenant: Tenant) -> None:
 
 
 def test_state_of_the_client_itself_names_no_person(tenant: Tenant) -> None:
-    assert tenant.run(None).state["bookmarks"][FACTS].keys() == {"version", "filter"}
+    assert tenant.run(None).state["bookmarks"][FACTS].keys() == {"version", "filter", "types"}
 
 
 def test_without_versions_nothing_is_ever_removed(

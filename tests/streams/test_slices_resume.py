@@ -78,6 +78,7 @@ def test_run_that_failed_goes_on_with_the_rest_under_the_same_version(
         f"Version eq '{version}'" for version in "ABCD"
     ]
     bookmark = messages.state["bookmarks"][FACTS]
+    del bookmark["types"]
     assert bookmark == {"version": version_of(messages), "filter": None, "slices": None}
     assert ", after 4 slices" in caplog.text
     assert "4 rows read after 14 of an earlier run, 18 counted by SAC" in caplog.text
