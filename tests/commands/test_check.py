@@ -47,11 +47,11 @@ def test_a_stream_map_that_a_sync_refuses_fails_the_check(run_cli: RunCli) -> No
     settings = {
         "demo": True,
         "default_replication_method": "LOG_BASED",
-        "stream_maps": {stream: {"__filter__": "_sdc_deleted_at is None"}},
+        "stream_maps": {stream: {"_sdc_deleted_at": "'never'"}},
     }
     result = run_cli(settings, "--check")
     assert result.returncode == 1
-    assert f"FAILED  $metadata: The stream map of {stream} drops deleted rows" in result.stdout
+    assert f"FAILED  $metadata: The stream map of {stream} sets _sdc_deleted_at" in result.stdout
 
 
 HTML = Response(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
