@@ -67,6 +67,24 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         "--no-counts", dest="counts", action="store_false", help="answer no $count"
     )
     options.add_argument(
+        "--keyed-sums",
+        dest="sums_have_keys",
+        action="store_true",
+        help="give FactDataAggregation a key in $metadata",
+    )
+    options.add_argument(
+        "--plain-differences",
+        dest="differences_need_subscribers",
+        action="store_false",
+        help="serve FactDataDifference to those who do not subscribe, too",
+    )
+    options.add_argument(
+        "--distinct-values",
+        dest="lists_distinct_values",
+        action="store_true",
+        help="answer <column>___Distinct of models, and not of currency tables alone",
+    )
+    options.add_argument(
         "--no-access",
         dest="client_has_access",
         action="store_false",
@@ -77,16 +95,6 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         "--older-subscriptions",
         action="store_true",
         help="list subscriptions as in SAP's older samples: no EndTime before they are read",
-    )
-    options.add_argument(
-        "--is-api-host",
-        action="store_true",
-        help="give no CSRF tokens, and need none, as SAP's direct API host",
-    )
-    options.add_argument(
-        "--links-to-other-host",
-        action="store_true",
-        help="write links to the other address of the tenant, with .api or without",
     )
     options.add_argument(
         "--no-extra-namespaces",

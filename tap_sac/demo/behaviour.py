@@ -17,15 +17,17 @@ class Behaviour:
         facts_per_key: How many facts FactData has of each key, whose sums are the figures that
             FactDataAggregation has. Consultants report dozens.
         counts: Whether ``$count`` is answered.
+        sums_have_keys: Whether ``$metadata`` gives FactDataAggregation a key. SAP documents that it
+            does not, because not all columns have to be selected; older notes have it.
+        differences_need_subscribers: Whether FactDataDifference is refused without the header
+            ``Prefer`` and without a ``deltaid``, as documented. What is answered is a guess.
+        lists_distinct_values: Whether models, too, answer ``<column>___Distinct``. SAP documents it
+            for currency tables alone.
         client_has_access: Whether the client may use the Data Export Service.
         ignores_skip: Whether ``$skip`` is ignored, as some other options are.
         older_subscriptions: Whether subscriptions are listed as in SAP's older samples: with the
             text null for what is missing, and no EndTime before they are read. If not, with JSON
             null, a Timezone, and one that a read has opened as a window of length zero.
-        is_api_host: Whether it is like SAP's direct API host, which gives no CSRF token and needs
-            none for writing.
-        links_to_other_host: Whether links lead to the other address of the tenant, with ``.api`` or
-            without it. Which one SAC writes is not documented.
         extra_namespaces: Whether the namespaces beside that of the models are served. If not, they
             are listed all the same, and what is in them is not found, as on some tenants.
         dotted_master_data: Whether columns of MasterData are called ``Account.ID``, as on SAP's
@@ -47,11 +49,12 @@ class Behaviour:
     pagesize_lifts_cap: bool = False
     facts_per_key: int = 1
     counts: bool = True
+    sums_have_keys: bool = False
+    differences_need_subscribers: bool = True
+    lists_distinct_values: bool = False
     client_has_access: bool = True
     ignores_skip: bool = False
     older_subscriptions: bool = False
-    is_api_host: bool = False
-    links_to_other_host: bool = False
     extra_namespaces: bool = True
     dotted_master_data: bool = False
     audit_needs_client: bool = False

@@ -1,15 +1,17 @@
 """What an answer to a delta link says: changed rows with all columns, and the keys of deleted ones.
 
 SAP Help, "Data Export Service", describes both; that there is one net change for each key is a
-guess, and so is all that is said of FactDataAggregation, of which there is no public sample.
+guess, and so is all that is said of FactDataAggregation, of which there is no public sample. Rows
+of FactDataDifference have what was added to the measures of a key; that one which was deleted has
+its measures with the other sign is a guess.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tap_sac.demo.sums import take_apart
-from tap_sac.demo.tables import FACTS
+from tap_sac.demo.sums import difference, take_apart
+from tap_sac.demo.tables import DIFFERENCES, FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +59,10 @@ def _changed_facts(
     for key in dict.fromkeys(key for key, _ in window):
         members: Row = dict(zip(facts.key_columns, key, strict=True))
         row = after.get(key)
-        if row is not None and query.keeps(row):
+        if subscription.set_name == DIFFERENCES:
+            if query.keeps(row or before.get(key, members)):
+                yield members, difference(before.get(key, {}), row or members, facts.key_columns)
+        elif row is not None and query.keeps(row):
             yield members, row
         elif query.keeps(before.get(key, members)):
             yield members, None

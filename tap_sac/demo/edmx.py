@@ -2,7 +2,8 @@
 
 Its shape is that of a live tenant's document: the names of the schema and of the container, the
 facets, the annotations and what they are applied to. Only FactData, MasterData and the masters
-are seen there; what stands here of the other sets is a guess, and so are ``Common.Label``, and the
+are seen there; that FactDataAggregation has no key is documented, and what stands here of the other
+sets is a guess, and so are ``Common.Label``, and the
 ``CDataID`` of a model whose id names no package. OData has one more level in the target of an
 annotated set (CSDL 4.0, 14.2.1: ``Schema.Container/Set``), which the live document leaves out.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from tap_sac.demo.tables import TRACKABLE
+from tap_sac.demo.tables import AGGREGATION, TRACKABLE
 
 if TYPE_CHECKING:
     from tap_sac.demo.tables import Column, Model, Table
@@ -42,12 +43,13 @@ _RESTRICTIONS = {
 }
 
 
-def edmx_document(model: Model, service_root: str) -> str:
+def edmx_document(model: Model, service_root: str, *, sums_have_keys: bool) -> str:
     """Describe the entity sets of a model in CSDL XML.
 
     Args:
         model: The model.
         service_root: The URL below which the vocabularies are.
+        sums_have_keys: Whether FactDataAggregation has a key.
     """
     references = (
         _element(
@@ -66,7 +68,10 @@ def edmx_document(model: Model, service_root: str) -> str:
     )
     schema = _element(
         "Schema",
-        *(_entity_type(table, model) for table in model.tables),
+        *(
+            _entity_type(table, model, has_key=sums_have_keys or table.name != AGGREGATION)
+            for table in model.tables
+        ),
         container,
         *map(_annotations, model.tables),
         xmlns=_EDM,
@@ -80,8 +85,8 @@ def edmx_document(model: Model, service_root: str) -> str:
     )
 
 
-def _entity_type(table: Table, model: Model) -> str:
-    references = [_element("PropertyRef", Name=name) for name in table.key]
+def _entity_type(table: Table, model: Model, *, has_key: bool) -> str:
+    references = [_element("PropertyRef", Name=name) for name in table.key if has_key]
     package = model.id.partition(":")[0]
     data_id = f"{package}:{table.dimension}" if table.dimension else model.id
     return _element(

@@ -27,7 +27,6 @@ from tap_sac.demo.exchange import (
     error_answer,
     json_answer,
     link,
-    other_address,
     page_answer,
 )
 from tap_sac.demo.queries import Query, QueryError, position, predicate
@@ -138,16 +137,12 @@ class SampleService:
             return self._access.sign_in.answer(request)
         if request.method == "POST" and request.path in {CHANGE_PATH, EXPIRE_PATH}:
             return json_answer(self.change() if request.path == CHANGE_PATH else self.expire())
-        if refusal_of_token := self._access.token_refusal(request):
-            return refusal_of_token
-        if self.behaviour.links_to_other_host:
-            request = replace(request, base_url=other_address(request.base_url))
-        return self._access.with_csrf_token(request, self._service(request))
+        return self._access.token_refusal(request) or self._service(request)
 
     def _service(self, request: Request) -> Response:
         """Answer a request of a client that has signed in."""
-        if (request.method, request.path) == ("GET", "/api/v1/csrf"):
-            return Response(HTTPStatus.OK, b"")
+        if request.method == "GET" and request.path == "/api/v1/csrf":
+            return self._csrf()
         for method, pattern, name in _ROUTES:
             match = re.fullmatch(re.escape(SERVICE_ROOT) + pattern, request.path)
             if match and method == request.method:
@@ -205,6 +200,9 @@ class SampleService:
         """
         self._refusals.append(Refusal(path_pattern, response, times))
 
+    def _csrf(self) -> Response:
+        return self._access.give_csrf_token()
+
     def _namespaces(self, _: Request) -> Response:
         namespaces = dict.fromkeys(namespace for namespace, _ in self.models)
         rows = [{"NamespaceID": name, "Description": f"{name} namespace"} for name in namespaces]
@@ -241,8 +239,9 @@ class SampleService:
         if not model.tables:
             msg = "A live-connection model has no data."
             return error_answer(HTTPStatus.PRECONDITION_FAILED, msg)
-        document = edmx_document(model, _PUBLIC_ROOT).encode()
-        return Response(HTTPStatus.OK, document, {"Content-Type": "application/xml"})
+        keyed = self.behaviour.sums_have_keys
+        document = edmx_document(model, _PUBLIC_ROOT, sums_have_keys=keyed)
+        return Response(HTTPStatus.OK, document.encode(), {"Content-Type": "application/xml"})
 
     def _service_document(self, _: Request, *key: str) -> Response:
         model = self._model(*key)
@@ -289,7 +288,9 @@ class SampleService:
         if isinstance(model, Response):
             return model
         table = next((table for table in model.tables if table.name == key[2]), None)
-        table = table or distinct_table(key[2], model.tables)
+        if table is None:
+            of_facts = self.behaviour.lists_distinct_values
+            table = distinct_table(key[2], model.tables, of_facts=of_facts)
         if table is None:
             msg = f"Entity set {key[2]} does not exist. [3707]"
             return error_answer(HTTPStatus.NOT_FOUND, msg)
@@ -314,6 +315,10 @@ class SampleService:
         query = self._query(request, table, options)
         subscription_id = options.get("$skiptoken", "").partition("!")[2]
         is_tracked = request.headers.get("prefer") == _TRACK_CHANGES
+        is_refused = self.behaviour.differences_need_subscribers and table.name == DIFFERENCES
+        if is_refused and not (is_tracked or subscription_id):
+            msg = f"{DIFFERENCES} needs the header Prefer: {_TRACK_CHANGES}, or a deltaid."
+            raise QueryError(msg)
         if is_tracked and table.name in TRACKABLE and "$skiptoken" not in options:
             log_length = len(self._facts[model].log)
             chain = self.subscriptions.open(*model, table.name, options, log_length)

@@ -15,6 +15,7 @@ from tap_sac.demo.members import MONTH_NAMES, MONTHS, VERSIONS, Member
 from tap_sac.demo.tables import (
     AGGREGATION,
     AUDIT,
+    CURRENCIES,
     DIFFERENCES,
     DISTINCT,
     FACTS,
@@ -222,20 +223,28 @@ def _month_name(month: str) -> str:
     return f"{MONTH_NAMES[int(month[4:]) - 1]} ({month[:4]})"
 
 
-def distinct_table(name: str, tables: Iterable[Table]) -> Table | None:
-    """Make ``<column>___Distinct`` of the facts of a model; None if it is not such a set.
+def distinct_table(name: str, tables: Iterable[Table], *, of_facts: bool) -> Table | None:
+    """Make ``<column>___Distinct``; None if it is not such a set.
+
+    For a currency table it is ``<column>___<column>___Distinct``, too, and its rows have a column
+    that was not asked for (SAP's sample). That rows come again there is a guess.
 
     Args:
         name: The name of the set.
         tables: The sets of the model.
+        of_facts: Whether there is one for each column of facts.
     """
-    column_name = name.removesuffix(DISTINCT)
-    facts = next((table for table in tables if table.name == FACTS), None)
-    columns = [] if facts is None or column_name == name else facts.columns
-    column = next((item for item in columns if item.name == column_name), None)
-    if column is None:
-        return None
-    return Table(name, (replace(column, is_key=True),), [], is_made_of_facts=True)
+    names = name.removesuffix(DISTINCT).split("___") if name.endswith(DISTINCT) else []
+    for table in tables:
+        columns = [replace(item, is_key=True) for item in table.columns if item.name in names]
+        if not names or len(columns) < len(names):
+            continue
+        if table.name == CURRENCIES:
+            others = [item for item in table.columns if item.name not in names]
+            return Table(table.name, (*columns, *others[:1]), table.rows)
+        if table.name == FACTS and of_facts and len(columns) == 1:
+            return Table(name, (*columns,), [], is_made_of_facts=True)
+    return None
 
 
 def audit_table(dimensions: list[Column], measures: list[Column], facts: list[Row]) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tap_sac.demo.figures import SCALE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from tap_sac.demo.tables import Row, Value
 
@@ -47,6 +47,24 @@ def _sum(first: Value, second: Value) -> Value:
     if isinstance(first, Decimal) and isinstance(second, Decimal):
         return first + second
     return second if first is None else first
+
+
+def difference(before: Row, after: Row, dimensions: Collection[str]) -> Row:
+    """Subtract the measures of a fact from those of a later one; null counts for nothing.
+
+    Args:
+        before: The earlier fact; empty if there was none.
+        after: The later one; its dimensions alone if it was deleted.
+        dimensions: What identifies both.
+    """
+    row = {name: after[name] for name in dimensions}
+    with localcontext() as context:
+        context.prec = _DIGITS
+        for name in dict.fromkeys([*before, *after]):
+            if name not in row:
+                old, new = before.get(name), after.get(name)
+                row[name] = _sum(new, -old if isinstance(old, Decimal) else None)
+    return row
 
 
 def take_apart(fact: Row, number: int) -> list[Row]:

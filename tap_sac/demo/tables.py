@@ -17,6 +17,7 @@ AGGREGATION = "FactDataAggregation"
 DIFFERENCES = "FactDataDifference"
 MASTER_DATA = "MasterData"
 AUDIT = "AuditData"
+CURRENCIES = "CurrencyTable"
 # What the sets of the distinct values of a column end with. That they are not listed, neither in
 # $metadata nor in the service document, is a guess.
 DISTINCT = "___Distinct"

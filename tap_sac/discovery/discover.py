@@ -24,7 +24,7 @@ from tap_sac.sac.errors import (
     SACError,
     is_of_one_part,
 )
-from tap_sac.sac.export.kinds import FACTS, kind_of, master_of
+from tap_sac.sac.export.kinds import FACTS, kind_of, master_of, with_fact_keys
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.csdl import Metadata, read_csdl
 from tap_sac.safety.text import none_of
@@ -196,8 +196,8 @@ def _make_streams(
 ) -> list[OfferedStream]:
     streams = []
     for model, metadata in described.items():
-        siblings = {item.name: item for item in metadata.entity_sets}
-        for entity_set in metadata.entity_sets:
+        siblings = {item.name: item for item in with_fact_keys(metadata.entity_sets)}
+        for entity_set in siblings.values():
             name = names[model, entity_set.name]
             columns = entity_set.properties if kind_of(entity_set.name).has_dimensions else ()
             masters = {column.name: master_of(column.name, siblings) for column in columns}

@@ -83,8 +83,11 @@ def set_inclusion(
     """Say in the metadata of a catalog which columns can be deselected."""
     for column in mandatory_columns(entity_set):
         metadata["properties", column.name].inclusion = Metadata.InclusionType.AUTOMATIC
-    for name in entity_set.key if has_optional_key else ():
+    for name in entity_set.key:
         of_column = metadata["properties", name]
+        if not has_optional_key:  # Also where targets are given no key.
+            of_column.inclusion = Metadata.InclusionType.AUTOMATIC
+            continue
         of_column.inclusion = Metadata.InclusionType.AVAILABLE
         if of_column.selected_by_default is None:
             of_column.selected_by_default = True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, REPLICATION_LOG_BASED
 
-from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
+from tap_sac.sac.errors import DataError, DeltaLostError, ResponseError, SACError
 from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.singer.records import PageRecords, RecordMaker
 from tap_sac.singer.schema_types import changed_types
@@ -200,6 +200,13 @@ class Run:
         Raises:
             SACError: If lost changes stop the run.
         """
+        if self._stream.kind.is_additive and not self._stream.has_versions:
+            msg = (
+                f"The differences of {reading.name} since the last run are lost, because {error}: "
+                "remove the state of the stream, and load it into a new table, because its rows "
+                "would come twice."
+            )
+            raise DataError(msg)
         if self._stream.config["on_delta_lost"] == "fail":
             msg = (
                 f"The changes of {reading.name} since the last run are lost, because {error}: set "
@@ -332,7 +339,7 @@ class Run:
         identity = source.identity(stream.columns)
         return Slicing(
             column,
-            source.column_values(column),
+            source,
             query=json.dumps([*identity, column.name, output], sort_keys=True),
             started_at=stream.started_at,
             read_ahead=stream.read_ahead.of_parts,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
+from operator import eq
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.errors import DataError, ResponseError, SACError
+from tap_sac.sac.errors import DataError, ResponseError
 from tap_sac.sac.export.column_values import MOST_VALUES
 from tap_sac.sac.failures import Failure
-from tap_sac.sac.odata.conditions import both, equals
+from tap_sac.sac.odata.conditions import both, differs, equals
 from tap_sac.sac.odata.pages import read_rows
 from tap_sac.safety.text import log_safe, plural
 from tap_sac.singer.records import END_OF_SLICE, PageRecords
@@ -18,21 +20,21 @@ from tap_sac.streams.full import FullRead
 from tap_sac.streams.progress import Progress
 from tap_sac.streams.proof import Proof
 from tap_sac.streams.reading import Outcome, Verdict
-from tap_sac.streams.slices import Slice, Slices
+from tap_sac.streams.slices import Slice, SliceError, Slices
 from tap_sac.streams.state import UnfinishedRead, digest
 from tap_sac.streams.totals import warn_uncompared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 
     from tap_sac.read_ahead import ReadAhead
-    from tap_sac.sac.export.column_values import ColumnValues
     from tap_sac.sac.export.kinds import Kind
     from tap_sac.sac.odata.conditions import Value
     from tap_sac.sac.odata.model import Property
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker, Records
     from tap_sac.streams.reading import Reading
+    from tap_sac.streams.source import Source
 
 # How often the values are asked for again, as long as new ones come up.
 _MOST_ROUNDS = 5
@@ -44,14 +46,14 @@ class Slicing:
 
     Attributes:
         column: The column whose values make the slices.
-        values: Finds them.
+        source: What has the column.
         query: All that decides on the rows and their output, in a text.
         started_at: When the run started, in milliseconds since 1970.
         read_ahead: Makes what reads several slices at a time.
     """
 
     column: Property
-    values: ColumnValues
+    source: Source
     query: str
     started_at: int
     read_ahead: Callable[[Mapping[Slice, Callable[[], Iterator[Page]]]], ReadAhead[Page]]
@@ -64,10 +66,6 @@ def hindrance_to_slices(kind: Kind, columns: Collection[str], column: str) -> st
     if kind.needs_select and column not in columns:
         return "SAC adds up rows over a column that is deselected"
     return None
-
-
-class _SliceError(SACError):
-    """SAC does not give a slice what was asked for."""
 
 
 class SlicedRead:
@@ -83,7 +81,8 @@ class SlicedRead:
         self._reading = reading
         self._slicing = slicing
         self._column = slicing.column
-        self._values = slicing.values
+        self._values = slicing.source.column_values(slicing.column)
+        self._known: set[Value] = set()
         self._query_hash = digest(slicing.query)
         self._started_at = slicing.started_at
         self._is_resumed = False
@@ -108,7 +107,7 @@ class SlicedRead:
         if values and len(values) <= MOST_VALUES:
             try:
                 return (yield from self._sliced(values))
-            except _SliceError as error:
+            except SliceError as error:
                 if self._rows and not reading.has_key:
                     msg = f"{error}, and without a key, rows would come twice in one go"
                     raise DataError(msg, Failure.PARTIAL_SLICES) from None
@@ -166,11 +165,11 @@ class SlicedRead:
         slices.count_whole()
         if reading.suspects_repeated_keys(slices.counts[0] if slices.counts else None):
             self._watch.watch_keys()
-        yield from self._read(values, maker)
-        yield from self._read_new(self._values.find, maker)
+        yield from self._read_values(values, maker)
+        yield from self._read_new(maker)
         slices.count_whole()
-        if slices.lack_rows:  # A list of values may have been truncated.
-            yield from self._read_new(self._values.find_all, maker)
+        if slices.lack_rows:
+            yield from self._read_rest(maker)
             slices.count_whole()
         verdict = self._judge()
         if reading.totals and slices.rows_of_earlier_run:
@@ -180,9 +179,33 @@ class SlicedRead:
             reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
         return Outcome(verdict, slices.rows, self.version, verdict is Verdict.PROVEN)
 
-    def _read(self, values: Collection[Value], maker: RecordMaker) -> Iterator[Records]:
-        """Read the slices of some values, in the order of those, and keep what is done."""
-        slices = [self._slice(value) for value in sorted(values, key=_order)]
+    def _read_values(self, values: Collection[Value], maker: RecordMaker) -> Iterator[Records]:
+        """Read the slices of some values, in the order of those."""
+        self._known.update(values)
+        return self._read(
+            [
+                self._slice(equals(self._column, value), partial(eq, value))
+                for value in sorted(values, key=_order)
+            ],
+            maker,
+        )
+
+    def _read_rest(self, maker: RecordMaker) -> Iterator[Records]:
+        """Read the rows that no slice has: the list of values may be truncated.
+
+        Raises:
+            SliceError: If SAC counts such rows, and their condition is too long.
+        """
+        known = [*self._known]
+        rest = self._slice(differs(self._column, known), lambda value: value not in known)
+        if self._slicing.source.has_room_for(self._filtered(rest.condition)):
+            yield from self._read([rest], maker)
+        elif self._slices.counts:
+            msg = f"SAC does not list all values of {self._column.name}"
+            raise SliceError(msg)
+
+    def _read(self, slices: Sequence[Slice], maker: RecordMaker) -> Iterator[Records]:
+        """Read some slices, and keep what is done."""
         self._slices.read += slices
         progress = Progress(self._reading.name, self._reading.logger)
         ahead = self._slicing.read_ahead({item: item.pages for item in slices})
@@ -196,14 +219,11 @@ class SlicedRead:
                 yield END_OF_SLICE
                 self._save(item)
 
-    def _read_new(
-        self, find: Callable[[], set[Value] | None], maker: RecordMaker
-    ) -> Iterator[Records]:
+    def _read_new(self, maker: RecordMaker) -> Iterator[Records]:
         """Read the slices of values that were not there before, until there are no new ones."""
         for _ in range(_MOST_ROUNDS):
-            known = self._slices.values
-            new = (find() or set()) - known
-            if not new or len(known) + len(new) > MOST_VALUES:
+            new = (self._values.find() or set()) - self._known
+            if not new or len(self._known) + len(new) > MOST_VALUES:
                 return
             self._reading.logger.info(
                 "%s: SAC lists %s of %s that are new.",
@@ -211,21 +231,22 @@ class SlicedRead:
                 plural(len(new), "value"),
                 self._column.name,
             )
-            yield from self._read(new, maker)
+            yield from self._read_values(new, maker)
 
-    def _slice(self, value: Value) -> Slice:
-        source = self._reading.source
-        condition = equals(self._column, value)
-        query = self._reading.query
-        query = {**query, "$filter": both(query.get("$filter"), condition)}
+    def _slice(self, condition: str, has: Callable[[object], bool]) -> Slice:
+        query = self._filtered(condition)
         known_rows = self._done.get(digest(condition))
-        return Slice(value, condition, lambda: source.table(query), known_rows)
+        return Slice(condition, has, lambda: self._slicing.source.table(query), known_rows)
+
+    def _filtered(self, condition: str) -> dict[str, str]:
+        query = self._reading.query
+        return {**query, "$filter": both(query.get("$filter"), condition)}
 
     def _pages_of(self, item: Slice, ahead: ReadAhead[Page]) -> Iterator[Page]:
         """Read a slice, and compare it with SAC's count after its last page.
 
         Raises:
-            _SliceError: If SAC refuses it, or answers with rows of another one.
+            SliceError: If SAC refuses it, or answers with rows of another one.
             DataError: If it is proven not to be whole, or a key has several facts.
             SACError: If SAC refuses a later page, or the client.
         """
@@ -243,7 +264,7 @@ class SlicedRead:
             if not is_first or error.is_denied:
                 raise
             msg = f"SAC answered {error.reason} to the slice {item}"
-            raise _SliceError(msg) from None
+            raise SliceError(msg) from None
         if not item.is_unchanged:
             item.settle(proof)
 
@@ -251,15 +272,15 @@ class SlicedRead:
         """See by two rows that a page is of its slice: SAC ignores what it does not know.
 
         Raises:
-            _SliceError: If it is of another one.
+            SliceError: If it is of another one.
         """
         name = self._column.name
         if name not in self._reading.columns:
             return
         for row in read_rows([*page.items[:1], *page.items[-1:]], page.source):
-            if row.get(name) != item.value:
+            if not item.has(row.get(name)):
                 msg = f"SAC answered to the slice {item} with rows of {row.get(name)!r}"
-                raise _SliceError(log_safe(msg))
+                raise SliceError(log_safe(msg))
 
     def _save(self, item: Slice) -> None:
         """Save which slices are done, so that another run can resume the read."""

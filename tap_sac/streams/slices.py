@@ -1,8 +1,7 @@
 """The slices of a table, one for each value of a column, and whether they are the whole of it.
 
-SAC may cut the list of values short, and may understand a condition in another way than we do. So
-the rows of the slices are compared with SAC's count of the whole table. Where they are not proven
-to be the whole, nothing that is missing from them may go from the target.
+The list of values may be truncated or out of date, and SAC may understand a condition in another
+way than we do. So the rows of the slices are compared with SAC's count of the whole table.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from tap_sac.sac.errors import DataError
+from tap_sac.sac.errors import DataError, SACError
 from tap_sac.sac.failures import Failure
+from tap_sac.safety.masks import excerpt
 from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.reading import Verdict
 from tap_sac.streams.state import digest
@@ -21,18 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tap_sac.sac.export.tables import Table
-    from tap_sac.sac.odata.conditions import Value
     from tap_sac.sac.odata.pages import Page
     from tap_sac.streams.proof import Proof
     from tap_sac.streams.reading import Reading
 
 
+_LONGEST_CONDITION_SHOWN = 200
+
+
+class SliceError(SACError):
+    """A table cannot be read in slices, but perhaps in one go."""
+
+
 class Slice:
-    """The rows that have one value in the column of the partition.
+    """Rows with a value in the column of the partition, or with none of those of other slices.
 
     Attributes:
-        value: The value.
         condition: What selects its rows.
+        has: Returns whether it has rows with a value.
         table: Counts them.
         known_rows: How many an earlier run read and proved; None if it did not.
         is_unchanged: Whether SAC still counts as many, so that they are not read again.
@@ -41,11 +47,15 @@ class Slice:
     """
 
     def __init__(
-        self, value: Value, condition: str, make_table: Callable[[], Table], known_rows: int | None
+        self,
+        condition: str,
+        has: Callable[[object], bool],
+        make_table: Callable[[], Table],
+        known_rows: int | None,
     ) -> None:
         """Prepare a slice; nothing is asked for yet."""
-        self.value = value
         self.condition = condition
+        self.has = has
         self.table = make_table()
         self.known_rows = known_rows
         self.is_unchanged = False
@@ -55,7 +65,7 @@ class Slice:
 
     @override
     def __str__(self) -> str:
-        return log_safe(self.condition)
+        return excerpt(log_safe(self.condition), _LONGEST_CONDITION_SHOWN)
 
     @property
     def id(self) -> str:
@@ -104,11 +114,6 @@ class Slices:
         self._is_fixed = is_fixed
 
     @property
-    def values(self) -> set[Value]:
-        """The values of the slices."""
-        return {item.value for item in self.read}
-
-    @property
     def rows(self) -> int:
         """How many rows they have."""
         return sum(item.rows for item in self.read)
@@ -138,8 +143,8 @@ class Slices:
             uncounted: Why SAC has not counted the table, if it has not.
 
         Raises:
-            DataError: If rows are proven to be missing from them, or came twice without a key, or
-                SAC does not answer whether rows are missing.
+            DataError: If rows came twice without a key.
+            SliceError: If they lack rows, or may lack rows that SAC does not show.
         """
         if not self.counts:
             return Verdict.NOT_COUNTED, uncounted
@@ -154,17 +159,12 @@ class Slices:
             return Verdict.UNPROVEN, why
         counted = plural(counts[-1], "row")
         why = f"SAC counts {counted} of {self._reading.name}, and {rows:,} in its slices"
-        error = None
-        if rows < min(counts):
-            has_more = self._proof.has_more_rows(rows)
-            if has_more is None:
-                msg = f"{why}, and does not answer whether rows are missing"
-                self._proof.disprove(DataError(msg, Failure.NO_ROW_AT_POSITION))
-            elif has_more:
-                error = DataError(f"{why}, which lack rows", Failure.PARTIAL_SLICES)
-        elif not self._reading.has_key:
+        if rows < min(counts) and self._proof.has_more_rows(rows) is not False:
+            raise SliceError(why)
+        if rows > max(counts) and not self._reading.has_key:
             error = DataError(f"{why}, so some rows came twice", Failure.ROWS_TWICE)
-        return (self._proof.disprove(error) if error else Verdict.UNPROVEN), why
+            return self._proof.disprove(error), why
+        return Verdict.UNPROVEN, why
 
     def _counted_again(self) -> tuple[int, list[int]]:
         """Count the proven slices and the whole at about the same time."""

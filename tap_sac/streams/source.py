@@ -68,7 +68,8 @@ class Source:
         """Whether SAC can track changes; it does not say whose path changes in a hierarchy."""
         tracks = self.entity_set.tracks_changes
         can_track = self.kind.is_trackable if tracks is None else tracks
-        return can_track and bool(self.entity_set.key) and not self.kind.is_hierarchy
+        has_ids = bool(self.entity_set.key) or self.kind.is_additive
+        return can_track and has_ids and not self.kind.is_hierarchy
 
     @property
     def replication_key(self) -> str | None:
@@ -87,7 +88,7 @@ class Source:
 
     def identity(self, columns: list[str]) -> list[Any]:
         """Return all that decides which rows a read of these columns has."""
-        place = [self.client.tenant, self.provider.namespace_id, self.provider.provider_id]
+        place = [self.client.origin, self.provider.namespace_id, self.provider.provider_id]
         if user := self.client.user:
             place.append(user.fingerprint or "")
         return [*place, self.entity_set.name, self.key, sorted(columns), self.filter]
@@ -95,7 +96,7 @@ class Source:
     def query(self, columns: list[str]) -> dict[str, str]:
         """Return the query options that ask for these columns, filtered."""
         options = read_options(self.entity_set, columns, self.filter, self.page_size)
-        if not self.kind.needs_select and len(with_query(self.url, options)) > _LONGEST_URL:
+        if not (self.kind.needs_select or self.has_room_for(options)):
             options.pop("$select", None)  # All columns come then, and the records leave some out.
         return options
 
@@ -119,6 +120,10 @@ class Source:
             track_changes=track_changes,
             on_response=self.on_response,
         )
+
+    def has_room_for(self, query: Mapping[str, str]) -> bool:
+        """Return whether a URL with these options is short enough for gateways."""
+        return len(with_query(self.url, query)) <= _LONGEST_URL
 
     def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
         """Return what the refusal of the first page means, which takes more than its status."""

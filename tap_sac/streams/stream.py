@@ -80,10 +80,13 @@ class SACStream(PageStream):
         self.is_trackable = isinstance(source, Source) and source.is_trackable
         self.paths: Paths | None = None
         self.has_optional_key = self.kind.is_aggregation
-        self.offers_methods = self.is_trackable
+        self.offers_methods = self.is_trackable and not self.kind.is_additive
         super().__init__(tap, name=source.name, entity_set=source.entity_set)
         self.selected_by_default = self.kind.is_selected
-        if self.is_trackable:
+        if self.kind.is_additive:
+            self.primary_keys = ()  # Differences add up: targets must not replace one by the next.
+            self._replicate(REPLICATION_LOG_BASED if self.is_trackable else REPLICATION_FULL_TABLE)
+        elif self.is_trackable:
             self._replicate(tap.config["default_replication_method"])
         elif isinstance(source, Source) and source.replication_key:
             self.replication_key = source.replication_key
@@ -121,13 +124,18 @@ class SACStream(PageStream):
         """Apply the catalog; what SAC cannot do becomes FULL_TABLE, with a warning."""
         super().apply_catalog(catalog)
         method = self.forced_replication_method
+        entry = catalog.get_stream(self.name)
+        if self.kind.is_additive:
+            if entry:
+                self.primary_keys = entry.key_properties = ()
+            self._replicate(self.replication_method)
+            return
         if method and method not in self._replication_methods:
             self._replicate_in_full(f"it cannot be replicated {method}")
-        entry = catalog.get_stream(self.name)
         if self.has_optional_key and entry and self.selected:
             self._narrow_key(entry)
         if self.is_trackable:
-            if self.is_log_based and not self.primary_keys and not self.kind.is_additive:
+            if self.is_log_based and not self.primary_keys:
                 has_key = bool(self.entity_set.key)
                 why = "the catalog has no key" if has_key else "all dimensions are deselected"
                 self._replicate_in_full(f"{why}, and LOG_BASED needs a key")
@@ -159,7 +167,7 @@ class SACStream(PageStream):
                 self.config.get("stream_maps") or {},
                 entity_set=self.entity_set,
                 schema=self.schema,
-                needs_key=bool(self.primary_keys) and not self.kind.is_additive,
+                needs_key=bool(self.primary_keys),
             )
             self.mapped_deletions.check_settings()
             self.mapped_deletions.warn(self.logger)
@@ -177,8 +185,25 @@ class SACStream(PageStream):
                 check_time(self.name, record)
             yield record
 
+    @property
+    def why_unread(self) -> str | None:
+        """Why SAC is asked for no rows, and what to do; None if it is asked.
+
+        It has differences for subscribers alone (SAP Help, "FactDataDifference").
+        """
+        if not self.kind.is_additive:
+            return None
+        if not self.is_trackable:
+            return "it has only changes, which SAC does not track here: deselect it"
+        if not self.is_log_based:
+            return f"it has only changes, and is {self.replication_method}: make it LOG_BASED"
+        return "its first read would open a subscription" if self.is_dry_run else None
+
     @override
     def read(self) -> Generator[Records, None, None]:
+        if why := self.why_unread:
+            self.logger.warning("Skipping the stream %s, because %s.", self.name, why)
+            return
         with self._requests:
             try:
                 if self.paths:
@@ -201,7 +226,7 @@ class SACStream(PageStream):
         is_full = self.replication_method == REPLICATION_FULL_TABLE
         if self.is_dry_run or not is_full or self.partition_by is not None:
             return None
-        if self.verifies_totals:  # SAC is asked for them before the first row.
+        if self.why_unread or self.verifies_totals:  # SAC is asked for totals before the first row.
             return None
         try:
             query = self.query

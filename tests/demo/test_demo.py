@@ -167,6 +167,32 @@ def test_subscriptions_are_listed_as_in_both_samples_of_sap(
     assert row.get("Timezone") == (None if is_older else "UTC")
 
 
+def test_differences_are_for_subscribers_unless_the_tenant_says_otherwise(serve: Serve) -> None:
+    path = f"{BUDGET}/FactDataDifference"
+    client = Client(serve(SampleService()))
+    assert client.get(path).status_code == 400
+    assert client.get(path, Prefer="odata.track-changes").status_code == 200
+    plain = Client(serve(SampleService(Behaviour(differences_need_subscribers=False))))
+    assert plain.get(path).status_code == 200
+
+
+def test_differences_are_what_was_added(serve: Serve) -> None:
+    service = SampleService()
+    service.limit(SALES_MODEL, 2)
+    client = Client(serve(service))
+    page = client.page(f"{SALES}/FactDataDifference", Prefer="odata.track-changes")
+    assert page["value"] == client.rows(f"{SALES}/FactData")
+    facts = service.facts(SALES_MODEL)
+    first, second = (row for row in facts.rows if row is not None)
+    facts.put({**first, "REVENUE": None})
+    facts.put({**first, "Product": "P-NEW"})
+    facts.delete(facts.key_of(second))
+    changed, inserted, gone = client.follow(page["@odata.deltaLink"])["value"]
+    assert (changed["REVENUE"], changed["QUANTITY"]) == (-page["value"][0]["REVENUE"], 0)
+    assert inserted["REVENUE"] == page["value"][0]["REVENUE"]
+    assert gone["REVENUE"] == -page["value"][1]["REVENUE"]
+
+
 def test_client_without_access_is_refused(serve: Serve) -> None:
     client = Client(serve(SampleService(Behaviour(client_has_access=False))))
     for path in ("/api/v1/dataexport/administration/Namespaces", f"{SALES}/FactData"):

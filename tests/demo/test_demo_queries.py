@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from tap_sac.demo import SampleTenant
+from tap_sac.demo import Behaviour, SampleTenant
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tests.helpers.demo_client import BUDGET, FINANCE, SALES, WORKFORCE, Client
 
@@ -49,13 +49,26 @@ def test_filters(client: Client, expression: str, expected: str) -> None:
     assert sorted(row["ID"] for row in rows) == sorted(expected.split())
 
 
-def test_values_of_a_column(client: Client) -> None:
+def test_values_of_a_column_where_models_list_them(serve: Serve) -> None:
+    client = Client(serve(SampleService(Behaviour(lists_distinct_values=True))))
     values = [row["XX_REGION"] for row in client.rows(f"{SALES}/XX_REGION___Distinct")]
     assert len(values) == len(set(values))
     assert set(values) == {row["XX_REGION"] for row in client.rows(f"{SALES}/FactData")}
     assert len(client.rows(f"{SALES}/XX_REGION___Distinct", "pagesize=3")) == len(values)
     for path in (f"{SALES}/X___Distinct", f"{SALES}/___Distinct", f"{SALES}/FactData___Distinct"):
         assert client.get(path).status_code == 404
+
+
+def test_values_of_columns_are_those_of_currency_tables(client: Client) -> None:
+    root = f"{ROOT}/providers/sac_currency_tables/ALPENGLOW_RATES"
+    answer = client.page(f"{root}/toCurr___fromCurr___Distinct")
+    assert answer["@odata.context"].endswith("#CurrencyTable")
+    assert all(set(row) == {"toCurr", "fromCurr", "rate"} for row in answer["value"])
+    assert {row["fromCurr"] for row in answer["value"]} == {"CHF", "GBP", "IDR", "USD"}
+    assert client.get(f"{root}/toCurr___x___Distinct").status_code == 404
+    refusal = client.get(f"{SALES}/XX_REGION___Distinct")
+    assert refusal.status_code == 404
+    assert "[3707]" in refusal.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +124,7 @@ def test_errors_are_as_sac_has_them(client: Client, path: str, status: int, text
 
 @pytest.mark.parametrize("path", [f"{SALES}/$batch", f"{SALES}/FactData/$query"])
 def test_queries_in_a_body_are_not_offered(client: Client, path: str) -> None:
-    token = client.get("/api/v1/csrf", **{"x-csrf-token": "fetch"}).headers["x-csrf-token"]
+    token = client.get("/api/v1/csrf").headers["x-csrf-token"]
     headers = {"x-csrf-token": token}
     answer = client.session.post(client.url(path), headers=headers, timeout=5)
     assert answer.status_code == 405

@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from tests.conftest import Serve
 
 
+# What SAP documents, and what older notes and other readings of the documents say.
+PICTURES = {
+    "documented": Behaviour(),
+    "other": Behaviour(
+        sums_have_keys=True, differences_need_subscribers=False, lists_distinct_values=True
+    ),
+}
+
+
+@pytest.fixture(params=[*PICTURES.values()], ids=[*PICTURES])
+def picture(request: pytest.FixtureRequest) -> Behaviour:
+    """The answers of a tenant, where they are not known for certain."""
+    behaviour: Behaviour = request.param
+    return behaviour
+
+
 @pytest.fixture(params=[False, True], ids=["newer list", "older list"])
 def pipeline(serve: Serve, request: pytest.FixtureRequest) -> Pipeline:
     """Make a pipeline, once for each way in which SAC may list subscriptions."""

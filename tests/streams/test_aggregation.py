@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from tap_sac.demo.behaviour import Behaviour
     from tap_sac.demo.service import Request, Response
     from tap_sac.demo.tracking import TrackedRows
     from tests.conftest import Messages, Serve
@@ -56,8 +57,8 @@ def sums_in(records: Collection[dict[str, Any]], *dimensions: str) -> dict[Value
 class Tenant:
     """The sample tenant, with few facts, and what requests it gets."""
 
-    def __init__(self, serve: Serve, **settings: Any) -> None:
-        self.service = SampleService()
+    def __init__(self, serve: Serve, picture: Behaviour, **settings: Any) -> None:
+        self.service = SampleService(picture)
         self.service.limit(SALES_MODEL, 400)
         self.targets: list[str] = []
         config = {**serve(self._answer), "models": ["Sales Planning"], "page_size": 50}
@@ -88,10 +89,10 @@ def test_dimensions_of_the_aggregation_alone_can_be_deselected() -> None:
 # A catalog of an earlier version calls them automatic.
 @pytest.mark.parametrize("metadata", [{}, {"inclusion": "automatic"}])
 def test_sac_aggregates_over_what_is_deselected(
-    serve: Serve, caplog: pytest.LogCaptureFixture, metadata: dict[str, Any]
+    serve: Serve, picture: Behaviour, caplog: pytest.LogCaptureFixture, metadata: dict[str, Any]
 ) -> None:
     caplog.set_level("INFO")
-    tenant = Tenant(serve)
+    tenant = Tenant(serve, picture)
     catalog = without(tenant.config, "Product", "XX_REGION", "Currency", **metadata)
     messages = sync(tenant.config, catalog)
     expected = sums(tenant.facts, "Version", "Date")
@@ -108,8 +109,8 @@ def test_sac_aggregates_over_what_is_deselected(
     assert not [item for item in caplog.records if item.levelname == "WARNING"]
 
 
-def test_filter_may_name_a_dimension_that_is_deselected(serve: Serve) -> None:
-    tenant = Tenant(serve, filters={STREAM: "Product eq 'P-001'"})
+def test_filter_may_name_a_dimension_that_is_deselected(serve: Serve, picture: Behaviour) -> None:
+    tenant = Tenant(serve, picture, filters={STREAM: "Product eq 'P-001'"})
     messages = sync(tenant.config, without(tenant.config, *KEY[1:]))
     of_product = SampleService().facts(SALES_MODEL)
     of_product.rows = [
@@ -120,9 +121,9 @@ def test_filter_may_name_a_dimension_that_is_deselected(serve: Serve) -> None:
 
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
 def test_without_dimensions_there_is_one_row_and_no_key(
-    serve: Serve, caplog: pytest.LogCaptureFixture, method: str
+    serve: Serve, picture: Behaviour, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    tenant = Tenant(serve, default_replication_method=method)
+    tenant = Tenant(serve, picture, default_replication_method=method)
     catalog = without(tenant.config, *KEY)
     for _ in range(2):
         messages = sync(tenant.config, catalog)
@@ -134,16 +135,16 @@ def test_without_dimensions_there_is_one_row_and_no_key(
     assert (told in caplog.text) is (method == "LOG_BASED")
 
 
-def test_measures_can_be_deselected_but_not_everything(serve: Serve) -> None:
-    tenant = Tenant(serve)
+def test_measures_can_be_deselected_but_not_everything(serve: Serve, picture: Behaviour) -> None:
+    tenant = Tenant(serve, picture)
     messages = sync(tenant.config, without(tenant.config, *KEY[1:], *MEASURES))
     assert messages.records(STREAM) == [{"Version": "public.Actual"}]
     with pytest.raises(SACError, match=f"No column of {STREAM} is selected, but SAC requires"):
         sync(tenant.config, without(tenant.config, *KEY, *MEASURES))
 
 
-def test_key_that_the_catalog_leaves_out_stays_left_out(serve: Serve) -> None:
-    tenant = Tenant(serve)
+def test_key_that_the_catalog_leaves_out_stays_left_out(serve: Serve, picture: Behaviour) -> None:
+    tenant = Tenant(serve, picture)
     catalog = without(tenant.config, *KEY[2:])
     catalog["streams"] = [
         {**entry, "key_properties": []} if entry["tap_stream_id"] == STREAM else entry
@@ -154,8 +155,10 @@ def test_key_that_the_catalog_leaves_out_stays_left_out(serve: Serve) -> None:
     assert len(messages.records(STREAM)) == len(sums(tenant.facts, "Version", "Date"))
 
 
-def test_dimension_that_the_catalog_does_not_have_still_stops_the_run(serve: Serve) -> None:
-    tenant = Tenant(serve)
+def test_dimension_that_the_catalog_does_not_have_still_stops_the_run(
+    serve: Serve, picture: Behaviour
+) -> None:
+    tenant = Tenant(serve, picture)
     catalog = without(tenant.config, "Product")
     for entry in catalog["streams"]:
         entry["schema"]["properties"].pop("Currency", None)
@@ -183,8 +186,10 @@ def test_dimension_that_is_gone_does_not_matter_if_it_was_deselected(
     assert f"SAC no longer has these columns of {AGGREGATION}: Gone." in caplog.text
 
 
-def test_parquet_and_renamed_streams_have_what_is_left(serve: Serve, tmp_path: Path) -> None:
-    tenant = Tenant(serve)
+def test_parquet_and_renamed_streams_have_what_is_left(
+    serve: Serve, picture: Behaviour, tmp_path: Path
+) -> None:
+    tenant = Tenant(serve, picture)
     catalog = without(tenant.config, *KEY[2:], "LOYALTY_POINTS")  # Its sums have too many digits.
     maps = {"stream_maps": {STREAM: {"__alias__": "by_month"}}}
     config = {**tenant.config, **batch_config(tmp_path, "parquet", None, 1000), **maps}
@@ -218,8 +223,8 @@ def living(table: dict[Values, dict[str, Any]], *key: str) -> dict[Values, Value
     return sums_in(rows, *key)
 
 
-def test_changes_of_sums_arrive(serve: Serve) -> None:
-    tenant = Tenant(serve, default_replication_method="LOG_BASED")
+def test_changes_of_sums_arrive(serve: Serve, picture: Behaviour) -> None:
+    tenant = Tenant(serve, picture, default_replication_method="LOG_BASED")
     catalog = without(tenant.config, "Date", "XX_REGION", "Currency")
     key = ("Version", "Product")
     table: dict[Values, dict[str, Any]] = {}
@@ -246,9 +251,9 @@ def test_changes_of_sums_arrive(serve: Serve) -> None:
 
 
 def test_another_selection_of_dimensions_is_another_chain(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+    serve: Serve, picture: Behaviour, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tenant = Tenant(serve, default_replication_method="LOG_BASED")
+    tenant = Tenant(serve, picture, default_replication_method="LOG_BASED")
     first = sync(tenant.config, without(tenant.config, "Date", "XX_REGION", "Currency"))
     (chain,) = tenant.service.subscriptions
     second = sync(tenant.config, without(tenant.config, "XX_REGION", "Currency"), first.state)
@@ -269,9 +274,9 @@ def test_another_selection_of_dimensions_is_another_chain(
 
 
 def test_another_key_is_told_because_targets_would_mix_the_rows(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+    serve: Serve, picture: Behaviour, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tenant = Tenant(serve)
+    tenant = Tenant(serve, picture)
     logged = {**tenant.config, "default_replication_method": "LOG_BASED"}
     by_month = without(tenant.config, *KEY[2:])
     told = f"The key of {STREAM} has changed since the last completed read, from "

@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import override
 
 from tap_sac.demo.behaviour import Behaviour
-from tap_sac.demo.service import SALES_MODEL, SampleService
+from tap_sac.demo.service import SALES_MODEL, Response, SampleService
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select
 from tests.helpers.gauge import (
@@ -30,13 +30,13 @@ from tests.helpers.slicing import (
     warnings,
     without_link,
 )
-from tests.helpers.stand_in import Model, StandIn, edmx, error_response
+from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tap_sac.demo.service import Request, Response
-    from tests.conftest import Messages, RunCli, Serve
+    from tap_sac.demo.service import Request
+    from tests.conftest import Messages, Serve
 
 SALES = "sales_planning_fact_data"
 SIZES = {"public.Actual": 5, "public.Plan": 3, "public.Budget": 1, "public.Old": 4}
@@ -72,9 +72,14 @@ def whole_then_sliced(
     ],
 )
 def test_slices_have_each_row_of_the_whole_once_and_in_order(
-    serve: Serve, caplog: pytest.LogCaptureFixture, stream: str, column: str, slices: int
+    serve: Serve,
+    caplog: pytest.LogCaptureFixture,
+    picture: Behaviour,
+    stream: str,
+    column: str,
+    slices: int,
 ) -> None:
-    service = SampleService(Behaviour(dotted_master_data="." in column))
+    service = SampleService(replace(picture, dotted_master_data="." in column))
     config = {**serve(service), "models": ["Sales Planning", "Workforce Planning"]}
     whole, sliced = whole_then_sliced(config, stream, column)
     rows = sliced.records(stream)
@@ -188,33 +193,112 @@ def test_as_many_slices_are_read_at_once_as_requests_may_be(serve: Serve) -> Non
     assert versions(messages) == [f"V{number}" for number in range(8)]
 
 
-def test_list_of_values_that_is_cut_short_fails_the_stream_by_name(
-    serve: Serve, run_cli: RunCli
-) -> None:
-    tenant = SlicingStandIn(SIZES)
-    tenant.values = [version for version in SIZES if version != "public.Old"]
-    result = run_cli({**serve(tenant), **SLICED}, log_level="INFO")
-    assert result.returncode == 1
-    assert (
-        "sales_fact_data: SAC counts 13 rows of sales_fact_data, and 9 in its slices, which lack "
-        "rows: SAC does not list all values of the column"
-    ) in result.stderr
-    assert "Traceback" not in result.stderr
-    assert '"ACTIVATE_VERSION","stream":"sales_fact_data"' not in result.stdout
-    assert '"ACTIVATE_VERSION","stream":"providers"' in result.stdout
+REST = "(Version eq null or Version ne 'public.Actual' and Version ne 'public.Budget' and "
+REST += "Version ne 'public.Plan')"
 
 
-@pytest.mark.parametrize("settings", [{"verify_counts": "warn"}, {}], ids=["warn", "not shown"])
-def test_slices_that_are_not_the_whole_activate_nothing(
-    serve: Serve, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
+def lacking_a_value(sizes: dict[str, int] | None = None) -> SlicingStandIn:
+    """Serve facts of which the list of values lacks the last one."""
+    tenant = SlicingStandIn(sizes or SIZES)
+    tenant.values = [*(sizes or SIZES)][:-1]
+    return tenant
+
+
+def rows(*texts: str) -> Response:
+    return Response(200, f'{{"value":[{",".join(texts)}]}}'.encode(), JSON)
+
+
+def at_rest(answer: Callable[[], Response]) -> Callable[[Request], Response | None]:
+    """Answer in another way to what no slice has."""
+    return lambda request: answer() if " ne " in request.options.get("$filter", "") else None
+
+
+def test_last_slice_has_what_the_list_of_values_lacks(
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tenant = SlicingStandIn(SIZES)
-    tenant.values = [version for version in SIZES if version != "public.Old"]
-    tenant.skips = bool(settings)
-    messages, failure = run({**serve(tenant), **SLICED, **settings})
+    tenant = lacking_a_value()
+    messages, failure = run({**serve(tenant), **SLICED})
+    assert not failure
+    assert is_activated(messages, FACTS)
+    assert len({(row["Version"], row["Date"]) for row in messages.records(FACTS)}) == 13
+    assert len(messages.records(FACTS)) == 13
+    assert tenant.asked()[-1] == REST
+    assert not warnings(caplog, "")
+
+
+@pytest.mark.parametrize("listed", [["blue"], [None, "blue"]])
+def test_last_slice_has_null_unless_another_one_has(serve: Serve, listed: list[str | None]) -> None:
+    tenant = members("Edm.String", [None, "blue", "red"])
+    lines = [json.dumps({} if colour is None else {"Colour": colour}) for colour in listed]
+    tenant.models[0].sets["Colour___Distinct"] = lines
+    messages, failure = run({**serve(tenant), **COLOURED})
+    assert not failure
+    assert is_activated(messages, "a_product_master")
+    assert len(messages.records("a_product_master")) == 6
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            lambda: error_response(400, "no"),
+            "to the slice (Version eq null or Version ne 'public.Actual'",
+        ),
+        # As in SQL, where a condition on null keeps nothing.
+        (rows, "SAC counts 13 rows of sales_fact_data"),
+        (lambda: rows(fact("public.Plan", 1)), "with rows of 'public.Plan'"),
+    ],
+    ids=["refused", "empty", "ignored"],
+)
+@pytest.mark.parametrize("has_key", [True, False])
+def test_what_no_slice_has_is_read_in_one_go_or_fails_by_name(
+    serve: Serve,
+    caplog: pytest.LogCaptureFixture,
+    answer: Callable[[], Response],
+    why: str,
+    *,
+    has_key: bool,
+) -> None:
+    tenant = lacking_a_value()
+    config = {**serve(tenant), **SLICED}
+    catalog = select(discover(config), FACTS) if has_key else without_key(config)
+    tenant.fault = at_rest(answer)
+    messages, failure = run(config, catalog=catalog)
+    assert is_activated(messages, FACTS) is has_key
+    if has_key:
+        assert not failure
+        assert len({(row["Version"], row["Date"]) for row in messages.records(FACTS)}) == 13
+        assert why in warnings(caplog, "in one go")[0]
+    else:
+        assert f"{FACTS}: " in failure
+        assert "and without a key, rows would come twice in one go" in failure
+        assert len(messages.records(FACTS)) == 9
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_condition_of_the_last_slice_is_no_longer_than_gateways_take(
+    serve: Serve, caplog: pytest.LogCaptureFixture, *, has_key: bool
+) -> None:
+    tenant = lacking_a_value({f"public.Version {number:03}": 1 for number in range(300)})
+    config = {**serve(tenant), **SLICED}
+    catalog = select(discover(config), FACTS) if has_key else without_key(config)
+    messages, failure = run(config, catalog=catalog)
+    assert is_activated(messages, FACTS) is has_key
+    assert ("without a key, rows would come twice" in failure) is not has_key
+    assert bool(warnings(caplog, "in one go: SAC does not list all values of Version")) is has_key
+    assert len(set(versions(messages))) == 300 - (not has_key)
+    assert max(len(target) for target in tenant.targets) < 6_000
+
+
+def test_slices_that_lack_rows_which_sac_does_not_show_activate_nothing(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = lacking_a_value()
+    tenant.skips = False
+    tenant.fault = at_rest(rows)
+    messages, failure = run({**serve(tenant), **SLICED})
     assert not failure
     assert not is_activated(messages, FACTS)
-    assert len(messages.records(FACTS)) == 9
     (line,) = warnings(caplog, "not proven to be the whole")
     assert line == (
         "The slices of sales_fact_data by Version are not proven to be the whole table, so rows "
@@ -259,19 +343,10 @@ def test_slice_that_lacks_rows_activates_nothing(
     tenant.fault = cut_slice(tenant, lambda _: None if shows else error_response(501, "no"))
     messages, failure = run({**serve(tenant), **SLICED, **settings, "backoff_max_tries": 1})
     assert bool(failure) is not bool(settings)
-    assert not is_activated(messages, FACTS)
-    assert "filter" not in messages.state["bookmarks"].get(FACTS, {})
-
-
-def test_whole_table_without_an_answer_fails_the_sliced_read(serve: Serve) -> None:
-    tenant = SlicingStandIn(SIZES)
-    tenant.values = [version for version in SIZES if version != "public.Old"]
-    tenant.fault = lambda request: (
-        error_response(501, "no") if request.options.get("$top") == "1" else None
-    )
-    messages, failure = run({**serve(tenant), **SLICED, "backoff_max_tries": 1})
-    assert "9 in its slices, and does not answer whether rows are missing" in failure
-    assert not is_activated(messages, FACTS)
+    # Where SAC does not say whether rows are missing, they are read in one go.
+    is_whole = bool(settings) and not shows
+    assert is_activated(messages, FACTS) is is_whole
+    assert ("filter" in messages.state["bookmarks"].get(FACTS, {})) is is_whole
 
 
 @pytest.mark.parametrize(
@@ -298,27 +373,6 @@ def test_slices_that_cannot_be_counted_activate_nothing(
     assert line.endswith(f"{why}.")
     assert any("$count" in target for target in tenant.targets) is not bool(settings)
     assert "slices" not in messages.state["bookmarks"][FACTS]
-
-
-def test_values_that_one_list_lacks_are_found_in_the_other(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    service = SampleService()
-    service.limit(SALES_MODEL, 2_400)
-
-    def application(request: Request) -> Response:
-        answer = service(request)
-        if not request.options.get("$select", "").startswith("Date,"):
-            return answer
-        cut = {"value": json.loads(answer.body, parse_float=str)["value"][:2]}
-        return replace(answer, body=json.dumps(cut).encode())
-
-    config = {**serve(application), "models": ["Sales Planning"], "partition_by": {SALES: "Date"}}
-    messages, failure = run(config)
-    assert not failure
-    assert len(messages.records(SALES)) == 2_400
-    assert is_activated(messages, SALES)
-    assert "SAC lists 28 values of Date that are new." in caplog.text
 
 
 def test_value_that_comes_up_meanwhile_is_read_too(serve: Serve) -> None:
@@ -503,8 +557,10 @@ def test_facts_of_slices_are_compared_with_their_keys(serve: Serve, facts_per_ke
     assert is_activated(messages, SALES) is (facts_per_key == 1)
 
 
-def test_totals_of_slices_are_compared(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    service = SampleService()
+def test_totals_of_slices_are_compared(
+    serve: Serve, caplog: pytest.LogCaptureFixture, picture: Behaviour
+) -> None:
+    service = SampleService(picture)
     service.limit(SALES_MODEL, 400)
     config = {**serve(service), "models": ["Sales Planning"], "partition_by": {SALES: "Date"}}
     messages, failure = run({**config, "verify_totals": True})

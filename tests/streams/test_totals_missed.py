@@ -253,7 +253,7 @@ def test_totals_that_cannot_be_compared_are_one_warning(
     result = run_cli(config, "--check")
     assert result.returncode == 0
     (line,) = [item for item in result.stdout.splitlines() if "totals" in item]
-    expected = f"ok      totals: compared for 0 of 1 streams of facts; those of {FACTS} are not "
+    expected = f"ok      totals: compared for 0 of 1 stream of facts; those of {FACTS} are not "
     assert line == f"{expected}compared, because {why.removesuffix('.')}"
 
 
@@ -300,7 +300,7 @@ def test_nothing_is_said_of_totals_that_nobody_asked_for(
 def test_check_asks_for_totals_as_a_sync_does(serve: Serve, run_cli: RunCli) -> None:
     service = small_tenant()
     config = totals_config(serve, service)
-    expected = "ok      totals: compared for 1 of 1 streams of facts"
+    expected = "ok      totals: compared for 1 of 1 stream of facts"
     assert expected in run_cli(config, "--check").stdout.splitlines()
     service.refuse("FactDataAggregation", error_response(403, "no"))
     result = run_cli(config, "--check")

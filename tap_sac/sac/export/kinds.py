@@ -5,12 +5,12 @@ SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export Service", and liv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from tap_sac.sac.odata.model import EntitySet
 
@@ -35,7 +35,8 @@ class Kind:
             only few users need.
         is_optional: Whether SAC may describe such a set without serving it.
         is_trackable: Whether SAC can track its changes, where ``$metadata`` does not say.
-        is_additive: Whether rows with the same key add up instead of replacing each other.
+        is_additive: Whether rows are differences, which add up instead of replacing each other:
+            they have no key, and SAC has them for subscribers alone.
         needs_select: Whether SAC requires ``$select``.
         is_aggregation: Whether SAC aggregates over key columns that are not selected.
         is_hierarchy: Whether its rows have the parents of members; SAC answers a plain 400 for a
@@ -112,6 +113,24 @@ def is_date_master(master: EntitySet) -> bool:
 def kind_of(entity_set: str) -> Kind:
     """Find the kind of an entity set by its name."""
     return next(kind for kind in KINDS if fnmatchcase(entity_set, kind.pattern))
+
+
+def with_fact_keys(entity_sets: Sequence[EntitySet]) -> list[EntitySet]:
+    """Give the sets that are made of facts the key of FactData, as far as they have its columns.
+
+    ``$metadata`` names no key of FactDataAggregation, because not all columns have to be selected
+    any more (SAP Help, "FactDataAggregation"), and may name another one.
+    """
+    fact_key = next((item.key for item in entity_sets if item.name == FACTS), ())
+
+    def with_key(item: EntitySet) -> EntitySet:
+        kind = kind_of(item.name)
+        if not (kind.is_aggregation or kind.is_additive):
+            return item
+        names = {column.name for column in item.properties}
+        return replace(item, key=tuple(name for name in fact_key if name in names) or item.key)
+
+    return [*map(with_key, entity_sets)]
 
 
 def master_of(dimension: str, entity_sets: Collection[str]) -> str | None:

@@ -121,8 +121,7 @@ def is_of_sac_itself(answer: Answer) -> bool:
 
 def asks_for_csrf_token(answer: Answer) -> bool:
     """Return whether SAC refuses a write only because it lacks a valid CSRF token."""
-    header = answer.headers.get("x-csrf-token", "").strip().lower()
-    return answer.status == HTTPStatus.FORBIDDEN and header == "required"
+    return answer.headers.get("x-csrf-token", "").strip().lower() == "required"
 
 
 def web_page_error(answer: Answer) -> SACError:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from tap_sac.sac.odata.model import INTEGERS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tap_sac.sac.odata.model import Property
 
 # The value of a column; unassigned members are the text ``#``.
@@ -31,19 +33,37 @@ def equals(column: Property, value: Value) -> str:
     Raises:
         ValueError: If it is not a value of the column's type.
     """
+    return f"{column.name} eq {_literal(column, value)}"
+
+
+def differs(column: Property, values: Collection[Value]) -> str:
+    """Write that a column has none of some values, before percent-encoding.
+
+    Null differs from any value in OData (URL Conventions 4.0, 5.1.1.1.2), but not in SQL, so the
+    condition names it.
+
+    Raises:
+        ValueError: If one is not a value of the column's type.
+    """
+    literals = [_literal(column, value) for value in values if value is not None]
+    others = " and ".join(f"{column.name} ne {literal}" for literal in sorted(literals))
+    if None not in values:
+        return f"({column.name} eq null or {others})"
+    return f"{column.name} ne null and {others}" if others else f"{column.name} ne null"
+
+
+def _literal(column: Property, value: Value) -> str:
     # unseen: how SAC reads null, and dates, which are written as in OData
     if value is None:
-        return f"{column.name} eq null"
+        return "null"
     if column.type == _TEXT and isinstance(value, str):
-        literal = "'" + value.replace("'", "''") + "'"
-    elif column.type == _DATE and isinstance(value, str) and _DATE_LITERAL.fullmatch(value):
-        literal = value
-    elif column.type in INTEGERS and type(value) is int:
-        literal = str(value)
-    else:
-        msg = f"{value!r} is not a value of {column.name} ({column.type})"
-        raise ValueError(msg)
-    return f"{column.name} eq {literal}"
+        return "'" + value.replace("'", "''") + "'"
+    if column.type == _DATE and isinstance(value, str) and _DATE_LITERAL.fullmatch(value):
+        return value
+    if column.type in INTEGERS and type(value) is int:
+        return str(value)
+    msg = f"{value!r} is not a value of {column.name} ({column.type})"
+    raise ValueError(msg)
 
 
 def both(odata_filter: str | None, condition: str) -> str:

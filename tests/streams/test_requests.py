@@ -1,0 +1,79 @@
+"""How many requests a run needs of a tenant that counts and has nothing to hide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_sac.demo.service import SALES_MODEL, SampleService
+from tests.conftest import discover, select
+from tests.helpers.runs import run
+
+if TYPE_CHECKING:
+    from tap_sac.demo.service import Request, Response
+    from tests.conftest import Serve
+
+# The list of providers is read as a stream, too, if it is selected.
+DISCOVERY = {"token": 1, "Namespaces": 1, "Providers": 4, "$metadata": 1}
+FACTS, SUMS = "sales_planning_fact_data", "sales_planning_fact_data_aggregation"
+
+
+class CountingTenant:
+    """The sample tenant with few facts, and what is asked of it, by entity set."""
+
+    def __init__(self, serve: Serve, **settings: Any) -> None:
+        self.service = SampleService()
+        self.service.limit(SALES_MODEL, 400)
+        self.asked: Counter[str] = Counter()
+        models = {"models": ["Sales Planning"], "page_size": 100, "max_parallel_requests": 1}
+        self.config = {**serve(self._answer), **models, **settings}
+
+    def _answer(self, request: Request) -> Response:
+        self.asked[request.path.rpartition("/")[2]] += 1
+        return self.service(request)
+
+    def run(self, stream: str, state: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Read a stream; returns the state after it."""
+        catalog = select(discover(self.config), stream)
+        self.asked.clear()
+        messages, failure = run(self.config, catalog=catalog, state=state)
+        assert not failure
+        return messages.state
+
+
+@pytest.mark.parametrize(
+    ("settings", "stream", "asked"),
+    [
+        ({}, FACTS, {"FactData": 4, "FactDataAggregation": 1}),
+        ({}, SUMS, {"FactDataAggregation": 4}),
+        (
+            {"partition_by": {FACTS: "Date"}},
+            FACTS,
+            {"FactData": 7, "FactDataAggregation": 3},
+        ),
+        ({"partition_by": {SUMS: "Version"}}, SUMS, {"FactDataAggregation": 8}),
+        ({"verify_totals": True}, FACTS, {"FactData": 4, "FactDataAggregation": 7}),
+        (
+            {"default_replication_method": "LOG_BASED"},
+            FACTS,
+            {"FactData": 5, "FactDataAggregation": 1},
+        ),
+    ],
+    ids=["facts", "sums", "slices", "slices of sums", "totals", "opening"],
+)
+def test_read_asks_for_no_more_than_it_needs(
+    serve: Serve, settings: dict[str, Any], stream: str, asked: dict[str, int]
+) -> None:
+    tenant = CountingTenant(serve, **settings)
+    tenant.run(stream)
+    assert tenant.asked == {**DISCOVERY, **asked}
+
+
+def test_changes_ask_for_no_more_than_they_need(serve: Serve) -> None:
+    tenant = CountingTenant(serve, default_replication_method="LOG_BASED")
+    state = tenant.run(FACTS)
+    tenant.service.change()
+    tenant.run(FACTS, state)
+    assert tenant.asked == {**DISCOVERY, "Subscriptions": 1, "FactData": 1}
