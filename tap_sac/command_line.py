@@ -7,6 +7,7 @@ This is one of the two modules that use private names of the SDK (the other is
 from __future__ import annotations
 
 import abc
+import os
 import signal
 import sys
 import threading
@@ -26,15 +27,17 @@ from typing_extensions import override
 from tap_sac.commands.check import check
 from tap_sac.commands.models import models as list_models
 from tap_sac.commands.options import JSON, OPTIONS
+from tap_sac.environment import misspelt_variables, read_environment
 from tap_sac.inputs import read_catalog, read_settings, read_state
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.log_guard import guard_logs
 from tap_sac.safety.masks import keep_secret
 from tap_sac.safety.text import log_safe
-from tap_sac.settings import ignored_settings, settings_errors, with_defaults
+from tap_sac.settings import with_defaults
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.sdk_logs import name_metrics, quiet
 from tap_sac.tenant import connect
+from tap_sac.validation import ignored_settings, settings_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -242,21 +245,17 @@ class CommandLineTap(Tap, abc.ABC):
     @classproperty
     @override
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805
-        """Read the settings from the environment one by one, to name an invalid one."""
+        """Read the settings from the environment, and warn of misspelt names."""
         cls.append_builtin_config(cls.config_jsonschema)
-        config: dict[str, Any] = {}
-        for name, schema in cls.config_jsonschema["properties"].items():
-            try:
-                config |= parse_environment_config(
-                    {"properties": {name: schema}}, cls._env_var_prefix
-                )
-            except (ValueError, RecursionError):  # noqa: PERF203  (its message may show the value)
-                msg = (
-                    f"The environment variable {cls._env_var_prefix}{name.upper()} cannot be "
-                    "read: write a number in digits, and a list or an object as JSON."
-                )
-                raise SACError(msg) from None
-        return config
+        prefix, settings = cls._env_var_prefix, cls.config_jsonschema["properties"]
+
+        def parse(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+            return parse_environment_config({"properties": {name: schema}}, prefix)
+
+        parse_environment_config({}, prefix)  # It adds the variables of the file .env.
+        for text in misspelt_variables(os.environ, prefix, settings):
+            cls.logger.warning("%s", text)
+        return read_environment(os.environ, prefix, settings, parse)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

@@ -16,6 +16,7 @@ from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import plural
 from tap_sac.settings import SETTINGS
+from tap_sac.singer.maps import check_columns
 from tap_sac.singer.schema import add_decimal_facets
 from tap_sac.streams.providers import ProvidersSource
 from tap_sac.streams.run import read_records
@@ -137,8 +138,18 @@ class TapSAC(CommandLineTap):
         """Prepare the stream maps, and check that the streams can be written with them.
 
         Raises:
-            SACError: If a map would lose deleted rows, or cannot be combined with batch_config.
+            SACError: If a map misspells a column, would lose deleted rows, or cannot be combined
+                with batch_config.
         """
+        tables = {
+            item.name: {
+                *item.schema["properties"],
+                *(column.name for column in item.entity_set.properties),
+            }
+            for item in self._sac_streams
+            if item.selected
+        }
+        check_columns(self.config.get("stream_maps") or {}, tables, self.logger)
         super().setup_mapper()
         for stream in self._sac_streams:
             if stream.selected:

@@ -11,6 +11,7 @@ from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, some_of, stream_name
 from tap_sac.discovery.offer import Offer, OfferedStream
 from tap_sac.discovery.patterns import (
     check_filters,
+    check_maps,
     check_patterns,
     check_slice_columns,
     filter_for,
@@ -84,6 +85,12 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
     filters, slice_columns = settings.get("filters") or {}, settings.get("partition_by") or {}
     for setting, patterns in (("filters", filters), ("partition_by", slice_columns)):
         check_patterns(setting, patterns, {*offered, *catalog}, unknown)
+    check_maps(
+        settings.get("stream_maps") or {},
+        {*offered, *catalog},
+        {f"{prefix}_": model in described for model, prefix in listing.prefixes.items()},
+        is_partial=bool(listing.refused),
+    )
     missing = _check_catalog_streams_exist(choice, offered)
     streams = _make_streams(described, names, filters, slice_columns)
     selected = choice.selected

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, matches, no_match
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.odata.conditions import can_be_compared
 from tap_sac.sac.odata.filters import check_filter
 from tap_sac.safety.text import did_you_mean, log_safe
+from tap_sac.singer.maps import applied
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -39,12 +40,36 @@ def check_patterns(
         SACError: If a glob matches none.
     """
     for pattern in patterns:
-        start = re.split(r"[*?]", pattern)[0]
-        is_of_skipped = any(start.startswith(prefix) for prefix in skipped)
-        if not is_of_skipped and not any(matches(pattern, name) for name in known):
-            hint = no_match("stream", pattern, sorted(known))
-            msg = f"The setting {setting} has {pattern!r}, {hint}"
-            raise SACError(msg)
+        if not _begins(pattern, skipped) and not any(matches(pattern, name) for name in known):
+            raise SACError(_unmatched(setting, pattern, known))
+
+
+def check_maps(
+    maps: Mapping[str, Any], known: Collection[str], read: Mapping[str, bool], *, is_partial: bool
+) -> None:
+    """Check that each stream map applies to a stream, as the SDK matches them.
+
+    Args:
+        maps: The setting `stream_maps`.
+        known: The streams of SAC and of the catalog.
+        read: What the names of streams begin with, for all models, and whether they are read.
+        is_partial: Whether there may be models that SAC does not list.
+
+    Raises:
+        SACError: If one applies to none, and not because its model is not read.
+    """
+    for name, definition in maps.items():
+        if name.startswith("__") or any(applied(stream, {name: definition}) for stream in known):
+            continue
+        pattern = definition.get("__source__", name) if isinstance(definition, dict) else name
+        begins = [prefix for prefix in read if _begins(pattern, [prefix])]
+        if not is_partial and read.get(max(begins, key=len, default=""), True):
+            raise SACError(_unmatched("stream_maps", pattern, known))
+        logger.warning(
+            "The setting stream_maps has %r, which does nothing in this run, because its model is "
+            "not read.",
+            pattern,
+        )
 
 
 def filter_for(stream_name: str, filters: Mapping[str, str]) -> str | None:
@@ -133,6 +158,15 @@ def check_slice_columns(columns: Mapping[str, str], streams: Sequence[OfferedStr
             len(fitting),
             lacking[0].name,
         )
+
+
+def _begins(pattern: str, prefixes: Iterable[str]) -> bool:
+    return re.split(r"[*?]", pattern)[0].startswith(tuple(prefixes))
+
+
+def _unmatched(setting: str, pattern: str, known: Collection[str]) -> str:
+    hint = no_match("stream", pattern, sorted(known))
+    return f"The setting {setting} has {pattern!r}, {hint}"
 
 
 def _pattern_of(stream_name: str, columns: Mapping[str, str]) -> str | None:

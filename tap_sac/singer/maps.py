@@ -7,12 +7,13 @@ it, fails on it or gives it another key would leave the row in the target.
 from __future__ import annotations
 
 import ast
+import unicodedata
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.safety.text import log_safe
+from tap_sac.safety.text import did_you_mean, log_safe
 from tap_sac.singer.schema import DELETED_AT
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _Message = TypeVar("_Message")
 
+_NEARNESS = 0.5
 _MARK = "2026-01-01T00:00:00+00:00"
 # By format or type; an expression may fail on one of two values, or not tell it from null.
 _SAMPLES: tuple[dict[str, object], ...] = (
@@ -197,6 +199,58 @@ class MappedDeletions:
     def _sampled(self, columns: Iterable[str], samples: Mapping[str, object]) -> dict[str, object]:
         properties = self.schema["properties"]
         return {name: _sample(properties.get(name, {}), samples) for name in columns}
+
+
+def check_columns(
+    config: Mapping[str, Any], tables: Mapping[str, Collection[str]], logger: Logger
+) -> None:
+    """Check the columns of stream maps: a misspelt one would be a new column, or remove nothing.
+
+    Args:
+        config: The setting ``stream_maps``.
+        tables: The columns of each stream that is read.
+        logger: Warns of columns that cannot be removed.
+
+    Raises:
+        SACError: If one differs from a column of SAC only by case, blanks or normal form.
+    """
+    for name, definition in config.items():
+        fitting = [stream for stream in tables if applied(stream, {name: definition})]
+        for column in definition if isinstance(definition, dict) and fitting else ():
+            if column.startswith("__"):
+                continue
+            lacking = [stream for stream in fitting if column not in tables[stream]]
+            for stream in lacking:
+                _check_spelling(stream, column, definition, tables[stream])
+            if len(lacking) == len(fitting) and definition[column] in {None, "__NULL__"}:
+                hint = did_you_mean(column, tables[lacking[0]], cutoff=_NEARNESS)
+                logger.warning(
+                    "The stream map %r removes the column %r, which none of its streams has%s",
+                    name,
+                    column,
+                    f": {hint}" if hint else ".",
+                )
+
+
+def _check_spelling(
+    stream: str, column: str, definition: Mapping[str, Any], known: Collection[str]
+) -> None:
+    """Refuse a column that looks like another one, unless the map knows that one, too."""
+    alike = [name for name in known if _folded(name) == _folded(column)]
+    leaves_out_others = definition.get("__else__", "") in {None, "__NULL__"}
+    if not alike or leaves_out_others or any(name in definition for name in alike):
+        return
+    same = unicodedata.normalize("NFC", column) == unicodedata.normalize("NFC", alike[0])
+    shown, right = map(ascii if same else repr, (column, alike[0]))
+    msg = (
+        f"The stream map of {stream} names the column {shown}, which SAC spells {right}: correct "
+        "it in the setting stream_maps."
+    )
+    raise SACError(msg)
+
+
+def _folded(name: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:

@@ -32,6 +32,7 @@ FLOORS = [
         "tap_sac.inputs",
         "tap_sac.terminal",
     },
+    {"tap_sac.environment", "tap_sac.validation"},
     {"tap_sac.streams"},
     {"tap_sac.discovery"},
     {"tap_sac.commands"},

@@ -1,0 +1,95 @@
+"""Settings from environment variables: values as people write them, and misspelt names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tap_sac.inputs import read_json_file
+from tap_sac.sac.errors import SACError
+from tap_sac.safety.text import log_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+_TRUE = {"true", "t", "yes", "y", "on", "1"}
+_FALSE = {"false", "f", "no", "n", "off", "0"}
+_QUOTES = "'\""
+_MOST_LETTERS = 2  # in which a misspelt name differs
+# What Meltano, and Kubernetes for a service called tap-sac, set themselves, and the log level.
+_OF_OTHERS = ("_", "LOGLEVEL", "SERVICE_", "PORT")
+
+
+def read_environment(
+    variables: Mapping[str, str],
+    prefix: str,
+    settings: Mapping[str, dict[str, Any]],
+    parse: Callable[[str, dict[str, Any]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Read the settings that environment variables have; an empty one counts as not set.
+
+    Args:
+        variables: The environment.
+        prefix: What the names of the variables begin with.
+        settings: The JSON Schema of each setting.
+        parse: Reads a setting that is neither a boolean nor an object.
+
+    Raises:
+        SACError: If one cannot be read; its message does not show the value.
+    """
+    found: dict[str, Any] = {}
+    for name, schema in settings.items():
+        variable = f"{prefix}{name.upper()}"
+        if not (text := variables.get(variable)):
+            continue
+        try:
+            if "boolean" in schema["type"]:
+                found[name] = _boolean(text)
+            elif "object" in schema["type"]:
+                found[name] = read_json_file(text.encode())
+            else:
+                found |= parse(name, schema)
+        except (ValueError, ArithmeticError, RecursionError):
+            msg = (
+                f"The environment variable {variable} cannot be read: write true or false, a "
+                "number in digits, and a list or an object as JSON."
+            )
+            raise SACError(msg) from None
+    return found
+
+
+def misspelt_variables(
+    variables: Iterable[str], prefix: str, settings: Iterable[str]
+) -> Iterator[str]:
+    """Warn of variables that nothing reads, and whose names are nearly those of settings."""
+    known = [f"{prefix}{name.upper()}" for name in settings]
+    for variable in sorted({*variables} - {*known}):
+        if variable.startswith(tuple(f"{prefix}{start}" for start in _OF_OTHERS)):
+            continue
+        distances = {name: _distance(variable, name) for name in known}
+        nearest = min(distances, key=distances.__getitem__)
+        if distances[nearest] <= _MOST_LETTERS:
+            yield (
+                f"The environment variable {log_safe(variable)} is ignored, because there is no "
+                f"such setting: did you mean {nearest}?"
+            )
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip()
+    if word[:1] in _QUOTES and word[1:].endswith(word[:1]):
+        word = word[1:-1].strip()
+    word = word.lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError
+    return word in _TRUE
+
+
+def _distance(text: str, other: str) -> int:
+    """Count the letters to insert, delete or replace (Levenshtein)."""
+    row = list(range(len(other) + 1))
+    for number, letter in enumerate(text, 1):
+        above, row = row, [number]
+        for place, wanted in enumerate(other):
+            changed = above[place] + (letter != wanted)
+            row.append(min(changed, above[place + 1] + 1, row[-1] + 1))
+    return row[-1]
