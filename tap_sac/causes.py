@@ -43,7 +43,7 @@ NO_DATA_EXPORT = Cause(
 )
 WRONG_HOST = Cause(
     "tenant_url is not the address of your SAC tenant",
-    "Correct it (some tenants answer only under one of hcs.cloud.sap, sapanalytics.cloud and "
+    "Correct it (with or without .api, and under hcs.cloud.sap, sapanalytics.cloud or "
     "hanacloudservices.cloud.sap)",
 )
 NEO_TENANT = Cause(
@@ -125,7 +125,7 @@ _CAUSE: dict[Failure, Cause] = {
     ),
     Failure.UNKNOWN_HOST: Cause(
         "the address is mistyped, or the network is down",
-        "Check the settings tenant_url and token_url, and the network",
+        "Check the settings tenant_url (with or without .api) and token_url, and the network",
     ),
     Failure.PROXY: PROXY,
     Failure.NO_SOCKS: Cause(

@@ -96,8 +96,13 @@ class CommandLineTap(Tap, abc.ABC):
         Raises:
             SACError: As `connect` does.
         """
+        return self.connect_to(self.config.get("tenant_url"))
+
+    def connect_to(self, tenant_url: str | None) -> SACClient:
+        """Make a client of an address of the tenant, as `client` is one."""
         tries = min(self.most_tries, self.config["backoff_max_tries"])
-        return connect({**self.config, "backoff_max_tries": tries}, user_agent=self._user_agent)
+        settings = {**self.config, "backoff_max_tries": tries, "tenant_url": tenant_url}
+        return connect(settings, user_agent=self._user_agent)
 
     @property
     def _user_agent(self) -> str:
@@ -194,7 +199,7 @@ class CommandLineTap(Tap, abc.ABC):
             MessageWriter().write_text("".join(failures))
             return 1
         tap.most_tries = _MOST_TRIES_OF_A_CHECK
-        return check(tap.choice, lambda: tap.client, tap.streams_of, tap.print_line)
+        return check(tap.choice, lambda: tap.client, tap.streams_of, tap.print_line, tap.connect_to)
 
     @classmethod
     def _login(

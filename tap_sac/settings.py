@@ -16,7 +16,10 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "tenant_url",
         th.StringType,
         title="Tenant URL",
-        description="Address of the SAC tenant, such as https://acme.eu10.hcs.cloud.sap.",
+        description=(
+            "Address of the SAC tenant, such as https://acme.eu10.hcs.cloud.sap, or its direct API "
+            "host, https://acme.api.eu10.hcs.cloud.sap."
+        ),
     ),
     th.Property(
         "token_url",

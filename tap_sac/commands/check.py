@@ -12,7 +12,8 @@ from tap_sac.discovery.namespaces import list_models, models_to_read, read_names
 from tap_sac.discovery.naming import some_of
 from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.kinds import FACTS
-from tap_sac.sac.failures import Step
+from tap_sac.sac.failures import Failure, Step
+from tap_sac.sac.urls import other_origin, tenant_origin
 from tap_sac.safety.masks import one_line
 from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.run import Run
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# SAC has answered, and would answer alike at another address.
+_ANSWERED = {Failure.CLIENT_NOT_ALLOWED, Failure.TOO_MANY_REQUESTS}
+
 
 def check(
     choice: Choice,
     connect: Callable[[], SACClient],
     make_streams: Callable[[Offer], Mapping[str, Stream]],
     print_line: Callable[[str], None],
+    connect_to: Callable[[str], SACClient],
 ) -> int:
     """Run the steps of a sync, up to the first page of one stream.
 
@@ -45,6 +50,7 @@ def check(
         connect: Makes a client of the tenant.
         make_streams: Makes the streams of an offer, as a sync does.
         print_line: Writes what a step found, or the likely causes of its failure.
+        connect_to: Makes a client of another address.
 
     Returns:
         The exit code: 1 if a step failed, else 0.
@@ -62,8 +68,28 @@ def check(
             print_line("Most likely causes, in this order:")
             for number, cause in enumerate(causes, 1):
                 print_line(one_line(f"{number}. {cause}"))
+        if step == Step.NAMESPACES.value and error.failure not in _ANSWERED:
+            _try_other_address(choice, connect_to, print_line)
         return 1
     return 0
+
+
+def _try_other_address(
+    choice: Choice, connect_to: Callable[[str], SACClient], print_line: Callable[[str], None]
+) -> None:
+    """Say whether the tenant answers with ``.api`` in its address, or without it."""
+    if choice.settings["demo"]:
+        return
+    other = other_origin(tenant_origin(choice.settings["tenant_url"], "The setting tenant_url"))
+    if other is None:
+        return
+    try:
+        connect_to(other).namespaces()
+    except SACError as error:
+        text = f"The other address of the tenant, {other}, does not work either: {error.what}."
+    else:
+        text = f"The other address of the tenant works: set tenant_url to {other}."
+    print_line(one_line(text))
 
 
 def _steps(

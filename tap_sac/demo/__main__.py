@@ -97,6 +97,16 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         help="list subscriptions as in SAP's older samples: no EndTime before they are read",
     )
     options.add_argument(
+        "--is-api-host",
+        action="store_true",
+        help="give no CSRF tokens, and need none, as SAP's direct API host",
+    )
+    options.add_argument(
+        "--links-to-other-host",
+        action="store_true",
+        help="write links to the other address of the tenant, with .api or without",
+    )
+    options.add_argument(
         "--no-extra-namespaces",
         dest="extra_namespaces",
         action="store_false",

@@ -96,15 +96,20 @@ class Access:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return self._tokens.get(token, (None, 0)) if scheme == "Bearer" else (None, 0)
 
-    def give_csrf_token(self) -> Response:
-        """Give a token that is good for writing in the session of the cookie."""
+    def with_csrf_token(self, request: Request, response: Response) -> Response:
+        """Add a token that is good for writing in the session of the cookie, if it is asked for."""
+        is_asked_for = request.method == "GET" and request.headers.get("x-csrf-token") == "fetch"
+        if self._behaviour.is_api_host or not is_asked_for:
+            return response
         session, token = secrets.token_urlsafe(), secrets.token_urlsafe()
         self._csrf_tokens[session] = token
         headers = {"x-csrf-token": token, "Set-Cookie": f"{_SESSION}={session}; Path=/"}
-        return Response(HTTPStatus.OK, b"", headers)
+        return replace(response, headers={**response.headers, **headers})
 
     def csrf_refusal(self, request: Request) -> Response | None:
         """Refuse a request that writes without a token of its session."""
+        if self._behaviour.is_api_host:
+            return None
         cookies = SimpleCookie(request.headers.get("cookie", ""))
         session = cookies[_SESSION].value if _SESSION in cookies else ""
         expected = self._csrf_tokens.get(session)

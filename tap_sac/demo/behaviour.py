@@ -28,6 +28,10 @@ class Behaviour:
         older_subscriptions: Whether subscriptions are listed as in SAP's older samples: with the
             text null for what is missing, and no EndTime before they are read. If not, with JSON
             null, a Timezone, and one that a read has opened as a window of length zero.
+        is_api_host: Whether it is like SAP's direct API host, which gives no CSRF token and needs
+            none for writing.
+        links_to_other_host: Whether links lead to the other address of the tenant, with ``.api`` or
+            without it. Which one SAC writes is not documented.
         extra_namespaces: Whether the namespaces beside that of the models are served. If not, they
             are listed all the same, and what is in them is not found, as on some tenants.
         dotted_master_data: Whether columns of MasterData are called ``Account.ID``, as on SAP's
@@ -55,6 +59,8 @@ class Behaviour:
     client_has_access: bool = True
     ignores_skip: bool = False
     older_subscriptions: bool = False
+    is_api_host: bool = False
+    links_to_other_host: bool = False
     extra_namespaces: bool = True
     dotted_master_data: bool = False
     audit_needs_client: bool = False

@@ -103,6 +103,12 @@ def link(request: Request, options: Mapping[str, str]) -> str:
     return f"{request.base_url}{request.path}?{query}"
 
 
+def other_address(url: str) -> str:
+    """Write the address of a tenant with ``.api``, or without it if it has that."""
+    match = re.fullmatch(r"(https://[^.]+\.)(api\.)?(.+)", url)
+    return url if match is None else f"{match[1]}{'' if match[2] else 'api.'}{match[3]}"
+
+
 def error_answer(status: HTTPStatus, message: str) -> Response:
     """Answer as SAC does: the code is an id of this request, the number is in the message."""
     return json_answer({"error": {"code": str(uuid.uuid4()), "message": message}}, status)

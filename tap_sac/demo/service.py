@@ -27,6 +27,7 @@ from tap_sac.demo.exchange import (
     error_answer,
     json_answer,
     link,
+    other_address,
     page_answer,
 )
 from tap_sac.demo.queries import Query, QueryError, position, predicate
@@ -137,12 +138,16 @@ class SampleService:
             return self._access.sign_in.answer(request)
         if request.method == "POST" and request.path in {CHANGE_PATH, EXPIRE_PATH}:
             return json_answer(self.change() if request.path == CHANGE_PATH else self.expire())
-        return self._access.token_refusal(request) or self._service(request)
+        if refusal_of_token := self._access.token_refusal(request):
+            return refusal_of_token
+        if self.behaviour.links_to_other_host:
+            request = replace(request, base_url=other_address(request.base_url))
+        return self._access.with_csrf_token(request, self._service(request))
 
     def _service(self, request: Request) -> Response:
         """Answer a request of a client that has signed in."""
-        if request.method == "GET" and request.path == "/api/v1/csrf":
-            return self._csrf()
+        if (request.method, request.path) == ("GET", "/api/v1/csrf"):
+            return Response(HTTPStatus.OK, b"")
         for method, pattern, name in _ROUTES:
             match = re.fullmatch(re.escape(SERVICE_ROOT) + pattern, request.path)
             if match and method == request.method:
@@ -199,9 +204,6 @@ class SampleService:
             times: How often; None for ever.
         """
         self._refusals.append(Refusal(path_pattern, response, times))
-
-    def _csrf(self) -> Response:
-        return self._access.give_csrf_token()
 
     def _namespaces(self, _: Request) -> Response:
         namespaces = dict.fromkeys(namespace for namespace, _ in self.models)

@@ -25,10 +25,11 @@ _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE | re.ASCII)
 _SAFE_IN_QUERY = "(),':*@$/"
 _FAMILY = r"(hcs\.cloud\.sap|sapanalytics\.cloud|hanacloudservices\.cloud\.sap)"
+# SAP calls the form with api "direct API domain", and recommends it for programs.
 _CLOUD_FOUNDRY_TENANT = re.compile(
-    rf"(?P<tenant>[^.]+)\.(?P<region>[a-z]{{2,}}\d{{2}}(-\d+)?)\.{_FAMILY}"
+    rf"(?P<tenant>[^.]+)\.(?P<api>api\.)?(?P<rest>(?P<region>[a-z]{{2,}}\d{{2}}(-\d+)?)\.{_FAMILY})"
 )
-_NEO_TENANT = re.compile(rf"[^.]+\.[a-z]{{2,}}\d\.{_FAMILY}")
+_NEO_TENANT = re.compile(rf"[^.]+\.(api\.)?[a-z]{{2,}}\d\.{_FAMILY}")
 
 
 def checked_url(text: str, subject: str) -> str:
@@ -69,7 +70,7 @@ def derive_token_url(tenant_url: str) -> str:
     """Build the Token URL that SAC's App Integration page shows.
 
     ``https://<tenant>.<dc>.hcs.cloud.sap`` (or ``.sapanalytics.cloud``, or
-    ``.hanacloudservices.cloud.sap``) has its tokens at
+    ``.hanacloudservices.cloud.sap``), also with ``.api`` before ``<dc>``, has its tokens at
     ``https://<tenant>.authentication.<dc>.hana.ondemand.com/oauth/token`` (SAP Help, "Manage
     OAuth Clients").
 
@@ -107,6 +108,36 @@ def derive_authorize_url(token_url: str) -> str:
     return parts._replace(path=path, query="", fragment="").geturl()
 
 
+def is_api_host(url: str) -> bool:
+    """Return whether a URL has the tenant's direct API host, ``<tenant>.api.<dc>.<domain>``."""
+    match = _CLOUD_FOUNDRY_TENANT.fullmatch(_server(url)[1] or "")
+    return bool(match and match["api"])
+
+
+def other_origin(origin: str) -> str | None:
+    """Return the tenant's other address, with ``.api`` or without; None if it has only one."""
+    scheme, host, port = _server(origin)
+    match = _CLOUD_FOUNDRY_TENANT.fullmatch(host or "")
+    if not match:
+        return None
+    suffix = "" if port == _DEFAULT_PORTS.get(scheme) else f":{port}"
+    api = "" if match["api"] else "api."
+    return f"{scheme}://{match['tenant']}.{api}{match['rest']}{suffix}"
+
+
+def on_host_of(page_url: str, url: str) -> str:
+    """Write a URL with a page's host if its own host is the other one of the same tenant.
+
+    Scheme, port and user information stay.
+    """
+    page_host, host = _server(page_url)[1], _server(url)[1]
+    if not host or not page_host or f"https://{host}" != other_origin(f"https://{page_host}"):
+        return url
+    netloc, rest = urlsplit(url).netloc, url.partition("://")[2]
+    new_netloc = page_host + netloc[len(host) :]
+    return f"{urlsplit(url).scheme}://{new_netloc}{rest.removeprefix(netloc)}"
+
+
 def is_same_server(url: str, other: str) -> bool:
     """Return whether two URLs lead to the same scheme, host and port."""
     return _server(url) == _server(other)
@@ -124,6 +155,7 @@ def absolute_link(link: object, page_url: str) -> str:
     """Resolve a link against its page, or, if it begins as the page's path ends, in its place.
 
     The latter is a link relative to the service root, of a set with more than one path segment.
+    A link to the tenant's other address (`other_origin`) is one to the page's own.
 
     Raises:
         TypeError: If it is not a text.
@@ -132,12 +164,12 @@ def absolute_link(link: object, page_url: str) -> str:
     if not isinstance(link, str):
         raise TypeError
     if urlsplit(link).scheme:
-        return _with_scheme_of(page_url, link)
+        return _with_scheme_of(page_url, on_host_of(page_url, link))
     page_path, link_path = unquote(urlsplit(page_url).path), unquote(urlsplit(link).path)
     if not link.startswith("/") and page_path.endswith(f"/{link_path}"):
         depth = link_path.count("/")
         return urljoin(page_url, "../" * depth + link)
-    return _with_scheme_of(page_url, urljoin(page_url, link))
+    return _with_scheme_of(page_url, on_host_of(page_url, urljoin(page_url, link)))
 
 
 def path_segment(text: str) -> str:

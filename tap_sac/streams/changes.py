@@ -183,7 +183,7 @@ class ChangesRead:
 
         The first one is not read ahead: what becomes of it decides what the state says.
         """
-        url = self._link.url
+        url = self._tracking.subscriptions.on_own_host(self._link.url)
         first = self._page(url, is_first=True)
         return self._reading.take(
             lambda: follow(url, lambda link: first if link == url else self._page(link))

@@ -88,7 +88,7 @@ class Source:
 
     def identity(self, columns: list[str]) -> list[Any]:
         """Return all that decides which rows a read of these columns has."""
-        place = [self.client.origin, self.provider.namespace_id, self.provider.provider_id]
+        place = [self.client.tenant, self.provider.namespace_id, self.provider.provider_id]
         if user := self.client.user:
             place.append(user.fingerprint or "")
         return [*place, self.entity_set.name, self.key, sorted(columns), self.filter]

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pytest
 
+from tap_sac.demo import Behaviour
 from tap_sac.demo.service import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -220,34 +221,36 @@ def test_csrf_token_is_fetched_again_when_sac_asks_for_it(pipeline: Pipeline) ->
         error_response(500, "broken"),
         Response(302, b"", {"Location": "/login"}),
         Response(200, b"", {"x-csrf-token": "a b"}),
+        error_response(403, "no", **{"x-csrf-token": "Required"}),
     ],
 )
 def test_csrf_token_is_fetched_with_the_namespaces_if_its_endpoint_returns_none(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, answer: Response
+    pipeline: Pipeline, answer: Response
 ) -> None:
     pipeline.run()
-    service, namespaces = pipeline.service, pipeline.service._namespaces  # noqa: SLF001
-
-    def with_token(request: Request) -> Response:
-        response = namespaces(request)
-        if request.headers.get("x-csrf-token") != "fetch":
-            return response
-        given = service._access.give_csrf_token()  # noqa: SLF001
-        return replace(response, headers={**response.headers, **given.headers})
-
-    monkeypatch.setattr(service, "_namespaces", with_token)
-    service.refuse("/csrf$", answer)
+    pipeline.service.refuse("/csrf$", answer)
     pipeline.run(default_replication_method="FULL_TABLE")
-    assert not service.subscriptions
+    assert not pipeline.service.subscriptions
 
 
-def test_missing_csrf_token_is_reported(
-    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("is_required", [False, True])
+def test_chain_is_deleted_without_a_csrf_token_where_sac_gives_none(
+    serve: Serve, caplog: pytest.LogCaptureFixture, *, is_required: bool
 ) -> None:
+    service = small(SampleService(Behaviour(is_api_host=not is_required)))
+
+    def application(request: Request) -> Response:
+        if request.headers.get("x-csrf-token") == "fetch":
+            request = replace(request, headers={**request.headers, "x-csrf-token": ""})
+        return service(request)
+
+    config = {**serve(application), "models": ["Sales Planning"]}
+    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
     pipeline.run()
-    pipeline.service.refuse("/csrf$", Response(200, b""))
     pipeline.run(default_replication_method="FULL_TABLE")
-    assert "could not be deleted: SAC returned no CSRF token" in caplog.text
+    assert bool(service.subscriptions) == is_required
+    refusal = "could not be deleted: SAC answered 403 Forbidden, 'A CSRF token is required.'"
+    assert (refusal in caplog.text) == is_required
 
 
 @pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])

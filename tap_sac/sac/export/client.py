@@ -6,7 +6,9 @@ Service".
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,14 @@ from tap_sac.sac.http.transport import HEADER_VALUE, Limit
 from tap_sac.sac.oauth.sender import Sender
 from tap_sac.sac.odata.model import Provider
 from tap_sac.sac.odata.pages import Page, follow, read_page, source_of
-from tap_sac.sac.urls import path_segment, provider_key, string_literal, with_query
+from tap_sac.sac.urls import (
+    is_api_host,
+    other_origin,
+    path_segment,
+    provider_key,
+    string_literal,
+    with_query,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,6 +61,8 @@ class SACClient:
     ) -> None:
         """Make a client for an origin (`tenant_origin`); nothing is requested yet."""
         self.origin = origin
+        # Of its two addresses, the one that stands for the tenant in states.
+        self.tenant = (other_origin(origin) if is_api_host(origin) else None) or origin
         self._service_root = f"{origin}/api/v1/dataexport"
         self._administration = f"{self._service_root}/administration"
         self._transport = transport
@@ -73,7 +84,13 @@ class SACClient:
 
     def sign(self, text: str) -> str:
         """Sign a text about this tenant, so that only the same OAuth client can prove it."""
-        return self._authenticator.sign(f"{self.origin}\n{text}")
+        return self._authenticator.sign(f"{self.tenant.lower()}\n{text}")
+
+    def has_signed(self, text: str, signature: str) -> bool:
+        """Return whether this OAuth client has signed a text about this tenant."""
+        # Older versions have signed with the address as it is set.
+        made = (self.sign(text), self._authenticator.sign(f"{self.origin}\n{text}"))
+        return signature.isascii() and any(hmac.compare_digest(item, signature) for item in made)
 
     def authenticate(self) -> None:
         """Fetch a token eagerly; requests do so on demand.
@@ -255,8 +272,8 @@ class SACClient:
     def delete_chain(self, provider: Provider, subscription_id: str) -> None:
         """Delete the chain of a subscription.
 
-        Writing needs a CSRF token, which is bound to the session cookies; SAC may ask for a new
-        one.
+        Writing needs a CSRF token, which is bound to the session cookies. It is not fetched on the
+        direct API host, which needs none, unless SAC asks for one (SAP Help, "CSRF").
 
         Raises:
             SACError: If SAC does not delete it.
@@ -267,28 +284,26 @@ class SACClient:
             f"({provider_key(provider)},SubscriptionID={literal})?deleteChain=true"
         )
         with during(Step.SUBSCRIPTIONS):
-            for _ in range(2):
-                answer = self._sender.send("DELETE", url, {"x-csrf-token": self._csrf_token()})
-                if not asks_for_csrf_token(answer):
-                    break
+            headers = {} if is_api_host(self.origin) else self._csrf_headers()
+            answer = self._sender.send("DELETE", url, headers)
+            if asks_for_csrf_token(answer) and (headers := self._csrf_headers()):
+                answer = self._sender.send("DELETE", url, headers)
             if answer.status not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK}:
                 raise response_error(answer)
 
-    def _csrf_token(self) -> str:
+    def _csrf_headers(self) -> dict[str, str]:
         """Fetch a token from the documented endpoint, or else with a call of the service itself.
 
-        Some tenants do not serve the documented endpoint.
+        Some tenants do not serve the documented endpoint. Where no token is to be had, SAC has to
+        do without.
         """
-        headers = {**_JSON, "x-csrf-token": "fetch"}
         for url in (f"{self.origin}/api/v1/csrf", f"{self._administration}/Namespaces"):
-            answer = self._sender.send("GET", url, headers)
-            token = answer.headers.get("x-csrf-token", "")
-            if HEADER_VALUE.fullmatch(token):
-                return token
-        if answer.status != HTTPStatus.OK:
-            raise response_error(answer)
-        msg = "SAC returned no CSRF token"
-        raise SACError(msg, Failure.BROKEN_PROTOCOL)
+            with suppress(SACError):
+                answer = self._sender.send("GET", url, {**_JSON, "x-csrf-token": "fetch"})
+                token = answer.headers.get("x-csrf-token", "")
+                if HEADER_VALUE.fullmatch(token) and token.lower() != "required":
+                    return {"x-csrf-token": token}
+        return {}
 
     def _providers_url(self, namespace: str) -> str:
         return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from tap_sac.sac.errors import DeltaLostError, ForeignAnswerError, ResponseError, SACError
 from tap_sac.sac.export.delta import bare_id, was_read
-from tap_sac.sac.urls import is_same_server
+from tap_sac.sac.urls import is_same_server, on_host_of
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
@@ -43,10 +42,18 @@ class Subscriptions:
         return [item for item in subscriptions if item.get("EntitySetName") == self._entity_set]
 
     def is_own_link(self, link: str) -> bool:
-        """Return whether a link leads to this entity set."""
-        url = self._client.entity_set_url(self._provider, self._entity_set)
+        """Return whether a link leads to this entity set, at whichever address of the tenant."""
+        url, link = self._url, self.on_own_host(link)
         path, own_path = (unquote(urlsplit(item).path) for item in (link, url))
         return is_same_server(link, url) and path == own_path
+
+    def on_own_host(self, link: str) -> str:
+        """Write a link to the tenant's other address as one to the address that is set."""
+        return on_host_of(self._url, link)
+
+    @property
+    def _url(self) -> str:
+        return self._client.entity_set_url(self._provider, self._entity_set)
 
     def check_unread(self, link: DeltaLink, otherwise: str) -> None:
         """Check that SAC has not marked the changes as read, because it would not send them again.
@@ -80,9 +87,7 @@ class Subscriptions:
 
         Only a holder of the client secret can make the signature.
         """
-        expected = self._client.sign(link.subscription_id or "")
-        found = link.signature or ""
-        return found.isascii() and hmac.compare_digest(expected, found)
+        return self._client.has_signed(link.subscription_id or "", link.signature or "")
 
     def delete_chain(self, link: DeltaLink) -> None:
         """Delete a chain that this client opened and no longer needs, because it costs the tenant.

@@ -121,7 +121,8 @@ def is_of_sac_itself(answer: Answer) -> bool:
 
 def asks_for_csrf_token(answer: Answer) -> bool:
     """Return whether SAC refuses a write only because it lacks a valid CSRF token."""
-    return answer.headers.get("x-csrf-token", "").strip().lower() == "required"
+    header = answer.headers.get("x-csrf-token", "").strip().lower()
+    return answer.status == HTTPStatus.FORBIDDEN and header == "required"
 
 
 def web_page_error(answer: Answer) -> SACError:
