@@ -166,10 +166,16 @@ def test_check_tells_of_a_certificate_that_is_not_trusted(
     )
 
 
-def test_stack_trace_of_a_bug_has_no_secret(serve: Serve, run_process: RunCli) -> None:
-    settings = {**serve(StandIn(sales(sales_row(1)))), "client_secret": "s3cr3t$=-_"}
-    result = run_process({**settings, "stream_maps": {"sales_fact_data": {"X": "1/0"}}})
+def test_stack_trace_of_a_bug_has_no_secret(
+    serve: Serve, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def buggy(answer: Any) -> None:  # noqa: ANN401
+        raise RuntimeError("s3cr3t$=-_ token-1", answer)  # noqa: EM101, TRY003
+
+    monkeypatch.setattr("tap_sac.sac.export.client.read_page", buggy)
+    result = run_cli({**serve(StandIn(sales(sales_row(1)))), "client_secret": "s3cr3t$=-_"})
     assert "Traceback" in result.stderr
+    assert "RuntimeError" in result.stderr
     assert "s3cr3t" not in result.stderr
     assert "token-" not in result.stderr
 
