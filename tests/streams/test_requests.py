@@ -12,6 +12,7 @@ from tests.conftest import discover, select
 from tests.helpers.runs import run
 
 if TYPE_CHECKING:
+    from tap_sac.demo.behaviour import Behaviour
     from tap_sac.demo.service import Request, Response
     from tests.conftest import Serve
 
@@ -23,8 +24,8 @@ FACTS, SUMS = "sales_planning_fact_data", "sales_planning_fact_data_aggregation"
 class CountingTenant:
     """The sample tenant with few facts, and what is asked of it, by entity set."""
 
-    def __init__(self, serve: Serve, **settings: Any) -> None:
-        self.service = SampleService()
+    def __init__(self, serve: Serve, picture: Behaviour, **settings: Any) -> None:
+        self.service = SampleService(picture)
         self.service.limit(SALES_MODEL, 400)
         self.asked: Counter[str] = Counter()
         models = {"models": ["Sales Planning"], "page_size": 100, "max_parallel_requests": 1}
@@ -64,15 +65,19 @@ class CountingTenant:
     ids=["facts", "sums", "slices", "slices of sums", "totals", "opening"],
 )
 def test_read_asks_for_no_more_than_it_needs(
-    serve: Serve, settings: dict[str, Any], stream: str, asked: dict[str, int]
+    serve: Serve,
+    picture: Behaviour,
+    settings: dict[str, Any],
+    stream: str,
+    asked: dict[str, int],
 ) -> None:
-    tenant = CountingTenant(serve, **settings)
+    tenant = CountingTenant(serve, picture, **settings)
     tenant.run(stream)
     assert tenant.asked == {**DISCOVERY, **asked}
 
 
-def test_changes_ask_for_no_more_than_they_need(serve: Serve) -> None:
-    tenant = CountingTenant(serve, default_replication_method="LOG_BASED")
+def test_changes_ask_for_no_more_than_they_need(serve: Serve, picture: Behaviour) -> None:
+    tenant = CountingTenant(serve, picture, default_replication_method="LOG_BASED")
     state = tenant.run(FACTS)
     tenant.service.change()
     tenant.run(FACTS, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typing_extensions import override
@@ -81,9 +81,9 @@ class SourcesTenant(StandIn):
         return [name for name in names if name in {*SOURCES} or name.endswith("___Distinct")]
 
 
-def read(serve: Serve, tenant: SourcesTenant, column: str) -> list[str]:
+def read(serve: Serve, tenant: SourcesTenant, column: str, **settings: Any) -> list[str]:
     """Read the facts in slices, all of them; returns their versions."""
-    config = {**serve(tenant), "partition_by": {FACTS: column}}
+    config = {**serve(tenant), "partition_by": {FACTS: column}, **settings}
     catalog = select(discover(config), FACTS)
     tenant.requests.clear()
     messages, failure = run(config, catalog=catalog)
@@ -120,6 +120,18 @@ def test_what_has_answered_is_asked_again_and_what_has_refused_is_not(
     read(serve, tenant, column)
     assert tenant.sources == asked
     assert not warnings(caplog, "")
+
+
+@pytest.mark.parametrize(("status", "times"), [(400, 2), (404, 1)])
+def test_only_a_filter_may_be_why_sums_are_refused(serve: Serve, status: int, times: int) -> None:
+    tenant = SourcesTenant()
+    tenant.fault = lambda request: (
+        error_response(status, "no")
+        if request.path.endswith(SUMS) and "$top" not in request.options
+        else None
+    )
+    read(serve, tenant, "Version", filters={FACTS: "Date ge '000000'"})
+    assert tenant.sources == [*[SUMS] * times, "VersionMaster", "VersionMaster"]
 
 
 def test_without_a_source_the_table_is_read_in_one_go(

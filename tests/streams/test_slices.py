@@ -69,6 +69,7 @@ def whole_then_sliced(
         ("sales_planning_master_data", "Product___ID", 10),
         ("sales_planning_master_data", "Product.ID", 10),
         ("workforce_planning_audit_data", "CostCenter", 2),
+        ("exchange_rates_currency_table", "fromCurr", 4),
     ],
 )
 def test_slices_have_each_row_of_the_whole_once_and_in_order(
@@ -80,7 +81,8 @@ def test_slices_have_each_row_of_the_whole_once_and_in_order(
     slices: int,
 ) -> None:
     service = SampleService(replace(picture, dotted_master_data="." in column))
-    config = {**serve(service), "models": ["Sales Planning", "Workforce Planning"]}
+    models = ["Sales Planning", "Workforce Planning", "Exchange Rates"]
+    config = {**serve(service), "models": models}
     whole, sliced = whole_then_sliced(config, stream, column)
     rows = sliced.records(stream)
     assert sorted(map(repr, rows)) == sorted(map(repr, whole.records(stream)))

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.service import SALES_MODEL, Request, Response, SampleService
 from tap_sac.singer.sums import Sums
 from tests.helpers.counts import SALES
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tap_sac.demo.behaviour import Behaviour
     from tests.conftest import Serve
 
 
@@ -45,14 +45,13 @@ MAP = {"stream_maps": {SALES: {"__filter__": "1 == 1"}}}
     ],
     ids=["fast", "delta", "singer decimal", "SDK", "SDK, singer decimal", "filter"],
 )
-@pytest.mark.parametrize("facts_per_key", [1, 3])
 def test_totals_are_those_of_sac(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
+    picture: Behaviour,
     settings: dict[str, Any],
-    facts_per_key: int,
 ) -> None:
-    service = small_tenant(Behaviour(facts_per_key=facts_per_key))
+    service = small_tenant(replace(picture, facts_per_key=3 if picture.sums_have_keys else 1))
     settings = {**settings, "verify_counts": "off"}
     messages, failure = run(totals_config(serve, service, **settings))
     assert not failure
@@ -95,8 +94,10 @@ def spoiling(service: SampleService) -> Callable[[Request], Response]:
 
 
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
-def test_total_that_differs_in_the_last_digit_fails_the_stream(serve: Serve, method: str) -> None:
-    service = small_tenant()
+def test_total_that_differs_in_the_last_digit_fails_the_stream(
+    serve: Serve, picture: Behaviour, method: str
+) -> None:
+    service = small_tenant(picture)
     config = totals_config(serve, spoiling(service), default_replication_method=method)
     messages, failure = run(config)
     assert "The total of REVENUE in the rows read of sales_planning_fact_data is" in failure

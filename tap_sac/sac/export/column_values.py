@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.kinds import AGGREGATION, VERSION, master_of
 from tap_sac.sac.export.tables import CountedTable, CountsWith
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import Value, equals
 from tap_sac.sac.odata.filters import names_in_filter
 from tap_sac.sac.odata.model import NUMBERS
 from tap_sac.sac.urls import with_query
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from tap_sac.sac.export.client import ResponseObserver, SACClient
     from tap_sac.sac.odata.model import EntitySet, Property, Provider
+    from tap_sac.sac.odata.pages import Page
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,22 @@ _DISTINCT = "___Distinct"
 _MEMBER = re.compile(r"(___|\.)ID$")  # suffix of a dimension's column in MasterData
 _PUBLIC = "public."
 
-_Source = Callable[[], "set[Value] | None"]
+
+@dataclass(frozen=True)
+class _Source:
+    """An entity set that may list the values of a column.
+
+    Attributes:
+        set_name: The entity set.
+        columns: Its columns that have them.
+        options: The query options.
+        has_members: Whether they are members of a dimension, with facts or without.
+    """
+
+    set_name: str
+    columns: frozenset[str]
+    options: Mapping[str, str] = field(default_factory=dict)
+    has_members: bool = False
 
 
 class ColumnValues:
@@ -82,29 +98,32 @@ class ColumnValues:
         not asked again.
         """
         while self._sources:
-            values = self._sources[0]()
+            values = self._values(self._sources[0])
             if values is not None:
                 return values
-            self._sources.pop(0)
         return None
 
     def _make_sources(self) -> list[_Source]:
-        listed = [name for name in self._siblings if self._is_distinct(name)]
-        sources: list[_Source] = [partial(self._distinct_values, name) for name in listed]
+        own = frozenset({self._column.name, self._dimension})
+        listed = [_Source(name, own) for name in self._siblings if self._is_distinct(name)]
+        sources = [*listed]
         aggregation = self._siblings.get(AGGREGATION)
         if aggregation and self._dimension in aggregation.key:
             columns = (item for item in aggregation.properties if item.name not in aggregation.key)
             measures = [item.name for item in columns if item.type in NUMBERS]
             select = {"$select": ",".join([self._dimension, *measures[:1]])}
+            of_facts = _Source(AGGREGATION, frozenset({self._dimension}), select)
             # SAC may not aggregate with a filter, and cannot with one of measures.
             if self._filter and not names_in_filter(self._filter) & {*measures}:
-                filtered = {**select, "$filter": self._filter}
-                sources.append(partial(self._values_of_facts, filtered))
-            sources.append(partial(self._values_of_facts, select))
-        if master := master_of(self._dimension, self._siblings):
-            sources.append(partial(self._members, self._siblings[master]))
+                sources.append(replace(of_facts, options={**select, "$filter": self._filter}))
+            sources.append(of_facts)
+        if name := master_of(self._dimension, self._siblings):
+            # The members of dates have a key of their own.
+            key = self._siblings[name].key if len(self._siblings[name].key) == 1 else ("ID",)
+            of_version = {"VERSION"} if self._dimension == VERSION else set()
+            sources.append(_Source(name, frozenset({*key, *of_version}), has_members=True))
         if not listed:  # unseen: whether models serve such sets
-            sources.append(partial(self._distinct_values, f"{self._dimension}{_DISTINCT}"))
+            sources.append(_Source(f"{self._dimension}{_DISTINCT}", own))
         return sources
 
     def _is_distinct(self, name: str) -> bool:
@@ -113,55 +132,52 @@ class ColumnValues:
         names = (f"___{item}___" for item in (self._column.name, self._dimension))
         return name.endswith(_DISTINCT) and any(item in columns for item in names)
 
-    def _distinct_values(self, name: str) -> set[Value] | None:
-        return self._values(name, {self._column.name, self._dimension})
-
-    def _values_of_facts(self, options: Mapping[str, str]) -> set[Value] | None:
-        return self._values(AGGREGATION, {self._dimension}, options)
-
-    def _members(self, master: EntitySet) -> set[Value] | None:
-        """Return the members of a dimension, as facts may have them; None if they are too many.
-
-        The members of dates have a key of their own. Whether the ID of a version has the prefix
-        that it has in facts is not documented, so that both may be values.
-        """
-        columns = {*master.key} if len(master.key) == 1 else {"ID"}
-        is_version = self._dimension == VERSION
-        values = self._values(master.name, columns | {"VERSION"} if is_version else columns)
-        if values and is_version:
-            texts = [value for value in values if isinstance(value, str)]
-            values |= {f"{_PUBLIC}{text}" for text in texts if not text.startswith(_PUBLIC)}
-        return None if values is None or len(values) > MOST_VALUES else values
-
-    def _values(
-        self, set_name: str, columns: set[str], options: Mapping[str, str] | None = None
-    ) -> set[Value] | None:
-        """Read the values of some columns of a set; None if SAC refuses, or none has a value."""
-        url = self._client.entity_set_url(self._provider, set_name)
-        pages = self._client.pages(with_query(url, options or {}), self._on_response)
-        if self._is_counted:
-            pages = CountedTable(
-                self._client,
-                url,
-                options or {},
-                order=[self._dimension],
-                counts_with=CountsWith.ITS_SELECT if options else CountsWith.THE_READ,
-                on_response=self._on_response,
-            ).pages()
+    def _values(self, source: _Source) -> set[Value] | None:
+        """Read the values that a source lists; None, and never again, if it does not."""
         values: set[Value] = set()
         try:
-            for page in pages:
+            for page in self._pages(source):
                 for row in page.rows:  # They omit nulls.
-                    found = [row[name] for name in columns if name in row]
+                    found = [row[name] for name in source.columns if name in row]
                     values.update(map(self._checked, found or [None]))
                 if len(values) > MOST_VALUES:
                     break
         except (SACError, ValueError) as error:
-            logger.debug(
-                "%s does not list the values of %s: %s", set_name, self._column.name, error
-            )
+            logger.debug("%s lists no values of %s: %s", source.set_name, self._column.name, error)
+            self._drop(source, error)
             return None
-        return None if values == {None} else values
+        if source.has_members and self._dimension == VERSION:
+            # Whether the ID of a version has the prefix that it has in facts is not documented.
+            texts = [value for value in values if isinstance(value, str)]
+            values |= {f"{_PUBLIC}{text}" for text in texts if not text.startswith(_PUBLIC)}
+        if values == {None} or (source.has_members and len(values) > MOST_VALUES):
+            self._sources.remove(source)
+            return None
+        return values
+
+    def _drop(self, source: _Source, error: Exception) -> None:
+        """Drop a source that refuses, and the same one with other options unless these are why."""
+        is_query = isinstance(error, ResponseError) and (
+            error.failure is Failure.BAD_REQUEST or error.is_unprepared
+        )
+        self._sources = [
+            item
+            for item in self._sources
+            if item != source and (is_query or item.set_name != source.set_name)
+        ]
+
+    def _pages(self, source: _Source) -> Iterator[Page]:
+        url = self._client.entity_set_url(self._provider, source.set_name)
+        if not self._is_counted:
+            return self._client.pages(with_query(url, source.options), self._on_response)
+        return CountedTable(
+            self._client,
+            url,
+            source.options,
+            order=[self._dimension],
+            counts_with=CountsWith.ITS_SELECT if source.options else CountsWith.THE_READ,
+            on_response=self._on_response,
+        ).pages()
 
     def _checked(self, value: Value) -> Value:
         """Return a value that fits the column.
