@@ -39,8 +39,9 @@ def without_date(*key: str) -> dict[str, str]:
         (keyed("Date", "Version"), ["Version", "Date"]),
         (keyed("Version"), ["Version", "Date"]),
         (keyed("AMOUNT"), ["Version", "Date"]),
-        (keyed("Version", "AMOUNT", Text="Edm.String"), ["Version", "Date"]),
+        (keyed("Version", "AMOUNT", Text="Edm.Decimal"), ["Version", "Date"]),
         (without_date(), ["Version"]),
+        (keyed("Region", Region="Edm.String"), ["Version", "Date", "Region"]),
     ],
 )
 def test_sums_have_the_key_of_facts(serve: Serve, sums: dict[str, str], key: list[str]) -> None:

@@ -119,16 +119,18 @@ def with_fact_keys(entity_sets: Sequence[EntitySet]) -> list[EntitySet]:
     """Give the sets that are made of facts the key of FactData, as far as they have its columns.
 
     ``$metadata`` names no key of FactDataAggregation, because not all columns have to be selected
-    any more (SAP Help, "FactDataAggregation"), and may name another one.
+    any more (SAP Help, "FactDataAggregation"), and may name another one, which decides on columns
+    that FactData does not have.
     """
-    fact_key = next((item.key for item in entity_sets if item.name == FACTS), ())
+    facts = next((item for item in entity_sets if item.name == FACTS and item.key), None)
 
     def with_key(item: EntitySet) -> EntitySet:
         kind = kind_of(item.name)
-        if not (kind.is_aggregation or kind.is_additive):
+        if facts is None or not (kind.is_aggregation or kind.is_additive):
             return item
-        names = {column.name for column in item.properties}
-        return replace(item, key=tuple(name for name in fact_key if name in names) or item.key)
+        names, of_facts = ({column.name for column in each.properties} for each in (item, facts))
+        key = [name for name in facts.key if name in names]
+        return replace(item, key=(*key, *(name for name in item.key if name not in of_facts)))
 
     return [*map(with_key, entity_sets)]
 
