@@ -295,7 +295,7 @@ class CommandLineTap(Tap, abc.ABC):
         """
         self.logger.warning("Stopped by signal %d before the read was complete.", signum)
         if client := vars(self).get("client"):  # Made when it is first needed, and not here.
-            client.stop()
+            client.transport.stop()
         if isinstance(self.message_writer, MessageWriter):
             self.message_writer.stop(signum)
 

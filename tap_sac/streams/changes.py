@@ -200,7 +200,7 @@ class ChangesRead:
         source = self._reading.source
         delivery = Delivery.UNASKED
         try:
-            for attempt in source.client.tries():
+            for attempt in source.client.transport.tries():
                 with attempt:
                     if is_first and delivery is Delivery.ASKED:
                         self._tracking.subscriptions.check_unread(

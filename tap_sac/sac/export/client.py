@@ -40,8 +40,6 @@ from tap_sac.sac.urls import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tenacity import Retrying
-
     from tap_sac.sac.http.transport import Transport
     from tap_sac.sac.oauth.bearer import BearerAuthenticator
     from tap_sac.sac.oauth.user import User
@@ -65,22 +63,9 @@ class SACClient:
         self.tenant = (other_origin(origin) if is_api_host(origin) else None) or origin
         self._service_root = f"{origin}/api/v1/dataexport"
         self._administration = f"{self._service_root}/administration"
-        self._transport = transport
+        self.transport = transport
         self._authenticator = authenticator
         self._sender = Sender(transport, authenticator)
-
-    def stop(self) -> None:
-        """Send no more requests."""
-        self._transport.stop()
-
-    @property
-    def max_tries(self) -> int:
-        """How often a request is sent at most."""
-        return self._transport.max_tries
-
-    def tries(self) -> Retrying:
-        """Retry an action as often as the transport does (`Transport.tries`)."""
-        return self._transport.tries()
 
     def sign(self, text: str) -> str:
         """Sign a text about this tenant, so that only the same OAuth client can prove it."""
@@ -99,9 +84,9 @@ class SACClient:
             SACError: If no token can be obtained.
         """
         request = requests.Request("GET", self.origin)
-        for attempt in self.tries():
+        for attempt in self.transport.tries():
             with attempt:
-                self._authenticator(self._transport.session.prepare_request(request))
+                self._authenticator(self.transport.session.prepare_request(request))
 
     @property
     def user(self) -> User | None:
@@ -137,10 +122,11 @@ class SACClient:
         Raises:
             SACError: If SAC does not list them.
         """
-        url, step = self._providers_url(namespace), Step.PROVIDERS
-        pages = (
-            self.pages(url, step=step) if is_vital else follow(url, partial(self.page, step=step))
+        url, read = (
+            self._providers_url(namespace),
+            self.page_with_retries if is_vital else self.page,
         )
+        pages = follow(url, partial(read, step=Step.PROVIDERS))
         return [
             Provider(
                 namespace_id=str(row["NamespaceID"]),
@@ -172,7 +158,7 @@ class SACClient:
             SACError: If no answer comes, or a web page.
         """
         url = f"{self._provider_root(provider)}/$metadata"
-        for attempt in self.tries():
+        for attempt in self.transport.tries():
             with attempt, during(Step.METADATA):
                 answer = self._sender.send(
                     "GET", url, {"Accept": "application/xml"}, limit=_METADATA_LIMIT
@@ -198,13 +184,6 @@ class SACClient:
     ) -> Iterator[Page]:
         """Read an entity set page by page, with retries.
 
-        Args:
-            url: The first page.
-            on_response: Observes each answer, also refusals.
-            track_changes: Whether SAC shall track changes from here on, and return a delta link
-                (OData Protocol 4.0, 8.2.8.6).
-            step: What is read, for errors.
-
         Raises:
             SACError: As `page` and `follow` do.
         """
@@ -222,7 +201,7 @@ class SACClient:
         step: Step = Step.ROWS,
     ) -> Page:
         """Request one page, as `page` does, with retries."""
-        for attempt in self.tries():
+        for attempt in self.transport.tries():
             with attempt:
                 page = self.page(url, on_response, track_changes=track_changes, step=step)
         return page
@@ -239,8 +218,9 @@ class SACClient:
 
         Args:
             url: The exact URL.
-            on_response: Observes the answer.
-            track_changes: See `pages`.
+            on_response: Observes the answer, also a refusal.
+            track_changes: Whether SAC shall track changes from here on, and return a delta link
+                (OData Protocol 4.0, 8.2.8.6).
             step: What is read, for errors.
 
         Raises:

@@ -126,7 +126,9 @@ class CountedTable:
         self._counts_with = counts_with
         # More than one try, so that the last one is without the count.
         self._counts_pages = (
-            counts_with is not CountsWith.NO_SELECT and not track_changes and client.max_tries > 1
+            counts_with is not CountsWith.NO_SELECT
+            and not track_changes
+            and client.transport.max_tries > 1
         )
         self._track_changes = track_changes
         self._on_response = on_response
@@ -175,7 +177,7 @@ class CountedTable:
 
     @property
     def _tries_with_count(self) -> int:
-        return min(_MOST_TRIES_WITH_COUNT, self._client.max_tries - 1)
+        return min(_MOST_TRIES_WITH_COUNT, self._client.transport.max_tries - 1)
 
     @property
     def _ordered(self) -> dict[str, str]:
@@ -195,7 +197,7 @@ class CountedTable:
     def _first_page(self, options: Mapping[str, str]) -> Page:
         """Ask for the first page, and for a count with it as long as nothing speaks against it."""
         counts = self._counts_pages
-        for attempt in self._client.tries():
+        for attempt in self._client.transport.tries():
             with attempt:
                 counts = counts and attempt.retry_state.attempt_number <= self._tries_with_count
                 try:
