@@ -16,7 +16,7 @@ from tap_sac.sac.odata.model import NUMBERS
 from tap_sac.sac.urls import with_query
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tap_sac.sac.export.client import ResponseObserver, SACClient
     from tap_sac.sac.export.tables import Table
@@ -138,10 +138,14 @@ class Source:
 
     def count_keys(self) -> int | None:
         """Ask how many keys have facts; None if SAC does not say, or cannot for this filter."""
+        return self.count_aggregated([item.name for item in self.entity_set.properties])
+
+    def count_aggregated(self, columns: Sequence[str]) -> int | None:
+        """Ask how many rows FactDataAggregation has by some columns; None as for `count_keys`."""
         aggregation = self.kind.aggregated_in
         if aggregation not in self.siblings or measures_in_filter(self.entity_set, self.filter):
             return None
-        options = {"$select": ",".join(item.name for item in self.entity_set.properties)}
+        options = {"$select": ",".join(columns)}
         if self.filter:
             options["$filter"] = self.filter
         return CountedTable(

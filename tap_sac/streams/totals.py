@@ -3,12 +3,13 @@
 FactDataAggregation with measures alone adds up all facts. That this is a sum is not said anywhere:
 a measure may be an average, or the last value of a period. So SAC is asked for each total alone,
 and per value of Version and of each date dimension: parts that do not add up to the whole belong to
-a measure that is not a sum, which is not compared.
+a measure that is not a sum, which is not compared. Only if a total differs is SAC asked per value
+of the other dimensions, too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import EntitySet, Property
     from tap_sac.streams.source import Source
 
+# Of a dimension, to ask for a part of a total by each.
+_MOST_VALUES = 1_000
 _CHECK_THEM = "check them with a story in SAC"
 # For each way of asking, the total of each measure.
 SACTotals = list[dict[str, Decimal]]
@@ -139,7 +142,9 @@ class Totals:
         """
         after = self._all_totals() if self._before else None
         ours = self._sums.totals
-        results = [_result(name, ours[name], self._before, after) for name in ours]
+        results = [
+            self._reconsidered(_result(name, ours[name], self._before, after)) for name in ours
+        ]
         _log_table(stream, logger, results)
         self._warn_of_hindrances(stream, logger, results)
         for result in results:
@@ -175,7 +180,8 @@ class Totals:
         """Ask for the totals, alone and by each part; None if SAC does not say."""
         self.refusal = None
         try:
-            return [self._totals_by([]), *(self._totals_by([part]) for part in self._parts)]
+            ways = [[], *([part] for part in self._parts)]
+            return [self._totals_by(part, self._exact) for part in ways]
         except ResponseError as error:  # Its next steps are about facts, which can be read.
             self.refusal = f"SAC answered {error.reason} when asked for them: {_CHECK_THEM}"
         except SACError as error:
@@ -184,8 +190,29 @@ class Totals:
             self.refusal = f"SAC gives none that are numbers: {_CHECK_THEM}"
         return None
 
-    def _totals_by(self, part: list[str]) -> dict[str, Decimal]:
-        options = {"$select": ",".join([*part, *self._exact])}
+    def _reconsidered(self, result: _Result) -> _Result:
+        """Return a result that differs as not compared, if its measure does not add up."""
+        if not result.is_different:
+            return result
+        for dimension in self._source.key:
+            if dimension not in self._parts and not self._adds_up(result.measure, dimension):
+                why = f"its values do not add up over {dimension}, so it is not a sum"
+                return replace(result, hindrance=why)
+        return result
+
+    def _adds_up(self, measure: str, dimension: str) -> bool:
+        """Return whether a measure adds up over a dimension, or SAC does not say."""
+        try:
+            values = self._source.count_aggregated([dimension])
+            if values is None or values > _MOST_VALUES:
+                return True
+            whole, parts = (self._totals_by(part, [measure]) for part in ([], [dimension]))
+        except (SACError, ArithmeticError, TypeError):
+            return True
+        return whole == parts
+
+    def _totals_by(self, part: list[str], measures: list[str]) -> dict[str, Decimal]:
+        options = {"$select": ",".join([*part, *measures])}
         source = self._source
         if source.filter:
             options["$filter"] = source.filter
@@ -194,7 +221,7 @@ class Totals:
         rows = [row for page in pages for row in page.rows]
         return {
             name: exact_sum(Decimal(str(row[name])) for row in rows if row.get(name) is not None)
-            for name in self._exact
+            for name in measures
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from decimal import Decimal
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tap_sac.demo.service import SALES_MODEL, Request, Response, SampleService
-from tap_sac.singer.sums import Sums
+from tap_sac.singer.sums import Sums, exact_sum
 from tests.helpers.counts import SALES
 from tests.helpers.runs import is_activated, run
+from tests.helpers.stand_in import JSON, error_response
 from tests.helpers.totals import (
     small_tenant,
     totals_config,
@@ -23,7 +25,7 @@ from tests.helpers.totals import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tap_sac.demo.behaviour import Behaviour
@@ -160,6 +162,89 @@ def test_measure_whose_parts_do_not_add_up_is_not_compared(
     assert verdicts(caplog.text)["REVENUE"] == "the same"
     (warning,) = uncompared(caplog)
     assert warning.endswith(": QUANTITY (its parts do not add up, so it is not a sum).")
+
+
+def exceptional(
+    service: SampleService, dimension: str, aggregate: Callable[[Sequence[Decimal]], Decimal]
+) -> Callable[[Request], Response]:
+    """Aggregate QUANTITY over a dimension in another way than by its sum."""
+    key = service.facts(SALES_MODEL).key_columns
+
+    def application(request: Request) -> Response:
+        path, _, query = request.target.partition("?")
+        names = query.partition("&")[0].removeprefix("$select=").split(",")
+        is_total = path.endswith("/FactDataAggregation") and "QUANTITY" in names
+        if not is_total or dimension in names or "$count" in query:
+            return service(request)
+        facts = [row for row in service.facts(SALES_MODEL).rows if row is not None]
+        cells: dict[Any, list[dict[str, Any]]] = {}
+        for row in facts:
+            cells.setdefault(tuple(row[name] for name in key if name != dimension), []).append(row)
+        groups: dict[str, list[list[dict[str, Any]]]] = {}
+        for cell in cells.values():
+            group = {name: cell[0][name] for name in names if name in key}
+            groups.setdefault(json.dumps(group), []).append(cell)
+        totals = [
+            json.loads(group)
+            | {
+                name: exact_sum(
+                    [
+                        (aggregate if name == "QUANTITY" else exact_sum)(
+                            [row[name] for row in cell]
+                        )
+                        for cell in cells
+                    ]
+                )
+                for name in names
+                if name not in key
+            }
+            for group, cells in groups.items()
+        ]
+        return Response(200, json.dumps({"value": totals}, default=str).encode(), JSON)
+
+    return application
+
+
+def mean(values: Sequence[Decimal]) -> Decimal:
+    return round(sum(values, start=Decimal(0)) / len(values), 7)
+
+
+@pytest.mark.parametrize("dimension", ["Product", "XX_REGION"])
+@pytest.mark.parametrize("aggregate", [mean, max, lambda values: values[-1]])
+def test_measure_that_is_no_sum_over_any_dimension_fails_no_read(
+    serve: Serve,
+    caplog: pytest.LogCaptureFixture,
+    aggregate: Callable[[Sequence[Decimal]], Decimal],
+    dimension: str,
+) -> None:
+    application = exceptional(small_tenant(), dimension, aggregate)
+    messages, failure = run(totals_config(serve, application))
+    assert not failure
+    assert is_activated(messages, SALES)
+    why = f"its values do not add up over {dimension}, so it is not a sum"
+    assert verdicts(caplog.text)["QUANTITY"] == f"not compared: {why}"
+    assert f": QUANTITY ({why})" in "".join(uncompared(caplog))
+
+
+@pytest.mark.parametrize("values", [None, 1_001])
+def test_dimension_of_many_or_uncounted_values_is_not_asked_for(
+    serve: Serve, values: int | None
+) -> None:
+    asked: list[str] = []
+    service = exceptional(small_tenant(), "Product", max)
+
+    def application(request: Request) -> Response:
+        asked.append(request.target)
+        if "$select=Product&" in request.target or request.target.endswith("$select=Product"):
+            if values is None:
+                return error_response(400, "no")
+            body = b'{"@odata.count":%d,"value":[]}' % values
+            return Response(200, body, JSON)
+        return service(request)
+
+    _, failure = run(totals_config(serve, application))
+    assert "The total of QUANTITY in the rows read" in failure
+    assert not [target for target in asked if "$select=Product,QUANTITY" in target]
 
 
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,8})?", fullmatch=True)
