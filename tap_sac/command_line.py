@@ -22,11 +22,13 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.plugin_base import SingerCommand, _ConfigInput
 from singer_sdk.singerlib import Catalog
+from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
 from tap_sac.commands.check import check
 from tap_sac.commands.models import models as list_models
 from tap_sac.commands.options import JSON, OPTIONS
+from tap_sac.commands.trial import try_streams
 from tap_sac.environment import misspelt_variables, read_environment
 from tap_sac.inputs import read_catalog, read_settings, read_state
 from tap_sac.sac.errors import SACError
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 # Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
 _NOT_MASKED = {"client_id"}
+_NO_TEST = CliTestOptionValue.Disabled.value
 _MOST_TRIES_OF_A_CHECK = 2  # Somebody waits, and the first failure says as much as the last.
 
 
@@ -68,12 +71,7 @@ class CommandLineTap(Tap, abc.ABC):
     message_writer_class = MessageWriter
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Mask secrets in the log, and lower the SDK's routine messages to DEBUG.
-
-        Args:
-            args: Positional arguments of `singer_sdk.Tap`.
-            kwargs: Keyword arguments of `singer_sdk.Tap`.
-        """
+        """Mask secrets in the log, and lower the SDK's routine messages to DEBUG."""
         guard_logs(is_own_process=False)
         quiet(self.logger.name)
         quiet(parse_environment_config.__module__)
@@ -91,11 +89,7 @@ class CommandLineTap(Tap, abc.ABC):
 
     @cached_property
     def client(self) -> SACClient:
-        """The client of the tenant.
-
-        Raises:
-            SACError: As `connect` does.
-        """
+        """The client of the tenant, which `connect` makes."""
         return self.connect_to(self.config.get("tenant_url"))
 
     def connect_to(self, tenant_url: str | None) -> SACClient:
@@ -142,6 +136,7 @@ class CommandLineTap(Tap, abc.ABC):
         about: bool = False,
         about_format: str | None = None,
         check: bool = False,
+        test: str = _NO_TEST,
         login: bool = False,
         no_browser: bool = False,
         redirect_uri: str | None = None,
@@ -157,21 +152,22 @@ class CommandLineTap(Tap, abc.ABC):
         config = config or _ConfigInput()
         parts: dict[str, Any] = {"config": config.config, "parse_env_config": config.parse_env}
         if login:
-            cls._login(parts, redirect_uri, opens_browser=not no_browser)
+            cls._login(parts, redirect_uri=redirect_uri, opens_browser=not no_browser)
             return
         if no_browser or redirect_uri:
             msg = "--no-browser and --redirect-uri require --login."
             raise click.UsageError(msg)
         if models:  # Without the catalog that Meltano passes, which may lack some.
             tap = cls(**parts, setup_mapper=False)
-            as_json = models == JSON
-            sys.exit(list_models(tap.choice, tap.client, tap.print_line, as_json=as_json))
+            sys.exit(list_models(tap.choice, tap.client, tap.print_line, as_json=models == JSON))
         parts |= {
             "state": None if state is None else read_state(state),
             "catalog": None if catalog is None else read_catalog(catalog),
         }
         if check:
             sys.exit(cls._check(parts))
+        if test != _NO_TEST:
+            sys.exit(cls._test(parts, is_of_schemas=test == CliTestOptionValue.Schema.value))
         cls._sync(parts)
 
     @classmethod
@@ -202,19 +198,19 @@ class CommandLineTap(Tap, abc.ABC):
         return check(tap.choice, lambda: tap.client, tap.streams_of, tap.print_line, tap.connect_to)
 
     @classmethod
-    def _login(
-        cls, parts: dict[str, Any], redirect_uri: str | None, *, opens_browser: bool
-    ) -> None:
+    def _test(cls, parts: dict[str, Any], *, is_of_schemas: bool) -> int:
+        tap = cls(**parts)
+        if is_of_schemas:
+            tap.write_schemas()
+            return 0
+        return try_streams(tap.streams.values())
+
+    @classmethod
+    def _login(cls, parts: dict[str, Any], **options: Any) -> None:
         from tap_sac.commands.login import login  # noqa: PLC0415  (with oauthlib, which no other run needs)
 
         tap = cls(**parts, setup_mapper=False)
-        login(
-            tap.config,
-            tap.print_line,
-            user_agent=tap._user_agent,
-            redirect_uri=redirect_uri,
-            opens_browser=opens_browser,
-        )
+        login(tap.config, tap.print_line, user_agent=tap._user_agent, **options)
 
     @classmethod
     @override
@@ -244,6 +240,8 @@ class CommandLineTap(Tap, abc.ABC):
         for option in command.params:
             if option.name in {"catalog", "state"}:
                 option.type = click.File("rb")
+            if option.name == "test":  # The SDK's has exit code 0 whatever fails.
+                option.callback, option.expose_value = None, True
         command.params += OPTIONS
         return command
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from singer_sdk.exceptions import SingerSDKError
 from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
@@ -139,7 +140,7 @@ class TapSAC(CommandLineTap):
 
         Raises:
             SACError: If a map misspells a column, would lose deleted rows, or cannot be combined
-                with batch_config.
+                with batch_config, or if batch files cannot be written.
         """
         tables = {
             item.name: {
@@ -150,10 +151,16 @@ class TapSAC(CommandLineTap):
             if item.selected
         }
         check_columns(self.config.get("stream_maps") or {}, tables, self.logger)
-        super().setup_mapper()
-        for stream in self._sac_streams:
-            if stream.selected:
-                stream.check_maps()
+        try:
+            super().setup_mapper()
+        except SingerSDKError as error:
+            msg = f"The setting stream_maps cannot be applied ({error}): correct it."
+            raise SACError(msg) from None
+        selected = [stream for stream in self._sac_streams if stream.selected]
+        for stream in selected:
+            stream.check_maps()
+        for stream in selected[:1]:  # All of them write to the same place.
+            stream.check_batches()
 
     @property
     @override

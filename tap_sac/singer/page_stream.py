@@ -28,7 +28,7 @@ from tap_sac.singer.columns import (
     typed_columns,
     version_column,
 )
-from tap_sac.singer.files.batches import file_format, write_files
+from tap_sac.singer.files.batches import check_storage, file_format, write_files
 from tap_sac.singer.files.chunks import divide, gather, mapped_records
 from tap_sac.singer.maps import mapped
 from tap_sac.singer.messages import MessageWriter
@@ -201,6 +201,16 @@ class PageStream(Stream, abc.ABC):
     def get_records(self, context: Context | None) -> Iterable[Record]:
         for records in self.read():
             yield from records
+
+    def check_batches(self) -> None:
+        """Check that batch files can be written, if the settings ask for them.
+
+        Raises:
+            SACError: If they cannot, or need a package that is not installed.
+        """
+        if config := self.get_batch_config(self.config):
+            file_format(config.encoding.format, [], has_others=False, is_gzip=False)
+            check_storage(config.storage, lambda: config.storage._root_path)  # noqa: SLF001
 
     @override
     def get_batches(

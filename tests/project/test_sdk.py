@@ -20,6 +20,7 @@ import singer_sdk
 from hypothesis import given
 from hypothesis import strategies as st
 from singer_sdk import Stream, Tap
+from singer_sdk.helpers._batch import StorageTarget
 from singer_sdk.mapper import PluginMapper, SameRecordTransform
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 
@@ -67,6 +68,7 @@ BENT_METHODS = {
 }
 # Attributes of a stream, or of a tap.
 OF_A_STREAM = ("_stream_version", "_schema", "_metadata", "_tap")
+OF_A_STORAGE = ("_root_path",)
 OF_A_TAP = ("_config", "_env_var_prefix", "_env_var_config")
 # What is imported from modules that are private, or that the reference does not document.
 IMPORTS = {
@@ -76,6 +78,7 @@ IMPORTS = {
     "singer_sdk.helpers.conform": ["TypeConformanceLevel"],
     "singer_sdk.mapper": ["SameRecordTransform"],
     "singer_sdk.plugin_base": ["SingerCommand", "_ConfigInput"],
+    "singer_sdk.tap_base": ["CliTestOptionValue"],
 }
 # Documented, but not what they are used for here.
 BENT = {
@@ -84,7 +87,7 @@ BENT = {
     "SameRecordTransform.flattening_enabled",
     "SameRecordTransform.transformed_schema",
 }
-PRIVATE_NAMES = {*(name for _, name in METHODS), *OF_A_STREAM, *OF_A_TAP}
+PRIVATE_NAMES = {*(name for _, name in METHODS), *OF_A_STREAM, *OF_A_STORAGE, *OF_A_TAP}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,11 @@ def test_method_is_there(owner: type, name: str, parameters: list[str]) -> None:
 @pytest.mark.parametrize("name", OF_A_STREAM)
 def test_attribute_of_a_stream_is_there(tap: TapSAC, name: str) -> None:
     assert name in vars(tap.streams["providers"])
+
+
+@pytest.mark.parametrize("name", OF_A_STORAGE)
+def test_attribute_of_a_storage_is_there(name: str) -> None:
+    assert inspect.getattr_static(StorageTarget, name, None) is not None
 
 
 @pytest.mark.parametrize("name", OF_A_TAP)
@@ -139,7 +147,7 @@ def test_setup_mapper_of_a_tap_does_what_it_did() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", sdk_logs.ROUTINE)
+@pytest.mark.parametrize("text", [*sdk_logs.ROUTINE, sdk_logs.UNHANDLED])
 def test_routine_message_is_logged_by_the_sdk(text: str) -> None:
     assert any(string.startswith(text) for string in strings_of_the_sdk(SDK.rglob("*.py")))
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import gzip
 from contextlib import ExitStack, contextmanager, suppress
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from tap_sac.sac.errors import SACError
+from tap_sac.safety.text import log_safe
 from tap_sac.singer.files.chunks import with_version
 from tap_sac.singer.files.parquet import ParquetFormat
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 # zlib's default levels are slower than the rest of the tap, for files of a similar size.
 _GZIP_LEVEL = 1
+_LOCAL = {"", "file", "local"}  # of fsspec
 
 
 class Storage(Protocol):
@@ -158,6 +161,45 @@ def batch_file(
             "setting batch_config."
         )
         raise SACError(msg) from None
+
+
+def check_storage(storage: Storage, find_root: Callable[[], Any]) -> None:
+    """Check that files can be written: in a local folder with one, elsewhere by listing the root.
+
+    Args:
+        storage: Where the files go.
+        find_root: Returns its path, as fsspec has it.
+
+    Raises:
+        SACError: If it cannot be reached or written, or needs a package that is not installed.
+    """
+    try:
+        root = find_root()
+        if root.protocol in _LOCAL:
+            root.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=root).close()
+        else:
+            _list(root)
+    except ImportError as error:
+        raise _missing_package_error(storage, error) from None
+    except BaseException as error:
+        if not (isinstance(error, ValueError) or _is_of_storage(error)):
+            raise
+        msg = (
+            f"The batch files cannot be written to {log_safe(storage.root)} ({error}): check the "
+            "storage of the setting batch_config."
+        )
+        raise SACError(msg) from None
+
+
+def _list(root: Any) -> None:  # noqa: ANN401  (fsspec has no types)
+    """List a remote folder; or where there is none yet, the nearest one above it."""
+    try:
+        root.fs.ls(root.path)
+    except FileNotFoundError:
+        if root.parent == root:
+            raise
+        _list(root.parent)
 
 
 def _missing_package_error(storage: Storage, error: ImportError) -> SACError:

@@ -1,0 +1,192 @@
+"""`--check` and a run refuse the same things with the same sentence; and what `--test` says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import discover, read_messages, select
+from tests.helpers.batches import batch_config
+from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import RunCli, Serve
+
+FACTS = "sales_fact_data"
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"page_size": 0}, "The setting page_size must be at least 1"),
+    ({"pagesize": 5}, "The setting pagesize is unknown to tap-sac"),
+    ({"refresh_token": " "}, "The setting refresh_token is blank"),
+    ({"start_date": "yesterday"}, "The setting start_date is not a valid time"),
+    ({"batch_config": {"encoding": {}}}, "The setting batch_config needs an encoding"),
+    ({"models": ["Salse"]}, "The setting models has 'Salse', which matches no model"),
+    ({"namespaces": ["sak"]}, "The setting namespaces has 'sak', which matches no namespace"),
+    ({"filters": {"sale_*": "x eq 1"}}, "The setting filters has 'sale_*', which matches no"),
+    ({"filters": {FACTS: "AMOUNTS gt 1"}}, "AMOUNTS"),
+    ({"partition_by": {FACTS: "AMOUNTS"}}, "The setting partition_by names 'AMOUNTS'"),
+    ({"partition_by": {"sales": "Date"}}, "The setting partition_by has 'sales', which matches"),
+    ({"stream_maps": {"sales": {"AMOUNT": "1"}}}, "The setting stream_maps has 'sales', which ma"),
+    ({"stream_maps": {FACTS: {"amount": "1"}}}, "names the column 'amount', which SAC spells 'AM"),
+    ({"stream_maps": {FACTS: {"AMOUNT": "1 +"}}}, "1 +"),
+]
+
+
+def sentences(run_cli: RunCli, config: dict[str, Any], *arguments: str) -> tuple[str, str]:
+    """Return what a run, and what --check, say of a refusal."""
+    run = run_cli(config, *arguments)
+    check = run_cli(config, *arguments, "--check")
+    assert (run.returncode, check.returncode) == (1, 1)
+    assert "RECORD" not in run.stdout
+    (of_run, *_) = [line for line in run.stderr.splitlines() if "| ERROR" in line]
+    (of_check, *_) = [line for line in check.stdout.splitlines() if line.startswith("FAILED")]
+    return of_run.split(" | ", 3)[3].strip(), of_check.split(": ", 1)[1].strip()
+
+
+@pytest.mark.parametrize(("settings", "told"), REFUSED)
+def test_check_and_run_refuse_a_setting_alike(
+    serve: Serve, run_cli: RunCli, settings: dict[str, Any], told: str
+) -> None:
+    config = {**serve(StandIn(sales(sales_row(1)))), **settings}
+    of_run, of_check = sentences(run_cli, config)
+    assert told in of_run
+    assert of_check == of_run
+
+
+def test_check_and_run_refuse_maps_that_batch_files_cannot_have_alike(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    config = {**serve(StandIn(sales(sales_row(1)))), **batch_config(tmp_path, "jsonl", None, 3)}
+    config["stream_maps"] = {"copy": {"__source__": FACTS}}
+    of_run, of_check = sentences(run_cli, config)
+    assert "makes further streams" in of_run
+    assert of_check == of_run
+
+
+def test_check_and_run_refuse_parquet_without_its_package_alike(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    config = {**serve(StandIn(sales(sales_row(1)))), **batch_config(tmp_path, "parquet", None, 3)}
+    of_run, of_check = sentences(run_cli, config)
+    assert "needs pyarrow: install tap-sac[parquet]" in of_run
+    assert of_check == of_run
+
+
+@pytest.mark.parametrize(
+    ("root", "told"),
+    [
+        ("gs://lake/x", "which needs a package that is not installed"),
+        ("nope://lake/x", "cannot be written to nope://lake/x"),
+        ("{folder}/file/below", "cannot be written to"),
+        ("/proc/tap-sac", "cannot be written to /proc/tap-sac"),
+    ],
+)
+def test_check_and_run_refuse_a_place_for_batch_files_alike(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, root: str, told: str
+) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    (tmp_path / "file").touch()
+    config = {**serve(tenant), **batch_config(tmp_path, "jsonl", None, 3)}
+    config["batch_config"]["storage"]["root"] = root.replace("{folder}", str(tmp_path))
+    of_run, of_check = sentences(run_cli, config)
+    assert told in of_run
+    assert of_check == of_run
+    assert not tenant.reads("/FactData")
+
+
+def test_check_leaves_nothing_in_a_place_for_batch_files(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+    config = {**serve(StandIn(sales(sales_row(1)))), **batch_config(folder, "jsonl", None, 3)}
+    assert run_cli(config, "--check").returncode == 0
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture
+def tenant() -> StandIn:
+    document = edmx(AMaster={"ID": "Edm.String*"}, BMaster={"ID": "Edm.String*"})
+    return StandIn(Model("C4M", "M", document, {"AMaster": ['{"ID":"1"}'], "BMaster": []}))
+
+
+def test_test_passes_if_each_stream_has_a_record_or_is_empty(
+    serve: Serve, run_cli: RunCli, tenant: StandIn
+) -> None:
+    result = run_cli(serve(tenant), "--test")
+    assert result.returncode == 0, result.stderr
+    assert "The test passed: 3 selected streams can be read." in result.stderr
+    assert "unhandled" not in result.stderr
+    records = [item["stream"] for item in read_messages(result.stdout) if item["type"] == "RECORD"]
+    assert records == ["m_a_master", "providers"]
+
+
+@pytest.mark.parametrize("rows", [['{"ID":null}'], ['{"X":"1"}'], ["{"]])
+def test_test_fails_by_name_if_a_stream_cannot_be_read(
+    serve: Serve, run_cli: RunCli, tenant: StandIn, rows: list[str]
+) -> None:
+    tenant.models[0].sets["AMaster"] = rows
+    result = run_cli({**serve(tenant), "backoff_max_tries": 1}, "--test")
+    assert result.returncode == 1
+    assert "The test failed for 1 of 3 selected streams. m_a_master: " in result.stderr
+    assert "unhandled" not in result.stderr
+    assert "Traceback" not in result.stderr
+    assert '"RECORD","stream":"providers"' in result.stdout
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_test_fails_if_sac_refuses(
+    serve: Serve, run_cli: RunCli, tenant: StandIn, status: int
+) -> None:
+    tenant.fault = lambda request: (
+        error_response(status, "not today") if "/BMaster" in request.target else None
+    )
+    result = run_cli(serve(tenant), "--test")
+    assert result.returncode == 1
+    assert "The test failed for 1 of 3 selected streams. m_b_master: " in result.stderr
+    assert "not today" in result.stderr
+    assert "unhandled" not in result.stderr
+
+
+def test_test_reads_only_what_the_catalog_selects(
+    serve: Serve, run_cli: RunCli, tenant: StandIn, tmp_path: Path
+) -> None:
+    config = serve(tenant)
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps(select(discover(config), "m_a_master")))
+    result = run_cli(config, "--catalog", str(path), "--test")
+    assert result.returncode == 0, result.stderr
+    assert "The test passed: 1 selected stream can be read." in result.stderr
+    assert read_messages(result.stdout).streams == ["m_a_master"]
+
+
+def test_test_of_schemas_writes_them_alone(serve: Serve, run_cli: RunCli, tenant: StandIn) -> None:
+    result = run_cli(serve(tenant), "--test=schema")
+    assert result.returncode == 0, result.stderr
+    assert {item["type"] for item in read_messages(result.stdout)} == {"SCHEMA"}
+
+
+def test_handled_failure_of_a_run_is_not_called_unhandled(
+    serve: Serve, run_cli: RunCli, tenant: StandIn
+) -> None:
+    tenant.fault = lambda request: (
+        error_response(403, "not today") if "/BMaster" in request.target else None
+    )
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    assert "not today" in result.stderr
+    assert "unhandled" not in result.stderr
+
+
+def test_bug_is_still_called_unhandled(
+    serve: Serve, run_cli: RunCli, tenant: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_sac.streams.stream.SACStream.read", lambda _: 1 / 0)
+    result = run_cli(serve(tenant))
+    assert result.returncode == 1
+    assert "An unhandled error occurred while syncing 'm_a_master'" in result.stderr
+    assert "ZeroDivisionError" in result.stderr
