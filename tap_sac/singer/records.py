@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ from typing_extensions import override
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.decimals import ENCODER
-from tap_sac.sac.odata.pages import read_rows
+from tap_sac.sac.odata.pages import CONTEXTS, is_deletion, read_rows
 from tap_sac.safety.masks import LONGEST_VALUE, excerpt
-from tap_sac.safety.text import log_safe
+from tap_sac.singer.column_watch import ColumnWatch
 from tap_sac.singer.decimal_limits import PrecisionError
 from tap_sac.singer.edm import NotFiniteError, UnfitError, converter
 from tap_sac.singer.rows import RowReader
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
     Record = dict[str, Any]
-
-logger = logging.getLogger(__name__)
 
 
 class Records(ABC):
@@ -108,6 +105,7 @@ class RecordMaker:
         columns: Collection[str],
         *,
         sums: Sums | None = None,
+        watch: ColumnWatch | None = None,
     ) -> None:
         """Choose a conversion for each column.
 
@@ -116,29 +114,39 @@ class RecordMaker:
             schema: The JSON Schema of the records, which decides how decimals are written.
             columns: SAC's columns that records have.
             sums: Adds up the numbers of all records that are made.
+            watch: Sees which columns come, also for other makers of the same read.
         """
         self._sums = sums
+        self._watch = watch or ColumnWatch(entity_set, columns)
         self._entity_set = entity_set
-        self._known = {column.name for column in entity_set.properties}
         wanted = [column for column in entity_set.properties if column.name in columns]
         self._schemas: Mapping[str, Any] = schema["properties"]
         self._converts = {
             column.name: converter(column, self._schemas[column.name]) for column in wanted
         }
         self._key = [name for name in entity_set.key if name in self._converts]
-        self._reported: set[str] = set()
         self._nulls: Record = {column.name: None for column in entity_set.own_columns}
         self._row_reader = RowReader(
-            wanted, self._schemas, key=self._key, null_columns=self._nulls, sums=sums
+            wanted,
+            self._schemas,
+            key=self._key,
+            null_columns=self._nulls,
+            watch=self._watch,
+            sums=sums,
         )
 
     def records(self, rows: Iterable[Row]) -> Iterator[Record]:
         """Make records; a column that a row does not have is null.
 
         Raises:
-            DataError: If a value does not fit its column's type or scale, or a key column has none.
+            DataError: If a value does not fit its column's type or scale, a key column has none, or
+                a row is the mark of a deleted one.
         """
         for row in rows:
+            if is_deletion(row):
+                msg = f"A read of all rows of {self._entity_set.name} lists a deleted row"
+                raise DataError(msg, Failure.BROKEN_PROTOCOL)
+            self._watch.see(row)
             record = {}
             for name in self._converts:
                 value = row.get(name)
@@ -146,8 +154,6 @@ class RecordMaker:
             for name in self._key:
                 if record[name] is None:
                     raise self._missing_key_error(name)
-            if not row.keys() <= self._known:
-                self._report_unknown(row)
             if self._sums:
                 self._sums.add_record(record)
             record.update(self._nulls)
@@ -186,7 +192,7 @@ class RecordMaker:
     def _converted_lines(self, items: list[msgspec.Raw], source: str) -> bytes:
         unusual = read_rows(items, source)
         lines = ENCODER.encode_lines(list(self.records(unusual)))
-        self._row_reader.ignore({name for row in unusual for name in row})
+        self._row_reader.ignore({name for row in unusual for name in row} - CONTEXTS)
         return lines
 
     def key_record(self, key: Mapping[str, Any]) -> Record:
@@ -249,16 +255,6 @@ class RecordMaker:
             f"A row of {self._entity_set.name} has no value in its key column {name}",
             Failure.MISSING_COLUMN,
         )
-
-    def _report_unknown(self, row: Row) -> None:
-        unknown = {name for name in row.keys() - self._known if "@" not in name}
-        if new := sorted(unknown - self._reported):
-            self._reported.update(new)
-            logger.warning(
-                "Leaving out columns of %s that $metadata does not have: %s",
-                self._entity_set.name,
-                log_safe(", ".join(new)),
-            )
 
 
 def _shown(value: object) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import repeat
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from tap_sac.sac.odata.model import Property
+    from tap_sac.singer.column_watch import ColumnWatch
     from tap_sac.singer.sums import Sums
     from tap_sac.singer.text_formats import TextFormat
 
     # The values of each column, or the texts of its numbers (as `_Number.texts`).
     Columns = dict[str, list[Any] | bytes]
 
-_NULL = msgspec.Raw(b"null")
+# What a row holds for a column that it does not have: null, but not that of a row which has it.
+_ABSENT = msgspec.Raw(b"null")
 _TEXTS = msgspec.json.Decoder(list[str | None])
 _NEGATIVE_ZERO = re.compile(rb"-0(?:,|$)")
 _NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
@@ -43,6 +46,7 @@ class RowReader:
         *,
         key: Collection[str],
         null_columns: Iterable[str],
+        watch: ColumnWatch,
         sums: Sums | None = None,
     ) -> None:
         """Choose a field of a struct for each column.
@@ -52,6 +56,7 @@ class RowReader:
             schemas: Their JSON Schemas, which decide how decimals are written.
             key: Those that must have a value.
             null_columns: Other columns of records, which have no value.
+            watch: Sees which columns come.
             sums: Adds up the numbers of all rows that are read.
         """
         self._sums = sums
@@ -63,14 +68,22 @@ class RowReader:
         self._ignored: list[str] = []
         self._values_of: dict[str, Any] = {}
         self._always_refuses = False
+        self._watch = watch
+        self._leaves_out_nulls = False
         for column in columns:
             self._add(column, schemas[column.name], is_key=column.name in key)
-        for name in null_columns:
-            self._values_of[name] = attrgetter(self._add_field(name, None, None))
         summed = sums.columns if sums else ()
         self._summed = [item for item in self._numbers if self._names[item.field] in summed]
         self._summed_integers = [name for name in summed if name in self._values_of]
-        self._decoder = self._make_decoder()
+        self._size_of_rows = len(self._fields)
+        self._optional = {
+            self._names[field]: attrgetter(field)
+            for field, _, default in self._fields
+            if default is _ABSENT
+        }
+        for name in null_columns:
+            self._values_of[name] = attrgetter(self._add_field(name, None, None))
+        self._make_decoders()
 
     def _add(self, column: Property, schema: Mapping[str, Any], *, is_key: bool) -> None:
         kind = edm_type(column)
@@ -86,10 +99,8 @@ class RowReader:
         is_raw = type_ is msgspec.Raw
         if is_key:
             field = self._add_field(column.name, type_, msgspec.NODEFAULT)
-        elif is_raw:
-            field = self._add_field(column.name, type_, _NULL)
         else:
-            field = self._add_field(column.name, type_ | None, None)
+            field = self._add_field(column.name, type_ if is_raw else type_ | None, _ABSENT)
         if is_raw and not format_:
             is_quoted = is_decimal_text(column, schema)
             limits = declared_limits(column, schema) if is_quoted else None
@@ -116,9 +127,9 @@ class RowReader:
         """Read rows; None if the converter has to look at one of them."""
         if self._always_refuses:
             return None
-        try:
-            rows: list[Any] = self._decoder.decode(b"[" + b",".join(items) + b"]")
-        except (msgspec.DecodeError, RecursionError):
+        text = b"[" + b",".join(items) + b"]"
+        rows = self._decode(text)
+        if rows is None or not self._has_members_once(text, rows):
             return None
         for field in self._ignored:
             for row in rows:
@@ -131,12 +142,53 @@ class RowReader:
             for number in self._summed:
                 self._sums.add_texts(self._names[number.field], number.texts)
             for name in self._summed_integers:
-                self._sums.add_integers(name, map(self._values_of[name], rows))
+                self._sums.add_integers(name, self._values(name, rows))
         return rows
+
+    def _decode(self, text: bytes) -> list[Any] | None:
+        """Decode rows; first as those that have all columns, which is quicker to check."""
+        decoders = [self._decoder]
+        if not self._leaves_out_nulls:
+            decoders.insert(0, self._whole_decoder)
+        for decoder in decoders:
+            with suppress(msgspec.DecodeError, RecursionError):
+                rows: list[Any] = decoder.decode(text)
+                self._leaves_out_nulls = decoder is self._decoder
+                return rows
+        return None
+
+    def _has_members_once(self, text: bytes, rows: list[Any]) -> bool:
+        """See that no row has a member twice, of which JSON readers keep one.
+
+        There are at least as many colons as members, and at least as many members as fields that
+        came. Only texts with colons make a closer look necessary.
+        """
+        came = len(rows) * self._size_of_rows
+        self._watch.has_rows |= bool(rows)
+        if self._leaves_out_nulls:
+            for name, get in self._optional.items():
+                absent = sum(map(is_, map(get, rows), repeat(_ABSENT)))
+                came -= absent
+                if absent < len(rows):
+                    self._watch.missing.discard(name)
+        elif rows:
+            self._watch.missing.clear()
+        for field in self._ignored:
+            came += sum(getattr(row, field) is not msgspec.UNSET for row in rows)
+        if text.count(b":") == came:
+            return True
+        members = text.count(b'":') - text.count(b'\\":')
+        return members == came and b'" :' not in text
+
+    def _values(self, name: str, rows: list[Any]) -> list[Any]:
+        values = list(map(self._values_of[name], rows))
+        if self._leaves_out_nulls:
+            return [None if value is _ABSENT else value for value in values]
+        return values
 
     def columns(self, rows: list[Any]) -> Columns:
         """Return the columns of the rows that were read last."""
-        columns: Columns = {name: list(map(get, rows)) for name, get in self._values_of.items()}
+        columns: Columns = {name: self._values(name, rows) for name in self._values_of}
         for name in self._encoded:
             columns[name] = _TEXTS.decode(ENCODER.encode(columns[name]))
         for number in self._numbers:
@@ -150,16 +202,18 @@ class RowReader:
             return
         kind = msgspec.Raw | msgspec.UnsetType
         self._ignored += [self._add_field(name, kind, msgspec.UNSET) for name in new]
-        self._decoder = self._make_decoder()
+        self._make_decoders()
 
-    def _make_decoder(self) -> msgspec.json.Decoder[Any]:
+    def _make_decoders(self) -> None:
+        whole = [
+            (field, type_, msgspec.NODEFAULT if default is _ABSENT else default)
+            for field, type_, default in self._fields
+        ]
+        self._decoder, self._whole_decoder = map(self._make_decoder, (self._fields, whole))
+
+    def _make_decoder(self, fields: list[tuple[str, Any, Any]]) -> msgspec.json.Decoder[Any]:
         row = msgspec.defstruct(
-            "Row",
-            self._fields,
-            rename=self._names,
-            kw_only=True,
-            gc=False,
-            forbid_unknown_fields=True,
+            "Row", fields, rename=self._names, kw_only=True, gc=False, forbid_unknown_fields=True
         )
         return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 

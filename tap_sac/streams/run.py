@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, REPLICATION_LOG_BASED
 
 from tap_sac.sac.errors import DataError, DeltaLostError, ResponseError, SACError
+from tap_sac.singer.column_watch import ColumnWatch
 from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.singer.records import PageRecords, RecordMaker
 from tap_sac.singer.schema_types import changed_types
@@ -46,6 +47,7 @@ class Run:
     def __init__(self, stream: SACStream) -> None:
         """Prepare a run; no rows are requested yet."""
         self._stream = stream
+        self._watch: ColumnWatch | None = None
         # The permissions behind the last read are those in the state before anything changes it.
         self._permissions = Permissions(stream.source.client.user, self._state)
         self._is_incremental = stream.replication_method == REPLICATION_INCREMENTAL
@@ -102,6 +104,7 @@ class Run:
                 changes.check()
                 self._stream.version = bookmark.version if self._stream.has_versions else None
                 after = yield from changes.records()
+                self._check_columns(is_full=False)
             except DeltaLostError as error:
                 self._report_lost(reading, error)
                 self._tracking.subscriptions.delete_chain(bookmark.link)
@@ -149,6 +152,7 @@ class Run:
 
     def _settle(self, reading: Reading, outcome: Outcome) -> None:
         """Let targets delete old rows if the read allows it, or leave the bookmark if not."""
+        self._check_columns(is_full=not self._is_incremental)
         is_counted = outcome.verdict is not Verdict.NOT_COUNTED
         self._stream.is_verified = is_counted or not reading.source.kind.is_counted
         self._stream.may_advance = outcome.verdict.is_complete and not self._starts_anew
@@ -183,6 +187,10 @@ class Run:
     def _warn_of_changes(self, reading: Reading) -> None:
         deletes = self._stream.has_versions and not self._is_withheld
         warn_of_changes(reading, reading.state().last, self._chosen_key, deletes=deletes)
+
+    def _check_columns(self, *, is_full: bool) -> None:
+        if self._watch:
+            self._watch.check(self._stream.name, is_full=is_full)
 
     def _warn_of_types(self) -> None:
         if changed := changed_types(self._state.types or {}, self._stream.sent_types):
@@ -301,7 +309,8 @@ class Run:
             own = stream.selection.own_columns
             rows = replace(rows, properties=(*rows.properties, *own), own_columns=())
             columns = [*columns, *(column.name for column in own)]
-        return RecordMaker(rows, stream.effective_schema, columns, sums=sums)
+        self._watch = self._watch or ColumnWatch(rows, columns)
+        return RecordMaker(rows, stream.effective_schema, columns, sums=sums, watch=self._watch)
 
     def _take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
         """Take pages while the next one is being read; log the progress, and add paths."""

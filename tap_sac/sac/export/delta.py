@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from tap_sac.sac.odata.pages import is_deletion
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -97,13 +99,8 @@ def is_delta(context: str | None) -> bool:
 
 
 def deleted_id(row: Mapping[str, Any]) -> str | None:
-    """Return the id of a deleted entity, or None for a row that is new or changed.
-
-    Besides SAC's form, that of OData 4.01 is understood (``@removed``).
-    """
-    # unseen: @removed, and the shorter names of 4.01.
-    context = str(row.get("@odata.context") or row.get("@context") or "")
-    if not context.endswith("$deletedEntity") and not {"@removed", "@odata.removed"} & row.keys():
+    """Return the id of a deleted entity, or None for a row that is new or changed."""
+    if not is_deletion(row):
         return None
     found = (row.get(name) for name in ("id", "@odata.id", "@id"))
     return next((value for value in found if isinstance(value, str)), "")

@@ -24,12 +24,14 @@ from tap_sac.safety.masks import has_control_characters, reveals
 from tap_sac.safety.text import decimal_digits, log_safe, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tap_sac.sac.http.answer import Answer
 
 # unseen: endless empty pages, and links in a circle; either would hang a run
 _MOST_EMPTY_PAGES = 10_000
+# Members of a row that say what it is.
+CONTEXTS = {"@odata.context", "@context"}
 _BYTES_AROUND_A_ROW = 64  # of its object, and of its place in the list
 
 
@@ -164,16 +166,41 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
     """Read rows as JSON objects; numbers with a point are `ExactDecimal`.
 
     Raises:
-        SACError: If they are not objects.
+        SACError: If they are not objects, or one has a member twice.
     """
     try:
-        rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]")
+        rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]", _object)
+    except _MemberTwiceError as error:
+        msg = f"{source} has a row with the member {log_safe(str(error))!r} more than once"
+        raise SACError(msg, Failure.BROKEN_PROTOCOL) from None
     except (ValueError, RecursionError) as error:
         msg = f"{source} is damaged ({error})"
         raise SACError(msg, Failure.BROKEN_PROTOCOL) from None
     if not all(isinstance(row, dict) for row in rows):
         raise _not_a_page_error(source)
     return rows
+
+
+def is_deletion(row: Mapping[str, Any]) -> bool:
+    """Return whether a row says that an entity was deleted: only answers to delta links have such.
+
+    Besides SAC's form, that of OData 4.01 is understood (``@removed``).
+    """
+    # unseen: @removed, and the shorter names of 4.01.
+    is_context = (str(row[name]).endswith("$deletedEntity") for name in CONTEXTS & row.keys())
+    return any(is_context) or not row.keys().isdisjoint({"@removed", "@odata.removed"})
+
+
+class _MemberTwiceError(ValueError):
+    """A JSON object has a member twice, of which JSON readers keep one."""
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(members)
+    if len(made) < len(members):
+        names = Counter(name for name, _ in members)
+        raise _MemberTwiceError(names.most_common(1)[0][0])
+    return made
 
 
 def source_of(answer: Answer) -> str:

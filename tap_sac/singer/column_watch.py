@@ -1,0 +1,78 @@
+"""Which columns came in the rows of a read: one that never comes may be spelled differently."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from tap_sac.sac.errors import DataError
+from tap_sac.safety.text import log_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tap_sac.sac.odata.model import EntitySet
+
+logger = logging.getLogger(__name__)
+
+
+class ColumnWatch:
+    """The columns of a read that have not come yet, and those that nobody declared.
+
+    Attributes:
+        missing: The columns that are read and came in no row so far.
+        has_rows: Whether there were rows.
+    """
+
+    def __init__(self, entity_set: EntitySet, columns: Iterable[str]) -> None:
+        """Begin a read of these columns; a row without one of its key is refused anyway."""
+        self.missing = set(columns) - set(entity_set.key)
+        self.has_rows = False
+        self._name = entity_set.name
+        self._known = {column.name for column in entity_set.properties}
+        self._unknown: set[str] = set()
+
+    def see(self, row: Mapping[str, Any]) -> None:
+        """Note the columns of a row; warn of each undeclared one once."""
+        self.has_rows = True
+        self.missing.difference_update(row)
+        if row.keys() <= self._known:
+            return
+        unknown = {name for name in row.keys() - self._known if "@" not in name}
+        if new := sorted(unknown - self._unknown):
+            self._unknown.update(new)
+            logger.warning(
+                "Leaving out columns of %s that $metadata does not have: %s",
+                self._name,
+                log_safe(", ".join(new)),
+            )
+
+    def check(self, stream: str, *, is_full: bool) -> None:
+        """Check, after the last row, that no column came under another spelling.
+
+        SAC may leave nulls out, so a column that came in no row of a full read is no warning.
+
+        Raises:
+            DataError: If one did, so that it would be null in every row.
+        """
+        if not self.has_rows:
+            return
+        spelled = {_plain(name): name for name in self._unknown}
+        for name in sorted(self.missing):
+            if other := spelled.get(_plain(name)):
+                msg = (
+                    f"No row of {self._name} has the column {name} of $metadata, but rows have "
+                    f"{log_safe(repr(other))}, so it would be null everywhere: rename it in SAC, "
+                    "or deselect the column."
+                )
+                raise DataError(msg)
+        if self.missing and is_full:
+            names = log_safe(", ".join(sorted(self.missing)))
+            logger.info(
+                "No row of %s that was read has the columns %s: they are null.", stream, names
+            )
+
+
+def _plain(name: str) -> str:
+    """Remove what a misspelt name differs in: case and blanks."""
+    return "".join(name.split()).casefold()
