@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,19 +10,19 @@ from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, REPLICATION_LO
 
 from tap_sac.sac.errors import DataError, DeltaLostError, ResponseError, SACError
 from tap_sac.singer.column_watch import ColumnWatch
-from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.singer.records import PageRecords, RecordMaker
 from tap_sac.singer.schema_types import changed_types
 from tap_sac.streams.audit import TimedTable, start_text
-from tap_sac.streams.changes import ChangesRead, OpeningRead, Tracking
+from tap_sac.streams.changes import ChangesRead, OpeningRead
 from tap_sac.streams.full import FullRead, may_delete, warn_of_changes
+from tap_sac.streams.parts import slicing_of, totals_of, tracking_of
 from tap_sac.streams.permissions import Permissions, check_writable
 from tap_sac.streams.progress import with_progress
 from tap_sac.streams.reading import Reading, Verdict
-from tap_sac.streams.sliced import SlicedRead, Slicing, hindrance_to_slices
+from tap_sac.streams.sliced import SlicedRead, hindrance_to_slices
 from tap_sac.streams.source import Source
-from tap_sac.streams.state import DeltaQuery, LastRead, StreamState
-from tap_sac.streams.totals import Totals, hindrance_to_totals, warn_uncompared
+from tap_sac.streams.state import LastRead, StreamState
+from tap_sac.streams.totals import warn_uncompared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
     from tap_sac.singer.sums import Sums
+    from tap_sac.streams.changes import Tracking
     from tap_sac.streams.reading import Outcome
+    from tap_sac.streams.sliced import Slicing
     from tap_sac.streams.stream import SACStream
 
 
@@ -93,6 +94,14 @@ class Run:
             self._store(reading.state())
         else:
             self._complete(reading.state().completed(self._last_read(reading, outcome)), outcome)
+
+    @cached_property
+    def _tracking(self) -> Tracking:
+        return tracking_of(self._stream, has_changed_user=self._permissions.have_changed)
+
+    @cached_property
+    def _slicing(self) -> Slicing | None:
+        return slicing_of(self._stream)
 
     def _tracked(self) -> Iterator[Records]:
         """Read what has changed; or all rows, where the changes cannot be had."""
@@ -260,7 +269,7 @@ class Run:
             fails=stream.config["verify_counts"] != "warn",
             make=self._record_maker,
             take=self._take,
-            totals=self._totals() if totals else None,
+            totals=totals_of(stream) if totals else None,
             save=self._save,
             state=lambda: self._state,
         )
@@ -291,17 +300,6 @@ class Run:
         if not stream.is_dry_run:
             stream.write_state()
 
-    def _totals(self) -> Totals | None:
-        """Return what compares totals with SAC's own; None, with a warning, if that cannot be."""
-        stream = self._stream
-        if not stream.verifies_totals:
-            return None
-        source = stream.entity_set_source
-        if hindrance := hindrance_to_totals(source, stream.columns):
-            warn_uncompared(stream.name, stream.logger, hindrance)
-            return None
-        return Totals(source, stream.columns)
-
     def _record_maker(self, sums: Sums | None) -> RecordMaker:
         stream = self._stream
         rows, columns = stream.entity_set, stream.columns
@@ -322,37 +320,6 @@ class Run:
         if stream.paths is None or stream.is_dry_run or not own:
             return taken
         return stream.paths.add(taken, own, is_filtered=stream.source.filter is not None)
-
-    @cached_property
-    def _tracking(self) -> Tracking:
-        stream = self._stream
-        source = stream.entity_set_source
-        return Tracking(
-            query=DeltaQuery([*source.key], stream.columns, source.filter, stream.tables),
-            subscriptions=stream.subscriptions,
-            entity_set=stream.entity_set,
-            dropped_key=stream.dropped_key,
-            has_changed_user=self._permissions.have_changed,
-        )
-
-    @cached_property
-    def _slicing(self) -> Slicing | None:
-        stream = self._stream
-        columns = {item.name: item for item in stream.entity_set.properties}
-        if stream.partition_by is None:
-            return None
-        column = columns[stream.partition_by]
-        source = stream.entity_set_source
-        # Half a table in another shape, or in another place, would be neither.
-        output = output_fingerprint(stream.name, stream.config, stream.effective_schema)
-        identity = source.identity(stream.columns)
-        return Slicing(
-            column,
-            source,
-            query=json.dumps([*identity, column.name, output], sort_keys=True),
-            started_at=stream.started_at,
-            read_ahead=stream.read_ahead.of_parts,
-        )
 
 
 def _warn_unsliced(reading: Reading, slicing: Slicing, why: str) -> None:

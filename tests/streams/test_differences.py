@@ -48,6 +48,9 @@ class Tenant:
         for entry in catalog["streams"]:
             if entry["tap_stream_id"] == STREAM:
                 entry.update(changes)
+                if key := changes.get("key_properties"):
+                    (root,) = (item for item in entry["metadata"] if not item["breadcrumb"])
+                    root["metadata"]["table-key-properties"] = key
         return catalog
 
     def run(self, catalog: dict[str, Any] | None = None) -> tuple[Messages, str]:

@@ -212,7 +212,7 @@ def test_files_in_another_place_begin_anew(serve: Serve, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "other",
     [
-        {"stream_maps": {"other_*": {"X": "Date"}}},
+        {"stream_maps": {"providers": {"X": "ProviderID"}}},
         {"batch_config": None},
         {"max_parallel_requests": 2, "page_size": 3, "request_timeout": 7},
     ],

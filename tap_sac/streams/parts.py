@@ -1,0 +1,57 @@
+"""What a read gets of its stream: how it is tracked, sliced and added up."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tap_sac.singer.fingerprint import output_fingerprint
+from tap_sac.streams.changes import Tracking
+from tap_sac.streams.sliced import Slicing
+from tap_sac.streams.state import DeltaQuery
+from tap_sac.streams.totals import Totals, hindrance_to_totals, warn_uncompared
+
+if TYPE_CHECKING:
+    from tap_sac.streams.stream import SACStream
+
+
+def tracking_of(stream: SACStream, *, has_changed_user: bool) -> Tracking:
+    """Return how SAC tracks the changes of a stream."""
+    source = stream.entity_set_source
+    return Tracking(
+        query=DeltaQuery([*source.key], stream.columns, source.filter, stream.tables),
+        subscriptions=stream.subscriptions,
+        entity_set=stream.entity_set,
+        dropped_key=stream.dropped_key,
+        has_changed_user=has_changed_user,
+    )
+
+
+def slicing_of(stream: SACStream) -> Slicing | None:
+    """Return how a stream is read in slices; None if the settings do not ask for that."""
+    if stream.partition_by is None:
+        return None
+    columns = {item.name: item for item in stream.entity_set.properties}
+    column = columns[stream.partition_by]
+    source = stream.entity_set_source
+    # Half a table in another shape, or in another place, would be neither.
+    output = output_fingerprint(stream.name, stream.config, stream.effective_schema)
+    identity = source.identity(stream.columns)
+    return Slicing(
+        column,
+        source,
+        query=json.dumps([*identity, column.name, output], sort_keys=True),
+        started_at=stream.started_at,
+        read_ahead=stream.read_ahead.of_parts,
+    )
+
+
+def totals_of(stream: SACStream) -> Totals | None:
+    """Return what compares totals with SAC's own; None, with a warning, if that cannot be."""
+    if not stream.verifies_totals:
+        return None
+    source = stream.entity_set_source
+    if hindrance := hindrance_to_totals(source, stream.columns):
+        warn_uncompared(stream.name, stream.logger, hindrance)
+        return None
+    return Totals(source, stream.columns)
