@@ -274,8 +274,8 @@ class SACClient:
     def _csrf_headers(self) -> dict[str, str]:
         """Fetch a token from the documented endpoint, or else with a call of the service itself.
 
-        Some tenants do not serve the documented endpoint. Where no token is to be had, SAC has to
-        do without.
+        Some tenants do not serve the documented endpoint. If SAC gives no token, the request is
+        sent without one.
         """
         for url in (f"{self.origin}/api/v1/csrf", f"{self._administration}/Namespaces"):
             with suppress(SACError):
