@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import datetime, timedelta, timezone
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -48,6 +49,11 @@ def none_of(count: int, noun: str) -> str:
 def decimal_digits(text: object) -> int | None:
     """Read a number that a server writes in digits, with or without quotes; None if it is not."""
     return int(str(text)) if _DIGITS.fullmatch(str(text)) else None
+
+
+def folded(name: str) -> str:
+    """Remove what names differ in that people take for the same: case, blanks, and normal form."""
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def origin_of(url: str) -> str:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import DataError
-from tap_sac.safety.text import log_safe
+from tap_sac.safety.text import folded, log_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,9 +57,9 @@ class ColumnWatch:
         """
         if not self.has_rows:
             return
-        spelled = {_plain(name): name for name in self._unknown}
+        spelled = {folded(name): name for name in self._unknown}
         for name in sorted(self.missing):
-            if other := spelled.get(_plain(name)):
+            if other := spelled.get(folded(name)):
                 msg = (
                     f"No row of {self._name} has the column {name} of $metadata, but rows have "
                     f"{log_safe(repr(other))}, so it would be null everywhere: rename it in SAC, "
@@ -71,8 +71,3 @@ class ColumnWatch:
             logger.info(
                 "No row of %s that was read has the columns %s: they are null.", stream, names
             )
-
-
-def _plain(name: str) -> str:
-    """Remove what a misspelt name differs in: case and blanks."""
-    return "".join(name.split()).casefold()

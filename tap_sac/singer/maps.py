@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.safety.text import did_you_mean, log_safe
+from tap_sac.safety.text import did_you_mean, folded, log_safe
 from tap_sac.singer.schema import DELETED_AT
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _Message = TypeVar("_Message")
 
 _NEARNESS = 0.5
 _MARK = "2026-01-01T00:00:00+00:00"
-# By format or type; an expression may fail on one of two values, or not tell it from null.
+# Values of a key, by format or type; an expression that is right for SAC's may fail on one of them.
 _SAMPLES: tuple[dict[str, object], ...] = (
     {
         "boolean": True,
@@ -104,7 +104,8 @@ class MappedDeletions:
         """Warn of a map that a made-up deleted row does not pass, whatever its key is."""
         problems = []
         for samples in _SAMPLES:
-            key = self._sampled(self.entity_set.key, samples)
+            properties = self.schema["properties"]
+            key = {name: _sample(properties[name], samples) for name in self.entity_set.key}
             nulls: dict[str, Any] = {column.name: None for column in self.entity_set.properties}
             problems.append(self._problem({**nulls, **key, DELETED_AT.name: _MARK}))
         if all(problems):
@@ -157,11 +158,7 @@ class MappedDeletions:
                     f"'{DELETED_AT.name} is not None or ({rule})'"
                 )
             names = stream_map.transformed_key_properties or ()
-            made = [definition[name] for name in names if isinstance(definition.get(name), str)]
-            if self.needs_key and not (
-                all(map(self._reads_only_key, made))
-                and self._has_same_key(stream_map, names, deletion, mapped)
-            ):
+            if self.needs_key and not all(self._has_value(name, definition) for name in names):
                 return (
                     f"gives a deleted row another key ({', '.join(names)}) than the row had: make "
                     "__key_properties__ of SAC's key columns alone, or replicate the stream "
@@ -169,36 +166,19 @@ class MappedDeletions:
                 )
         return None
 
-    def _has_same_key(
-        self,
-        stream_map: StreamMap,
-        names: Sequence[str],
-        deletion: Mapping[str, Any],
-        mapped: Mapping[str, Any],
-    ) -> bool:
-        """Return whether the key would be the same if all other columns had values."""
-        key = [mapped.get(name) for name in names]
-        others = deletion.keys() - {*self.entity_set.key, DELETED_AT.name}
-        for samples in _SAMPLES:
-            row = {**deletion, **self._sampled(others, samples)}
-            try:
-                other = stream_map.transform(row)
-            except Exception:  # noqa: BLE001, S112  (of a value that SAC may never send)
-                continue
-            if other is not None and [other.get(name) for name in names] != key:
-                return False
-        return None not in key
+    def _has_value(self, name: str, definition: Mapping[str, Any]) -> bool:
+        """Return whether a column of the key is the same in a deleted row as it was before."""
+        expression = definition.get(name)
+        if isinstance(expression, str):
+            return self._reads_only_key(expression, of=name)
+        return name in self.entity_set.key
 
-    def _reads_only_key(self, expression: str) -> bool:
-        """Return whether an expression depends on nothing that deleted rows lack."""
-        lacking = {column.name for column in self.entity_set.properties}
-        lacking -= {*self.entity_set.key}
-        lacking |= {DELETED_AT.name, "record", "_", "fake"}
-        return lacking.isdisjoint(_names(expression, self.entity_set.key))
-
-    def _sampled(self, columns: Iterable[str], samples: Mapping[str, object]) -> dict[str, object]:
-        properties = self.schema["properties"]
-        return {name: _sample(properties.get(name, {}), samples) for name in columns}
+    def _reads_only_key(self, expression: str, *, of: str = "") -> bool:
+        """Return whether an expression, of a column or a filter, reads nothing but SAC's key."""
+        key = {*self.entity_set.key}
+        lacking = {column.name for column in self.entity_set.properties} - key
+        lacking |= {DELETED_AT.name, "record", "_", "fake"} | (set() if of in key else {"self"})
+        return lacking.isdisjoint(_names(expression, key))
 
 
 def check_columns(
@@ -236,7 +216,7 @@ def _check_spelling(
     stream: str, column: str, definition: Mapping[str, Any], known: Collection[str]
 ) -> None:
     """Refuse a column that looks like another one, unless the map knows that one, too."""
-    alike = [name for name in known if _folded(name) == _folded(column)]
+    alike = [name for name in known if folded(name) == folded(column)]
     leaves_out_others = definition.get("__else__", "") in {None, "__NULL__"}
     if not alike or leaves_out_others or any(name in definition for name in alike):
         return
@@ -247,10 +227,6 @@ def _check_spelling(
         "it in the setting stream_maps."
     )
     raise SACError(msg)
-
-
-def _folded(name: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:

@@ -155,6 +155,8 @@ def test_link_of_a_deletion_that_fails_is_spent_and_the_table_is_read_again(serv
         {"__else__": None, "Version": "Version", "Date": "Date", "AMOUNT": "AMOUNT"},
         {"__alias__": STREAM, "TEXT": "Date"},
         {"__key_properties__": ["ID"], "ID": "Version + Date"},
+        {"__key_properties__": ["ID"], "ID": "md5(Version + record['Date']) + '-000002'"},
+        {"Date": "self"},
         {"AMOUNT": None},
         {"CENTS": "(AMOUNT or 0) * 100"},
     ],
