@@ -12,7 +12,6 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from singer_sdk import Stream
 from singer_sdk.helpers.conform import TypeConformanceLevel
@@ -209,7 +208,7 @@ class PageStream(Stream, abc.ABC):
             SACError: If they cannot, or need a package that is not installed.
         """
         if config := self.get_batch_config(self.config):
-            file_format(config.encoding.format, [], has_others=False, is_gzip=False)
+            file_format(config.encoding, [], has_others=False)
             check_storage(config.storage, lambda: config.storage._root_path)  # noqa: SLF001
 
     @override
@@ -221,16 +220,11 @@ class PageStream(Stream, abc.ABC):
         if self.has_versions:
             columns.append(version_column(self.name, schema["properties"]))
         encoding = batch_config.encoding
-        format_ = file_format(
-            encoding.format,
-            columns,
-            has_others=not self._is_unmapped,
-            is_gzip=encoding.compression == "gzip",
-        )
+        format_ = file_format(encoding, columns, has_others=not self._is_unmapped)
         # In `batch_config`, the SDK has put a default for what the setting does not say.
         size = self.config["batch_config"].get("batch_size") or format_.usual_size
         chunks = self._batch_chunks(size or batch_config.batch_size)
-        name = f"{self.tap_name}--{self.name}-{uuid4()}"
+        name = f"{self.tap_name}--{self.name}"
         urls = write_files(chunks, batch_config.storage, name, format_, lambda: self.version)
         with closing(chunks), closing(urls):
             for url in urls:

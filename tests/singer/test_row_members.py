@@ -211,6 +211,7 @@ DELETED = {
     "@removed": row(3, **{"@removed": '{"reason":"deleted"}'}),
     "@odata.removed": row(3, **{"@odata.removed": '{"reason":"changed"}', "@id": '"x"'}),
     "$deletedEntity": row(3, **{"@odata.context": '"#FactData/$deletedEntity"', "id": '"x"'}),
+    "without an id": row(3, **{"@odata.context": '"#FactData/$deletedEntity"'}),
     "without a key": '{"@removed":{"reason":"deleted"},"@id":"FactData(ID=\'3\')"}',
 }
 

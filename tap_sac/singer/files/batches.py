@@ -12,6 +12,7 @@ import gzip
 from contextlib import ExitStack, contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import log_safe
@@ -45,6 +46,13 @@ class Storage(Protocol):
         """Open a file."""
 
 
+class Encoding(Protocol):
+    """What files hold: the SDK's setting."""
+
+    format: str
+    compression: str | None
+
+
 class LinesFormat:
     """Files of JSON lines.
 
@@ -72,20 +80,20 @@ class LinesFormat:
 
 
 def file_format(
-    format_: str, columns: Sequence[Property], *, has_others: bool, is_gzip: bool
+    encoding: Encoding, columns: Sequence[Property], *, has_others: bool
 ) -> LinesFormat | ParquetFormat:
     """Choose how to write the files of a stream.
 
     Args:
-        format_: ``jsonl`` or ``parquet``.
+        encoding: The format and the compression that the settings ask for.
         columns: The columns of the records whose types are known.
         has_others: Whether there may be others, such as those of a stream map.
-        is_gzip: Whether they are compressed with gzip.
 
     Raises:
         SACError: If the format needs a package that is not installed.
     """
-    if format_ == "parquet":
+    is_gzip = encoding.compression == "gzip"
+    if encoding.format == "parquet":
         return ParquetFormat(columns, has_others=has_others, is_gzip=is_gzip)
     return LinesFormat(is_gzip=is_gzip)
 
@@ -113,11 +121,11 @@ def write_files(
         DataError: As `batch_file` does.
         SACError: As `batch_file` does.
     """
-    url = ""
+    url, prefix = "", f"{storage.prefix or ''}{name}-{uuid4()}"
     with ExitStack() as open_file:
         for chunk in chunks:
             if chunk.size and not url:
-                file_name = f"{storage.prefix or ''}{name}-{chunk.number + 1}.{format_.ending}"
+                file_name = f"{prefix}-{chunk.number + 1}.{format_.ending}"
                 url, add = open_file.enter_context(batch_file(storage, file_name, format_))
             if chunk.size:
                 add(chunk, version())
