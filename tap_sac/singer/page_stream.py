@@ -169,8 +169,7 @@ class PageStream(Stream, abc.ABC):
     @override
     def metadata(self) -> MetadataMapping:
         """The catalog's metadata, with our own rules for what can be deselected."""
-        is_new = self._metadata is None
-        metadata = super().metadata
+        is_new, metadata = self._metadata is None, super().metadata
         if is_new:
             set_inclusion(metadata, self.entity_set, has_optional_key=self.has_optional_key)
             if self.offers_methods:
@@ -202,11 +201,7 @@ class PageStream(Stream, abc.ABC):
             yield from records
 
     def check_batches(self) -> None:
-        """Check that batch files can be written, if the settings ask for them.
-
-        Raises:
-            SACError: If they cannot, or need a package that is not installed.
-        """
+        """Raise a `SACError` if the settings ask for batch files that cannot be written."""
         if config := self.get_batch_config(self.config):
             file_format(config.encoding, [], has_others=False)
             check_storage(config.storage, lambda: config.storage._root_path)  # noqa: SLF001
@@ -256,11 +251,11 @@ class PageStream(Stream, abc.ABC):
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[Record, Any, Any]:
         """Write many records at a time, unless something has to look at each of them."""
-        writer = self._tap.message_writer
-        needs_each = not self._is_unmapped or self.is_incremental or self.is_dry_run
         if not write_messages:
             yield from super()._sync_records(context, write_messages=False)
             return
+        writer = self._tap.message_writer
+        needs_each = not self._is_unmapped or self.is_incremental or self.is_dry_run
         with self._failing_alone():
             if needs_each or not isinstance(writer, MessageWriter):
                 yield from super()._sync_records(context)
@@ -291,8 +286,7 @@ class PageStream(Stream, abc.ABC):
             yield
         except DataError as error:
             self.failure = error
-            text = "Stream %s failed; continuing with the others: %s"
-            self.logger.warning(text, self.name, error)
+            self.logger.warning("%s failed; continuing with the others: %s", self.name, error)
 
     @override
     def _finalize_state(self, state: dict[str, Any] | None = None) -> None:
