@@ -1,7 +1,7 @@
-"""The slices of a table, one for each value of a column, and whether they are the whole of it.
+"""The slices of a table, one for each value of a column, and whether they make the whole table.
 
-The list of values may be truncated or out of date, and SAC may understand a condition in another
-way than we do. So the rows of the slices are compared with SAC's count of the whole table.
+The list of values may be truncated or out of date, and SAC may filter differently than we expect.
+So the rows of the slices are compared with SAC's count of the whole table.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class SliceError(SACError):
 
 
 class Slice:
-    """Rows with a value in the column of the partition, or with none of those of other slices.
+    """The rows with one value in the slice column, or with none of the values of other slices.
 
     Attributes:
-        condition: What selects its rows.
-        has: Returns whether it has rows with a value.
+        condition: The ``$filter`` that selects them.
+        has: Returns whether rows with a value belong to it.
         table: Counts them.
         known_rows: How many an earlier run read and proved; None if it did not.
         is_unchanged: Whether SAC still counts as many, so that they are not read again.
-        rows: How many it has, after it was read.
+        rows: How many there are, after the read.
         is_proven: Whether SAC counts as many as were read.
     """
 
@@ -53,7 +53,7 @@ class Slice:
         make_table: Callable[[], Table],
         known_rows: int | None,
     ) -> None:
-        """Prepare a slice; nothing is asked for yet."""
+        """Prepare a slice; nothing is requested yet."""
         self.condition = condition
         self.has = has
         self.table = make_table()
@@ -69,11 +69,11 @@ class Slice:
 
     @property
     def id(self) -> str:
-        """What the state calls it."""
+        """The name of the slice in the state."""
         return digest(self.condition)
 
     def pages(self) -> Iterator[Page]:
-        """Read the pages from the first one on; none if an earlier run has read all its rows."""
+        """Read the pages from the first one on; none if an earlier run read all rows."""
         if self.known_rows is not None and self.table.count() == self.known_rows:
             self.is_unchanged, self.rows, self.is_proven = True, self.known_rows, True
             return
@@ -103,8 +103,8 @@ class Slices:
         Args:
             reading: The read.
             table: The whole table.
-            proof: Has seen the rows of all slices.
-            is_fixed: Whether no row can move from slice to slice, as it would be another one then.
+            proof: The proof that sees the rows of all slices.
+            is_fixed: Whether rows cannot move between slices, because the key has the column.
         """
         self.read: list[Slice] = []
         self.counts: list[int] = []
