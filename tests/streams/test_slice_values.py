@@ -134,6 +134,23 @@ def test_only_a_filter_may_be_why_sums_are_refused(serve: Serve, status: int, ti
     assert tenant.sources == [*[SUMS] * times, "VersionMaster", "VersionMaster"]
 
 
+@pytest.mark.parametrize(
+    ("odata_filter", "is_sent"), [("Date ge '000000'", True), ("AMOUNT ge 0", False)]
+)
+def test_sums_are_not_filtered_by_a_measure(
+    serve: Serve, odata_filter: str, *, is_sent: bool
+) -> None:
+    """SAC may apply such a filter to the sums, and leave out values that facts have."""
+    tenant = SourcesTenant()
+    read(serve, tenant, "Version", filters={FACTS: odata_filter})
+    filters = {
+        request.options.get("$filter")
+        for request in tenant.requests
+        if request.path.endswith(SUMS) and "$top" not in request.options
+    }
+    assert filters == {odata_filter if is_sent else None}
+
+
 def test_without_a_source_the_table_is_read_in_one_go(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
