@@ -55,6 +55,7 @@ class Facts:
 
 FACTS = {
     "PAGES10K": Facts(1_000_000, 10_000),
+    "SHUFFLED": Facts(1_000_000, 10_000, kind="shuffled"),
     "PAGES100K": Facts(1_000_000, 100_000),
     "SHORT10K": Facts(200_000, 10_000),
     "SHORT100K": Facts(200_000, 100_000),
@@ -64,7 +65,9 @@ FACTS = {
     "SLICED": Facts(960_000, 10_000),
 }
 # The digits of AMOUNT before the point, by kind of rows. A float has 15 to 17, on both sides of it.
-DIGITS = {"usual": 9, "digits": 20}
+DIGITS = {"usual": 9, "digits": 20, "shuffled": 9}
+# Has no factor in common with the number of rows, so that it brings all of them out of order.
+SHUFFLE = 387_420_489
 TEXT = "text"  # the kind without measures
 _MEASURES = re.compile(rb'"AMOUNT":(\d+)\.(\d{7}),"QUANTITY":(\d+)\.(\d{7})')
 
@@ -158,6 +161,9 @@ class Tenant:
 
     def _page(self, request: Request, facts: Facts) -> Response:
         parts = urlsplit(request.target)
+        counted = f'"@odata.count":{facts.rows},' if "$count" in request.options else ""
+        if request.options.get("$top") == "0":
+            return Response(200, f'{{{counted}"value":[]}}'.encode(), JSON)
         start = int(parse_qs(parts.query).get("$skiptoken", ["0"])[0])
         due = time.monotonic()
         if facts.rows_per_second:
@@ -165,13 +171,13 @@ class Tenant:
         first = start // ROWS_IN_PART
         count = facts.page_size // ROWS_IN_PART
         parts_of_kind = self.parts[facts.kind]
-        rows = b",".join(parts_of_kind[number % PARTS] for number in range(first, first + count))
+        rows = b",".join(_part(parts_of_kind, number) for number in range(first, first + count))
         end = b""
         if start + facts.page_size < facts.rows:
             link = f"{request.base_url}{parts.path}?$skiptoken={start + facts.page_size}"
             end = f',"@odata.nextLink":"{link}"'.encode()
         begin = (
-            f'{{"@odata.context":"$metadata#FactData","@des.entitiesInPage":"{facts.page_size}",'
+            f'{{{counted}"@odata.context":"$metadata#FactData","@des.entitiesInPage":"{facts.page_size}",'
             '"@des.processingTimeInMilliseconds":"97","value":['
         )
         body = b"%b%b]%b}" % (begin.encode(), rows, end)
@@ -184,7 +190,8 @@ def render(kind: str = "usual", parts: int = PARTS) -> Iterator[bytes]:
     number = random.Random(1)  # noqa: S311  (the same rows in every run)
     for part in range(parts):
         rows = []
-        for row in range(part * ROWS_IN_PART, (part + 1) * ROWS_IN_PART):
+        for place in range(part * ROWS_IN_PART, (part + 1) * ROWS_IN_PART):
+            row = place * SHUFFLE % (parts * ROWS_IN_PART) if kind == "shuffled" else place
             members = (
                 "public.Actual",
                 f"2026{row % 12 + 1:02}",
@@ -201,6 +208,12 @@ def render(kind: str = "usual", parts: int = PARTS) -> Iterator[bytes]:
                 texts.append(f'"AMOUNT":{amount},"QUANTITY":{number.randrange(10**4)}.0000000')
             rows.append("{" + ",".join(texts) + "}")
         yield ",".join(rows).encode()
+
+
+def _part(parts: list[bytes], number: int) -> bytes:
+    """Return a part of the rows, with keys that no earlier part has."""
+    again, place = divmod(number, PARTS)
+    return parts[place].replace(b'"CUST', b'"C%03d' % again) if again else parts[place]
 
 
 def totals(text: bytes) -> tuple[int, int, int]:

@@ -79,9 +79,12 @@ def test_activate_version_can_be_switched_off(serve: Serve) -> None:
     assert all("version" not in item for item in messages)
 
 
-def test_identical_rows_are_all_written(serve: Serve) -> None:
-    row = sales_row(1)
-    assert len(sync(serve(StandIn(sales(row, row, row)))).records("sales_fact_data")) == 3
+def test_identical_rows_without_a_key_are_all_written(serve: Serve) -> None:
+    config = serve(StandIn(sales(*[sales_row(1)] * 3)))
+    catalog = discover(config)
+    catalog["sales_fact_data"]["key_properties"] = []
+    messages = sync(config, select(catalog, "sales_fact_data"))
+    assert len(messages.records("sales_fact_data")) == 3
 
 
 def test_deselected_columns_are_not_requested(serve: Serve) -> None:

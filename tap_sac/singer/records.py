@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -15,18 +16,20 @@ from tap_sac.sac.odata.pages import CONTEXTS, is_deletion, read_rows
 from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.singer.column_watch import ColumnWatch
 from tap_sac.singer.decimal_limits import PrecisionError
-from tap_sac.singer.edm import NotFiniteError, UnfitError, converter
+from tap_sac.singer.edm import NotFiniteError, UnfitError, converter, edm_type, text_format
+from tap_sac.singer.keys import key_reader
 from tap_sac.singer.rows import RowReader
 from tap_sac.singer.schema_types import type_text
 from tap_sac.singer.text_formats import WrongFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     import msgspec
 
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
+    from tap_sac.singer.keys import Key
     from tap_sac.singer.rows import Columns
     from tap_sac.singer.sums import Sums
 
@@ -106,6 +109,7 @@ class RecordMaker:
         *,
         sums: Sums | None = None,
         watch: ColumnWatch | None = None,
+        on_keys: Callable[[list[Key]], None] | None = None,
     ) -> None:
         """Choose a conversion for each column.
 
@@ -115,6 +119,7 @@ class RecordMaker:
             columns: SAC's columns that records have.
             sums: Adds up the numbers of all records that are made.
             watch: Sees which columns come, also for other makers of the same read.
+            on_keys: Is given the keys of all records that are made, before anybody has them.
         """
         self._sums = sums
         self._watch = watch or ColumnWatch(entity_set, columns)
@@ -126,6 +131,14 @@ class RecordMaker:
         }
         self._key = [name for name in entity_set.key if name in self._converts]
         self._nulls: Record = {column.name: None for column in entity_set.own_columns}
+        self._on_keys = on_keys if self._key else None
+        if self._on_keys:
+            properties = {column.name: column for column in wanted}
+            are_texts = [
+                edm_type(properties[name]).struct is str and not text_format(self._schemas[name])
+                for name in self._key
+            ]
+            self._key_of = key_reader(itemgetter(*self._key), are_texts)
         self._row_reader = RowReader(
             wanted,
             self._schemas,
@@ -133,6 +146,7 @@ class RecordMaker:
             null_columns=self._nulls,
             watch=self._watch,
             sums=sums,
+            on_keys=self._on_keys,
         )
 
     def records(self, rows: Iterable[Row]) -> Iterator[Record]:
@@ -156,6 +170,8 @@ class RecordMaker:
                     raise self._missing_key_error(name)
             if self._sums:
                 self._sums.add_record(record)
+            if self._on_keys:
+                self._on_keys([self._key_of(record)])
             record.update(self._nulls)
             yield record
 

@@ -13,12 +13,14 @@ import msgspec
 from tap_sac.sac.odata.decimals import ENCODER
 from tap_sac.singer.decimal_limits import declared_limits
 from tap_sac.singer.edm import edm_type, is_decimal_text, is_written_alike, text_format
+from tap_sac.singer.keys import key_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tap_sac.sac.odata.model import Property
     from tap_sac.singer.column_watch import ColumnWatch
+    from tap_sac.singer.keys import Key
     from tap_sac.singer.sums import Sums
     from tap_sac.singer.text_formats import TextFormat
 
@@ -44,10 +46,11 @@ class RowReader:
         columns: Iterable[Property],
         schemas: Mapping[str, Any],
         *,
-        key: Collection[str],
+        key: Sequence[str],
         null_columns: Iterable[str],
         watch: ColumnWatch,
         sums: Sums | None = None,
+        on_keys: Callable[[list[Key]], None] | None = None,
     ) -> None:
         """Choose a field of a struct for each column.
 
@@ -58,8 +61,10 @@ class RowReader:
             null_columns: Other columns of records, which have no value.
             watch: Sees which columns come.
             sums: Adds up the numbers of all rows that are read.
+            on_keys: Is given the keys of all rows that are read.
         """
         self._sums = sums
+        self._on_keys = on_keys
         self._fields: list[tuple[str, Any, Any]] = []
         self._names: dict[str, str] = {}
         self._numbers: list[_Number] = []
@@ -84,6 +89,11 @@ class RowReader:
         for name in null_columns:
             self._values_of[name] = attrgetter(self._add_field(name, None, None))
         self._make_decoders()
+        if on_keys and not self._always_refuses:
+            fields = {self._names[field]: (field, type_) for field, type_, _ in self._fields}
+            found = [fields[name] for name in key]
+            get = attrgetter(*(field for field, _ in found))
+            self._key_of = key_reader(get, [type_ is str for _, type_ in found])
 
     def _add(self, column: Property, schema: Mapping[str, Any], *, is_key: bool) -> None:
         kind = edm_type(column)
@@ -138,12 +148,17 @@ class RowReader:
             return None
         if not all(number.conform(rows) for number in self._numbers):
             return None
+        self._observe(rows)
+        return rows
+
+    def _observe(self, rows: list[Any]) -> None:
         if self._sums:
             for number in self._summed:
                 self._sums.add_texts(self._names[number.field], number.texts)
             for name in self._summed_integers:
                 self._sums.add_integers(name, self._values(name, rows))
-        return rows
+        if self._on_keys:
+            self._on_keys(list(map(self._key_of, rows)))
 
     def _decode(self, text: bytes) -> list[Any] | None:
         """Decode rows; first as those that have all columns, which is quicker to check."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Mapping
 
+    import msgspec
+
     from tap_sac.sac.export.tables import RowAt, Table
     from tap_sac.sac.odata.pages import Page
     from tap_sac.streams.source import Source
@@ -121,6 +123,10 @@ class TimedTable:
     def row_at(self, position: int) -> RowAt | None:
         """Ask for the row at a position, counted from 0; None if SAC does not answer."""
         return self._table.row_at(position)
+
+    def first_two(self, condition: str) -> list[msgspec.Raw] | None:
+        """Ask for the first two rows that a condition keeps; None if SAC does not answer."""
+        return self._table.first_two(condition)
 
 
 def _since(source: Source, query: Mapping[str, str], literal: str) -> Table:

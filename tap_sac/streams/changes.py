@@ -151,7 +151,7 @@ class ChangesRead:
         changes = ChangeRecords(
             tracking.entity_set,
             reading.columns,
-            reading.make(None),
+            reading.make(None, None),
             aggregated=tracking.dropped_key,
         )
         delta_link = None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.errors import ResponseError, SACError
+from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.export.delta import is_delta
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import plural
-from tap_sac.singer.records import PageRecords
-from tap_sac.streams.proof import Proof
-from tap_sac.streams.reading import Outcome
+from tap_sac.singer.records import END_OF_SLICE, PageRecords
+from tap_sac.streams.proof import Proof, Retry
+from tap_sac.streams.reading import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     from tap_sac.streams.permissions import Permissions
     from tap_sac.streams.reading import Reading
     from tap_sac.streams.state import LastRead
+
+
+# How SAC may refuse to sort.
+_REFUSED_ORDER = {Failure.BAD_REQUEST, Failure.UNPREPARED, Failure.UNEXPECTED_STATUS}
+# Rows to look at for several facts of a key, before SAC is asked to track changes.
+_MOST_ROWS_LOOKED_AT = 1_000_000
 
 
 class FullRead:
@@ -53,8 +61,8 @@ class FullRead:
     def prove_keys(self) -> None:
         """Check that no key has several facts, before SAC is asked to track changes.
 
-        Each failing run would leave a subscription otherwise. The rows are read and thrown away,
-        and only if the counts of facts and keys differ.
+        Each failing run would write rows otherwise. The rows are read and thrown away, and only if
+        the counts of facts and keys differ.
 
         Raises:
             DataError: If a key has several.
@@ -63,15 +71,19 @@ class FullRead:
         if not reading.suspects_repeated_keys(self._table.count()):
             return
         table = reading.source.table(reading.query)
-        proof = Proof(reading, table)
-        proof.watch_keys()
-        for page in table.pages():
-            proof.add(page)
-            if not proof.watches_keys:
-                return
+        with closing(Proof(reading, table)) as proof:
+            maker = reading.make(None, proof.see)
+            for page in table.pages():
+                proof.add(page)
+                PageRecords(page, maker).lines(0, len(page.items))
+                if proof.rows >= _MOST_ROWS_LOOKED_AT:
+                    return
 
     def records(self) -> Generator[Records, None, Outcome]:
-        """Read the records.
+        """Read the records, and once more in the order of their keys if that is needed.
+
+        What the first read had stays under its version, so that it goes from the target with
+        older rows: it may have rows that do not belong there.
 
         Raises:
             UnknownEntitySetError: If SAC does not serve the entity set.
@@ -80,25 +92,51 @@ class FullRead:
         """
         reading = self._reading
         reading.discard_unfinished()
-        maker = reading.make(reading.totals.begin() if reading.totals else None)
-        proof = Proof(reading, self._table)
+        retry = Retry.DONE if reading.is_in_order else Retry.POSSIBLE
+        with closing(
+            Proof(reading, self._table, retry=retry, fails_late=self._tracks_changes)
+        ) as proof:
+            outcome = yield from self._read(self._table, proof)
+        if not proof.needs_order:
+            return outcome
+        yield END_OF_SLICE
+        if self.version is not None:
+            self.version += 1
+            reading.begin_version(self.version)
+        # Without the header: SAC tracks the changes since the first read.
+        table = reading.source.table(reading.ordered_query)
+        with closing(Proof(reading, table, retry=Retry.DONE)) as proof:
+            outcome = yield from self._read(table, proof)
+        if outcome.verdict is Verdict.PROVEN:
+            reading.save(replace(reading.state(), needs_order=True))
+        return outcome
+
+    def _read(self, table: Table, proof: Proof) -> Generator[Records, None, Outcome]:
+        reading = self._reading
+        is_in_order = reading.is_in_order or table is not self._table
+        maker = reading.make(reading.totals.begin() if reading.totals else None, proof.see)
         is_first = True
         try:
-            for page in reading.take(self._table.pages):
+            for page in reading.take(table.pages):
                 if is_delta(page.context):
                     msg = f"SAC answered the first read of {reading.name} with changes only"
                     raise SACError(msg, Failure.BROKEN_PROTOCOL)
-                watches = is_first and not self._tracks_changes
-                if watches and reading.suspects_repeated_keys(page.count):
-                    proof.watch_keys()
+                if is_first and not self._tracks_changes:
+                    reading.suspects_repeated_keys(page.count)
                 is_first = False
-                self.delta_link = page.delta_url
+                self.delta_link = page.delta_url or self.delta_link
                 proof.add(page)
                 yield PageRecords(page, maker)
         except ResponseError as error:
-            raise (reading.source.refusal(error, reading.query) if is_first else error) from None
+            if not is_first:
+                raise
+            if not (is_in_order and error.failure in _REFUSED_ORDER):
+                raise reading.source.refusal(error, reading.query) from None
+            msg = f"SAC answered {error.reason} when {reading.name} was read in order of its keys"
+            verdict = proof.disprove(DataError(msg, Failure.ROWS_TWICE))
+            return Outcome(verdict, 0, self.version, may_delete=False, delta_link=self.delta_link)
         verdict = proof.settle()
-        if reading.totals:
+        if reading.totals and not proof.needs_order:
             reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
         return Outcome(verdict, proof.rows, self.version, verdict.is_complete, self.delta_link)
 

@@ -49,11 +49,6 @@ class KeyWatch:
             self._hashes.add(number)
         return None
 
-    def knows(self, row: msgspec.Raw, others: Iterable[msgspec.Raw]) -> bool:
-        """Return whether the key of a row is one of those remembered, or of other rows."""
-        ((own, _),) = self._hashed([row])
-        return own in self._hashes or own in {number for number, _ in self._hashed(others)}
-
     def _hashed(self, items: Iterable[msgspec.Raw]) -> Iterator[tuple[int, list[bytes]]]:
         """Return the hash of each row's key, with the JSON texts of its values."""
         for row in self._decoder.decode(b"[" + b",".join(items) + b"]"):

@@ -44,7 +44,7 @@ class PageSpool:
         try:
             self._file.write(rows)
         except OSError as error:
-            raise _no_room_error(error) from None
+            raise no_room_error(error) from None
 
     def __iter__(self) -> Iterator[Page]:
         """Give the pages back.
@@ -57,10 +57,11 @@ class PageSpool:
             for head, size in self._heads:
                 yield replace(head, items=_ITEMS.decode(self._file.read(size)))
         except OSError as error:
-            raise _no_room_error(error) from None
+            raise no_room_error(error) from None
 
 
-def _no_room_error(error: OSError) -> SACError:
+def no_room_error(error: OSError) -> SACError:
+    """Say that a temporary file cannot be written or read, and what to do."""
     msg = (
         f"Rows cannot be kept in a temporary file ({error}): make room in the folder for temporary "
         "files, or set the environment variable TMPDIR to another one."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.streams.changes import Tracking
-from tap_sac.streams.sliced import Slicing
+from tap_sac.streams.slice_reader import Slicing
 from tap_sac.streams.state import DeltaQuery
 from tap_sac.streams.totals import Totals, hindrance_to_totals, warn_uncompared
 

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import plural
-from tap_sac.streams.key_watch import KeyWatch
 from tap_sac.streams.reading import Verdict
+from tap_sac.streams.watched_keys import WatchedKeys
 
 if TYPE_CHECKING:
-    import msgspec
-
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
+    from tap_sac.singer.keys import Key
     from tap_sac.streams.reading import Reading
 
 
-# So few that they can be compared with a row that SAC shows, without hashing keys on the way.
-_MOST_ROWS_KEPT = 10_000
+class Retry(Enum):
+    """Whether a read that has rows twice can be repeated in the order of its keys."""
+
+    NEVER = auto()
+    POSSIBLE = auto()
+    DONE = auto()
 
 
 class Proof:
-    """Counts the rows of a read, and compares them with SAC's own counts.
+    """Counts the rows of a read and their different keys, and compares them with SAC's counts.
 
     People write while we read, so any number between two of SAC's counts is right. The first and
     the last page tell how many rows there were at the start and at the end. A lower count at the
     end would also excuse rows that are missing, so SAC is asked anew instead.
 
+    Where targets replace a row that comes again, different keys count, because pages may overlap,
+    with one row twice and another one missing.
+
     Attributes:
         rows: How many came.
+        number: How many of them count, after `settle`: different keys, if those are watched.
+        needs_order: Whether the table has to be read once more, in the order of its keys.
     """
 
     def __init__(
@@ -38,6 +47,10 @@ class Proof:
         reading: Reading,
         table: Table,
         label: str | None = None,
+        *,
+        retry: Retry = Retry.NEVER,
+        fails_late: bool = False,
+        answers: dict[Key, bool | None] | None = None,
     ) -> None:
         """Begin before the first row.
 
@@ -45,42 +58,50 @@ class Proof:
             reading: The read.
             table: The rows to read.
             label: What messages call them, instead of the stream.
+            retry: Whether the read can be repeated in the order of its keys.
+            fails_late: Whether several facts of a key may not fail the read before its last page.
+            answers: What SAC has said about keys that came again in this read.
         """
-        self.rows = 0
+        self.rows = self.number = 0
+        self.needs_order = False
         self._counts: list[int] = []
         self._last_count: int | None = None
         self._pages = 0
         self._reading = reading
         self._table = table
         self._label = label or reading.name
-        self._key_watch: KeyWatch | None = None
-        self._first_items: list[msgspec.Raw] = []
+        self._retry = retry
+        self._fails_late = fails_late
+        self._has_shifted = self._is_disproved = False
+        self.keys: WatchedKeys | None = None
+        if reading.source.is_counted and reading.source.key:
+            self.keys = WatchedKeys(reading, table, {} if answers is None else answers)
 
-    def watch_keys(self) -> None:
-        """See from now on that no key comes twice."""
-        self._key_watch = KeyWatch(self._reading.source.key)
-
-    @property
-    def watches_keys(self) -> bool:
-        """Whether it still looks for a key that comes twice."""
-        return self._key_watch is not None and not self._key_watch.is_full
+    def close(self) -> None:
+        """Forget the keys."""
+        if self.keys:
+            self.keys.close()
 
     def add(self, page: Page) -> None:
-        """Count a page, before anybody writes its rows.
-
-        Raises:
-            DataError: If a key comes again that is watched for.
-        """
+        """Count a page, before anybody writes its rows."""
         self.rows += len(page.items)
         self._pages += 1
-        if self.rows <= _MOST_ROWS_KEPT:
-            self._first_items += page.items
+        self._has_shifted = self._has_shifted or page.has_shifted
         if page.count is not None:
             self._counts = self._counts or [page.count]
             self._last_count = page.count
-        if self._key_watch and (key := self._key_watch.first_repeated(page.items)):
-            self._key_watch = None
-            self.disprove(several_facts_error(self._label, key))
+
+    def see(self, keys: list[Key]) -> None:
+        """Watch the keys of some records, before anybody has them.
+
+        Raises:
+            DataError: If a key has several facts.
+        """
+        if self.keys is None:
+            return
+        self.keys.add(keys)
+        if self.keys.repeated is not None and self._judges_keys and not self._fails_late:
+            self._check_facts(self.keys)
 
     def settle(self) -> Verdict:
         """Compare the counts, after the last row, and log them.
@@ -91,6 +112,7 @@ class Proof:
         """
         if self._last_count is not None and self._last_count > self._counts[0]:
             self._counts.append(self._last_count)
+        self.number = self.count_keys()
         if self._counts and not self.is_proven:
             again = self._table.count()
             self._counts += [] if again is None else [again]
@@ -102,23 +124,76 @@ class Proof:
             counted,
             plural(self._pages, "page"),
         )
-        if not self._counts:
-            return Verdict.NOT_COUNTED
-        return Verdict.PROVEN if self.is_proven else self._judge()
+        if self._is_disproved:
+            return Verdict.DISPROVED
+        if self._counts and not self.is_proven:
+            return self._judge()
+        doubt = self._doubt
+        if doubt:
+            self._warn(f"{self._label}: {doubt}")
+            return Verdict.UNPROVEN
+        return Verdict.PROVEN if self._counts else Verdict.NOT_COUNTED
 
     @property
     def is_proven(self) -> bool:
         """Whether SAC counts as many rows as came."""
-        return bool(self._counts) and min(self._counts) <= self.rows <= max(self._counts)
+        return bool(self._counts) and min(self._counts) <= self.number <= max(self._counts)
+
+    @property
+    def _judges_keys(self) -> bool:
+        """Whether a key that comes again says something: not where rows of a key add up."""
+        kind = self._reading.source.kind
+        return self._reading.has_key and not (kind.is_additive or kind.replication_key)
+
+    @property
+    def _doubt(self) -> str | None:
+        if self._has_shifted:
+            return "rows were written while it was paged by number, so rows may be missing"
+        if not self._counts and self.number < self.rows:
+            return "rows came twice, so others may be missing, and SAC does not count them"
+        return None
+
+    def count_keys(self) -> int:
+        """Count the rows that a target will have, as far as the keys tell.
+
+        Raises:
+            DataError: If a key has several facts.
+        """
+        keys = self.keys
+        if keys is None or keys.is_over or not self._judges_keys:
+            return self.rows
+        number = keys.count()
+        if number == keys.rows or self._check_facts(keys) or not keys.are_several:
+            return number
+        self._reading.logger.warning(
+            "SAC has several rows of %s under one key (%s; %s in all): a target keeps one of each.",
+            self._label,
+            shown_key(keys.repeated_values),
+            plural(keys.rows - number, "row"),
+        )
+        return self.rows
+
+    def _check_facts(self, keys: WatchedKeys) -> bool:
+        """Disprove the read if a key has several facts; return whether it does."""
+        if not (self._reading.source.kind.has_dimensions and keys.are_several):
+            return False
+        if not self._is_disproved:
+            self._is_disproved = True
+            self.disprove(several_facts_error(self._label, keys.repeated_values))
+        return True
 
     def _judge(self) -> Verdict:
         what = (
             f"SAC counts {plural(self._counts[-1], 'row')} of {self._label} but sent {self.rows:,}"
         )
-        if self.rows > max(self._counts):
+        if self.number < self.rows:
+            what += f", with {plural(self.number, 'different key')}"
+        if self._is_out_of_order:
+            return self._judge_order(what)
+        if self.number > max(self._counts):
             if not self._reading.has_key:
                 return self.disprove(DataError(f"{what}, so some came twice", Failure.ROWS_TWICE))
-            why = "some rows came twice, and others may be missing"
+            why = "some are gone by now, or do not belong to it"
         else:
             has_more = self.has_more_rows(self.rows)
             if has_more is None:
@@ -129,12 +204,35 @@ class Proof:
                 msg = f"{what}, and more rows follow the last one: the read was truncated"
                 return self.disprove(DataError(msg, Failure.CUT_READ))
             why = "it shows none after the last one"
-        self._reading.logger.warning(
-            "%s, and %s: the read may be incomplete, so nothing is deleted from the target.",
-            what,
-            why,
-        )
+        self._warn(f"{what}, and {why}")
         return Verdict.UNPROVEN
+
+    @property
+    def _is_out_of_order(self) -> bool:
+        """Whether rows came twice, or do not belong: another read, in order, may have the rest."""
+        came_twice = self.number < self.rows
+        if self.number < min(self._counts):
+            return came_twice
+        is_filtered = self._judges_keys and self._reading.source.filter is not None
+        return self._retry is Retry.POSSIBLE and (came_twice or is_filtered)
+
+    def _judge_order(self, what: str) -> Verdict:
+        if self._retry is Retry.DONE:
+            msg = f"{what}, also when it is read in the order of its keys"
+            return self.disprove(DataError(msg, Failure.ROWS_TWICE))
+        self.needs_order = self._retry is Retry.POSSIBLE
+        if self.needs_order:
+            self._reading.logger.warning(
+                "%s, so the table is read once more, in the order of its keys.", what
+            )
+        else:
+            self._warn(what)
+        return Verdict.UNPROVEN
+
+    def _warn(self, what: str) -> None:
+        self._reading.logger.warning(
+            "%s: the read may be incomplete, so nothing is deleted from the target.", what
+        )
 
     def has_more_rows(self, rows: int) -> bool | None:
         """Ask whether the table has a row behind those that came; None if SAC does not answer.
@@ -146,8 +244,7 @@ class Proof:
             return None
         if found.row is None or found.is_first:
             return False
-        watch = self._key_watch or KeyWatch(self._reading.source.key)
-        return not (self._reading.source.key and watch.knows(found.row, self._first_items))
+        return not (self.keys and self.keys.knows(found.row))
 
     def disprove(self, error: DataError) -> Verdict:
         """Fail the stream, or warn if that is what the settings say.
@@ -161,8 +258,12 @@ class Proof:
         return Verdict.DISPROVED
 
 
+def shown_key(key: dict[str, object]) -> str:
+    """Write a key for a message."""
+    return ", ".join(f"{name}={value!r}" for name, value in key.items())
+
+
 def several_facts_error(stream: str, key: dict[str, object]) -> DataError:
     """Say that a key has several facts, and what to do."""
-    shown = ", ".join(f"{name}={value!r}" for name, value in key.items())
-    what = f"SAC stores several facts of {stream} under one key ({shown})"
+    what = f"SAC stores several facts of {stream} under one key ({shown_key(key)})"
     return DataError(what, Failure.SEVERAL_FACTS)

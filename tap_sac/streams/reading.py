@@ -7,12 +7,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from tap_sac.safety.text import plural
+from tap_sac.streams.source import in_order
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
 
     from tap_sac.sac.odata.pages import Page
+    from tap_sac.singer.keys import Key
     from tap_sac.singer.records import RecordMaker
     from tap_sac.singer.sums import Sums
     from tap_sac.streams.providers import ProvidersSource
@@ -48,11 +50,12 @@ class Reading:
         version: The version of a new read; None without versions.
         has_key: Whether targets replace a row that comes again.
         fails: Whether a read that is disproved fails the stream, instead of being a warning.
-        make: Makes what turns rows into records, with the sums that take their numbers.
+        make: Makes what turns rows into records, with what takes their numbers and their keys.
         take: Takes pages while the next one is being read, and logs the progress.
         totals: Compares totals with SAC's own, if that is asked for and possible.
         save: Stores a state, and writes it at once.
         state: Returns the state of the stream.
+        begin_version: Gives the records that follow this version.
     """
 
     name: str
@@ -63,11 +66,22 @@ class Reading:
     version: int | None
     has_key: bool
     fails: bool
-    make: Callable[[Sums | None], RecordMaker]
+    make: Callable[[Sums | None, Callable[[list[Key]], None] | None], RecordMaker]
     take: Callable[[Callable[[], Iterator[Page]]], Iterator[Page]]
     totals: Totals | None
     save: Callable[[StreamState], None]
     state: Callable[[], StreamState]
+    begin_version: Callable[[int], None]
+
+    @property
+    def ordered_query(self) -> dict[str, str]:
+        """The query options that ask for the rows in the order of their keys."""
+        return in_order(self.query, self.source.key)
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether the rows are asked for in the order of their keys, as an earlier read needed."""
+        return "$orderby" in self.query
 
     def suspects_repeated_keys(self, count: int | None) -> bool:
         """Return whether SAC seems to store several rows under one key."""

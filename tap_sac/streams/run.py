@@ -19,7 +19,8 @@ from tap_sac.streams.parts import slicing_of, totals_of, tracking_of
 from tap_sac.streams.permissions import Permissions, check_writable
 from tap_sac.streams.progress import with_progress
 from tap_sac.streams.reading import Reading, Verdict
-from tap_sac.streams.sliced import SlicedRead, hindrance_to_slices
+from tap_sac.streams.slice_reader import hindrance_to_slices
+from tap_sac.streams.sliced import SlicedRead
 from tap_sac.streams.source import Source
 from tap_sac.streams.state import LastRead, StreamState
 from tap_sac.streams.totals import warn_uncompared
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
+    from tap_sac.singer.keys import Key
     from tap_sac.singer.records import Records
     from tap_sac.singer.sums import Sums
     from tap_sac.streams.changes import Tracking
     from tap_sac.streams.reading import Outcome
-    from tap_sac.streams.sliced import Slicing
+    from tap_sac.streams.slice_reader import Slicing
     from tap_sac.streams.stream import SACStream
 
 
@@ -254,7 +256,7 @@ class Run:
         except ResponseError as error:
             raise reading.source.refusal(error, reading.query) from None
         reading.suspects_repeated_keys(page.count)
-        return sum(1 for _ in PageRecords(page, reading.make(None)))
+        return sum(1 for _ in PageRecords(page, reading.make(None, None)))
 
     def _reading(self, *, totals: bool = True) -> Reading:
         stream = self._stream
@@ -272,6 +274,7 @@ class Run:
             totals=totals_of(stream) if totals else None,
             save=self._save,
             state=lambda: self._state,
+            begin_version=self._begin_version,
         )
 
     @property
@@ -300,7 +303,12 @@ class Run:
         if not stream.is_dry_run:
             stream.write_state()
 
-    def _record_maker(self, sums: Sums | None) -> RecordMaker:
+    def _begin_version(self, version: int) -> None:
+        self._stream.version = version
+
+    def _record_maker(
+        self, sums: Sums | None, on_keys: Callable[[list[Key]], None] | None
+    ) -> RecordMaker:
         stream = self._stream
         rows, columns = stream.entity_set, stream.columns
         if stream.paths:  # Rows have the columns that the tap adds by then.
@@ -308,7 +316,14 @@ class Run:
             rows = replace(rows, properties=(*rows.properties, *own), own_columns=())
             columns = [*columns, *(column.name for column in own)]
         self._watch = self._watch or ColumnWatch(rows, columns)
-        return RecordMaker(rows, stream.effective_schema, columns, sums=sums, watch=self._watch)
+        return RecordMaker(
+            rows,
+            stream.effective_schema,
+            columns,
+            sums=sums,
+            watch=self._watch,
+            on_keys=on_keys,
+        )
 
     def _take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
         """Take pages while the next one is being read; log the progress, and add paths."""

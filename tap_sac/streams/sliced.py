@@ -3,69 +3,37 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from operator import eq
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.errors import DataError, ResponseError
+from tap_sac.sac.errors import DataError
 from tap_sac.sac.export.column_values import MOST_VALUES
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both, differs, equals
-from tap_sac.sac.odata.pages import read_rows
-from tap_sac.safety.text import log_safe, plural
+from tap_sac.safety.text import plural
 from tap_sac.singer.records import END_OF_SLICE, PageRecords
 from tap_sac.streams.full import FullRead
 from tap_sac.streams.progress import Progress
-from tap_sac.streams.proof import Proof
 from tap_sac.streams.reading import Outcome, Verdict
+from tap_sac.streams.slice_reader import SliceReader
 from tap_sac.streams.slices import Slice, SliceError, Slices
+from tap_sac.streams.source import in_order
 from tap_sac.streams.state import UnfinishedRead, digest
 from tap_sac.streams.totals import warn_uncompared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 
-    from tap_sac.read_ahead import ReadAhead
-    from tap_sac.sac.export.kinds import Kind
     from tap_sac.sac.odata.conditions import Value
-    from tap_sac.sac.odata.model import Property
-    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import RecordMaker, Records
     from tap_sac.streams.reading import Reading
-    from tap_sac.streams.source import Source
+    from tap_sac.streams.slice_reader import Slicing
 
 # How often the values are asked for again, as long as new ones come up.
 _MOST_ROUNDS = 5
-
-
-@dataclass(frozen=True)
-class Slicing:
-    """How a table is read in slices.
-
-    Attributes:
-        column: The column whose values make the slices.
-        source: What has the column.
-        query: All that decides on the rows and their output, in a text.
-        started_at: When the run started, in milliseconds since 1970.
-        read_ahead: Makes what reads several slices at a time.
-    """
-
-    column: Property
-    source: Source
-    query: str
-    started_at: int
-    read_ahead: Callable[[Mapping[Slice, Callable[[], Iterator[Page]]]], ReadAhead[Page]]
-
-
-def hindrance_to_slices(kind: Kind, columns: Collection[str], column: str) -> str | None:
-    """Say why a table cannot be read in slices; None if it can."""
-    if kind.is_hierarchy:
-        return "a place in a hierarchy is not known before all members are"
-    if kind.needs_select and column not in columns:
-        return "SAC adds up rows over a column that is deselected"
-    return None
 
 
 class SlicedRead:
@@ -89,7 +57,8 @@ class SlicedRead:
         self._done: dict[str, int] = {}
         self._is_fixed = slicing.column.name in reading.source.key
         self._table = reading.source.table(reading.query)
-        self._watch = Proof(reading, self._table)
+        self._reader = SliceReader(reading, self._table, slicing.column.name)
+        self._watch = self._reader.watch
         self._slices = Slices(reading, self._table, self._watch, is_fixed=self._is_fixed)
         self._pages = self._rows = 0
         self._resume()
@@ -106,7 +75,8 @@ class SlicedRead:
         values = self._values.find()
         if values and len(values) <= MOST_VALUES:
             try:
-                return (yield from self._sliced(values))
+                with closing(self._watch):
+                    return (yield from self._sliced(values))
             except SliceError as error:
                 if self._rows and not reading.has_key:
                     msg = f"{error}, and without a key, rows would come twice in one go"
@@ -161,10 +131,9 @@ class SlicedRead:
         reading, slices = self._reading, self._slices
         if not self._is_resumed:
             reading.discard_unfinished()
-        maker = reading.make(reading.totals.begin() if reading.totals else None)
+        maker = reading.make(reading.totals.begin() if reading.totals else None, self._reader.see)
         slices.count_whole()
-        if reading.suspects_repeated_keys(slices.counts[0] if slices.counts else None):
-            self._watch.watch_keys()
+        reading.suspects_repeated_keys(slices.counts[0] if slices.counts else None)
         yield from self._read_values(values, maker)
         yield from self._read_new(maker)
         slices.count_whole()
@@ -211,7 +180,7 @@ class SlicedRead:
         ahead = self._slicing.read_ahead({item: item.pages for item in slices})
         with closing(ahead):
             for item in slices:
-                for page in self._pages_of(item, ahead):
+                for page in self._reader.pages(item, ahead):
                     self._rows += len(page.items)
                     self._pages += 1
                     yield PageRecords(page, maker)
@@ -234,53 +203,18 @@ class SlicedRead:
             yield from self._read_values(new, maker)
 
     def _slice(self, condition: str, has: Callable[[object], bool]) -> Slice:
-        query = self._filtered(condition)
-        known_rows = self._done.get(digest(condition))
-        return Slice(condition, has, lambda: self._slicing.source.table(query), known_rows)
+        source, query = self._slicing.source, self._filtered(condition)
+        return Slice(
+            condition,
+            has,
+            lambda: source.table(query),
+            lambda: source.table(in_order(query, source.key)),
+            self._done.get(digest(condition)),
+        )
 
     def _filtered(self, condition: str) -> dict[str, str]:
         query = self._reading.query
         return {**query, "$filter": both(query.get("$filter"), condition)}
-
-    def _pages_of(self, item: Slice, ahead: ReadAhead[Page]) -> Iterator[Page]:
-        """Read a slice, and compare it with SAC's count after its last page.
-
-        Raises:
-            SliceError: If SAC refuses it, or answers with rows of another one.
-            DataError: If it is proven not to be whole, or a key has several facts.
-            SACError: If SAC refuses a later page, or the client.
-        """
-        reading = self._reading
-        proof = Proof(reading, item.table, f"{reading.name} ({item})")
-        is_first = True
-        try:
-            for page in ahead.read(item, item.pages):
-                self._check_value(item, page)
-                is_first = False
-                proof.add(page)
-                self._watch.add(replace(page, count=None))
-                yield page
-        except ResponseError as error:
-            if not is_first or error.is_denied:
-                raise
-            msg = f"SAC answered {error.reason} to the slice {item}"
-            raise SliceError(msg) from None
-        if not item.is_unchanged:
-            item.settle(proof)
-
-    def _check_value(self, item: Slice, page: Page) -> None:
-        """See by two rows that a page is of its slice: SAC ignores what it does not know.
-
-        Raises:
-            SliceError: If it is of another one.
-        """
-        name = self._column.name
-        if name not in self._reading.columns:
-            return
-        for row in read_rows([*page.items[:1], *page.items[-1:]], page.source):
-            if not item.has(row.get(name)):
-                msg = f"SAC answered to the slice {item} with rows of {row.get(name)!r}"
-                raise SliceError(log_safe(msg))
 
     def _save(self, item: Slice) -> None:
         """Save which slices are done, so that another run can resume the read."""
@@ -312,6 +246,9 @@ class SlicedRead:
         )
         uncounted = "SAC does not count it" if reading.source.is_counted else "verify_counts is off"
         verdict, doubt = slices.judge(uncounted)
+        if verdict is Verdict.PROVEN and self._has_come_twice:
+            verdict = Verdict.UNPROVEN
+            doubt = "keys came twice, so rows may have moved from one to another"
         if verdict is Verdict.PROVEN:
             return verdict
         stay = ", so rows that are gone from SAC stay in the target"
@@ -323,6 +260,12 @@ class SlicedRead:
             doubt,
         )
         return verdict
+
+    @property
+    def _has_come_twice(self) -> bool:
+        """Whether a key came in two slices; rows of one slice are compared by themselves."""
+        once = sum(item.rows for item in self._slices.read if not item.is_unchanged)
+        return self._watch.count_keys() < (once if self._is_fixed else self._watch.rows)
 
 
 def _order(value: Value) -> tuple[bool, Value]:

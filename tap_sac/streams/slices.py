@@ -51,6 +51,7 @@ class Slice:
         condition: str,
         has: Callable[[object], bool],
         make_table: Callable[[], Table],
+        make_ordered: Callable[[], Table],
         known_rows: int | None,
     ) -> None:
         """Prepare a slice; nothing is requested yet."""
@@ -62,6 +63,7 @@ class Slice:
         self.rows = 0
         self.is_proven = False
         self._make_table = make_table
+        self._make_ordered = make_ordered
 
     @override
     def __str__(self) -> str:
@@ -79,6 +81,10 @@ class Slice:
             return
         yield from self._make_table().pages()
 
+    def pages_in_order(self) -> Iterator[Page]:
+        """Read the pages once more, in the order of the keys."""
+        return self._make_ordered().pages()
+
     def settle(self, proof: Proof) -> None:
         """Compare the rows that came with SAC's count, after the last one.
 
@@ -86,7 +92,7 @@ class Slice:
             DataError: As `Proof.settle` does.
         """
         self.is_proven = proof.settle() is Verdict.PROVEN
-        self.rows = proof.rows
+        self.rows = proof.number
 
 
 class Slices:

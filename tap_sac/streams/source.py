@@ -115,6 +115,7 @@ class Source:
             self.client,
             self.url,
             query,
+            key=self.key,
             order=self._order(query),
             counts_with=counts_with,
             track_changes=track_changes,
@@ -247,6 +248,11 @@ def read_options(
     if page_size:
         options["pagesize"] = str(page_size)
     return options
+
+
+def in_order(query: Mapping[str, str], key: Sequence[str]) -> dict[str, str]:
+    """Return query options that ask for the same rows in the order of their keys."""
+    return {**query, "$orderby": ",".join(key)}
 
 
 def measures_in_filter(entity_set: EntitySet, odata_filter: str | None) -> set[str]:

@@ -22,7 +22,7 @@ _LAST_VERSION = 2**63 - 1
 _DAY = 24 * 60 * 60 * 1000  # milliseconds
 _DIGEST_LENGTH = 16
 _OF_LINK = ("delta_link", "question", "is_followed", "signature")
-_NAMES = {*_OF_LINK, "version", "filter", "key", "slices", "person", "rows", "types"}
+_NAMES = {*_OF_LINK, "version", "filter", "key", "slices", "person", "rows", "types", "in_order"}
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ class StreamState:
         rows: How many rows that read had.
         types: The types that its SCHEMA gave the columns; None in older states.
         version: The version in the state, whoever wrote it.
+        needs_order: Whether a read was proven only in the order of its keys.
         had_slices: Whether the state names slices: removed, they would come back in a merge.
         others: What the SDK keeps there.
     """
@@ -139,6 +140,7 @@ class StreamState:
     rows: int | None = None
     types: Mapping[str, str] | None = None
     version: int | None = None
+    needs_order: bool = False
     had_slices: bool = False
     others: Mapping[str, Any] = field(default_factory=dict)
 
@@ -154,6 +156,7 @@ class StreamState:
             rows=rows if isinstance(rows, int) else None,
             types=_types(state.get("types")),
             version=version if is_version(version) else None,
+            needs_order=state.get("in_order") is True,
             had_slices="slices" in state,
             others={name: value for name, value in state.items() if name not in _NAMES},
         )
@@ -180,6 +183,8 @@ class StreamState:
             }
         elif self.had_slices:
             state["slices"] = None
+        if self.needs_order:
+            state["in_order"] = True
         if self.user:
             state |= {"person": self.user, "rows": self.rows or 0}
         if self.types is not None:

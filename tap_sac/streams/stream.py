@@ -22,7 +22,8 @@ from tap_sac.streams.audit import check_bookmark, check_time
 from tap_sac.streams.catalog_columns import CatalogColumns
 from tap_sac.streams.paths import Paths
 from tap_sac.streams.progress import RequestMeter
-from tap_sac.streams.source import Source
+from tap_sac.streams.source import Source, in_order
+from tap_sac.streams.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -240,7 +241,9 @@ class SACStream(PageStream):
         columns = self.columns
         if self.paths:
             columns = self.paths.needed_columns(columns, self.selection.own_columns)
-        return self.source.query(columns)
+        query = self.source.query(columns)
+        needs_order = StreamState.read(self.stream_state).needs_order and not self.is_log_based
+        return in_order(query, self.source.key) if needs_order else query
 
     @property
     def entity_set_source(self) -> Source:

@@ -98,7 +98,8 @@ def several_sets(serve: Serve, *audit_rows: str) -> tuple[StandIn, Config]:
         },
         AuditData={"Audit_Time": "Edm.DateTimeOffset", "Action": "Edm.String"},
     )
-    sets = {"FactData": (), "FactDataAggregation": ROWS, "AuditData": audit_rows or AUDIT_ROWS}
+    sums = [row.replace("public.Actual", f"public.{number}") for number, row in enumerate(ROWS)]
+    sets = {"FactData": (), "FactDataAggregation": sums, "AuditData": audit_rows or AUDIT_ROWS}
     tenant = StandIn(Model("C4SALES", "Sales", document, sets))
     return tenant, serve(tenant)
 

@@ -149,9 +149,10 @@ def test_missing_columns_are_null_and_unknown_ones_are_dropped_with_one_warning(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = '{"Version":"A","Date":"1","@odata.id":"x","AMOUNT@odata.type":"y","NEW":1}'
-    messages = sync(serve(StandIn(sales('{"Version":"A","Date":"0"}', row, row))))
+    rows = ('{"Version":"A","Date":"0"}', row, row.replace('"1"', '"2"'))
+    messages = sync(serve(StandIn(sales(*rows))))
     assert messages.records("sales_fact_data") == [
-        {"Version": "A", "Date": date, "AMOUNT": None} for date in ("0", "1", "1")
+        {"Version": "A", "Date": date, "AMOUNT": None} for date in ("0", "1", "2")
     ]
     warnings = [text for text in caplog.messages if "Leaving out columns" in text]
     assert warnings == [

@@ -23,7 +23,8 @@ from tap_sac.singer.schema import DELETED_AT, json_schema
 from tap_sac.streams.changes import ChangesRead, OpeningRead, Tracking
 from tap_sac.streams.full import FullRead
 from tap_sac.streams.reading import Outcome, Reading, Verdict
-from tap_sac.streams.sliced import SlicedRead, Slicing
+from tap_sac.streams.slice_reader import Slicing
+from tap_sac.streams.sliced import SlicedRead
 from tap_sac.streams.source import Source
 from tap_sac.streams.state import Bookmark, DeltaQuery, StreamState, UnfinishedRead
 from tap_sac.tap import TapSAC
@@ -104,11 +105,14 @@ class Bench:
             version=7,
             has_key=has_key,
             fails=fails,
-            make=lambda sums: RecordMaker(facts, schema, COLUMNS, sums=sums),
+            make=lambda sums, on_keys: RecordMaker(
+                facts, schema, COLUMNS, sums=sums, on_keys=on_keys
+            ),
             take=lambda pages: pages(),
             totals=None,
             save=self.save,
             state=lambda: self.state,
+            begin_version=lambda _: None,
         )
 
     def slicing(self) -> Slicing:

@@ -97,13 +97,3 @@ def test_keys_are_not_counted_if_the_filter_names_a_measure(
     _, failure = run({**serve(tenant), "filters": {FACTS: odata_filter}})
     assert not failure
     assert any("/FactDataAggregation" in target for target in tenant.targets) is asks
-
-
-def test_keys_are_not_watched_without_a_suspicion(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tap_sac.streams.proof.KeyWatch", None)
-    service = SampleService()
-    service.limit(SALES_MODEL, 30)
-    _, failure = run(sales_config(serve, service))
-    assert not failure

@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tap_sac.sac.errors import ResponseError, SACError, TransientError
-from tap_sac.sac.odata.pages import follow
+from tap_sac.sac.odata.conditions import both
+from tap_sac.sac.odata.pages import follow, read_rows
 from tap_sac.sac.urls import with_query
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ class Table(Protocol):
     def row_at(self, position: int) -> RowAt | None:
         """Ask for the row at a position, counted from 0; None if SAC does not answer."""
 
+    def first_two(self, condition: str) -> list[msgspec.Raw] | None:
+        """Ask for the first two rows that a condition keeps; None if SAC does not answer."""
+
 
 class UncountedTable:
     """Rows that SAC does not count."""
@@ -93,6 +97,10 @@ class UncountedTable:
         """Return None: nobody knows."""
         return None
 
+    def first_two(self, condition: str) -> list[msgspec.Raw] | None:  # noqa: ARG002
+        """Return None: nobody knows."""
+        return None
+
 
 class CountedTable:
     """An entity set, asked for with query options."""
@@ -105,6 +113,7 @@ class CountedTable:
         *,
         order: Sequence[str],
         counts_with: CountsWith,
+        key: Sequence[str] = (),
         track_changes: bool = False,
         on_response: ResponseObserver | None = None,
     ) -> None:
@@ -116,12 +125,14 @@ class CountedTable:
             options: The query options of the read.
             order: Columns by which rows can be told apart: the key and all measures.
             counts_with: What SAC counts the rows with.
+            key: The key columns, if there are any.
             track_changes: Whether SAC shall remember this read; then no page is asked to count.
             on_response: Is given each answer.
         """
         self._client = client
         self._url = url
         self._options = dict(options)
+        self._key = tuple(key)
         self._order = ",".join(order)
         self._counts_with = counts_with
         # More than one try, so that the last one is without the count.
@@ -174,6 +185,14 @@ class CountedTable:
         options["$top"] = "1"
         found = self._row_at(position, {**options, **self._ordered})
         return self._row_at(position, options) if found is None and self._ordered else found
+
+    def first_two(self, condition: str) -> list[msgspec.Raw] | None:
+        """Ask for the first two rows that a condition keeps; None if SAC does not answer."""
+        left_out = {"pagesize", "$orderby"}
+        options = {name: text for name, text in self._options.items() if name not in left_out}
+        options["$filter"] = both(options.get("$filter"), condition)
+        page = self._probe({**options, "$top": "2"})
+        return page.items if page else None
 
     @property
     def _tries_with_count(self) -> int:
@@ -245,27 +264,37 @@ class CountedTable:
     def _skipping(self, first: Page, size: int, count: int) -> Iterator[Page]:
         """Read with ``$skip`` and ``$top``, ordered so that no row comes twice or never.
 
-        Rows that are alike in every column may change places. If SAC does not go on, what came
-        first is all that there is to have.
+        Each page is asked for from the last row of the one before: if it begins with another one,
+        rows have been written, or SAC has no fixed order. Rows that are alike in every column may
+        change places. If SAC does not go on, what came first is all that there is to have.
         """
         options = {name: text for name, text in self._options.items() if name != "pagesize"}
-        options |= {"$top": str(size), **self._ordered}
-        before: list[Any] = []
+        options |= self._ordered
+        before: list[msgspec.Raw] = []
         skip = 0
         while skip < count:
+            overlap = 1 if skip and size > 1 else 0  # A page of one row would have no other one.
+            start = {"$top": str(size + overlap), "$skip": str(skip - overlap)}
             try:
-                page = self._page_with_tries({**options, "$skip": str(skip)})
+                page = self._page_with_tries({**options, **start})
             except ResponseError:
                 if skip:
                     raise
                 yield first
                 return
-            rows = list(page.items)
-            if not rows or rows == before:  # SAC ignores $skip.
-                return
-            yield replace(page, next_url=None, count=None if skip else count)
-            before = rows
-            skip += len(rows)
+            if len(page.items) == overlap or page.items[:size] == before[:size]:
+                return  # The end, or SAC ignores $skip.
+            has_shifted = bool(overlap) and not self._begins_with(page, before[-1])
+            rows = page.items if has_shifted else page.items[overlap:]
+            counted = None if skip else count
+            yield replace(page, items=rows, next_url=None, count=counted, has_shifted=has_shifted)
+            before = page.items
+            skip += len(page.items) - overlap
+
+    def _begins_with(self, page: Page, row: msgspec.Raw) -> bool:
+        """Compare the keys of rows, or the rows where there is no key."""
+        first, last = read_rows([page.items[0], row], page.source)
+        return all(first.get(name) == last.get(name) for name in self._key or {**first, **last})
 
     def _page(self, options: Mapping[str, str]) -> Page:
         return self._client.page(

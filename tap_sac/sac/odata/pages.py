@@ -47,6 +47,7 @@ class Page:
         count: SAC's count of all rows, if it was requested and given.
         server_milliseconds: SAC's own processing time; 0 if not given.
         source: The answer, for messages.
+        has_shifted: Whether it does not begin where the page before it has ended.
     """
 
     items: list[msgspec.Raw]
@@ -56,6 +57,7 @@ class Page:
     count: int | None
     server_milliseconds: int
     source: str
+    has_shifted: bool = False
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -1,0 +1,91 @@
+"""Keys are counted exactly, however many there are, and however little memory there is."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_sac.sac.errors import SACError
+from tap_sac.streams import key_counter
+from tap_sac.streams.key_counter import KeyCounter
+from tests.conftest import sync
+from tests.helpers.disorder import DisorderlyStandIn, ids, load
+from tests.helpers.target import Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Serve
+
+HASHES = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)
+
+
+@given(st.lists(st.lists(HASHES, max_size=8), max_size=20), st.integers(1, 30))
+def test_different_keys_are_counted_as_a_set_does(chunks: list[list[int]], memory: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, closing(KeyCounter()) as counter:
+        patch.setattr(key_counter, "_MOST_IN_MEMORY", memory)
+        every: set[int] = set()
+        for chunk in chunks:
+            again = counter.add(chunk)
+            assert again <= every | set(chunk)
+            assert all(item in every or chunk.count(item) > 1 for item in again)
+            every.update(chunk)
+        assert counter.count() == len(every) == counter.count()
+        assert all(map(counter.knows, every))
+        assert not any(counter.knows(item + 1) for item in every if item + 1 not in every)
+
+
+@given(st.lists(HASHES, min_size=1, max_size=8))
+def test_key_that_comes_again_soon_is_noticed(chunk: list[int]) -> None:
+    with closing(KeyCounter()) as counter:
+        assert bool(counter.add(chunk)) is (len({*chunk}) < len(chunk))
+        assert counter.add(chunk) == {*chunk}
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_counter, "_MOST_IN_MEMORY", 3)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_row_that_comes_again_much_later_is_noticed(serve: Serve) -> None:
+    tenant = DisorderlyStandIn(rows=20)
+    tenant.arrange = lambda rows: [*rows[:15], rows[0], *rows[16:]]
+    config, target = serve(tenant), Target()
+    assert not load(config, target)
+    assert len(ids(target, tenant.stream)) == 20
+    assert [options.get("$orderby") for options in tenant.first_pages()] == [None, "ID"]
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_several_facts_of_a_key_that_are_far_apart_fail_the_stream(serve: Serve) -> None:
+    tenant = DisorderlyStandIn(rows=20)
+    tenant.arrange = list
+    tenant.rows.append(tenant.rows[0].replace('"X": 0', '"X": 7'))
+    assert "SAC stores several facts" in load(serve(tenant), Target())
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_disk_without_room_is_an_error_that_says_so(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    tenant = DisorderlyStandIn(rows=20)
+    tenant.arrange = list
+    with pytest.raises(SACError, match="make room in the folder for temporary files"):
+        sync(serve(tenant))
+
+
+def test_keys_of_too_many_rows_are_not_compared(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tap_sac.streams.watched_keys._MOST_ROWS", 8)
+    tenant = DisorderlyStandIn(rows=9)
+    assert not load(serve(tenant), Target())
+    assert len(tenant.first_pages()) == 1
+    lines = [text for text in caplog.messages if "so their keys are not compared" in text]
+    assert lines == ["t_fact_data has more than 8 rows, so their keys are not compared."]

@@ -1,0 +1,256 @@
+"""A read is proven by its keys: a number of rows that is right does not say which rows came."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_sac.demo.service import SALES_MODEL, SampleService
+from tests.helpers.disorder import TABLES, DisorderlyStandIn, ids, load, member, overlapping
+from tests.helpers.stand_in import error_response
+from tests.helpers.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tap_sac.demo.service import Request, Response
+    from tests.conftest import Serve
+
+GONE = 20
+
+
+def wanted(tenant: DisorderlyStandIn) -> list[Any]:
+    return sorted(json.loads(row)["ID"] for row in tenant.rows)
+
+
+def begun(serve: Serve, tenant: DisorderlyStandIn, table: str) -> tuple[dict[str, Any], Target]:
+    """Load a table in order, with a row that is gone from SAC afterwards."""
+    config, target = serve(tenant), Target()
+    arrange, tenant.arrange = tenant.arrange, list
+    tenant.rows.append(member(table, GONE))
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == wanted(tenant)
+    tenant.rows.pop()
+    tenant.arrange = arrange
+    tenant.requests.clear()
+    return config, target
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_pages_that_overlap_are_read_once_more_in_order(serve: Serve, table: str) -> None:
+    tenant = DisorderlyStandIn(table)
+    config, target = begun(serve, tenant, table)
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == wanted(tenant)
+    key = ",".join(name for name, type_ in TABLES[table][2].items() if type_.endswith("*"))
+    assert [options.get("$orderby") for options in tenant.first_pages()] == [None, key]
+    assert len(tenant.questions()) == 1
+
+
+def test_table_that_needed_an_order_is_read_in_order_next_time(serve: Serve) -> None:
+    tenant = DisorderlyStandIn()
+    config, target = begun(serve, tenant, "facts")
+    assert not load(config, target)
+    tenant.requests.clear()
+    for _ in range(2):
+        assert not load(config, target)
+    assert [options.get("$orderby") for options in tenant.first_pages()] == ["ID", "ID"]
+    assert ids(target, tenant.stream) == wanted(tenant)
+    assert not tenant.questions()
+
+
+def test_second_read_comes_with_files_too(serve: Serve, tmp_path: Path) -> None:
+    tenant = DisorderlyStandIn()
+    config = serve(tenant) | {
+        "batch_config": {
+            "encoding": {"format": "jsonl", "compression": "none"},
+            "storage": {"root": tmp_path.as_uri()},
+        }
+    }
+    assert not load(config, Target())
+    rows = [
+        json.loads(line) for path in tmp_path.iterdir() for line in path.read_text().splitlines()
+    ]
+    first, second = sorted({row["_sdc_table_version"] for row in rows})
+    assert second == first + 1
+    written = [row["ID"] for row in rows if row["_sdc_table_version"] == second]
+    assert sorted(written) == wanted(tenant)
+
+
+@pytest.mark.parametrize("more", [1, 3, 9])
+def test_rows_that_come_twice_are_no_trouble_if_none_is_missing(serve: Serve, more: int) -> None:
+    tenant = DisorderlyStandIn()
+    tenant.arrange = lambda rows: [*rows, *rows[:more]]
+    config, target = begun(serve, tenant, "facts")
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == wanted(tenant)
+    assert len(tenant.first_pages()) == len(tenant.questions()) == 1
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("trouble", ["as before", "refused", "not implemented"])
+def test_order_that_does_not_help_fails_the_stream(serve: Serve, table: str, trouble: str) -> None:
+    tenant = DisorderlyStandIn(table)
+    config, target = begun(serve, tenant, table)
+    before = target.state["bookmarks"][tenant.stream]
+    if trouble == "as before":
+        tenant.arrange_ordered = overlapping
+    else:
+        status = 400 if trouble == "refused" else 501
+        tenant.fault = lambda request: (
+            error_response(status, "no") if "$orderby" in request.options else None
+        )
+    failure = load(config, target)
+    assert tenant.stream in failure
+    assert "order of its keys" in failure
+    assert set(ids(target, tenant.stream)) > set(wanted(tenant))  # Nothing is deleted.
+    assert target.state["bookmarks"][tenant.stream] == before
+
+
+@pytest.mark.parametrize("trouble", ["as before", "refused"])
+def test_order_that_does_not_help_can_be_a_warning(serve: Serve, trouble: str) -> None:
+    tenant = DisorderlyStandIn()
+    config, target = begun(serve, tenant, "facts")
+    tenant.arrange_ordered = overlapping
+    tenant.refuses_order = trouble == "refused"
+    assert not load({**config, "verify_counts": "warn"}, target)
+    assert set(ids(target, tenant.stream)) > set(wanted(tenant))
+
+
+@pytest.mark.parametrize("table", ["facts", "numbered", "dated", "two"])
+@pytest.mark.parametrize("distance", [0, 4])
+def test_several_facts_of_a_key_fail_the_stream_at_once(
+    serve: Serve, table: str, distance: int
+) -> None:
+    tenant = DisorderlyStandIn(table)
+    tenant.arrange = tenant.arrange_ordered = list
+    tenant.rows.insert(4 + distance, tenant.rows[3].replace('"X": 3', '"X": 7'))
+    failure = load(serve(tenant), Target())
+    assert "SAC stores several facts of t_fact_data under one key" in failure
+    assert len(tenant.first_pages()) == len(tenant.questions()) == 1
+
+
+@pytest.mark.parametrize("table", ["master", "hierarchy", "public"])
+def test_member_that_the_table_has_twice_is_a_warning(
+    serve: Serve, caplog: pytest.LogCaptureFixture, table: str
+) -> None:
+    tenant = DisorderlyStandIn(table)
+    config, target = begun(serve, tenant, table)
+    tenant.arrange = list
+    tenant.rows.insert(6, tenant.rows[3])
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == sorted({*wanted(tenant)})
+    assert len(tenant.first_pages()) == len(tenant.questions()) == 1
+    told = f"SAC has several rows of {tenant.stream} under one key (ID='M003'; 1 row in all)"
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize("answer", ["refused", "not filtered", "broken"])
+def test_question_without_an_answer_does_not_excuse_missing_rows(serve: Serve, answer: str) -> None:
+    tenant = DisorderlyStandIn()
+    config, target = begun(serve, tenant, "facts")
+    if answer == "not filtered":
+        tenant.can_filter = False
+    else:
+        response = error_response(400, "no")
+        tenant.fault = lambda request: response if "$top" in request.options else None
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == wanted(tenant)
+
+
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_key_that_comes_again_without_a_count_deletes_nothing(
+    serve: Serve, caplog: pytest.LogCaptureFixture, *, is_missing: bool
+) -> None:
+    tenant = DisorderlyStandIn()
+    if not is_missing:
+        tenant.arrange = lambda rows: [*rows, rows[-1]]
+    config, target = begun(serve, tenant, "facts")
+    tenant.counts = False
+    assert not load(config, target)
+    assert set(ids(target, tenant.stream)) > set(wanted(tenant))
+    assert len(tenant.first_pages()) == len(tenant.questions()) == 1
+    assert "rows came twice, so others may be missing" in caplog.text
+
+
+def test_several_facts_fail_the_stream_without_a_count(serve: Serve) -> None:
+    tenant = DisorderlyStandIn()
+    tenant.counts = False
+    tenant.arrange = list
+    tenant.rows.append(tenant.rows[3])
+    assert "SAC stores several facts" in load(serve(tenant), Target())
+
+
+def test_keys_are_not_watched_if_verify_counts_is_off(serve: Serve) -> None:
+    tenant = DisorderlyStandIn()
+    config, target = begun(serve, tenant, "facts")
+    assert not load({**config, "verify_counts": "off"}, target)
+    assert len(tenant.first_pages()) == 1
+    assert not tenant.questions()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_healthy_read_asks_for_its_pages_alone(serve: Serve, table: str) -> None:
+    tenant = DisorderlyStandIn(table)
+    tenant.arrange = list
+    config, target = begun(serve, tenant, table)
+    assert not load(config, target)
+    asked = [item for item in tenant.requests if item.path.endswith(f"/{tenant.set_name}")]
+    assert len(asked) == 5
+    assert ids(target, tenant.stream) == wanted(tenant)
+
+
+@pytest.mark.parametrize(
+    "forget", [lambda rows: rows[2:], lambda rows: rows[4:]], ids=["twice", "never"]
+)
+def test_link_that_forgets_the_filter_leaves_no_row_behind(
+    serve: Serve, forget: Callable[[list[str]], list[str]]
+) -> None:
+    tenant = DisorderlyStandIn()
+    config, target = begun(serve, tenant, "facts")
+    every_row = [*tenant.rows]
+    tenant.arrange = lambda rows: [*rows[:2], *forget(every_row)] if len(rows) > 2 else rows
+    config["filters"] = {tenant.stream: "X lt 4"}
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == ["M000", "M001", "M002", "M003"]
+
+
+def test_opening_is_read_once_more_without_tracking_and_keeps_its_link(serve: Serve) -> None:
+    service = SampleService()
+    service.limit(SALES_MODEL, 2_500)
+    pages: list[tuple[bool, bool]] = []
+
+    def tenant(request: Request) -> Response:
+        answer = service(request)
+        options = request.options
+        is_read = request.path.endswith(f"{SALES_MODEL[1]}/FactData") and "$top" not in options
+        if not is_read:
+            return answer
+        pages.append(("$orderby" in options, "prefer" in request.headers))
+        members = json.loads(answer.body, parse_float=str)
+        if "$orderby" not in options and "$skiptoken" in options:
+            members["value"][0] = members["value"][1]
+        return replace(answer, body=json.dumps(members).encode())
+
+    config = {
+        **serve(tenant),
+        "models": ["Sales Planning"],
+        "default_replication_method": "LOG_BASED",
+        "page_size": 1_000,
+    }
+    target = Target()
+    assert not load(config, target)
+    assert len(target.rows("sales_planning_fact_data")) == 2_500
+    assert pages == [(False, True)] * 3 + [(True, False)] * 3
+    opened = [item for item in service.subscriptions.values() if item.set_name == "FactData"]
+    assert len(opened) == 1
+    state = target.state["bookmarks"]["sales_planning_fact_data"]
+    assert state["delta_link"].endswith(opened[0].id)
+    pages.clear()
+    assert not load(config, target)  # Its changes are read.
+    assert len(target.rows("sales_planning_fact_data")) == 2_500
+    assert not [is_ordered for is_ordered, _ in pages if is_ordered]
