@@ -20,6 +20,7 @@ from tap_sac.singer.schema import json_schema
 from tests.conftest import discover, select, sync
 from tests.helpers.batches import batch_config
 from tests.helpers.runs import is_activated, run
+from tests.helpers.slicing import FACTS, SLICED, SlicingStandIn
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx
 from tests.helpers.target import Target
 
@@ -134,6 +135,18 @@ def test_deselected_column_may_be_spelled_as_it_likes(serve: Serve) -> None:
             if item["breadcrumb"] == ["properties", "Revenue"]:
                 item["metadata"]["selected"] = False
     assert sync(config, catalog).records(STREAM) == [{"ID": "0", "NAME": "a", "N": 7}]
+
+
+@pytest.mark.parametrize(("versions", "fails"), [("AB", True), ("B", False)])
+def test_slices_are_one_read(serve: Serve, versions: str, *, fails: bool) -> None:
+    tenant = SlicingStandIn({"A": 2, "B": 2})
+    tenant.rows[:] = [
+        fact.replace("AMOUNT", "Amount") if json.loads(fact)["Version"] in versions else fact
+        for fact in tenant.rows
+    ]
+    messages, failure = run({**serve(tenant), **SLICED})
+    assert ("No row of FactData has the column AMOUNT" in failure) is fails
+    assert is_activated(messages, FACTS) is not fails
 
 
 def test_changes_under_another_spelling_fail_their_stream(serve: Serve) -> None:
