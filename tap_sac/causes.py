@@ -53,6 +53,10 @@ NEO_TENANT = Cause(
 WRONG_SECRET = Cause(
     "the client secret has expired or is mistyped", "Check the settings client_id and client_secret"
 )
+OTHER_AUTH_METHOD = Cause(
+    "the token endpoint expects the secret in another place",
+    "Set token_endpoint_auth_method to the other one of client_secret_basic and client_secret_post",
+)
 WRONG_TOKEN_URL = Cause(
     "token_url belongs to another tenant, or to SAML",
     f"Set it to the Token URL (not OAuth2SAML) under {_APP_INTEGRATION}",
@@ -181,6 +185,13 @@ _CAUSE: dict[Failure, Cause] = {
         "Check the setting tenant_url, or set token_url to the Token URL that SAC shows under "
         f"{_APP_INTEGRATION}",
     ),
+    Failure.CREDENTIALS_PASTED: Cause(
+        "client_id or client_secret begins or ends with a blank, a line break or a quote",
+        "Correct these settings: paste the values alone",
+    ),
+    Failure.CREDENTIALS_SWAPPED: Cause(
+        "client_id and client_secret are swapped", "Exchange the two settings"
+    ),
     Failure.GRANT_NOT_ALLOWED: Cause(
         "the OAuth client does not have the grant 'Client Credentials'",
         f"Give it that grant, or create a client with it, under {_APP_INTEGRATION}",
@@ -291,7 +302,7 @@ _CAUSES: dict[Failure, tuple[Cause, ...]] = {
     Failure.WEB_PAGE: (WRONG_HOST, PROXY),
     Failure.NEO_TENANT: (NEO_TENANT, WRONG_TOKEN_URL),
     Failure.NOT_A_TOKEN_ENDPOINT: (WRONG_TOKEN_URL, PROXY),
-    Failure.CLIENT_REFUSED: (WRONG_SECRET, WRONG_TOKEN_URL),
+    Failure.CLIENT_REFUSED: (WRONG_SECRET, WRONG_TOKEN_URL, OTHER_AUTH_METHOD),
     Failure.MISSING_COLUMN: (OLD_CATALOG, BROKEN_PROTOCOL),
 }
 # What a step leaves open, of failures that mean something else at another step.

@@ -7,7 +7,7 @@ break on is checked here.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _MOST_NAMES = 5
 _MOST_LEVELS = 100  # Catalogs have fewer than ten.
@@ -86,12 +86,12 @@ class Choice:
     Attributes:
         settings: With their defaults.
         catalog: Whether each stream of the catalog is selected; None without a catalog.
-        bookmarked: The streams that the state has bookmarks of.
+        bookmarks: The bookmarks of the state, by stream.
     """
 
     settings: Mapping[str, Any]
     catalog: Mapping[str, bool] | None = None
-    bookmarked: Collection[str] = ()
+    bookmarks: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def selected(self) -> set[str] | None:

@@ -19,9 +19,9 @@ _Name = TypeVar("_Name", bound="Hashable")
 
 # What may be kept of one table until its turn. SAC needs two seconds for that much, so it costs
 # little to read a larger table again; and small tables, which are all waiting for answers, fit.
-_MOST_BYTES_OF_A_TABLE = 16 * 1024**2
+MOST_BYTES_OF_A_TABLE = 16 * 1024**2
 # The same of all tables, however many are read at once.
-_MOST_BYTES = 256 * 1024**2
+MOST_BYTES = 256 * 1024**2
 
 
 class Extent(NamedTuple):
@@ -72,9 +72,9 @@ class ReadAhead(Generic[_Item]):
         self._plan = plan
         self._extent_of = extent_of
         self._are_parts = are_parts
-        self._most_bytes_of_a_table = _MOST_BYTES_OF_A_TABLE
+        self._most_bytes_of_a_table = MOST_BYTES_OF_A_TABLE
         if are_parts:
-            self._most_bytes_of_a_table = max(_MOST_BYTES_OF_A_TABLE, _MOST_BYTES // parallel)
+            self._most_bytes_of_a_table = max(MOST_BYTES_OF_A_TABLE, MOST_BYTES // parallel)
         self._readers: dict[Hashable, _Reader[_Item]] = {}
 
     @cached_property
@@ -138,7 +138,7 @@ class ReadAhead(Generic[_Item]):
             counted = [item for item in readers if not (self._are_parts and item.is_finished)]
             if (
                 len(counted) >= self._parallel
-                or reserved + self._most_bytes_of_a_table > _MOST_BYTES
+                or reserved + self._most_bytes_of_a_table > MOST_BYTES
             ):
                 return
             del self._planned[name]

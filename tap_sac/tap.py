@@ -64,7 +64,7 @@ class TapSAC(CommandLineTap):
             check_state(state)
         if isinstance(catalog, dict) and not isinstance(catalog, Catalog):
             catalog = completed(check_catalog(catalog))
-        self._bookmarked = (*state.get("bookmarks", ()),) if isinstance(state, dict) else ()
+        self._bookmarks = dict(state.get("bookmarks", {})) if isinstance(state, dict) else {}
         super().__init__(catalog=catalog, state=state, **kwargs)
 
     @cached_property
@@ -77,7 +77,7 @@ class TapSAC(CommandLineTap):
                 name: bool(entry.metadata.resolve_selection().get((), True))
                 for name, entry in self.input_catalog.items()
             }
-        return Choice(self.config, catalog, self._bookmarked)
+        return Choice(self.config, catalog, self._bookmarks)
 
     @cached_property
     def offer(self) -> Offer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,12 +12,23 @@ from tap_sac.sac.http.transport import Transport, new_session
 from tap_sac.sac.oauth.bearer import BearerAuthenticator
 from tap_sac.sac.oauth.grants import ClientCredentials, RefreshToken
 from tap_sac.sac.oauth.token_file import TokenFile
-from tap_sac.sac.urls import checked_url, derive_authorize_url, derive_token_url, tenant_origin
+from tap_sac.sac.urls import (
+    checked_url,
+    derive_authorize_url,
+    derive_token_url,
+    tenant_name,
+    tenant_origin,
+)
+from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tap_sac.sac.oauth.grants import Grant
+
+
+_SAMPLE = "sample"
+_HASH_LENGTH = 16
 
 
 def token_file(config: Mapping[str, Any]) -> TokenFile | None:
@@ -34,6 +46,41 @@ GRANTS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Grant]], ...]
     (("refresh_token", "refresh_token_file"), _refresh_token),
     ((), lambda _: ClientCredentials()),
 )
+
+
+def tenant_hash(config: Mapping[str, Any], origin: str) -> str:
+    """Return what bookmarks remember of the tenant: ``sample``, or a hash of its name.
+
+    Args:
+        config: The settings, with their defaults.
+        origin: The address of the tenant.
+    """
+    name = tenant_name(origin)
+    return _SAMPLE if config["demo"] else sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
+
+
+def check_bookmarks(bookmarks: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
+    """Check that a state is of the tenant that is read; an older one does not say.
+
+    Args:
+        bookmarks: The state, by stream.
+        config: The settings, with their defaults.
+        origin: The address of the tenant.
+
+    Raises:
+        SACError: If a bookmark is of another tenant.
+    """
+    now = tenant_hash(config, origin)
+    for stream, bookmark in bookmarks.items():
+        before = bookmark.get("tenant") if isinstance(bookmark, dict) else None
+        if isinstance(before, str) and before != now:
+            whose = "the sample tenant" if before == _SAMPLE else "another tenant"
+            msg = (
+                f"The state is of {whose} (stream {log_safe(stream)}), and its rows would mix with "
+                "those of this one: correct tenant_url or demo, or run with --full-refresh (or "
+                "without --state)."
+            )
+            raise SACError(msg)
 
 
 def connect(config: Mapping[str, Any], *, user_agent: str, grant: Grant | None = None) -> SACClient:

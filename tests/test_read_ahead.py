@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
-import json
-import os
-import signal
-import struct
-import subprocess
-import termios
 import threading
 from collections import defaultdict
-from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -25,10 +16,8 @@ from typing_extensions import override
 
 from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
-from tap_sac.singer.messages import MessageWriter
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select, sync
-from tests.helpers.cli import tap_command
 from tests.helpers.gauge import (
     PATIENCE,
     Gauge,
@@ -37,7 +26,6 @@ from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path
 
     from tap_sac.demo.service import Request, Response
     from tests.conftest import Messages, RunCli, Serve
@@ -239,129 +227,6 @@ def test_failure_does_not_wait_for_other_requests(serve: Serve, run_process: Run
     assert read_messages(result.stdout).streams == ["m_d00_master"]
 
 
-def test_no_request_follows_a_signal(serve: Serve, tmp_path: Path) -> None:
-    rows = [sales_row(count) for count in range(20_000)]
-    tenant = StandIn(sales(*rows))
-
-    def fault(request: Request) -> Response | None:
-        if "/FactData" not in request.target:
-            return None
-        page = tenant.page(request, rows)
-        link = f'"@odata.deltaLink":"{request.base_url}{urlsplit(request.target).path}?deltaid=A"'
-        return replace(page, body=page.body[:-1] + f",{link}}}".encode())
-
-    tenant.fault = fault
-    config = {**serve(tenant), "default_replication_method": "LOG_BASED", "page_size": len(rows)}
-    command = tap_command(tmp_path, config)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        assert process.stdout
-        while '"RECORD","stream":"sales_fact_data"' not in process.stdout.readline():
-            pass
-        process.terminate()
-        output = process.stdout.read()
-    assert process.returncode == 128 + signal.SIGTERM
-    assert output.endswith("\n")
-    assert not any("/Subscriptions" in target for target in tenant.targets)
-
-
-def waiting(pipe: IO[str]) -> int:
-    """Tell how many bytes nobody has read yet."""
-    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
-    return int(count)
-
-
-def test_second_signal_does_not_wait_for_a_reader(serve: Serve, tmp_path: Path) -> None:
-    rows = [sales_row(count) for count in range(20_000)]
-    command = tap_command(tmp_path, {**serve(StandIn(sales(*rows))), "page_size": 5_000})
-    with subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        while waiting(process.stdout) < fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ) - 8192:
-            assert process.poll() is None
-        log = iter(process.stderr.readline, "")
-        process.send_signal(signal.SIGTERM)
-        assert any("Stopped by signal" in line for line in log)
-        # One that comes before the tap is back in its write is handled after that: again then.
-        for _ in range(PATIENCE):
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(1)
-                break
-        assert any("Stopped by signal" in line for line in log)
-    assert process.returncode == 128 + signal.SIGTERM
-
-
-def test_signal_at_the_beginning_of_a_line_leaves_a_whole_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    writer = MessageWriter()
-    path = tmp_path / "output"
-    signals = [signal.SIGTERM]
-    write = os.write
-
-    def write_a_little(file_descriptor: int, data: memoryview) -> int:
-        if signals:
-            writer.stop(signals.pop())
-            return write(file_descriptor, data[:5])
-        return write(file_descriptor, data)
-
-    with path.open("w") as output, monkeypatch.context() as patch:
-        patch.setattr("sys.stdout", output)
-        patch.setattr("os.write", write_a_little)
-        with pytest.raises(SystemExit):
-            writer.write_records(
-                "s", b'{"A":1}\n{"A":2}\n', version=1, time_extracted=datetime.now(timezone.utc)
-            )
-    (message,) = read_messages(path.read_text())
-    assert message["record"] == {"A": 1}
-
-
-IS_HANGUP_IGNORED = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
-
-
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGTERM,
-        signal.SIGINT,
-        pytest.param(signal.SIGHUP, marks=pytest.mark.skipif(IS_HANGUP_IGNORED, reason="nohup")),
-    ],
-)
-@pytest.mark.parametrize("stream_maps", [{}, {"sales_fact_data": {"__filter__": "1 == 1"}}])
-def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
-    serve: Serve, tmp_path: Path, number: signal.Signals, stream_maps: dict[str, Any]
-) -> None:
-    rows = [sales_row(count) for count in range(20_000)]
-    tenant = StandIn(sales(*rows))
-    config = {**serve(tenant), "page_size": 5_000, "stream_maps": stream_maps}
-    catalog = tmp_path / "catalog.json"
-    catalog.write_text(json.dumps(select(discover(config), "sales_fact_data")))
-    with subprocess.Popen(  # noqa: S603
-        tap_command(tmp_path, config, "--catalog", str(catalog)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        first = ""
-        while '"RECORD"' not in first:
-            first += process.stdout.readline()
-        process.send_signal(number)
-        # The tap says so when it has understood; until then the pipe is full and nobody reads.
-        log = iter(process.stderr.readline, "")
-        assert any("Stopped by signal" in line for line in log)
-        output = first + process.stdout.read()
-        process.wait(PATIENCE)
-    assert process.returncode == 128 + number
-    assert output.endswith("\n")
-    messages = read_messages(output)
-    assert 0 < len(messages.records("sales_fact_data")) < len(rows)
-    assert "ACTIVATE_VERSION" not in {message["type"] for message in messages}
-
-
 def test_small_tables_are_read_completely_before_their_turn(
     serve: Serve, wait_for_readers: Callable[[], None]
 ) -> None:
@@ -414,7 +279,7 @@ def test_large_table_is_read_again_from_the_start_at_its_turn(
 def test_dropped_table_makes_room_for_another(
     serve: Serve, wait_for_readers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES_OF_A_TABLE", 2_000)
+    monkeypatch.setattr("tap_sac.read_ahead.MOST_BYTES_OF_A_TABLE", 2_000)
     names = "ABCDEF"
     tenant = StandIn(*numbered(names, 4))
     tenant.models[2].sets["FactData"] = [sales_row(number) for number in range(1_000)]
@@ -451,7 +316,7 @@ def test_row_that_stays_is_read_once_while_others_are_inserted_or_deleted(
     is_large: bool,
 ) -> None:
     if is_large:
-        monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES_OF_A_TABLE", 1_000)
+        monkeypatch.setattr("tap_sac.read_ahead.MOST_BYTES_OF_A_TABLE", 1_000)
     tenant = StandIn(*numbered("AB", 40))
     rows = [sales_row(number) for number in range(40)]
     tenant.models[1].sets["FactData"] = rows
@@ -477,8 +342,8 @@ def test_memory_is_bounded_however_many_tables_are_read_at_once(
     serve: Serve, wait_for_readers: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 10_000
-    monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES_OF_A_TABLE", 3_000)
-    monkeypatch.setattr("tap_sac.read_ahead._MOST_BYTES", most)
+    monkeypatch.setattr("tap_sac.read_ahead.MOST_BYTES_OF_A_TABLE", 3_000)
+    monkeypatch.setattr("tap_sac.read_ahead.MOST_BYTES", most)
     names = "ABCDEFGHIJKLMNOPQRST"
     tenant = StandIn(*numbered(names, 16))
     endless = [sales_row(number) for number in range(1_000)]

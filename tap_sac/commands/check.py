@@ -19,6 +19,7 @@ from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.run import Run
 from tap_sac.streams.stream import SACStream
 from tap_sac.streams.totals import Totals, hindrance_to_totals
+from tap_sac.tenant import check_bookmarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,6 +106,7 @@ def _steps(
     step = "settings"
     yield step, ""
     client = connect()
+    check_bookmarks(choice.bookmarks, choice.settings, client.origin)
     is_sample = choice.settings["demo"]
     kind = "sample tenant, a made-up company, not SAC," if is_sample else "tenant"
     yield step, f"the {kind} is {client.origin}"

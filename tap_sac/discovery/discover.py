@@ -29,6 +29,7 @@ from tap_sac.sac.export.kinds import FACTS, kind_of, master_of, with_fact_keys
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.csdl import Metadata, read_csdl
 from tap_sac.safety.text import none_of
+from tap_sac.tenant import check_bookmarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -56,6 +57,7 @@ def discover(client: SACClient, choice: Choice) -> Offer:
         SACError: If SAC refuses, a setting or the catalog names what does not exist, or nothing
             at all can be read.
     """
+    check_bookmarks(choice.bookmarks, choice.settings, client.origin)
     namespaces = read_namespaces(client, choice)
     return offer_streams(client, list_models(client, namespaces, choice), choice)
 
@@ -105,7 +107,7 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
         skipped=skipped,
         missed=missed,
         missing=missing,
-        gone=_gone({*catalog, *choice.bookmarked} - offered, listing, described),
+        gone=_gone({*catalog, *choice.bookmarks} - offered, listing, described),
         model_failures=_model_failures(skipped, choice),
     )
 

@@ -13,6 +13,7 @@ from tap_sac.discovery.naming import (
     model_of,
     model_prefixes,
     no_match,
+    same_text,
 )
 from tap_sac.sac.errors import SACError, TransientError, is_of_one_part
 from tap_sac.sac.failures import Failure
@@ -222,8 +223,12 @@ def _matching(listing: Listing, entry: str) -> list[Provider]:
     def is_named(model: Provider) -> bool:
         return matches(pattern, model.provider_id, model.name)
 
-    if found := list(filter(is_named, listing.available)):
-        return found
+    def looks_named(model: Provider) -> bool:
+        return matches(same_text(pattern), model.provider_id, same_text(model.name))
+
+    for fits in (is_named, looks_named):
+        if found := list(filter(fits, listing.available)):
+            return found
     if others := {model.namespace_id for model in filter(is_named, listing.prefixes)}:
         msg = (
             f"The setting models has {entry!r}, which matches only what is in the namespace "

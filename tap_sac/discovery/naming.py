@@ -9,7 +9,7 @@ from collections import Counter
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
-from tap_sac.safety.text import did_you_mean, log_safe
+from tap_sac.safety.text import did_you_mean, folded, log_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -112,6 +112,11 @@ def matches(pattern: str, *labels: str) -> bool:
     return any(label == pattern or fnmatchcase(label, glob) for label in labels)
 
 
+def same_text(text: str) -> str:
+    """Return what is the same for texts that differ only in normal form and in blanks at an end."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
 def no_match(kind: str, pattern: str, labels: list[str]) -> str:
     """Describe that a pattern matches nothing, with near misses.
 
@@ -124,6 +129,9 @@ def no_match(kind: str, pattern: str, labels: list[str]) -> str:
         return f"but there is no {kind} at all."
     there_are = ", ".join(map(log_safe, labels[:MOST_LABELS]))
     hint = did_you_mean(pattern, labels, cutoff=_NEARNESS) or f"there are {there_are}."
+    for label in labels:
+        if folded(label) == folded(pattern):  # It may look the same.
+            hint = f"did you mean {label!a} (the setting has {pattern!a})?"
     return f"which matches no {kind}: {hint}"
 
 

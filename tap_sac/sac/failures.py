@@ -77,6 +77,8 @@ class Failure(Enum):
     NO_TOKEN_URL = auto()
     NOT_A_TOKEN_ENDPOINT = auto()
     CLIENT_REFUSED = auto()
+    CREDENTIALS_PASTED = auto()
+    CREDENTIALS_SWAPPED = auto()
     GRANT_NOT_ALLOWED = auto()
     SIGN_IN_EXPIRED = auto()
     SAVED_SIGN_IN_EXPIRED = auto()

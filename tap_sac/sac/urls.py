@@ -108,6 +108,13 @@ def derive_authorize_url(token_url: str) -> str:
     return parts._replace(path=path, query="", fragment="").geturl()
 
 
+def tenant_name(origin: str) -> str:
+    """Return what stays the same at each address of a tenant: its name and region, or its host."""
+    host = _server(origin)[1] or ""
+    match = _CLOUD_FOUNDRY_TENANT.fullmatch(host)
+    return f"{match['tenant']}.{match['region']}" if match else host
+
+
 def is_api_host(url: str) -> bool:
     """Return whether a URL has the tenant's direct API host, ``<tenant>.api.<dc>.<domain>``."""
     match = _CLOUD_FOUNDRY_TENANT.fullmatch(_server(url)[1] or "")

@@ -24,6 +24,7 @@ from tap_sac.streams.sliced import SlicedRead
 from tap_sac.streams.source import Source
 from tap_sac.streams.state import LastRead, StreamState
 from tap_sac.streams.totals import warn_uncompared
+from tap_sac.tenant import tenant_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -292,7 +293,9 @@ class Run:
 
     @property
     def _state(self) -> StreamState:
-        return StreamState.read(self._stream.stream_state)
+        stream = self._stream
+        tenant = tenant_hash(stream.config, stream.source.client.origin)
+        return replace(StreamState.read(stream.stream_state), tenant=tenant)
 
     def _save(self, state: StreamState) -> None:
         """Write a state now."""

@@ -22,7 +22,8 @@ _LAST_VERSION = 2**63 - 1
 _DAY = 24 * 60 * 60 * 1000  # milliseconds
 _DIGEST_LENGTH = 16
 _OF_LINK = ("delta_link", "question", "is_followed", "signature")
-_NAMES = {*_OF_LINK, "version", "filter", "key", "slices", "person", "rows", "types", "in_order"}
+_OF_READ = ("version", "filter", "key", "slices", "person", "rows", "types", "in_order", "tenant")
+_NAMES = {*_OF_LINK, *_OF_READ}
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class StreamState:
         version: The version in the state, whoever wrote it.
         needs_order: Whether a read was proven only in the order of its keys.
         had_slices: Whether the state names slices: removed, they would come back in a merge.
+        tenant: The hash of the tenant that the rest is about.
         others: What the SDK keeps there.
     """
 
@@ -142,6 +144,7 @@ class StreamState:
     version: int | None = None
     needs_order: bool = False
     had_slices: bool = False
+    tenant: str | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -189,7 +192,7 @@ class StreamState:
             state |= {"person": self.user, "rows": self.rows or 0}
         if self.types is not None:
             state["types"] = dict(self.types)
-        return state
+        return {**state, "tenant": self.tenant} if state and self.tenant else state
 
     @property
     def has_last_read(self) -> bool:

@@ -107,7 +107,7 @@ def test_providers_are_those_of_the_chosen_namespaces(serve: Serve) -> None:
     ("namespaces", "told"),
     [
         (["sac", "sac_public_dimension"], "did you mean sac_public_dimensions"),
-        (["SAC"], "there are sac, sac_public_dimensions"),
+        (["SAC"], "did you mean 'sac'"),
         (["sac_unit_conversion"], "sac_public_dimensions"),
     ],
 )
@@ -425,3 +425,49 @@ def test_sample_tenant_may_list_namespaces_that_it_does_not_serve(
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("Skipping the namespace") == 3
     assert {item["NamespaceID"] for item in read(result).records("providers")} == {"sac"}
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("\u00dcbersicht", "U\u0308bersicht"),
+        ("U\u0308bersicht", "\u00dcbersicht"),
+        ("\u00dcbersicht ", "\u00dcbersicht"),
+        ("\u00dcbersicht", " \u00dcbersicht\u00a0"),
+        ("\u00dcbersicht 2026", "U\u0308ber*"),
+        ("caf\u00e9\u00a0", "cafe\u0301"),
+    ],
+)
+@pytest.mark.parametrize("option", [(), ("--check",), ("--models",)])
+def test_model_is_found_by_a_name_that_looks_the_same(
+    serve: Serve, run_cli: RunCli, name: str, entry: str, option: tuple[str, ...]
+) -> None:
+    config = serve(StandIn(sales(*ROWS, name=name, model_id="C4A"), sales(*ROWS, name="Other")))
+    result = run_cli({**config, "models": [entry]}, *option)
+    assert result.returncode == 0, result.stderr
+    assert "other_" not in result.stdout
+    assert "1 chosen" in result.stdout or "--check" not in option
+
+
+def test_exact_name_precedes_one_that_looks_the_same(serve: Serve) -> None:
+    config = serve(StandIn(sales(*ROWS, name="A", model_id="C4A"), sales(*ROWS, name="A ")))
+    assert [name for name in discover({**config, "models": ["A "]}) if "fact" in name] == [
+        "a_c4sales_fact_data"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "told"),
+    [
+        ("\u00dcber sicht", "\u00dcbersicht", r"'\xdcber sicht' (the setting has '\xdcbersicht')"),
+        ("a\u00a0b", "a b", r"'a\xa0b' (the setting has 'a b')"),
+        ("\ufb01nance", "finance", r"'\ufb01nance' (the setting has 'finance')"),
+        ("Finance", "finance", "'Finance' (the setting has 'finance')"),
+    ],
+)
+def test_name_that_nearly_looks_the_same_is_shown_with_escapes(
+    serve: Serve, run_cli: RunCli, name: str, entry: str, told: str
+) -> None:
+    result = run_cli({**serve(StandIn(sales(*ROWS, name=name))), "models": [entry]})
+    assert result.returncode == 1
+    assert f"which matches no model: did you mean {told}?" in result.stderr

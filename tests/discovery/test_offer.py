@@ -71,7 +71,7 @@ def test_names_that_catalog_and_state_have_and_sac_has_not_are_in_the_offer(serv
         "providers": False,
     }
     offer = offer_of(
-        serve(tenant()), catalog=catalog, bookmarked=["bad_lost_master", "sales_lost_master"]
+        serve(tenant()), catalog=catalog, bookmarks={"bad_lost_master": {}, "sales_lost_master": {}}
     )
     assert offer.missing == ("sales_gone_master",)
     # Nobody knows what is in models that are not read: Live, and Bad, of which none is selected.

@@ -124,6 +124,56 @@ def test_wrong_secret_is_still_the_secret(serve: Serve) -> None:
     assert "client secret has expired or is mistyped" in failure
 
 
+ID, SECRET = "sb-0f1e!b123|client!b3", "5a-b$Zm9v="
+BLANKS = (" ", "\n", "\r\n", "\t", "\u00a0", "'", '"', "\ufeff")
+
+
+def refused(serve: Serve, status: int, **credentials: str) -> str:
+    body = b'{"error":"invalid_client","error_description":"Bad credentials"}'
+    config = {**serve(lambda _: Response(status, body, JSON)), "client_id": ID, **credentials}
+    _, failure = run({"client_secret": SECRET, **config, **credentials})
+    return failure
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("place", ["{}x", "x{}"])
+@pytest.mark.parametrize("name", ["client_id", "client_secret"])
+def test_credentials_that_were_pasted_with_more_are_named_and_not_shown(
+    serve: Serve, name: str, place: str, blank: str
+) -> None:
+    credentials = {name: place.replace("x", "s3cr3t").format(blank)}
+    failure = refused(serve, 401, **credentials)
+    assert "begins or ends with a blank, a line break or a quote" in failure
+    assert "s3cr3t" not in failure
+
+
+def test_swapped_credentials_are_named_and_not_shown(serve: Serve) -> None:
+    failure = refused(serve, 401, client_id=SECRET, client_secret=ID)
+    assert "client_id and client_secret are swapped. Exchange the two settings." in failure
+    assert SECRET not in failure
+
+
+def test_credentials_that_the_token_endpoint_takes_may_have_any_form(serve: Serve) -> None:
+    tenant = StandIn(sales(*ROWS))
+    config = {**serve(tenant), "client_id": f" {SECRET} ", "client_secret": f"'{ID}'"}
+    assert len(sync(config).records(FACTS)) == len(ROWS)
+
+
+def test_404_of_the_token_url_is_no_wrong_secret(serve: Serve) -> None:
+    failure = refused(serve, 404, client_secret=" x ")
+    assert "token_url belongs to another tenant" in failure
+    assert "client_secret" not in failure
+    assert "blank" not in failure
+
+
+def test_place_of_the_secret_is_among_the_causes(serve: Serve, run_cli: RunCli) -> None:
+    result = run_cli({**serve(SampleService()), "client_secret": "wrong"}, "--check")
+    assert result.returncode == 1
+    assert (
+        "3. the token endpoint expects the secret in another place. Set token_endp" in result.stdout
+    )
+
+
 @pytest.mark.parametrize("status", [200, 201])
 @pytest.mark.parametrize("error", [{}, {"error": "x"}])
 def test_token_is_taken_at_status_200_and_201(

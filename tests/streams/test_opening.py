@@ -154,7 +154,7 @@ def test_tenant_that_stops_sending_delta_links_loses_changes_only_once(
     tenant.first_link = None
     second = sync(config, state=first).state
     bookmark = second["bookmarks"]["sales_fact_data"]
-    assert bookmark.keys() == {"version", "filter", "types"}
+    assert bookmark.keys() == {"version", "filter", "types", "tenant"}
     bookmark["version"] += 10**9
     config |= {"on_delta_lost": "fail", "filters": {"sales_fact_data": "Date ge '000001'"}}
     third = sync(config, state=copy.deepcopy(second))

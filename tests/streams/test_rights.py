@@ -153,7 +153,8 @@ def test_state_does_not_say_who_it_is(tenant: Tenant) -> None:
 
 
 def test_state_of_the_client_itself_names_no_person(tenant: Tenant) -> None:
-    assert tenant.run(None).state["bookmarks"][FACTS].keys() == {"version", "filter", "types"}
+    bookmark = tenant.run(None).state["bookmarks"][FACTS]
+    assert bookmark.keys() == {"version", "filter", "types", "tenant"}
 
 
 def test_without_versions_nothing_is_ever_removed(

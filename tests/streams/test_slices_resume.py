@@ -79,7 +79,8 @@ def test_run_that_failed_goes_on_with_the_rest_under_the_same_version(
     ]
     bookmark = messages.state["bookmarks"][FACTS]
     del bookmark["types"]
-    assert bookmark == {"version": version_of(messages), "filter": None, "slices": None}
+    expected = {"version": version_of(messages), "filter": None, "slices": None}
+    assert bookmark == {**expected, "tenant": bookmark["tenant"]}
     assert ", after 4 slices" in caplog.text
     assert "4 rows read after 14 of an earlier run, 18 counted by SAC" in caplog.text
 

@@ -6,6 +6,7 @@ import hmac
 import json
 import logging
 import math
+import re
 import threading
 from base64 import b64encode
 from datetime import datetime, timezone
@@ -37,6 +38,10 @@ AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 _LONGEST_LEEWAY = 60.0
 _YOUNG = 60.0  # seconds since a token was requested
 _WITH_TOKEN = {HTTPStatus.OK, HTTPStatus.CREATED}
+_PASTED = (
+    " \t\r\n\u00a0\u200b\ufeff'\"\u201c\u201d"  # what comes along when somebody pastes a value
+)
+_ID_OF_SAC = re.compile(r"sb-.*!b\d")
 _LIMIT = Limit(1024**2, Failure.NOT_A_TOKEN_ENDPOINT)
 
 
@@ -224,21 +229,33 @@ class BearerAuthenticator(AuthBase):
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         token = body.get("access_token")
         if status not in _WITH_TOKEN:
-            raise self._refusal(answered, body)
+            raise self._refusal(answered, body, status)
         if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
             if body.get("error"):
-                raise self._refusal(answered, body)
+                raise self._refusal(answered, body, status)
             msg = f"{answered} without a usable access_token"
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         keep_token(token)
         self._grant.store(body)
         return token, decimal_digits(body.get("expires_in"))
 
-    def _refusal(self, answered: str, body: dict[str, Any]) -> SACError:
+    def _flaw_of_credentials(self) -> Failure | None:
+        """Find what people get wrong when they paste credentials, once the server refused them."""
+        credentials = (self._client_id, self._secret)
+        if any(text != text.strip(_PASTED) for text in credentials):
+            return Failure.CREDENTIALS_PASTED
+        are_ids = [bool(_ID_OF_SAC.match(text)) for text in credentials]
+        return Failure.CREDENTIALS_SWAPPED if are_ids == [False, True] else None
+
+    def _refusal(self, answered: str, body: dict[str, Any], status: int) -> SACError:
         error, description = body.get("error"), str(body.get("error_description") or "")
         if isinstance(error, dict):  # unseen: SAC's own error, at a wrong path of its host
             error = error.get("message")
         failure = self._grant.failure_of(str(error), description)
+        if status == HTTPStatus.NOT_FOUND:
+            failure = Failure.NOT_A_TOKEN_ENDPOINT
+        elif failure is Failure.CLIENT_REFUSED:
+            failure = self._flaw_of_credentials() or failure
         reason = self._without_secrets(
             ": ".join(str(part) for part in (error, description) if part)
         )

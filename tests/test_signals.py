@@ -1,0 +1,147 @@
+"""A signal ends a run between two lines, and a second one at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tap_sac.singer.messages import MessageWriter
+from tests.conftest import discover, read_messages, select
+from tests.helpers.cli import tap_command
+from tests.helpers.gauge import PATIENCE
+from tests.helpers.stand_in import StandIn, sales, sales_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tap_sac.demo.service import Request, Response
+    from tests.conftest import Serve
+
+
+def test_no_request_follows_a_signal(serve: Serve, tmp_path: Path) -> None:
+    rows = [sales_row(count) for count in range(20_000)]
+    tenant = StandIn(sales(*rows))
+
+    def fault(request: Request) -> Response | None:
+        if "/FactData" not in request.target:
+            return None
+        page = tenant.page(request, rows)
+        link = f'"@odata.deltaLink":"{request.base_url}{urlsplit(request.target).path}?deltaid=A"'
+        return replace(page, body=page.body[:-1] + f",{link}}}".encode())
+
+    tenant.fault = fault
+    config = {**serve(tenant), "default_replication_method": "LOG_BASED", "page_size": len(rows)}
+    command = tap_command(tmp_path, config)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout
+        while '"RECORD","stream":"sales_fact_data"' not in process.stdout.readline():
+            pass
+        process.terminate()
+        output = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert output.endswith("\n")
+    assert not any("/Subscriptions" in target for target in tenant.targets)
+
+
+def test_second_signal_does_not_wait_for_a_reader(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The write stands for one into a full pipe that nobody reads: only a signal ends it."""
+    writer = MessageWriter()
+    handled = []
+
+    def write_for_ever(_: int, data: memoryview) -> int:
+        writer.stop(signal.SIGTERM)
+        handled.append(bytes(data))
+        writer.stop(signal.SIGTERM)
+        pytest.fail("the second signal was waited for")
+
+    with (tmp_path / "output").open("w") as output, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", output)
+        patch.setattr("os.write", write_for_ever)
+        with pytest.raises(SystemExit) as end:
+            writer.write_text("a line\n")
+    assert handled == [b"a line\n"]
+    assert end.value.code == 128 + signal.SIGTERM
+
+
+def test_signal_at_the_beginning_of_a_line_leaves_a_whole_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    writer = MessageWriter()
+    path = tmp_path / "output"
+    signals = [signal.SIGTERM]
+    write = os.write
+
+    def write_a_little(file_descriptor: int, data: memoryview) -> int:
+        if signals:
+            writer.stop(signals.pop())
+            return write(file_descriptor, data[:5])
+        return write(file_descriptor, data)
+
+    with path.open("w") as output, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", output)
+        patch.setattr("os.write", write_a_little)
+        with pytest.raises(SystemExit):
+            writer.write_records(
+                "s", b'{"A":1}\n{"A":2}\n', version=1, time_extracted=datetime.now(timezone.utc)
+            )
+    (message,) = read_messages(path.read_text())
+    assert message["record"] == {"A": 1}
+
+
+IS_HANGUP_IGNORED = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
+
+
+MAP = {"sales_fact_data": {"__filter__": "1 == 1"}}
+
+
+@pytest.mark.parametrize(
+    ("number", "stream_maps"),
+    [
+        (signal.SIGTERM, {}),
+        (signal.SIGTERM, MAP),
+        (signal.SIGINT, {}),
+        pytest.param(
+            signal.SIGHUP, {}, marks=pytest.mark.skipif(IS_HANGUP_IGNORED, reason="nohup")
+        ),
+    ],
+)
+def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
+    serve: Serve, tmp_path: Path, number: signal.Signals, stream_maps: dict[str, Any]
+) -> None:
+    rows = [sales_row(count) for count in range(20_000)]
+    tenant = StandIn(sales(*rows))
+    config = {**serve(tenant), "page_size": 5_000, "stream_maps": stream_maps}
+    catalog = tmp_path / "catalog.json"
+    catalog.write_text(json.dumps(select(discover(config), "sales_fact_data")))
+    with subprocess.Popen(  # noqa: S603
+        tap_command(tmp_path, config, "--catalog", str(catalog)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        first = ""
+        while '"RECORD"' not in first:
+            first += process.stdout.readline()
+        process.send_signal(number)
+        # The tap says so when it has understood; until then the pipe is full and nobody reads.
+        log = iter(process.stderr.readline, "")
+        assert any("Stopped by signal" in line for line in log)
+        output = first + process.stdout.read()
+        process.wait(PATIENCE)
+    assert process.returncode == 128 + number
+    assert output.endswith("\n")
+    messages = read_messages(output)
+    assert 0 < len(messages.records("sales_fact_data")) < len(rows)
+    assert "ACTIVATE_VERSION" not in {message["type"] for message in messages}
