@@ -66,7 +66,7 @@ class Proof:
         self.needs_order = False
         self._counts: list[int] = []
         self._last_count: int | None = None
-        self._pages = 0
+        self._pages = self._checked_end = 0
         self._reading = reading
         self._table = table
         self._label = label or reading.name
@@ -83,13 +83,35 @@ class Proof:
             self.keys.close()
 
     def add(self, page: Page) -> None:
-        """Count a page, before anybody writes its rows."""
+        """Count a page, before anybody writes its rows.
+
+        Raises:
+            DataError: If pages repeat their rows under ever new links.
+        """
+        if self._counts and page.next_url:
+            self._check_end(len(page.items))
         self.rows += len(page.items)
         self._pages += 1
         self._has_shifted = self._has_shifted or page.has_shifted
         if page.count is not None:
             self._counts = self._counts or [page.count]
             self._last_count = page.count
+
+    def _check_end(self, size: int) -> None:
+        """See that there is an end, where more rows came than SAC counts, and others follow."""
+        most = max(self._counts)
+        keys = self.keys
+        if not (size and keys and self._judges_keys) or keys.is_over:
+            return
+        if self.rows < max(most + size, self._checked_end):
+            return
+        self._checked_end = 2 * self.rows  # Keys in a file take a while.
+        if (number := keys.count()) <= most:
+            msg = (
+                f"SAC counts {plural(most, 'row')} of {self._label}, and sent {self.rows:,} with "
+                f"{plural(number, 'different key')}, with a link to more: its pages have no end"
+            )
+            raise DataError(msg, Failure.ROWS_TWICE)
 
     def see(self, keys: list[Key]) -> None:
         """Watch the keys of some records, before anybody has them.

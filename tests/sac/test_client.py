@@ -159,7 +159,9 @@ def test_links_take_little_memory(serve: Serve) -> None:
 
     def read(page_url: str) -> Page:
         number = int(page_url.rpartition("=")[2]) + 1
-        return replace(page, next_url=f"{url}{number:0{length}}" if number < pages else None)
+        items = page.items[:: 1 if number % 2 else -1]
+        next_url = f"{url}{number:0{length}}" if number < pages else None
+        return replace(page, items=items, next_url=next_url)
 
     tracemalloc.start()
     try:

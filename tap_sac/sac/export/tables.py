@@ -259,7 +259,7 @@ class CountedTable:
         yield first
         if first.next_url:
             plain = with_query(self._url, self._options)
-            yield from follow(first.next_url, self._page_at, seen=[plain])
+            yield from follow(first.next_url, self._page_at, seen=[plain], table=self._url)
 
     def _skipping(self, first: Page, size: int, count: int) -> Iterator[Page]:
         """Read with ``$skip`` and ``$top``, ordered so that no row comes twice or never.
