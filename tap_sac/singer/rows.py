@@ -81,11 +81,6 @@ class RowReader:
         self._summed = [item for item in self._numbers if self._names[item.field] in summed]
         self._summed_integers = [name for name in summed if name in self._values_of]
         self._size_of_rows = len(self._fields)
-        self._optional = {
-            self._names[field]: attrgetter(field)
-            for field, _, default in self._fields
-            if default is _ABSENT
-        }
         for name in null_columns:
             self._values_of[name] = attrgetter(self._add_field(name, None, None))
         self._make_decoders()
@@ -220,6 +215,11 @@ class RowReader:
         self._make_decoders()
 
     def _make_decoders(self) -> None:
+        self._optional = {
+            self._names[field]: attrgetter(field)
+            for field, _, default in self._fields
+            if default is _ABSENT
+        }
         whole = [
             (field, type_, msgspec.NODEFAULT if default is _ABSENT else default)
             for field, type_, default in self._fields
