@@ -125,8 +125,8 @@ class MappedDeletions:
             return
         if problem := self._problem(deletion):
             msg = (
-                f"The stream map of {self.stream} {problem}. The delta link is spent, so the next "
-                "run reads the whole table."
+                f"The stream map of {self.stream} {problem}. The delta link is spent: the next run "
+                "reads the whole table, unless on_delta_lost is fail."
             )
             raise DataError(msg)
 
