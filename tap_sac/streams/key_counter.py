@@ -30,21 +30,27 @@ class KeyCounter:
 
     def __init__(self) -> None:
         """Be empty; there is no file yet."""
+        # The last ones: what they are, and the order in which they came.
         self._recent: set[int] = set()
+        self._in_order: list[int] = []
         self._file: IO[bytes] | None = None
         # Where the hashes of each part are: position and bytes.
         self._places: list[list[tuple[int, int]]] = [[] for _ in range(_PARTS)]
 
     def close(self) -> None:
         """Forget all keys."""
-        self._recent = set()
+        self._recent, self._in_order = set(), []
         self._places = [[] for _ in range(_PARTS)]
         if self._file:
             self._file.close()
             self._file = None
 
-    def add(self, hashes: list[int]) -> set[int]:
+    def add(self, hashes: list[int], *, finds: bool = True) -> set[int]:
         """Count keys.
+
+        Args:
+            hashes: Their hashes.
+            finds: Whether to find those that came before.
 
         Returns:
             Those that came before. Only recent ones are looked at, which is quick.
@@ -52,12 +58,15 @@ class KeyCounter:
         Raises:
             SACError: If there is no room for the temporary file.
         """
-        new = set(hashes)
-        again = self._recent & new
-        if len(new) < len(hashes):
+        recent = self._recent
+        size = len(recent)
+        recent.update(hashes)
+        again: set[int] = set()
+        if finds and len(recent) - size < len(hashes):
+            again = {*self._in_order}.intersection(hashes)
             again.update(item for item, times in Counter(hashes).items() if times > 1)
-        self._recent |= new
-        if len(self._recent) >= _MOST_IN_MEMORY:
+        self._in_order += hashes
+        if len(self._in_order) >= _MOST_IN_MEMORY:
             self._spill()
         return again
 
@@ -74,21 +83,21 @@ class KeyCounter:
 
     def knows(self, number: int) -> bool:
         """Return whether a hash is one of those that were added."""
-        return number in self._recent or number in self._part(_part_of(number))
+        return number in self._recent or number in self._part(number >> _SHIFT)
 
     def _spill(self) -> None:
         """Move what is in memory to the file."""
-        parts = [array("q") for _ in range(_PARTS)]
+        parts: list[list[int]] = [[] for _ in range(_PARTS)]
         appends = [part.append for part in parts]
-        for number in self._recent:
-            appends[(number >> _SHIFT) % _PARTS](number)
-        self._recent = set()
+        for number in self._in_order:  # In this order, they are next to each other in memory.
+            appends[number >> _SHIFT](number)
+        self._recent, self._in_order = set(), []
         with _file_errors():
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115  (`close` closes it)
             end = self._file.seek(0, os.SEEK_END)
             for places, part in zip(self._places, parts, strict=True):
-                size = self._file.write(part.tobytes())
+                size = self._file.write(array("q", part).tobytes())
                 places.append((end, size))
                 end += size
 
@@ -100,10 +109,6 @@ class KeyCounter:
                     self._file.seek(position)
                     found.update(array("q", self._file.read(size)))
         return found
-
-
-def _part_of(number: int) -> int:
-    return (number >> _SHIFT) % _PARTS
 
 
 @contextmanager

@@ -56,8 +56,8 @@ class WatchedKeys:
         if self.is_over:
             return
         hashes = list(map(hash, keys))
-        again = self._counter.add(hashes)
-        if again and self.repeated is None:
+        again = self._counter.add(hashes, finds=self.repeated is None)
+        if again:
             pairs = zip(keys, hashes, strict=True)
             self.repeated = next(key for key, number in pairs if number in again)
         if self.rows > _MOST_ROWS:
