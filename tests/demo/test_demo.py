@@ -101,8 +101,10 @@ def test_tracked_answer_that_is_cut_looks_complete(serve: Serve) -> None:
 
 @pytest.mark.parametrize("number", [2, 7])
 def test_several_facts_of_a_key_add_up_to_the_usual_ones(serve: Serve, number: int) -> None:
-    usual = Client(serve(SampleService()))
-    client = Client(serve(SampleService(Behaviour(facts_per_key=number))))
+    services = [SampleService(), SampleService(Behaviour(facts_per_key=number))]
+    for service in services:
+        service.limit(SALES_MODEL, 800)
+    usual, client = (Client(serve(service)) for service in services)
     columns = "Version,Date,Product,XX_REGION,Currency,QUANTITY,REVENUE,LOYALTY_POINTS"
     expected = usual.rows(f"{SALES}/FactData")
     assert client.rows(f"{SALES}/FactDataAggregation", f"$select={columns}") == expected
@@ -113,9 +115,8 @@ def test_several_facts_of_a_key_add_up_to_the_usual_ones(serve: Serve, number: i
     assert len({row["REVENUE"] for row in first}) == number
     assert all(len(str(row["REVENUE"]).partition(".")[2]) == 7 for row in first)
     query = f"$select={columns}&$filter=XX_REGION eq 'CH'"
-    assert client.rows(f"{SALES}/FactDataAggregation", query) == [
-        row for row in expected if row["XX_REGION"] == "CH"
-    ]
+    swiss = [row for row in expected if row["XX_REGION"] == "CH"]
+    assert client.rows(f"{SALES}/FactDataAggregation", query) == swiss != []
 
 
 def test_facts_without_figures_are_identical(serve: Serve) -> None:
