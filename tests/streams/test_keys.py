@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tests.helpers.disorder import TABLES, DisorderlyStandIn, ids, load, member, overlapping
 from tests.helpers.stand_in import error_response
@@ -276,3 +277,17 @@ def test_pages_without_a_key_and_an_end_are_stopped(serve: Serve) -> None:
     tenant.arrange = lambda rows: rows[:2] * 100
     assert "same rows, with ever new links" in load(serve(tenant), Target())
     assert len(tenant.requests) < 30
+
+
+def test_opening_with_several_facts_leaves_no_subscription(serve: Serve) -> None:
+    service = SampleService(Behaviour(facts_per_key=3))
+    service.limit(SALES_MODEL, 30)
+
+    def tenant(request: Request) -> Response:
+        is_sum = request.path.endswith("/FactDataAggregation")
+        return error_response(404, "no") if is_sum else service(request)
+
+    config = {"models": ["Sales Planning"], "default_replication_method": "LOG_BASED"}
+    failure = load({**serve(tenant), **config, "page_size": 20}, Target())
+    assert "SAC stores several facts of sales_planning_fact_data" in failure
+    assert not [item for item in service.subscriptions.values() if item.set_name == "FactData"]

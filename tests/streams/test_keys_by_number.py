@@ -97,3 +97,17 @@ def test_pages_of_any_size_have_each_row_once(serve: Serve, size: int) -> None:
     tenant, config, target = by_number(serve)
     assert not load({**config, "page_size": size}, target)
     assert len(ids(target, tenant.stream)) == 9
+
+
+def test_row_that_moves_up_between_pages_still_comes(serve: Serve) -> None:
+    tenant, config, _ = by_number(serve)
+
+    def fault(request: Request) -> None:
+        if request.options.get("$skip") == "3":
+            tenant.rows.pop(0)
+            tenant.fault = lambda _: None
+
+    tenant.fault = fault
+    target = Target()
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == [f"M{number:03}" for number in range(9)]
