@@ -1,4 +1,4 @@
-"""What a read gets of its stream: how it is tracked, sliced and added up."""
+"""What a read gets of its stream: pages, and how it is tracked, sliced and added up."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 from tap_sac.singer.fingerprint import output_fingerprint
 from tap_sac.streams.changes import Tracking
+from tap_sac.streams.progress import with_progress
 from tap_sac.streams.slice_reader import Slicing
 from tap_sac.streams.state import DeltaQuery
 from tap_sac.streams.totals import Totals, hindrance_to_totals, warn_uncompared
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tap_sac.sac.odata.pages import Page
     from tap_sac.streams.stream import SACStream
 
 
@@ -55,3 +59,12 @@ def totals_of(stream: SACStream) -> Totals | None:
         warn_uncompared(stream.name, stream.logger, hindrance)
         return None
     return Totals(source, stream.columns)
+
+
+def take_pages(stream: SACStream, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
+    """Take pages while the next one is being read; log the progress, and add paths."""
+    taken = with_progress(stream.read_ahead.read(stream.name, pages), stream.name, stream.logger)
+    own = stream.selection.own_columns
+    if stream.paths is None or stream.is_dry_run or not own:
+        return taken
+    return stream.paths.add(taken, own, is_filtered=stream.source.filter is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, REPLICATION_LOG_BASED
@@ -15,9 +15,8 @@ from tap_sac.singer.schema_types import changed_types
 from tap_sac.streams.audit import TimedTable, start_text
 from tap_sac.streams.changes import ChangesRead, OpeningRead
 from tap_sac.streams.full import FullRead, may_delete, warn_of_changes
-from tap_sac.streams.parts import slicing_of, totals_of, tracking_of
+from tap_sac.streams.parts import slicing_of, take_pages, totals_of, tracking_of
 from tap_sac.streams.permissions import Permissions, check_writable
-from tap_sac.streams.progress import with_progress
 from tap_sac.streams.reading import Reading, Verdict
 from tap_sac.streams.slice_reader import hindrance_to_slices
 from tap_sac.streams.sliced import SlicedRead
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tap_sac.sac.export.tables import Table
-    from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.keys import Key
     from tap_sac.singer.records import Records
     from tap_sac.singer.sums import Sums
@@ -271,7 +269,7 @@ class Run:
             has_key=stream.has_key,
             fails=stream.config["verify_counts"] != "warn",
             make=self._record_maker,
-            take=self._take,
+            take=partial(take_pages, stream),
             totals=totals_of(stream) if totals else None,
             save=self._save,
             state=lambda: self._state,
@@ -327,17 +325,6 @@ class Run:
             watch=self._watch,
             on_keys=on_keys,
         )
-
-    def _take(self, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
-        """Take pages while the next one is being read; log the progress, and add paths."""
-        stream = self._stream
-        taken = with_progress(
-            stream.read_ahead.read(stream.name, pages), stream.name, stream.logger
-        )
-        own = stream.selection.own_columns
-        if stream.paths is None or stream.is_dry_run or not own:
-            return taken
-        return stream.paths.add(taken, own, is_filtered=stream.source.filter is not None)
 
 
 def _warn_unsliced(reading: Reading, slicing: Slicing, why: str) -> None:
