@@ -117,7 +117,7 @@ class Bench:
 
     def slicing(self) -> Slicing:
         column = self.source.entity_set.properties[0]
-        ahead: ReadAhead[Any] = ReadAhead(2, dict, lambda page: Extent(page.size, True, page.size))  # noqa: FBT003
+        ahead: ReadAhead[Any] = ReadAhead(1, dict, lambda page: Extent(page.size, True, page.size))  # noqa: FBT003
         return Slicing(column, self.source, "query", 1, ahead.of_parts)
 
     def read(self, reads: Generator[Records, None, _Result]) -> _Result:
