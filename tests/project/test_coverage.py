@@ -1,4 +1,4 @@
-"""What `tox` measures: the whole package with its branches, and a part of the tests not at all."""
+"""What `tox -e coverage` measures: the whole package with its branches."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ FILE = "tests/test_settings.py"
 TEST = "test_about_shows_each_setting_with_title_description_and_default"
 
 
-def tox_command() -> tuple[list[str], list[str]]:
-    """Return what tox always runs, and the arguments that those of a developer replace."""
+def tox_command(environment: str) -> tuple[list[str], list[str]]:
+    """Return what an environment of tox always runs, and what a developer's arguments replace."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    ((*always, replaced),) = project["tool"]["tox"]["env_run_base"]["commands"]
-    return always, replaced["default"]
+    environments = project["tool"]["tox"]["env"]
+    base = project["tool"]["tox"]["env_run_base"]
+    ((*always, replaced),) = environments.get(environment, base)["commands"]
+    return always, replaced.get("default", [])
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +47,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run the command of tox, but one test alone, and return the report."""
     folder = tmp_path_factory.mktemp("coverage")
     path = folder / "report.json"
-    always, default = tox_command()
+    always, default = tox_command("coverage")
     options = ["-k", TEST, "-n", "1", f"--cov-report=json:{path}"]
     result = run(folder, *always, FILE, *options, *default)
     assert "1 passed" in result.stdout, result.stdout + result.stderr
@@ -69,7 +71,8 @@ def test_too_little_coverage_fails(measured: dict[str, Any]) -> None:
 
 
 def test_a_part_of_the_tests_is_run_alone(tmp_path: Path) -> None:
-    always, _ = tox_command()
+    always, default = tox_command("test")
+    assert not default
     result = run(tmp_path, *always, f"{FILE}::{TEST}", "--collect-only", "-q")
     assert "1 test collected" in result.stdout
     assert result.returncode == 0
