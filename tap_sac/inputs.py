@@ -6,7 +6,6 @@ break on is checked here.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 import singer_sdk.typing as th
 
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.odata.decimals import ENCODER, read_json
+from tap_sac.sac.odata.decimals import ENCODER, MemberTwiceError, read_json
 from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.safety.text import log_safe
 
@@ -169,7 +168,10 @@ def read_json_file(data: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
         msg = "it is empty"
         raise ValueError(msg)
     try:
-        return _flat(read_json(data, _object))
+        return _flat(read_json(data, refuses_twice=True))
+    except MemberTwiceError as error:  # The SDK would lose one of them.
+        msg = f"it has {log_safe(str(error))!r} twice in one object"
+        raise ValueError(msg) from None
     except UnicodeDecodeError:
         msg = "its encoding is neither UTF-8 nor UTF-16"
         raise ValueError(msg) from None
@@ -288,16 +290,6 @@ def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dic
         msg = f"The {kind} is malformed at {log_safe(place)} ({found.validator}): {next_step}."
         raise SACError(msg)
     result: dict[str, Any] = value
-    return result
-
-
-def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a JSON object, of which readers would lose a member with the name of another one."""
-    result = dict(members)
-    if len(result) < len(members):
-        names = Counter(name for name, _ in members)
-        msg = f"it has {log_safe(names.most_common(1)[0][0])!r} twice in one object"
-        raise ValueError(msg)
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,8 +13,6 @@ from typing_extensions import override
 from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from typing_extensions import Self
 
 
@@ -53,17 +52,20 @@ def _encode_decimal(value: object) -> object:
 ENCODER = msgspec.json.Encoder(enc_hook=_encode_decimal, decimal_format="number")
 
 
-def read_json(
-    text: bytes | str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None
-) -> Any:  # noqa: ANN401  (JSON may be anything)
+class MemberTwiceError(ValueError):
+    """A JSON object has a member twice, of which JSON readers keep one; its text is the name."""
+
+
+def read_json(text: bytes | str, *, refuses_twice: bool = False) -> Any:  # noqa: ANN401
     """Read JSON whose numbers with a point become `ExactDecimal`.
 
     Args:
         text: The JSON.
-        make_object: Makes an object of its members; of those with one name, the last counts if
-            None.
+        refuses_twice: Whether to refuse an object with two members of one name, of which the last
+            one counts otherwise.
 
     Raises:
+        MemberTwiceError: If an object has a member twice, and that is refused.
         ValueError: If it is not JSON.
         RecursionError: If it is nested too deeply.
     """
@@ -71,8 +73,16 @@ def read_json(
         text,
         parse_float=_exact_decimal,
         parse_constant=_refuse_constant,
-        object_pairs_hook=make_object,
+        object_pairs_hook=_object if refuses_twice else None,
     )
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(members)
+    if len(made) < len(members):
+        names = Counter(name for name, _ in members)
+        raise MemberTwiceError(names.most_common(1)[0][0])
+    return made
 
 
 def _exact_decimal(text: str) -> ExactDecimal:

@@ -18,7 +18,7 @@ import msgspec
 from tap_sac.sac.errors import DataError, GarbledTextError, SACError, TransientError
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.http.refusals import error_reason, web_page_error
-from tap_sac.sac.odata.decimals import read_json
+from tap_sac.sac.odata.decimals import MemberTwiceError, read_json
 from tap_sac.sac.urls import absolute_link, is_same_server
 from tap_sac.safety.masks import has_control_characters, reveals
 from tap_sac.safety.text import decimal_digits, log_safe, origin_of
@@ -180,7 +180,7 @@ class _Repetition:
         self._digest: bytes | None = None
 
     def continues_with(self, page: Page) -> bool:
-        """Look at the next page; the whole of it only where both ends are those of the last one."""
+        """Look at the next page; hash all of it only if both ends are as on the last page."""
         items = page.items
         if len(items) < 2:  # noqa: PLR2004  (Tables without a key may have such rows.)
             self._ends = self._digest = None
@@ -213,8 +213,8 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
         SACError: If they are not objects, or one has a member twice.
     """
     try:
-        rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]", _object)
-    except _MemberTwiceError as error:
+        rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]", refuses_twice=True)
+    except MemberTwiceError as error:
         msg = f"{source} has a row with the member {log_safe(str(error))!r} more than once"
         raise SACError(msg, Failure.BROKEN_PROTOCOL) from None
     except (ValueError, RecursionError) as error:
@@ -233,18 +233,6 @@ def is_deletion(row: Mapping[str, Any]) -> bool:
     # unseen: @removed, and the shorter names of 4.01.
     is_context = (str(row[name]).endswith("$deletedEntity") for name in CONTEXTS & row.keys())
     return any(is_context) or not row.keys().isdisjoint({"@removed", "@odata.removed"})
-
-
-class _MemberTwiceError(ValueError):
-    """A JSON object has a member twice, of which JSON readers keep one."""
-
-
-def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(members)
-    if len(made) < len(members):
-        names = Counter(name for name, _ in members)
-        raise _MemberTwiceError(names.most_common(1)[0][0])
-    return made
 
 
 def source_of(answer: Answer) -> str:
