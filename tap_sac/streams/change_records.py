@@ -85,7 +85,7 @@ class ChangeRecords:
             if deleted_id(row) is None
         ]
         is_single = any(not row.keys().isdisjoint(self._aggregated) for _, row in changed)
-        if is_single or self._key_watch.first_repeated([item for item, _ in changed]):
+        if is_single or self._key_watch.has_repeated([item for item, _ in changed]):
             names = ", ".join(self._aggregated)
             msg = f"SAC sent changes that are not aggregated over {names}"
             raise DeltaLostError(msg)
