@@ -21,7 +21,7 @@ def metadata_of(entry: dict[str, Any], column: str) -> dict[str, Any]:
 def without(
     config: dict[str, Any], *columns: str, stream: str = SUMS, **metadata: Any
 ) -> dict[str, Any]:
-    """Make the catalog that selects the aggregation alone, without some columns."""
+    """Make the catalog that selects one stream alone, without some columns."""
     found = discover(config)
     for column in columns:
         metadata_of(found[stream], column).update(selected=False, **metadata)

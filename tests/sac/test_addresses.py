@@ -116,14 +116,21 @@ def test_tenant_is_read_at_the_address_that_is_set(tenant: Tenant, host: str, wr
     assert host_of(tenant.requests[0]) == TOKEN_HOST
 
 
+def pipeline_at(
+    tenant: Tenant, host: str, behaviour: Behaviour | None = None, **settings: Any
+) -> Pipeline:
+    """Let a host serve a small sample tenant, which is read LOG_BASED."""
+    service = small(SampleService(behaviour))
+    tenant.application = service
+    config = tenant.settings(host, models=["Sales Planning"], **settings)
+    return Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+
+
 @both
 def test_links_to_the_other_address_are_followed_at_the_one_that_is_set(
     tenant: Tenant, host: str, other: str
 ) -> None:
-    service = small(SampleService(Behaviour(links_to_other_host=True)))
-    tenant.application = service
-    config = tenant.settings(host, models=["Sales Planning"], page_size=5)
-    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline = pipeline_at(tenant, host, Behaviour(links_to_other_host=True), page_size=5)
     pipeline.run()
     pipeline.check()
     for number in range(2):
@@ -195,10 +202,7 @@ def test_link_is_followed_in_each_form_in_which_one_to_the_same_address_is(
 def test_chain_is_followed_and_deleted_at_either_address(
     tenant: Tenant, host: str, other: str
 ) -> None:
-    service = small(SampleService())
-    tenant.application = service
-    config = tenant.settings(host, models=["Sales Planning"], page_size=5)
-    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline = pipeline_at(tenant, host, page_size=5)
     pipeline.run()
     pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
     tenant.requests.clear()
@@ -208,7 +212,7 @@ def test_chain_is_followed_and_deleted_at_either_address(
     pipeline.check()
     assert {name.lower() for name in tenant.hosts()} == {other}
     pipeline.run(tenant_url=other, default_replication_method="FULL_TABLE")
-    assert not service.subscriptions
+    assert not pipeline.service.subscriptions
 
 
 def signature(address: str, subscription_id: str) -> str:
@@ -222,36 +226,27 @@ def test_signature_is_that_of_the_address_without_api(
     tenant: Tenant, host: str, other: str
 ) -> None:
     assert other in {BROWSER, API}
-    service = small(SampleService())
-    tenant.application = service
-    config = tenant.settings(host, models=["Sales Planning"])
-    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline = pipeline_at(tenant, host)
     pipeline.run()
-    (subscription,) = service.subscriptions
+    (subscription,) = pipeline.service.subscriptions
     assert pipeline.bookmark()["signature"] == signature(f"https://{BROWSER}", subscription)
 
 
 @pytest.mark.parametrize("host", [BROWSER, API, BROWSER.upper(), f"{BROWSER}:443"])
 def test_state_of_an_older_version_still_proves_its_chain(tenant: Tenant, host: str) -> None:
-    service = small(SampleService())
-    tenant.application = service
-    config = tenant.settings(host, models=["Sales Planning"])
-    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline = pipeline_at(tenant, host)
     pipeline.run()
-    (subscription,) = service.subscriptions
+    (subscription,) = pipeline.service.subscriptions
     pipeline.bookmark()["signature"] = signature(f"https://{host}", subscription)
     pipeline.facts.put(pipeline.row(0, REVENUE="5.0000000"))
     assert len(pipeline.run().records(STREAM)) == 1
     pipeline.run(default_replication_method="FULL_TABLE")
-    assert not service.subscriptions
+    assert not pipeline.service.subscriptions
 
 
 @pytest.mark.parametrize("address", ["acme.eu10.sapanalytics.cloud", "acme.api.us10.hcs.cloud.sap"])
 def test_state_of_another_tenant_keeps_no_chain(tenant: Tenant, address: str) -> None:
-    service = small(SampleService())
-    tenant.application = service
-    config = tenant.settings(API, models=["Sales Planning"])
-    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline = pipeline_at(tenant, API)
     pipeline.run()
     bookmark = pipeline.bookmark()
     bookmark["delta_link"] = bookmark["delta_link"].replace(API, address)
@@ -275,14 +270,11 @@ def test_slices_are_resumed_at_either_address(tenant: Tenant, host: str, other: 
 
 def deleting(tenant: Tenant, host: str, behaviour: Behaviour) -> list[tuple[str, str]]:
     """Delete a chain; returns the methods of what it took, and their CSRF tokens."""
-    service = small(SampleService(behaviour))
-    tenant.application = service
-    config = tenant.settings(host, models=["Sales Planning"])
-    pipeline = Pipeline(service, {**config, "default_replication_method": "LOG_BASED"})
+    pipeline = pipeline_at(tenant, host, behaviour)
     pipeline.run()
     tenant.requests.clear()
     pipeline.run(default_replication_method="FULL_TABLE")
-    assert not service.subscriptions
+    assert not pipeline.service.subscriptions
     found = [
         (request.method, request.headers.get("x-csrf-token", ""))
         for request in tenant.requests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,8 @@ from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.hierarchies import Hierarchy, Members
 from tests.conftest import discover, select, sync
 from tests.helpers.batches import batch_config, files, records_of
+from tests.helpers.selection import metadata_of
+from tests.helpers.selection import without as without_columns
 from tests.helpers.stand_in import JSON, PAGE_SIZE, Model, StandIn, edmx, error_response
 from tests.helpers.warehouse import (
     place_of,
@@ -52,20 +55,7 @@ def places(messages: Messages, hierarchy: str = "H1", stream: str = STREAM) -> P
     }
 
 
-def metadata_of(entry: dict[str, Any], column: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(
-        item["metadata"]
-        for item in entry["metadata"]
-        if item["breadcrumb"] == ["properties", column]
-    )
-    return found
-
-
-def without(config: dict[str, Any], *columns: str) -> dict[str, Any]:
-    found = discover(config)
-    for column in columns:
-        metadata_of(found[STREAM], column)["selected"] = False
-    return select(found, STREAM)
+without = partial(without_columns, stream=STREAM)
 
 
 def test_members_of_the_sample_company_have_levels_and_paths() -> None:
