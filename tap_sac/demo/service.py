@@ -106,7 +106,7 @@ class SampleService:
     Attributes:
         behaviour: In what it differs from other tenants.
         models: What it serves, by NamespaceID and ProviderID.
-        subscriptions: Who is told of changes.
+        subscriptions: The change-tracking subscriptions.
     """
 
     def __init__(self, behaviour: Behaviour | None = None) -> None:

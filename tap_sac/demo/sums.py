@@ -68,7 +68,7 @@ def difference(before: Row, after: Row, dimensions: Collection[str]) -> Row:
 
 
 def take_apart(fact: Row, number: int) -> list[Row]:
-    """Make several facts of one, whose measures add up to those of the one.
+    """Split a fact into several facts whose measures add up to its own.
 
     The shares differ, unless there is nothing to share: then the facts are identical.
     """

@@ -126,7 +126,7 @@ class Listing:
 
 
 def read_namespaces(client: SACClient, choice: Choice) -> Namespaces:
-    """List the namespaces of a tenant, and choose those of the setting `namespaces`.
+    """List the namespaces of a tenant, and choose the ones that the setting `namespaces` names.
 
     Raises:
         SACError: If SAC does not list them, or the setting names one that SAC does not list.

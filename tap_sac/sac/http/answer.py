@@ -19,7 +19,7 @@ class Answer:
     """What came back for one request.
 
     Attributes:
-        method, url: Those of the request.
+        method, url: The method and the URL of the request.
         reason: The reason phrase; may be empty.
         headers: The headers, with their names in lower case.
         body: The body, decompressed; of an error, only as much as `transport.exchange` reads.

@@ -93,7 +93,7 @@ def exchange(
 
     Of an error, at most `MOST_BYTES_OF_AN_ERROR` are read, and one byte as a sign of more.
 
-    Proxies and certificates are those of the environment. The timeout is in seconds without a byte.
+    Proxies and certificates come from the environment. The timeout is in seconds without a byte.
 
     Raises:
         TransientError: If no complete answer came, and a retry may help.

@@ -51,7 +51,7 @@ class Sender:
         Args:
             method: The HTTP method.
             url: The exact URL.
-            headers: All headers but those of the authorization.
+            headers: All headers except Authorization.
             on_response: Observes each answer.
             limit: The largest answer.
 
