@@ -216,6 +216,9 @@ class Proof:
             if not self._reading.has_key:
                 return self.disprove(DataError(f"{what}, so some came twice", Failure.ROWS_TWICE))
             why = "some are gone by now, or do not belong to it"
+        elif self._has_shifted or self._last_count == self.number:
+            # A row after the last one could be new, so it would prove nothing.
+            why = "rows may have been written meanwhile"
         else:
             has_more = self.has_more_rows(self.rows)
             if has_more is None:

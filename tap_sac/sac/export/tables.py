@@ -282,12 +282,16 @@ class CountedTable:
                     raise
                 yield first
                 return
-            if len(page.items) == overlap or page.items[:size] == before[:size]:
+            if not page.items or page.items[:size] == before[:size]:
                 return  # The end, or SAC ignores $skip.
             has_shifted = bool(overlap) and not self._begins_with(page, before[-1])
             rows = page.items if has_shifted else page.items[overlap:]
+            # An end before SAC's count: rows were deleted since, or are not served.
+            has_shifted = has_shifted or not rows
             counted = None if skip else count
             yield replace(page, items=rows, next_url=None, count=counted, has_shifted=has_shifted)
+            if not rows:
+                return
             before = page.items
             skip += len(page.items) - overlap
 

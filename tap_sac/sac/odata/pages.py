@@ -47,7 +47,8 @@ class Page:
         count: SAC's count of all rows, if it was requested and given.
         server_milliseconds: SAC's own processing time; 0 if not given.
         source: The answer, for messages.
-        has_shifted: Whether it does not begin where the page before it has ended.
+        has_shifted: Whether rows seem to have been written since the page before: it does not begin
+            where that one ended, or is the end before SAC's count.
     """
 
     items: list[msgspec.Raw]
