@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
 from tap_sac.sac.export.delta import DeltaLink, is_delta
-from tap_sac.sac.odata.pages import follow
+from tap_sac.sac.odata.links import follow
 from tap_sac.safety.text import plural
 from tap_sac.singer.records import MadeRecords
 from tap_sac.streams.change_records import ChangeRecords

@@ -17,7 +17,8 @@ import pytest
 
 from tap_sac.demo.service import Request, Response
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.odata.pages import Page, follow
+from tap_sac.sac.odata.links import follow
+from tap_sac.sac.odata.pages import Page
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.helpers.stand_in import JSON, LinkForm, StandIn, error_response, sales, sales_row

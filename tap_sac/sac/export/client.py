@@ -26,8 +26,9 @@ from tap_sac.sac.http.refusals import (
 )
 from tap_sac.sac.http.transport import HEADER_VALUE, Limit
 from tap_sac.sac.oauth.sender import Sender
+from tap_sac.sac.odata.links import follow
 from tap_sac.sac.odata.model import Provider
-from tap_sac.sac.odata.pages import Page, follow, read_page, source_of
+from tap_sac.sac.odata.pages import Page, read_page, source_of
 from tap_sac.sac.urls import (
     is_api_host,
     other_origin,

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from tap_sac.sac.errors import ResponseError, SACError, TransientError
 from tap_sac.sac.odata.conditions import both
-from tap_sac.sac.odata.pages import follow, read_rows
+from tap_sac.sac.odata.links import follow
+from tap_sac.sac.odata.pages import read_rows
 from tap_sac.sac.urls import with_query
 
 if TYPE_CHECKING:
