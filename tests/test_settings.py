@@ -45,6 +45,7 @@ def test_each_setting_is_documented(name: str) -> None:
     assert kind == ("secret" if schema.get("secret") else json_type(schema))
 
 
+@pytest.mark.locked_sdk
 @pytest.mark.parametrize("name", SETTINGS)
 def test_each_setting_is_described_to_meltano(name: str) -> None:
     schema, meltano = SETTINGS[name], meltano_settings()[name]
@@ -89,6 +90,11 @@ def test_about_shows_each_setting_with_title_description_and_default(run_process
         assert shown[name].get("default") == schema.get("default")
     secrets = ["client_id", "client_secret", "refresh_token"]
     assert [name for name in OWN if shown[name].get("secret")] == secrets
+
+
+@pytest.mark.locked_sdk
+def test_meltano_knows_what_the_tap_can_do(run_cli: RunCli) -> None:
+    about = json.loads(run_cli({}, "--about", "--format", "json").stdout)
     # The SDK has no names for two things that the tap can do.
     assert set(definition()["capabilities"]) == {*about["capabilities"], "log-based", "test"}
 

@@ -214,6 +214,7 @@ def test_commands_without_an_environment_are_found() -> None:
     ]
 
 
+@pytest.mark.locked_sdk
 def test_what_repeats_the_settings_is_generated_from_them() -> None:
     script = ROOT / "docs" / "make_settings.py"
     files: dict[Path, str] = runpy.run_path(str(script))["files"]()
