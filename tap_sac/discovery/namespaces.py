@@ -78,7 +78,7 @@ class Listing:
 
     Attributes:
         namespaces: The namespaces.
-        models: The models, and the like, of each namespace, also of those that are not read:
+        models: The models and other providers of each namespace, also of those not read:
             stream names are unique among all models, so that they do not change with the settings.
         refused: The chosen namespaces that SAC does not serve, and why.
         prefixes: What the names of each model's streams begin with.
@@ -91,7 +91,7 @@ class Listing:
 
     @property
     def available(self) -> list[Provider]:
-        """The models, and the like, of the chosen namespaces."""
+        """The models and other providers of the chosen namespaces."""
         return [item for name in self.namespaces.chosen for item in self.models[name]]
 
     @property
@@ -126,7 +126,7 @@ class Listing:
 
 
 def read_namespaces(client: SACClient, choice: Choice) -> Namespaces:
-    """List the namespaces of a tenant, and choose the ones that the setting `namespaces` names.
+    """List the namespaces of a tenant, and choose those that the setting `namespaces` names.
 
     Raises:
         SACError: If SAC does not list them, or the setting names one that SAC does not list.
@@ -143,7 +143,7 @@ def read_namespaces(client: SACClient, choice: Choice) -> Namespaces:
 
 
 def list_models(client: SACClient, namespaces: Namespaces, choice: Choice) -> Listing:
-    """List the models, and the like, of all namespaces.
+    """List the models and other providers of all namespaces.
 
     Raises:
         SACError: If SAC does not list those of a namespace that a run cannot be without.

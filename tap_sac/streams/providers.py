@@ -30,7 +30,7 @@ _PROVIDERS = EntitySet(
 
 @dataclass(frozen=True)
 class ProvidersSource:
-    """The models of the tenant, and the like, of the namespaces that are read.
+    """The models and other providers of the namespaces that are read.
 
     Attributes:
         name: The stream name, for messages.
