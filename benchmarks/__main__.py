@@ -202,6 +202,7 @@ def _throughput(benchmark: Benchmark, rounds: int) -> None:
 def _files(benchmark: Benchmark, rounds: int) -> None:
     encodings = {
         "Parquet": {"format": "parquet"},
+        "Arrow": {"format": "arrow"},
         "Parquet, gzip": {"format": "parquet", "compression": "gzip"},
         "JSON lines, gzip": {"format": "jsonl", "compression": "gzip"},
         "JSON lines": {"format": "jsonl"},
@@ -210,7 +211,7 @@ def _files(benchmark: Benchmark, rounds: int) -> None:
         (name, model): benchmark.tap_sac_into_files(model, encoding)
         for name, encoding in encodings.items()
         for model in ("PAGES10K", "PAGES100K", "LONG")
-        if model != "LONG" or name == "Parquet"
+        if model != "LONG" or name in {"Arrow", "Parquet"}
     }
     results: dict[tuple[str, str], list[Result]] = {case: [] for case in commands}
     sizes = {}

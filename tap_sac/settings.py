@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import singer_sdk.typing as th
@@ -192,6 +194,39 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         title="Emit ACTIVATE_VERSION messages",
         description="After a complete read, let targets remove the rows that are gone from SAC.",
     ),
+    th.Property(
+        # The SDK would add it without Arrow, and with a storage that must not be missing.
+        "batch_config",
+        th.ObjectType(
+            th.Property(
+                "encoding",
+                th.ObjectType(
+                    th.Property(
+                        "format",
+                        th.StringType,
+                        allowed_values=["jsonl", "parquet", "arrow"],
+                        required=True,
+                    ),
+                    th.Property("compression", th.StringType, allowed_values=["gzip", "none"]),
+                    additional_properties=False,
+                ),
+                required=True,
+            ),
+            th.Property(
+                "storage",
+                th.ObjectType(
+                    th.Property("root", th.StringType, required=True),
+                    th.Property("prefix", th.StringType),
+                    th.Property("params", th.ObjectType(additional_properties=True)),
+                    additional_properties=False,
+                ),
+            ),
+            th.Property("batch_size", th.IntegerType(minimum=1)),
+            additional_properties=False,
+        ),
+        title="Batch config",
+        description="Write rows to files, which BATCH messages name.",
+    ),
 ).to_dict()
 
 
@@ -202,5 +237,11 @@ def with_defaults(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[
         for name, setting in schema["properties"].items()
         if "default" in setting
     }
-    filters = {glob: text.strip() for glob, text in (config.get("filters") or {}).items()}
-    return {**defaults, **config, **({"filters": filters} if filters else {})}
+    filled = {**defaults, **config}
+    if filters := config.get("filters"):
+        filled["filters"] = {glob: text.strip() for glob, text in filters.items()}
+    if batches := config.get("batch_config"):
+        # As in version 0.55 of the SDK.
+        temporary = {"root": Path(tempfile.gettempdir(), "tap-sac").as_uri()}
+        filled["batch_config"] = {**batches, "storage": batches.get("storage") or temporary}
+    return filled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import singer_sdk.typing as th
@@ -23,27 +24,7 @@ _NO_CERTIFICATES = (
     "The setting certificate is ignored, because tap-sac does not support X.509 client "
     "certificates: it signs in with client_id and client_secret."
 )
-# What the SDK assumes about its setting batch_config.
-_BATCH_CONFIG = {
-    "type": "object",
-    "required": ["encoding", "storage"],
-    "additionalProperties": False,
-    "properties": {
-        "encoding": {
-            "type": "object",
-            "required": ["format"],
-            "additionalProperties": False,
-            "properties": {"format": {}, "compression": {}},
-        },
-        "storage": {
-            "type": "object",
-            "required": ["root"],
-            "additionalProperties": False,
-            "properties": {"root": {}, "prefix": {}, "params": {}},
-        },
-        "batch_size": {"type": ["integer", "null"], "minimum": 1},
-    },
-}
+_LOCAL_ROOT = re.compile(r"(?!\w+:/?/)|(file|local):", re.ASCII)
 
 
 def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
@@ -115,6 +96,11 @@ def _schema_error(error: ValidationError) -> str:
             rule = f"must be at most {expected}"
         case "anyOf" | "oneOf":
             rule = "does not match any format shown by tap-sac --about"
+        case "required" | "additionalProperties" if setting.startswith("batch_config"):
+            return (
+                "The setting batch_config needs an encoding (format, compression) and, if any, a "
+                "storage (root, prefix, params) and a batch_size."
+            )
         case _:
             rule = f"violates the {error.validator} {expected}"
     return f"The setting {setting} {rule}: correct it in the configuration of tap-sac."
@@ -159,9 +145,17 @@ def _start_date_errors(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
-    raw = config.get("batch_config")
-    if raw and not th.DEFAULT_JSONSCHEMA_VALIDATOR(_BATCH_CONFIG).is_valid(raw):
+    batches = config.get("batch_config") or {}
+    encoding, storage = batches.get("encoding") or {}, batches.get("storage") or {}
+    if encoding.get("format") != "arrow":
+        return
+    if (encoding.get("compression") or "none") != "none":
         yield (
-            "The setting batch_config needs an encoding (format, compression), a storage (root, "
-            "prefix) and, if any, a batch_size of at least 1."
+            "The setting batch_config asks for compression, which Arrow files do not have: remove "
+            "compression, or use the format parquet."
+        )
+    if not _LOCAL_ROOT.match(storage.get("root", "")):
+        yield (
+            "The setting batch_config asks for Arrow files in a remote storage, where targets do "
+            "not look for them: set root to a local folder, or use the format parquet."
         )

@@ -74,8 +74,8 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"start_date": "yesterday"}, r"setting start_date is not a valid time"),
     ({"start_date": "0001-01-01T00:00:00+01:00"}, r"setting start_date is not a valid time"),
     ({"batch_config": {"encoding": {}, "storage": {}}}, r"setting batch_config needs"),
-    ({"batch_config": {**BATCH, "batch_size": -1}}, r"setting batch_config needs"),
-    ({"batch_config": {**BATCH, "batch_size": 0}}, r"setting batch_config needs"),
+    ({"batch_config": {**BATCH, "batch_size": -1}}, r"batch_config.batch_size must be at l"),
+    ({"batch_config": {**BATCH, "batch_size": 0}}, r"batch_config.batch_size must be at le"),
     (
         {"batch_config": {**BATCH, "storage": {"root": "nope://x"}}},
         r"cannot be written .*setting batch_config",

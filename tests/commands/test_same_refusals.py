@@ -24,6 +24,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"refresh_token": " "}, "The setting refresh_token is blank"),
     ({"start_date": "yesterday"}, "The setting start_date is not a valid time"),
     ({"batch_config": {"encoding": {}}}, "The setting batch_config needs an encoding"),
+    (
+        {"batch_config": {"encoding": {"format": "arrow", "compression": "gzip"}}},
+        "The setting batch_config asks for compression, which Arrow files do not have",
+    ),
+    (
+        {"batch_config": {"encoding": {"format": "arrow"}, "storage": {"root": "s3://lake/x"}}},
+        "The setting batch_config asks for Arrow files in a remote storage",
+    ),
     ({"models": ["Salse"]}, "The setting models has 'Salse', which matches no model"),
     ({"namespaces": ["sak"]}, "The setting namespaces has 'sak', which matches no namespace"),
     ({"filters": {"sale_*": "x eq 1"}}, "The setting filters has 'sale_*', which matches no"),
@@ -73,7 +81,7 @@ def test_check_and_run_refuse_parquet_without_its_package_alike(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     config = {**serve(StandIn(sales(sales_row(1)))), **batch_config(tmp_path, "parquet", None, 3)}
     of_run, of_check = sentences(run_cli, config)
-    assert "needs pyarrow: install tap-sac[parquet]" in of_run
+    assert "need pyarrow: install tap-sac[parquet]" in of_run
     assert of_check == of_run
 
 

@@ -550,8 +550,8 @@ def test_digits_are_in_parquet_or_fail_by_name(serve: Serve, tmp_path: Path, fac
         needed = f"scale {needed_scale}" if needed_scale else f"precision {needed_precision}"
         assert str(error.value) == (
             "1 of 2 streams failed; the others were read. t_s: "
-            f"The column ONE does not fit into Parquet: {shown} requires {needed}, but the file "
-            f"has precision {precision} and scale {scale}{source}: use the format jsonl, or "
+            f"The column ONE does not fit into the batch file: {shown} requires {needed}, but "
+            f"it has precision {precision} and scale {scale}{source}: use the format jsonl, or "
             "deselect the column."
         )
 

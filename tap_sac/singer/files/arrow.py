@@ -47,11 +47,11 @@ class ArrowTables:
             SACError: If pyarrow is not installed.
         """
         try:
-            import pyarrow as pa  # noqa: PLC0415  (an extra, which only Parquet needs)
+            import pyarrow as pa  # noqa: PLC0415  (an extra)
         except ImportError:
             msg = (
-                "The setting batch_config asks for Parquet, which needs pyarrow: install "
-                "tap-sac[parquet], or use the format jsonl."
+                "The setting batch_config asks for Parquet or Arrow files, which need pyarrow: "
+                "install tap-sac[parquet], or use the format jsonl."
             )
             raise SACError(msg) from None
         self.infers_types = has_others
@@ -139,7 +139,7 @@ class ArrowTables:
             raise _precision_error(error) from None
         except _ARROW_ERRORS as error:
             msg = (
-                f"A value of the column {name} does not fit its type for Parquet ({error}): "
+                f"A value of the column {name} does not fit its type in the batch file ({error}): "
                 "use the format jsonl, or deselect the column."
             )
             raise DataError(msg) from None
@@ -150,7 +150,7 @@ def _precision_error(error: PrecisionError) -> DataError:
     missing = " and no ".join(limits.undeclared)
     source = f", because $metadata declares no {missing}" if missing else " from $metadata"
     return DataError(
-        f"The column {limits.column} does not fit into Parquet: {error}, but the file has "
+        f"The column {limits.column} does not fit into the batch file: {error}, but it has "
         f"precision {limits.precision} and scale {limits.scale}{source}: use the format jsonl, or "
         "deselect the column."
     )

@@ -2,22 +2,23 @@
 
 The names and contents of the files are those of the SDK's own batch encoders, with two differences:
 records have their version, which RECORD messages have beside the record, in the column where
-targets store it; and Parquet has the types of ``$metadata``, because types that are inferred from
-values differ from file to file.
+targets store it; and Parquet and Arrow have the types of ``$metadata``, because types that are
+inferred from values differ from file to file.
 """
 
 from __future__ import annotations
 
 import gzip
 from contextlib import ExitStack, contextmanager, suppress
-from tempfile import TemporaryFile
+from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import IO, TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import log_safe
 from tap_sac.singer.files.chunks import with_version
-from tap_sac.singer.files.parquet import ParquetFormat
+from tap_sac.singer.files.tables import ARROW, PARQUET, PARQUET_GZIP, ColumnFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -81,7 +82,7 @@ class LinesFormat:
 
 def file_format(
     encoding: Encoding, columns: Sequence[Property], *, has_others: bool
-) -> LinesFormat | ParquetFormat:
+) -> LinesFormat | ColumnFormat:
     """Choose how to write the files of a stream.
 
     Args:
@@ -93,8 +94,11 @@ def file_format(
         SACError: If the format needs a package that is not installed.
     """
     is_gzip = encoding.compression == "gzip"
+    if encoding.format == "arrow":
+        return ColumnFormat(ARROW, columns, has_others=has_others)
     if encoding.format == "parquet":
-        return ParquetFormat(columns, has_others=has_others, is_gzip=is_gzip)
+        written = PARQUET_GZIP if is_gzip else PARQUET
+        return ColumnFormat(written, columns, has_others=has_others)
     return LinesFormat(is_gzip=is_gzip)
 
 
@@ -102,7 +106,7 @@ def write_files(
     chunks: Iterable[Chunk],
     storage: Storage,
     name: str,
-    format_: LinesFormat | ParquetFormat,
+    format_: LinesFormat | ColumnFormat,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
     """Write records to files, one for each batch that has some.
@@ -140,7 +144,7 @@ def write_files(
 
 @contextmanager
 def batch_file(
-    storage: Storage, name: str, format_: LinesFormat | ParquetFormat
+    storage: Storage, name: str, format_: LinesFormat | ColumnFormat
 ) -> Iterator[tuple[str, AddRecords]]:
     """Open a file that appears when all of it is written, or never.
 
@@ -184,8 +188,11 @@ def check_storage(storage: Storage, find_root: Callable[[], Any]) -> None:
     try:
         root = find_root()
         if root.protocol in _LOCAL:
-            root.mkdir(parents=True, exist_ok=True)
-            TemporaryFile(dir=root).close()
+            folder = Path(root.path)
+            # In the directory that all users share, a folder is for its owner alone.
+            mode = 0o700 if folder.parent == Path(gettempdir()) else 0o777
+            folder.mkdir(mode, parents=True, exist_ok=True)
+            TemporaryFile(dir=folder).close()
         else:
             _list(root)
     except ImportError as error:

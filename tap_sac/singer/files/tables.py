@@ -1,14 +1,14 @@
-"""Records -> Parquet files."""
+"""Records -> files of columns: Parquet and Arrow."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tap_sac.singer.files.arrow import ArrowTables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import IO
 
     from tap_sac.sac.odata.model import Property
@@ -16,24 +16,56 @@ if TYPE_CHECKING:
 
 # Few large files suit what reads them, and memory does not grow with them.
 _ROWS_IN_FILE = 500_000
-# Readers go through a file by row groups, each with its own statistics and dictionaries.
-_ROWS_IN_GROUP = 100_000
 _BYTES_IN_GROUP = 64 * 2**20
 # What becomes Arrow at once: enough to be worth it, and not too much to hold as objects, for values
 # that do not fit at first.
 _ROWS_AT_ONCE = 10_000
-_SNAPPY: dict[str, Any] = {"compression": "snappy"}
+
+
+class ColumnEncoding(NamedTuple):
+    """How tables are written.
+
+    Attributes:
+        ending: How the names of the files end.
+        rows_in_group: How many rows are written at once, if they are not too large.
+        writer: Makes what writes tables with a schema to a file.
+    """
+
+    ending: str
+    rows_in_group: int
+    writer: Callable[[IO[bytes], Any], Any]
+
+
+def _parquet(ending: str, **compression: Any) -> ColumnEncoding:
+    def writer(file: IO[bytes], schema: Any) -> Any:  # noqa: ANN401  (pyarrow has no types)
+        from pyarrow import parquet  # noqa: PLC0415  (see ArrowTables)
+
+        # Arrow's own schema would give readers wider decimals than the columns need.
+        return parquet.ParquetWriter(file, schema, store_schema=False, **compression)
+
+    # Readers go through a file by row groups, each with its own statistics and dictionaries.
+    return ColumnEncoding(ending, 100_000, writer)
+
+
+def _arrow_writer(file: IO[bytes], schema: Any) -> Any:  # noqa: ANN401
+    from pyarrow import ipc  # noqa: PLC0415  (see ArrowTables)
+
+    return ipc.new_file(file, schema)
+
+
+ARROW = ColumnEncoding("arrow", _ROWS_AT_ONCE, _arrow_writer)
+PARQUET = _parquet("parquet", compression="snappy")
 # Arrow's own level of gzip takes ten times as long, for files of the same size.
-_GZIP: dict[str, Any] = {"compression": "gzip", "compression_level": 1}
+PARQUET_GZIP = _parquet("parquet.gz", compression="gzip", compression_level=1)
 
 
-class _ParquetFile:
-    """A file that is written a row group at a time."""
+class _ColumnFile:
+    """A file that is written a group of rows at a time."""
 
-    def __init__(self, file: IO[bytes], arrow: ArrowTables, compression: Mapping[str, Any]) -> None:
+    def __init__(self, file: IO[bytes], arrow: ArrowTables, encoding: ColumnEncoding) -> None:
         self._file = file
         self._arrow = arrow
-        self._compression = compression
+        self._encoding = encoding
         self._writer: Any = None
         self._values: list[Any] = []
         self._size = 0
@@ -46,7 +78,8 @@ class _ParquetFile:
             return
         self._make_table()
         rows = sum(table.num_rows for table in self._tables)
-        if rows >= _ROWS_IN_GROUP or sum(item.nbytes for item in self._tables) >= _BYTES_IN_GROUP:
+        is_full = rows >= self._encoding.rows_in_group
+        if is_full or sum(item.nbytes for item in self._tables) >= _BYTES_IN_GROUP:
             self._write_group()
 
     def finish(self) -> None:
@@ -60,47 +93,46 @@ class _ParquetFile:
             self._writer.close()
 
     def _make_table(self) -> None:
-        self._tables.append(self._arrow.table(self._values))
+        # Many small pieces would be written, and read, as such.
+        self._tables.append(self._arrow.table(self._values).combine_chunks())
         self._values, self._size = [], 0
 
     def _write_group(self) -> None:
         import pyarrow as pa  # noqa: PLC0415  (see ArrowTables)
-        from pyarrow import parquet  # noqa: PLC0415
 
         table = pa.concat_tables(self._tables)
         self._tables.clear()
         if self._writer is None:
-            # Arrow's own schema would give readers wider decimals than the columns need.
-            self._writer = parquet.ParquetWriter(
-                self._file, table.schema, store_schema=False, **self._compression
-            )
+            self._writer = self._encoding.writer(self._file, table.schema)
         # One group, unless more rows came at once.
-        groups = max(1, table.num_rows // _ROWS_IN_GROUP)
-        self._writer.write_table(table, row_group_size=-(-table.num_rows // groups))
+        groups = max(1, table.num_rows // self._encoding.rows_in_group)
+        self._writer.write_table(table, -(-table.num_rows // groups))
 
 
-class ParquetFormat:
-    """The Parquet files of a stream.
+class ColumnFormat:
+    """The Parquet or Arrow files of a stream.
 
     Attributes:
         ending: How their names end.
         usual_size: How many records they have by default; None leaves it to the SDK.
     """
 
-    def __init__(self, columns: Sequence[Property], *, has_others: bool, is_gzip: bool) -> None:
-        """Choose the types of the columns and the compression.
+    def __init__(
+        self, encoding: ColumnEncoding, columns: Sequence[Property], *, has_others: bool
+    ) -> None:
+        """Choose the types of the columns.
 
         Args:
+            encoding: How they are written.
             columns: The columns of the records whose types are known.
             has_others: Whether there may be others, such as those of a stream map.
-            is_gzip: Whether files are compressed with gzip.
 
         Raises:
             SACError: If pyarrow is not installed.
         """
         self._arrow = ArrowTables(columns, has_others=has_others)
-        self._compression = _GZIP if is_gzip else _SNAPPY
-        self.ending = "parquet.gz" if is_gzip else "parquet"
+        self._encoding = encoding
+        self.ending = encoding.ending
         # To infer types, the records of a whole file are held in memory.
         self.usual_size = None if has_others else _ROWS_IN_FILE
 
@@ -111,7 +143,7 @@ class ParquetFormat:
         Raises:
             DataError: If a value does not fit the type of its column.
         """
-        written = _ParquetFile(file, self._arrow, self._compression)
+        written = _ColumnFile(file, self._arrow, self._encoding)
         try:
             yield written.add
             written.finish()
