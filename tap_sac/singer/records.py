@@ -99,7 +99,11 @@ class PageRecords(Records):
 
 
 class RecordMaker:
-    """Turns the rows of a page into records that fit the schema."""
+    """Turns the rows of a page into records that fit the schema.
+
+    Attributes:
+        key_of: Returns the key of a record; only if there is one.
+    """
 
     def __init__(
         self,
@@ -132,13 +136,13 @@ class RecordMaker:
         self._key = [name for name in entity_set.key if name in self._converts]
         self._nulls: Record = {column.name: None for column in entity_set.own_columns}
         self._on_keys = on_keys if self._key else None
-        if self._on_keys:
+        if self._key:
             properties = {column.name: column for column in wanted}
             are_texts = [
                 edm_type(properties[name]).struct is str and not text_format(self._schemas[name])
                 for name in self._key
             ]
-            self._key_of = key_reader(itemgetter(*self._key), are_texts)
+            self.key_of = key_reader(itemgetter(*self._key), are_texts)
         self._row_reader = RowReader(
             wanted,
             self._schemas,
@@ -171,7 +175,7 @@ class RecordMaker:
             if self._sums:
                 self._sums.add_record(record)
             if self._on_keys:
-                self._on_keys([self._key_of(record)])
+                self._on_keys([self.key_of(record)])
             record.update(self._nulls)
             yield record
 

@@ -124,9 +124,9 @@ class TimedTable:
         """Ask for the row at a position, counted from 0; None if SAC does not answer."""
         return self._table.row_at(position)
 
-    def first_two(self, condition: str) -> list[msgspec.Raw] | None:
-        """Ask for the first two rows that a condition keeps; None if SAC does not answer."""
-        return self._table.first_two(condition)
+    def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:
+        """Ask for the first rows that a condition keeps; None if SAC does not answer."""
+        return self._table.first_rows(number, condition)
 
 
 def _since(source: Source, query: Mapping[str, str], literal: str) -> Table:

@@ -9,7 +9,7 @@ from tap_sac.sac.errors import DeltaLostError
 from tap_sac.sac.export.delta import deleted_id
 from tap_sac.sac.odata.entity_ids import EntityIds
 from tap_sac.singer.schema import DELETED_AT
-from tap_sac.streams.key_watch import KeyWatch
+from tap_sac.streams.changed_keys import ChangedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -18,53 +18,74 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
-    from tap_sac.singer.records import RecordMaker
+    from tap_sac.streams.reading import Reading
 
 
 class ChangeRecords:
     """Makes records of the answer to a delta link, page by page."""
 
     def __init__(
-        self,
-        entity_set: EntitySet,
-        columns: list[str],
-        maker: RecordMaker,
-        *,
-        aggregated: Collection[str] = (),
+        self, reading: Reading, entity_set: EntitySet, *, aggregated: Collection[str] = ()
     ) -> None:
         """Begin an answer."""
+        columns = reading.columns
         types = {item.name: item.type for item in entity_set.properties}
         self._ids = EntityIds({name: types[name] for name in entity_set.key})
         self._nulls = dict.fromkeys([*columns, *(item.name for item in entity_set.own_columns)])
         self._columns = set(columns)
+        self._values = self._columns - set(entity_set.key)
         self._complete: set[str] = set()
         self._missing: set[str] = set()
-        self._maker = maker
+        self._maker = reading.make(None, None)
         self._aggregated = aggregated
-        self._key_watch = KeyWatch(entity_set.key) if aggregated else None
+        is_watched = aggregated or (reading.has_key and reading.source.is_counted)
+        self._keys = ChangedKeys(reading) if is_watched else None
+
+    def close(self) -> None:
+        """Forget the keys."""
+        if self._keys:
+            self._keys.close()
+
+    def settle(self, extra_facts: int) -> None:
+        """Check the keys after the last page, as `ChangedKeys.check` does."""
+        if self._keys:
+            self._keys.check(extra_facts)
 
     def records(self, page: Page) -> Iterator[Record]:
         """Make records of new and changed rows as they are, and of deleted ones with a mark.
 
         Raises:
-            DeltaLostError: If a row lacks a column that others have, nobody can know which row was
-                deleted, or rows are not aggregated as they should be.
+            DeltaLostError: If a row lacks a column that others have, or all but its key, nobody can
+                know which row was deleted, or rows are not aggregated as they should be.
         """
         rows = page.rows
-        self._check_aggregated(page, rows)
         for row in rows:
             if deleted_id(row) is None:
                 self._ids.learn(row)
+                if not row.keys().isdisjoint(self._aggregated):
+                    raise self._not_aggregated_error()
                 self._compare_columns(row)
+        watched = []
         for row in rows:
             entity_id = deleted_id(row)
             if entity_id is None:
-                yield from self._maker.records([row])
+                (record,) = self._maker.records([row])
             else:
-                yield self._deletion(entity_id)
+                record = self._deletion(entity_id)
+            if self._keys:
+                watched.append((self._maker.key_of(record), entity_id is not None))
+            yield record
+        if self._keys:
+            self._keys.add(watched)
+            if self._aggregated and self._keys.has_repeated:
+                raise self._not_aggregated_error()
 
     def _compare_columns(self, row: Mapping[str, Any]) -> None:
         """See that all changed rows have the same columns: one that is missing is not null."""
+        if self._values and self._values.isdisjoint(row):
+            # OData would have it unchanged, and other services leave out nulls.
+            msg = "a changed row has no column but its key"
+            raise DeltaLostError(msg)
         present = self._columns & row.keys()
         self._complete |= present
         self._missing |= self._columns - present
@@ -72,23 +93,13 @@ class ChangeRecords:
             msg = f"a changed row lacks the column {partly[0]}, which other rows have"
             raise DeltaLostError(msg)
 
-    def _check_aggregated(self, page: Page, rows: list[dict[str, Any]]) -> None:
-        """See that SAC has aggregated the changes like the table, which nobody documents.
+    def _not_aggregated_error(self) -> DeltaLostError:
+        """Say that SAC has not aggregated the changes like the table, which nobody documents.
 
-        Changes of single facts would have other dimensions too, or come more than once for a key.
+        Changes of single facts have other dimensions too, or come more than once for a key.
         """
-        if self._key_watch is None:
-            return
-        changed = [
-            (item, row)
-            for item, row in zip(page.items, rows, strict=True)
-            if deleted_id(row) is None
-        ]
-        is_single = any(not row.keys().isdisjoint(self._aggregated) for _, row in changed)
-        if is_single or self._key_watch.has_repeated([item for item, _ in changed]):
-            names = ", ".join(self._aggregated)
-            msg = f"SAC sent changes that are not aggregated over {names}"
-            raise DeltaLostError(msg)
+        names = ", ".join(self._aggregated)
+        return DeltaLostError(f"SAC sent changes that are not aggregated over {names}")
 
     def _deletion(self, entity_id: str) -> Record:
         """Make the record of a deleted row: its key, and nulls in all other columns."""

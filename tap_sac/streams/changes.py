@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ class OpeningRead:
             SACError: As `FullRead.records` and `FullRead.prove_keys` do.
         """
         whole = FullRead(self._reading, tracks_changes=not self._is_dry_run)
-        whole.prove_keys()
+        extra_facts = whole.prove_keys()
         try:
             outcome = yield from whole.records()
         except BaseException:  # Also when the consumer of the records gives up.
@@ -100,7 +101,7 @@ class OpeningRead:
             reading.name,
             link.subscription_id,
         )
-        return outcome, Bookmark(link, outcome.version, self._tracking.query)
+        return outcome, Bookmark(link, outcome.version, self._tracking.query, extra_facts)
 
     def _unsubscribe(self, delta_link: str | None) -> None:
         if delta_link:
@@ -148,12 +149,20 @@ class ChangesRead:
         """
         reading, tracking = self._reading, self._tracking
         self._save(replace(self._link, may_be_spent=True))
-        changes = ChangeRecords(
-            tracking.entity_set,
-            reading.columns,
-            reading.make(None, None),
-            aggregated=tracking.dropped_key,
-        )
+        changes = ChangeRecords(reading, tracking.entity_set, aggregated=tracking.dropped_key)
+        with closing(changes):
+            delta_link = yield from self._all_records(changes)
+            if delta_link is None:
+                msg = "SAC gave no new delta link"
+                raise DeltaLostError(msg)
+            changes.settle(self._bookmark.extra_facts)
+        link = DeltaLink(delta_link)
+        if tracking.subscriptions.is_proven(self._link):
+            link = tracking.subscriptions.signed(link)
+        return replace(self._bookmark, link=link, query=tracking.query)
+
+    def _all_records(self, changes: ChangeRecords) -> Generator[Records, None, str | None]:
+        """Read the records of all pages; returns the new delta link."""
         delta_link = None
         rows = pages = 0
         try:
@@ -167,16 +176,10 @@ class ChangesRead:
                 raise
             msg = f"SAC answered {error.reason} to its delta link"
             raise DeltaLostError(msg) from None
-        if delta_link is None:
-            msg = "SAC gave no new delta link"
-            raise DeltaLostError(msg)
-        reading.logger.info(
-            "%s: %s read, %s.", reading.name, plural(rows, "change"), plural(pages, "page")
+        self._reading.logger.info(
+            "%s: %s read, %s.", self._reading.name, plural(rows, "change"), plural(pages, "page")
         )
-        link = DeltaLink(delta_link)
-        if tracking.subscriptions.is_proven(self._link):
-            link = tracking.subscriptions.signed(link)
-        return Bookmark(link, self._bookmark.version, tracking.query)
+        return delta_link
 
     def _pages(self) -> Iterator[Page]:
         """Read the pages behind the delta link.

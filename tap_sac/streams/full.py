@@ -58,18 +58,25 @@ class FullRead:
         self._table = table or reading.source.table(reading.query, track_changes=tracks_changes)
         self._tracks_changes = tracks_changes
 
-    def prove_keys(self) -> None:
+    def prove_keys(self) -> int:
         """Check that no key has several facts, before SAC is asked to track changes.
 
         Each failing run would write rows otherwise. The rows are read and thrown away, and only if
         the counts of facts and keys differ.
 
+        Returns:
+            How many more facts than keys SAC counts; 0 if people write meanwhile.
+
         Raises:
             DataError: If a key has several.
         """
         reading = self._reading
-        if not reading.suspects_repeated_keys(self._table.count()):
-            return
+        count = self._table.count()
+        extra = reading.suspects_repeated_keys(count)
+        if not extra:
+            return 0
+        if self._table.count() != count:
+            extra = 0
         table = reading.source.table(reading.query)
         with closing(Proof(reading, table)) as proof:
             maker = reading.make(None, proof.see)
@@ -77,7 +84,8 @@ class FullRead:
                 proof.add(page)
                 PageRecords(page, maker).lines(0, len(page.items))
                 if proof.rows >= _MOST_ROWS_LOOKED_AT:
-                    return
+                    break
+        return extra
 
     def records(self) -> Generator[Records, None, Outcome]:
         """Read the records, and once more in the order of their keys if that is needed.

@@ -201,7 +201,8 @@ class Proof:
             return False
         if not self._is_disproved:
             self._is_disproved = True
-            self.disprove(several_facts_error(self._label, keys.repeated_values))
+            what = several_facts(self._label, keys.repeated_values)
+            self.disprove(DataError(what, Failure.SEVERAL_FACTS))
         return True
 
     def _judge(self) -> Verdict:
@@ -288,7 +289,6 @@ def shown_key(key: dict[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in key.items())
 
 
-def several_facts_error(stream: str, key: dict[str, object]) -> DataError:
-    """Say that a key has several facts, and what to do."""
-    what = f"SAC stores several facts of {stream} under one key ({shown_key(key)})"
-    return DataError(what, Failure.SEVERAL_FACTS)
+def several_facts(stream: str, key: dict[str, object]) -> str:
+    """Say that a key has several facts."""
+    return f"SAC stores several facts of {stream} under one key ({shown_key(key)})"

@@ -83,21 +83,25 @@ class Reading:
         """Whether the rows are asked for in the order of their keys, as an earlier read needed."""
         return "$orderby" in self.query
 
-    def suspects_repeated_keys(self, count: int | None) -> bool:
-        """Return whether SAC seems to store several rows under one key."""
+    def extra_facts(self, count: int | None) -> int:
+        """Ask how many keys there are; return how many fewer than facts, or 0 if not known."""
         if not (self.has_key and count and self.source.is_counted):
-            return False
+            return 0
         keys = self.source.count_keys()
-        if keys is None or keys >= count:
-            return False
-        self.logger.warning(
-            "SAC counts %s of %s and %s: if a key comes twice, the stream fails, "
-            "because a target would keep one of its facts.",
-            plural(count, "fact"),
-            self.name,
-            plural(keys, "key"),
-        )
-        return True
+        return 0 if keys is None else max(0, count - keys)
+
+    def suspects_repeated_keys(self, count: int | None) -> int:
+        """Return as `extra_facts`, and warn if SAC seems to store several facts under one key."""
+        extra = self.extra_facts(count)
+        if count and extra:
+            self.logger.warning(
+                "SAC counts %s of %s and %s: if a key comes twice, the stream fails, "
+                "because a target would keep one of its facts.",
+                plural(count, "fact"),
+                self.name,
+                plural(count - extra, "key"),
+            )
+        return extra
 
     def discard_unfinished(self) -> None:
         """Let no run resume an earlier read, once rows of a later version are written."""

@@ -23,7 +23,7 @@ _DAY = 24 * 60 * 60 * 1000  # milliseconds
 _DIGEST_LENGTH = 16
 _OF_LINK = ("delta_link", "question", "is_followed", "signature")
 _OF_READ = ("version", "filter", "key", "slices", "person", "rows", "types", "in_order", "tenant")
-_NAMES = {*_OF_LINK, *_OF_READ}
+_NAMES = {*_OF_LINK, "extra_facts", *_OF_READ}
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,13 @@ class Bookmark:
         link: The delta link.
         version: The version that the records in the target have; None without ACTIVATE_VERSION.
         query: What the last full read asked for.
+        extra_facts: How many more facts than keys SAC counted then.
     """
 
     link: DeltaLink
     version: int | None
     query: DeltaQuery
+    extra_facts: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,9 +176,7 @@ class StreamState:
             if self.last.key is not None:
                 state["key"] = self.last.key
         if self.bookmark:
-            link = self.bookmark.link
-            values = (link.url, asdict(self.bookmark.query), link.may_be_spent, link.signature)
-            state |= {"version": self.bookmark.version, **dict(zip(_OF_LINK, values, strict=True))}
+            state |= _written(self.bookmark)
         if self.unfinished:
             state["slices"] = {
                 "version": self.unfinished.version,
@@ -268,7 +268,15 @@ def _bookmark(state: Mapping[str, Any]) -> Bookmark | None:
     asked: dict[str, Any] = {item.name: query.get(item.name) for item in fields(DeltaQuery)}
     signature = signature if isinstance(signature, str) else None
     link = DeltaLink(url, may_be_spent is True, signature)
-    return Bookmark(link, version, DeltaQuery(**asked))
+    extra = state.get("extra_facts")
+    return Bookmark(link, version, DeltaQuery(**asked), extra if is_version(extra) else 0)
+
+
+def _written(bookmark: Bookmark) -> dict[str, Any]:
+    link = bookmark.link
+    values = (link.url, asdict(bookmark.query), link.may_be_spent, link.signature)
+    state = {"version": bookmark.version, **dict(zip(_OF_LINK, values, strict=True))}
+    return {**state, "extra_facts": bookmark.extra_facts} if bookmark.extra_facts else state
 
 
 def _types(value: object) -> dict[str, str] | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.odata.conditions import equals
+from tap_sac.sac.odata.conditions import both, equals
 from tap_sac.singer.keys import Key, key_values
 from tap_sac.streams.key_counter import KeyCounter
+from tap_sac.streams.source import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import msgspec
 
     from tap_sac.sac.export.tables import Table
@@ -75,12 +79,12 @@ class WatchedKeys:
 
     def knows(self, row: msgspec.Raw) -> bool:
         """Return whether the key of a row is one of those that came."""
-        return not self.is_over and self._counter.knows(hash(self._keys_of([row])[0]))
+        return not self.is_over and self._counter.knows(hash(_keys_of(self._reading, [row])[0]))
 
     @property
     def repeated_values(self) -> dict[str, Any]:
         """The values of the first key that came again, by column."""
-        return {} if self.repeated is None else self._values(self.repeated)
+        return {} if self.repeated is None else key_values(self._reading.source.key, self.repeated)
 
     @property
     def are_several(self) -> bool | None:
@@ -89,26 +93,60 @@ class WatchedKeys:
         if key is None:
             return None
         if key not in self._answers:
-            self._answers[key] = self._ask(key)
+            found = count_rows(self._reading, self._table, [key])
+            self._answers[key] = None if found is None else found[key] > 1
         return self._answers[key]
 
-    def _ask(self, key: Key) -> bool | None:
-        columns = {item.name: item for item in self._reading.source.entity_set.properties}
-        try:
-            values = self._values(key).items()
-            condition = " and ".join(equals(columns[name], value) for name, value in values)
-        except ValueError:  # Of a type that has no literal that is known.
-            return None
-        rows = self._table.first_two(condition)
-        if rows is None:
-            return None
-        found = self._keys_of(rows)
-        return len(found) > 1 if all(item == key for item in found) else None
 
-    def _values(self, key: Key) -> dict[str, Any]:
-        return key_values(self._reading.source.key, key)
+def count_rows(reading: Reading, table: Table, keys: list[Key]) -> Counter[Key] | None:
+    """Ask SAC for the rows of keys, several keys per request.
 
-    def _keys_of(self, rows: list[msgspec.Raw]) -> list[Key]:
-        found: list[Key] = []
-        self._reading.make(None, found.extend).lines(rows, "SAC's answer")
-        return found
+    Returns:
+        How many rows each key has, if no key has several; otherwise, one key that has. None if SAC
+        does not answer.
+    """
+    found: Counter[Key] = Counter()
+    try:
+        for condition, asked in _conditions(reading, keys):
+            # If one key has several rows, one more row than there are keys shows it.
+            rows = table.first_rows(len(asked) + 1, condition)
+            if rows is None:
+                return None
+            found.update(_keys_of(reading, rows))
+            if not found.keys() <= {*keys}:  # SAC has not heeded the filter.
+                return None
+            if max(found.values(), default=0) > 1:
+                break
+    except ValueError:  # A key of a type that has no literal that is known.
+        return None
+    return found
+
+
+def _conditions(reading: Reading, keys: list[Key]) -> Iterator[tuple[str, list[Key]]]:
+    """Write conditions that keep the rows of all keys, short enough for a URL.
+
+    Raises:
+        ValueError: If a value cannot be written.
+    """
+    source = reading.source
+    columns = {item.name: item for item in source.entity_set.properties}
+    each = [
+        " and ".join(
+            equals(columns[name], value) for name, value in key_values(source.key, key).items()
+        )
+        for key in keys
+    ]
+    condition = each[0] if len(each) == 1 else f"(({') or ('.join(each)}))"
+    asked = {**reading.query, "$filter": both(source.filter, condition), "$top": str(len(keys) + 1)}
+    half = len(keys) // 2
+    if half and isinstance(source, Source) and not source.has_room_for(asked):
+        yield from _conditions(reading, keys[:half])
+        yield from _conditions(reading, keys[half:])
+    else:
+        yield condition, keys
+
+
+def _keys_of(reading: Reading, rows: list[msgspec.Raw]) -> list[Key]:
+    found: list[Key] = []
+    reading.make(None, found.extend).lines(rows, "SAC's answer")
+    return found

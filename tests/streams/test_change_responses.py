@@ -12,7 +12,7 @@ from tap_sac.demo.service import (
     Response,
 )
 from tests.conftest import sync
-from tests.helpers.stand_in import JSON, error_response, sales_row
+from tests.helpers.stand_in import JSON, edmx, error_response, sales_row
 from tests.helpers.tracking import (
     ROWS,
     TrackingStandIn,
@@ -220,7 +220,9 @@ def test_changed_rows_of_a_response_show_which_row_was_deleted(
 
 def test_column_that_all_rows_lack_is_null(serve: Serve) -> None:
     tenant = TrackingStandIn(*ROWS)
-    tenant.deltas["A"] = delta(changed('{"Version":"public.Actual","Date":"000001"}'))
+    columns = {"Version": "Edm.String*", "Date": "Edm.String*", "AMOUNT": "Edm.Decimal"}
+    tenant.models[0].edmx = edmx(FactData={**columns, "OTHER": "Edm.Decimal"})
+    tenant.deltas["A"] = delta(changed('{"Version":"public.Actual","Date":"000001","OTHER":1}'))
     config = log_based(serve, tenant)
     messages = sync(config, state=sync(config).state)
     (record,) = messages.records("sales_fact_data")

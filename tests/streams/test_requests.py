@@ -81,4 +81,11 @@ def test_changes_ask_for_no_more_than_they_need(serve: Serve, picture: Behaviour
     state = tenant.run(FACTS)
     tenant.service.change()
     tenant.run(FACTS, state)
+    counts = {"FactData": 1 + 1, "FactDataAggregation": 1}
+    assert tenant.asked == {**DISCOVERY, "Subscriptions": 1, **counts}
+
+
+def test_no_changes_ask_for_nothing_more(serve: Serve, picture: Behaviour) -> None:
+    tenant = CountingTenant(serve, picture, default_replication_method="LOG_BASED")
+    tenant.run(FACTS, tenant.run(FACTS))
     assert tenant.asked == {**DISCOVERY, "Subscriptions": 1, "FactData": 1}

@@ -129,6 +129,7 @@ WRITERS: dict[str, Callable[[Serve], Bookmark]] = {
     "changes_opened_filtered": lambda serve: write_changes(serve, **FILTERED),
     "changes_unversioned": lambda serve: write_changes(serve, **UNVERSIONED),
     "changes_read": write_followed,
+    "changes_read_extra_facts": lambda serve: write_followed(serve, extra_facts=2),
     "changes_of_others": lambda serve: write_followed(serve, signature=None),
     "changes_half_read": write_half_read,
     "changes_after_slices": write_changes_after_slices,

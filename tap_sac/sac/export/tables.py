@@ -75,8 +75,8 @@ class Table(Protocol):
     def row_at(self, position: int) -> RowAt | None:
         """Ask for the row at a position, counted from 0; None if SAC does not answer."""
 
-    def first_two(self, condition: str) -> list[msgspec.Raw] | None:
-        """Ask for the first two rows that a condition keeps; None if SAC does not answer."""
+    def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:
+        """Ask for the first rows that a condition keeps; None if SAC does not answer."""
 
 
 class UncountedTable:
@@ -98,7 +98,7 @@ class UncountedTable:
         """Return None: nobody knows."""
         return None
 
-    def first_two(self, condition: str) -> list[msgspec.Raw] | None:  # noqa: ARG002
+    def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:  # noqa: ARG002
         """Return None: nobody knows."""
         return None
 
@@ -187,12 +187,12 @@ class CountedTable:
         found = self._row_at(position, {**options, **self._ordered})
         return self._row_at(position, options) if found is None and self._ordered else found
 
-    def first_two(self, condition: str) -> list[msgspec.Raw] | None:
-        """Ask for the first two rows that a condition keeps; None if SAC does not answer."""
+    def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:
+        """Ask for the first rows that a condition keeps; None if SAC does not answer."""
         left_out = {"pagesize", "$orderby"}
         options = {name: text for name, text in self._options.items() if name not in left_out}
         options["$filter"] = both(options.get("$filter"), condition)
-        page = self._probe({**options, "$top": "2"})
+        page = self._probe({**options, "$top": str(number)})
         return page.items if page else None
 
     @property

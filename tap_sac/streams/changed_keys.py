@@ -1,0 +1,123 @@
+"""The keys of an answer to a delta link, and whether SAC has several facts under one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tap_sac.sac.errors import DeltaLostError
+from tap_sac.safety.text import plural
+from tap_sac.singer.keys import key_values
+from tap_sac.streams.key_counter import KeyCounter
+from tap_sac.streams.proof import several_facts, shown_key
+from tap_sac.streams.watched_keys import count_rows
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from tap_sac.singer.keys import Key
+    from tap_sac.streams.reading import Reading
+
+# For how many keys SAC is asked: of those that come again, and of all that changed.
+_MOST_REPEATED = 20
+_MOST_CHANGED = 1_000
+
+
+class ChangedKeys:
+    """Watches the keys of changed and deleted rows.
+
+    A target keeps the last row of a key. That is right if SAC has changed a row several times, and
+    wrong if it has several rows.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        """Begin before the first row."""
+        self._reading = reading
+        self._table = reading.source.table(reading.query)
+        self._counter = KeyCounter()
+        self._rows = 0
+        # The first keys that came again, and whether the last row of each is a deleted one.
+        self._repeated: dict[Key, bool] = {}
+        self._changed: list[Key] = []
+
+    def close(self) -> None:
+        """Forget all keys."""
+        self._counter.close()
+
+    @property
+    def has_repeated(self) -> bool:
+        """Whether a key has come again, as far as that is known."""
+        return bool(self._repeated)
+
+    def add(self, rows: list[tuple[Key, bool]]) -> None:
+        """Watch the keys of a page, each with whether its row is a deleted one.
+
+        Raises:
+            SACError: If there is no room for a temporary file.
+        """
+        again = self._counter.add([hash(key) for key, _ in rows])
+        self._rows += len(rows)
+        for key, is_deleted in rows:
+            has_room = len(self._repeated) < _MOST_REPEATED
+            if key in self._repeated or (has_room and hash(key) in again):
+                self._repeated[key] = is_deleted
+            if not is_deleted and len(self._changed) < _MOST_CHANGED:
+                self._changed.append(key)
+
+    def check(self, extra_facts: int) -> None:
+        """Check, after the last page, that no key has several facts.
+
+        Args:
+            extra_facts: How many more facts than keys SAC counted when the chain was opened.
+
+        Raises:
+            DeltaLostError: If one has, or SAC does not show which row of a key is the last one.
+        """
+        if self._repeated:
+            self._check_repeated()
+        elif self._counter.count() < self._rows:
+            msg = "a key came again, too far apart to find it"
+            raise DeltaLostError(msg)
+        if self._changed:
+            self._check_counts(extra_facts)
+
+    def _check_repeated(self) -> None:
+        found = self._ask([*self._repeated])
+        for key, is_deleted in self._repeated.items():
+            if found is None or (is_deleted and found[key]):
+                shown = shown_key(key_values(self._reading.source.key, key))
+                msg = f"a key came again ({shown}), and SAC does not show which row is the last one"
+                raise DeltaLostError(msg)
+
+    def _check_counts(self, extra_facts: int) -> None:
+        """Ask for the changed keys if SAC counts more facts than keys than at the opening."""
+        reading = self._reading
+        count = self._table.count()
+        extra = reading.extra_facts(count)
+        if count is None or extra <= extra_facts or self._table.count() != count:
+            return
+        keys = [*dict.fromkeys(self._changed)]
+        found = self._ask(keys)
+        reading.logger.warning(
+            "SAC counts %s of %s and %s, and shows %s: run with --full-refresh to look for several "
+            "facts under one key.",
+            plural(count, "fact"),
+            reading.name,
+            plural(count - extra, "key"),
+            "no rows of the changed keys"
+            if found is None
+            else f"none with two facts among {plural(len(keys), 'changed key')}",
+        )
+
+    def _ask(self, keys: list[Key]) -> Counter[Key] | None:
+        """Ask how many rows keys have; None if SAC does not answer.
+
+        Raises:
+            DeltaLostError: If one has several.
+        """
+        reading = self._reading
+        found = count_rows(reading, self._table, keys)
+        for key, rows in (found or {}).items():
+            if rows > 1:
+                values = key_values(reading.source.key, key)
+                raise DeltaLostError(several_facts(reading.name, values))
+        return found
