@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import Metadata
 
 from tap_sac.sac.errors import DataError
+from tap_sac.singer.edm import edm_type
 from tap_sac.singer.schema import TABLE_VERSION, add_decimal_facets
 
 if TYPE_CHECKING:
@@ -108,7 +109,14 @@ def typed_columns(
         add_decimal_facets(schema, selection.entity_set.properties)
     of_before, of_after = (schema["properties"] for schema in schemas)
     columns = [*selection.sac_columns, *selection.own_columns]
-    return [item for item in columns if of_before.get(item.name) == of_after.get(item.name)]
+    same = [item for item in columns if of_before.get(item.name) == of_after.get(item.name)]
+    return [_as_checked(item, of_before.get(item.name, {})) for item in same]
+
+
+def _as_checked(column: Property, schema: dict[str, Any]) -> Property:
+    """Take dates and times for plain text where the catalog does not demand their format."""
+    own = edm_type(column).schema.get("format")
+    return column if own in {None, schema.get("format")} else replace(column, type="Edm.String")
 
 
 def version_column(stream: str, columns: Collection[str]) -> OwnColumn:

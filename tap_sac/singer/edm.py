@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
+from datetime import time
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
 from tap_sac.sac.odata.decimals import ENCODER, ExactDecimal
+from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.singer.decimal_limits import SINGER_DECIMAL, arrow_limits, declared_limits
 from tap_sac.singer.schema_types import declared_types
 from tap_sac.singer.text_formats import DATE, DATE_TIME, WrongFormatError
@@ -34,6 +36,8 @@ _FORMATS = {"date": DATE, "date-time": DATE_TIME}
 _NOT_FINITE = ("NaN", "INF", "-INF")
 _MOST_INTEGER_DIGITS = 20
 _MOST_NARROW_DIGITS = 38
+_FRACTION = re.compile(r"\.(\d+)", re.ASCII)
+_MOST_DIGITS_OF_SECONDS = 6
 # With more digits, a number without an exponent is beyond a double.
 _MOST_DOUBLE_DIGITS = 308
 
@@ -134,6 +138,19 @@ def _arrow_decimal(pa: ModuleType, column: Property) -> DataType:
     return decimal(precision, limits.scale)
 
 
+def _arrow_instant(pa: ModuleType, column: Property) -> DataType:
+    return pa.timestamp("us", tz="UTC") if _has_microseconds(column) else pa.string()
+
+
+def _arrow_time(pa: ModuleType, column: Property) -> DataType:
+    return pa.time64("us") if _has_microseconds(column) else pa.string()
+
+
+def _has_microseconds(column: Property) -> bool:
+    """Return whether microseconds hold every digit; SAC sends some where it declares none."""
+    return column.precision is not None and column.precision <= _MOST_DIGITS_OF_SECONDS
+
+
 class EdmType(NamedTuple):
     """How the values of an Edm type are described, read and written.
 
@@ -186,8 +203,12 @@ _TYPES = {
     "Edm.Binary": _TEXT,
     "Edm.Boolean": EdmType({"type": "boolean"}, _as_boolean, bool, lambda pa, _: pa.bool_()),
     "Edm.Byte": _integer(8, is_signed=False),
-    "Edm.Date": _TEXT._replace(schema={"type": "string", "format": "date"}),
-    "Edm.DateTimeOffset": _TEXT._replace(schema={"type": "string", "format": "date-time"}),
+    "Edm.Date": _TEXT._replace(
+        schema={"type": "string", "format": "date"}, arrow=lambda pa, _: pa.date32()
+    ),
+    "Edm.DateTimeOffset": _TEXT._replace(
+        schema={"type": "string", "format": "date-time"}, arrow=_arrow_instant
+    ),
     "Edm.Decimal": EdmType({"type": "number"}, _as_number, msgspec.Raw, _arrow_decimal),
     "Edm.Double": _FLOAT,
     "Edm.Duration": _TEXT,
@@ -198,7 +219,7 @@ _TYPES = {
     "Edm.SByte": _integer(8),
     "Edm.Single": _FLOAT,
     "Edm.String": _TEXT,
-    "Edm.TimeOfDay": _TEXT,
+    "Edm.TimeOfDay": _TEXT._replace(arrow=_arrow_time),
 }
 
 
@@ -283,14 +304,29 @@ def _formatted(value: str, *, format_: TextFormat) -> str:
 
 
 def arrow_converter(column: Property) -> Callable[[Any], Any] | None:
-    """Return a function that makes a number of a record, other than null, fit an Arrow column.
+    """Return a function that makes a value of a record, other than null, fit an Arrow column.
 
-    It removes trailing zeros which exceed the scale, and raises `PrecisionError` if other digits
-    exceed the limits. None if the column needs no conversion.
+    It removes trailing zeros of numbers and seconds which exceed the scale, and raises a
+    `ValueError` (for decimals, a `PrecisionError`) if other digits exceed the limits. None if the
+    column needs no conversion.
     """
+    if column.type == "Edm.DateTimeOffset" and _has_microseconds(column):
+        return partial(_fitted_seconds, digits=column.precision)
+    if column.type == "Edm.TimeOfDay" and _has_microseconds(column):
+        return lambda value: time.fromisoformat(_fitted_seconds(value, digits=column.precision))
     if column.type not in {"Edm.Decimal", "Edm.Double", "Edm.Single"}:
         return None
     if column.type != "Edm.Decimal":
         return lambda value: float(str(value))
     limits = arrow_limits(column)
     return lambda value: limits.fit(_as_number(value))
+
+
+def _fitted_seconds(text: str, *, digits: int | None) -> str:
+    fraction = _FRACTION.search(text)
+    if not fraction:
+        return text
+    if digits is not None and fraction[1][digits:].strip("0"):
+        msg = f"{excerpt(text, LONGEST_VALUE)}, but $metadata declares Precision {digits}"
+        raise ValueError(msg)
+    return text.replace(fraction[0], f".{fraction[1][:digits]:0<{_MOST_DIGITS_OF_SECONDS}}")

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import sys
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -433,7 +434,7 @@ def test_parquet_of_every_type(serve: Serve, tmp_path: Path) -> None:
             "COUNT": 9007199254740993,
             "FLAG": True,
             "RATE": 0.5,
-            "DAY": "2026-11-02",
+            "DAY": date(2026, 11, 2),
             "PLACE": '{"type":"Point"}',
             "TAGS": '["a","b"]',
             "_sdc_table_version": messages.of("t_s")[-1]["version"],

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import tempfile
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -184,8 +185,14 @@ def test_parquet(whole: list[str], size: int, page_size: int, *, use_singer_deci
 
 
 def numbers_of(record: dict[str, Any]) -> dict[str, Any]:
-    """Read the numbers of a record, which JSON has as text."""
-    kinds: dict[str, Any] = {"AMOUNT": Decimal, "RATE": float, "COUNT": int, "BYTE": int}
+    """Read the numbers and dates of a record, which JSON has as text."""
+    kinds: dict[str, Any] = {
+        "AMOUNT": Decimal,
+        "RATE": float,
+        "COUNT": int,
+        "BYTE": int,
+        "DAY": lambda value: date.fromisoformat(str(value)),
+    }
     return {
         name: kinds[name](value) if name in kinds and value is not None else value
         for name, value in record.items()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 
 from tap_sac.demo.service import Response
 from tap_sac.sac.errors import SACError
@@ -229,3 +230,72 @@ def test_text_keeps_every_character(serve: Serve, tmp_path: Path) -> None:
     tenant = StandIn(Model("C4T", "T", document, {"S": rows}))
     config = {**serve(tenant), **batch_config(tmp_path, "parquet", None, 100)}
     assert [row["X"] for row in rows_of(sync(config), "t_s")] == texts
+
+
+TIMES = {
+    "DAY": ("Edm.Date", "date32[day]"),
+    "MICRO": ('Edm.DateTimeOffset" Precision="6', "timestamp[us, tz=UTC]"),
+    "MILLI": ('Edm.DateTimeOffset" Precision="3', "timestamp[us, tz=UTC]"),
+    "WHOLE": ('Edm.TimeOfDay" Precision="0', "time64[us]"),
+    "ANY": ("Edm.DateTimeOffset", "string"),
+    "FINE": ('Edm.DateTimeOffset" Precision="7', "string"),
+    "CLOCK": ("Edm.TimeOfDay", "string"),
+}
+
+
+def times(**values: str | None) -> StandIn:
+    columns = {"ID": "Edm.String*", **{name: kind for name, (kind, _) in TIMES.items()}}
+    rows = [json.dumps({"ID": "1", **values}), '{"ID":"2"}']
+    return StandIn(Model("C4T", "T", edmx(S=columns), {"S": rows}))
+
+
+@pytest.mark.parametrize("format_", ["arrow", "parquet"])
+def test_dates_and_times_have_types_where_every_digit_fits(
+    serve: Serve, tmp_path: Path, format_: str
+) -> None:
+    tenant = times(
+        DAY="0001-02-03",
+        MICRO="2026-01-02T00:04:05.123456+05:30",
+        MILLI="9999-12-31T23:59:59.1230000Z",
+        WHOLE="23:59:58.000",
+        ANY="2026-01-02T00:04:05.12345678+05:30",
+        FINE="2026-01-02T00:04:05.1234567Z",
+        CLOCK="23:59",
+    )
+    maps = {"t_s": {"COPY": "DAY"}}
+    config = {**serve(tenant), **batch_config(tmp_path, format_, None, 10), "stream_maps": maps}
+    (path,) = files(sync(config), "t_s")
+    file = ipc.open_file(path).read_all() if format_ == "arrow" else parquet.read_table(path)
+    types = {field.name: str(field.type) for field in file.schema}
+    assert {name: types[name] for name in TIMES} == {
+        name: kind for name, (_, kind) in TIMES.items()
+    }
+    assert types["COPY"] == "string"
+    first, second = file.select(list(TIMES)).to_pylist()
+    assert first == {
+        "DAY": date(1, 2, 3),
+        "MICRO": datetime(2026, 1, 1, 18, 34, 5, 123456, tzinfo=timezone.utc),
+        "MILLI": datetime(9999, 12, 31, 23, 59, 59, 123000, tzinfo=timezone.utc),
+        "WHOLE": time(23, 59, 58),
+        "ANY": "2026-01-02T00:04:05.12345678+05:30",
+        "FINE": "2026-01-02T00:04:05.1234567Z",
+        "CLOCK": "23:59",
+    }
+    assert set(second.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("MILLI", "2026-01-02T00:04:05.1234Z", ":05.1234Z, but \\$metadata declares Precision 3"),
+        ("WHOLE", "23:59:58.5", "23:59:58.5, but \\$metadata declares Precision 0"),
+        ("WHOLE", "late", "late"),
+    ],
+)
+def test_times_that_do_not_fit_fail_by_name(
+    serve: Serve, tmp_path: Path, column: str, value: str, told: str
+) -> None:
+    config = {**serve(times(**{column: value})), **batch_config(tmp_path, "parquet", None, 10)}
+    sentence = f"value of the column {column} does not fit its type .*{told}.*use the format jsonl"
+    with pytest.raises(SACError, match=sentence):
+        sync(config)

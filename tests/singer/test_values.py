@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,7 +87,8 @@ def written(config: dict[str, Any], path: str, catalog: dict[str, Any] | None = 
     messages = sync(config, catalog)
     if path == "parquet":
         tables = [parquet.read_table(file) for file in files(messages, "t_s")]
-        return [value for table in tables for value in table["X"].to_pylist()]
+        values = [value for table in tables for value in table["X"].to_pylist()]
+        return [str(value) if isinstance(value, date) else value for value in values]
     records = records_of(messages, "t_s") if path == "jsonl" else messages.records("t_s")
     return [record["X"] for record in records]
 

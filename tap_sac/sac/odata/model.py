@@ -33,7 +33,7 @@ class Property:
     Attributes:
         type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; lists, objects, and
             types that the document does not explain are ``Edm.Untyped``.
-        precision: Digits in all, of a decimal.
+        precision: Digits in all, of a decimal; of the seconds after the point, of a time.
         scale: Digits after the point; None if they vary.
     """
 

@@ -57,6 +57,7 @@ class ArrowTables:
         self.infers_types = has_others
         self._pa = pa
         self._types = {column.name: edm_type(column).arrow(pa, column) for column in columns}
+        self._from_text = {pa.date32(), pa.timestamp("us", tz="UTC")}
         self._converts = {column.name: arrow_converter(column) for column in columns}
 
     def values(self, chunk: Chunk, version: int | None) -> Values:
@@ -134,7 +135,10 @@ class ArrowTables:
         try:
             if convert:
                 values = [None if value is None else convert(value) for value in values]
-            return self._pa.array(values, self._types.get(name))
+            arrow = self._types.get(name)
+            if arrow in self._from_text:
+                return self._pa.array(values, self._pa.string()).cast(arrow)
+            return self._pa.array(values, arrow)
         except PrecisionError as error:
             raise _precision_error(error) from None
         except _ARROW_ERRORS as error:
