@@ -146,6 +146,7 @@ def test_test_fails_by_name_if_a_stream_cannot_be_read(
     assert '"RECORD","stream":"providers"' in result.stdout
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_test_fails_if_sac_refuses(
     serve: Serve, run_cli: RunCli, tenant: StandIn, status: int

@@ -166,6 +166,7 @@ def test_request_for_a_count_never_ends_a_read(
     assert len(waits) <= 2
 
 
+@pytest.mark.usefixtures("waits")
 def test_server_that_hangs_at_a_count_is_given_up(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = lambda request: (

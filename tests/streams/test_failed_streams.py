@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import discover, read_messages, select, sync
 from tests.helpers.counts import (
     FACTS,
@@ -73,6 +75,7 @@ def test_value_that_does_not_fit_fails_its_stream_alone(serve: Serve) -> None:
     assert is_activated(messages, "z_fact_data")
 
 
+@pytest.mark.usefixtures("waits")
 def test_refused_sign_in_ends_the_run(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS, name="A", model_id="C4A"), sales(*ROWS, name="Z"))
     tenant.fault = lambda request: (

@@ -375,6 +375,7 @@ def test_audit_data_of_another_user_is_read_from_the_start_date(
     assert not warnings(caplog)
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("status", [401, 403])
 def test_audit_data_that_sac_refuses_to_a_user_is_skipped_alone(
     serve: Serve, caplog: pytest.LogCaptureFixture, status: int
@@ -402,6 +403,7 @@ def test_audit_data_that_a_tenant_has_for_clients_alone_is_skipped(
     assert "Audit data is for the OAuth client alone." in warnings(caplog)[-1]
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("status", [401, 403])
 def test_audit_data_is_not_skipped_if_sac_refuses_the_user_altogether(
     serve: Serve, status: int
