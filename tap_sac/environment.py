@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.inputs import read_json_file
@@ -65,9 +66,10 @@ def misspelt_variables(
     for variable in sorted({*variables} - {*known}):
         if variable.startswith(tuple(f"{prefix}{start}" for start in _OF_OTHERS)):
             continue
-        distances = {name: _distance(variable, name) for name in known}
-        nearest = min(distances, key=distances.__getitem__)
-        if distances[nearest] <= _MOST_LETTERS:
+        # An environment may have hundreds of variables: most are longer or shorter than a setting.
+        alike = [name for name in known if abs(len(name) - len(variable)) <= _MOST_LETTERS]
+        nearest = min(alike, key=partial(_distance, variable), default="")
+        if nearest and _distance(variable, nearest) <= _MOST_LETTERS:
             yield (
                 f"The environment variable {log_safe(variable)} is ignored, because there is no "
                 f"such setting: did you mean {nearest}?"
@@ -85,11 +87,13 @@ def _boolean(text: str) -> bool:
 
 
 def _distance(text: str, other: str) -> int:
-    """Count the letters to insert, delete or replace (Levenshtein)."""
+    """Count the letters to insert, delete or replace (Levenshtein), until they are too many."""
     row = list(range(len(other) + 1))
     for number, letter in enumerate(text, 1):
         above, row = row, [number]
         for place, wanted in enumerate(other):
             changed = above[place] + (letter != wanted)
             row.append(min(changed, above[place + 1] + 1, row[-1] + 1))
+        if min(row) > _MOST_LETTERS:
+            break
     return row[-1]

@@ -10,7 +10,7 @@ import logging
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.safety.masks import excerpt, masked, one_line
+from tap_sac.safety.masks import masked, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class _CleanRecords:
 
 
 def _own_line(text: str) -> str:
-    return one_line(excerpt(text, _LONGEST_LINE))
+    return one_line(text, _LONGEST_LINE)
 
 
 def _trace(error: BaseException, clean: Callable[[str], str]) -> str:

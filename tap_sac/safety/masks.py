@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from base64 import b64encode
 from typing import TYPE_CHECKING, NamedTuple
@@ -126,9 +127,9 @@ def excerpt(text: str, longest: int, *others: str) -> str:
     return _show(text[: longest + reach], longest, secrets) + "..."
 
 
-def one_line(text: str) -> str:
-    """Replace what is secret, and write as escapes what would forge a line or hide a part of it."""
-    return _CONTROL.sub(_escape, masked(text))
+def one_line(text: str, longest: int = sys.maxsize) -> str:
+    """Write what `excerpt` shows with escapes for what would forge a line or hide a part of it."""
+    return _CONTROL.sub(_escape, excerpt(text, longest))
 
 
 def has_control_characters(text: str) -> bool:
