@@ -7,6 +7,7 @@ This is one of the two modules that use private names of the SDK (the other is
 from __future__ import annotations
 
 import abc
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from singer_sdk.cli import plugin_cli
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty
+from singer_sdk.metrics import METRICS_LOGGER_NAME
 from singer_sdk.plugin_base import SingerCommand, _ConfigInput
 from singer_sdk.singerlib import Catalog
 from singer_sdk.tap_base import CliTestOptionValue
@@ -37,7 +39,7 @@ from tap_sac.safety.masks import keep_secret
 from tap_sac.safety.text import log_safe
 from tap_sac.settings import with_defaults
 from tap_sac.singer.messages import MessageWriter
-from tap_sac.singer.sdk_logs import name_metrics, quiet
+from tap_sac.singer.sdk_logs import quiet
 from tap_sac.tenant import connect
 from tap_sac.validation import ignored_settings, settings_errors
 
@@ -75,8 +77,9 @@ class CommandLineTap(Tap, abc.ABC):
         guard_logs(is_own_process=False)
         quiet(self.logger.name)
         quiet(parse_environment_config.__module__)
-        name_metrics()
+        quiet(METRICS_LOGGER_NAME)
         super().__init__(*args, **kwargs)
+        self.metrics_logger.setLevel(logging.NOTSET)  # The SDK's INFO would hide them from DEBUG.
 
     @cached_property
     @abc.abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.exceptions import SingerSDKError
@@ -23,6 +24,7 @@ from tap_sac.streams.providers import ProvidersSource
 from tap_sac.streams.run import read_records
 from tap_sac.streams.source import Source
 from tap_sac.streams.stream import SACStream
+from tap_sac.streams.summary import sum_up
 from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class TapSAC(CommandLineTap):
             check_state(state)
         if isinstance(catalog, dict) and not isinstance(catalog, Catalog):
             catalog = completed(check_catalog(catalog))
+        self._began = monotonic()
         self._bookmarks = dict(state.get("bookmarks", {})) if isinstance(state, dict) else {}
         super().__init__(catalog=catalog, state=state, **kwargs)
 
@@ -86,7 +89,8 @@ class TapSAC(CommandLineTap):
         Raises:
             SACError: As `discover` does.
         """
-        return discover(self.client, self.choice)
+        with PROGRESS_LINE.shown():
+            return discover(self.client, self.choice)
 
     @override
     def streams_of(self, offer: Offer) -> Mapping[str, Stream]:
@@ -187,9 +191,18 @@ class TapSAC(CommandLineTap):
             self.choice.check_selection()
         except SACError as error:  # Having nothing to do is not a failure.
             self.logger.warning("%s", error)
-        with PROGRESS_LINE.shown():
-            super().sync_all()
-        if unverified := [item.name for item in self._sac_streams if item.is_verified is False]:
+        streams = self._sac_streams
+        try:
+            with PROGRESS_LINE.shown():
+                super().sync_all()
+        finally:
+            sentence, numbers = sum_up(
+                streams,
+                skipped_models=len(self.offer.skipped),
+                seconds=monotonic() - self._began,
+            )
+            self.logger.info(sentence, extra=numbers)
+        if unverified := [item.name for item in streams if item.is_uncounted]:
             self.logger.warning(
                 "The reads of %s could not be verified, because %s.",
                 some_of(unverified),

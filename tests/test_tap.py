@@ -395,7 +395,7 @@ def test_selecting_only_streams_that_no_longer_exist_is_an_error(serve: Serve) -
 
 
 def test_metrics_are_those_of_other_taps(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     sync(serve(StandIn(sales(*ROWS))))
     points = [
         json.loads(text.removeprefix("METRIC: "))

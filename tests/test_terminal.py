@@ -47,9 +47,10 @@ def seen(tmp_path: Path, *, is_output_seen: bool = False, **environment: str) ->
     return b"".join(parts).decode()
 
 
-def test_progress_line_is_erased_before_a_log_line(tmp_path: Path) -> None:
+def test_progress_line_has_a_share_and_is_erased_before_a_log_line(tmp_path: Path) -> None:
     text = seen(tmp_path)
-    assert f"{ERASE}{FACTS}: 1,000 rows" in text
+    assert f"{ERASE}1 of 1 model" in text
+    assert f"{ERASE}{FACTS}: 1,000 of 5,760 rows (17%)" in text
     # What is left when each line is erased: the log, and nothing else.
     lines = [line.rpartition(ERASE)[2] for line in text.split("\r\n")]
     assert len(lines) > 10

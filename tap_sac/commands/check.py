@@ -20,6 +20,7 @@ from tap_sac.streams.run import Run
 from tap_sac.streams.stream import SACStream
 from tap_sac.streams.totals import Totals, hindrance_to_totals
 from tap_sac.tenant import check_bookmarks
+from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,7 +123,8 @@ def _steps(
     _raise_if(listing.failures())
     yield step, f"{len(listing.prefixes)} in SAC, {len(models)} chosen"
     yield (step := Step.METADATA.value), ""
-    offer = offer_streams(client, listing, choice)
+    with PROGRESS_LINE.shown(beside_output=True):
+        offer = offer_streams(client, listing, choice)
     made = make_streams(offer)
     _raise_if([*offer.failures(), *offer.stream_failures])
     found = [made[offered.name] for offered in offer.streams]

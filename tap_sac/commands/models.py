@@ -15,7 +15,7 @@ from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.export.tables import CountedTable, CountsWith
 from tap_sac.safety.masks import one_line
-from tap_sac.safety.text import none_of, plural
+from tap_sac.safety.text import none_of
 from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def _list(client: SACClient, listing: Listing, choice: Choice) -> Iterator[Liste
         lambda model: _describe(client, model, listing),
     )
     with PROGRESS_LINE.shown(beside_output=True):
-        for number, (model, result) in enumerate(found, 1):
-            PROGRESS_LINE.update(f"{number} of {plural(len(chosen), 'model')}")
+        for model, result in found:
             yield _unreadable(model, _why(result)) if isinstance(result, SACError) else result
 
 

@@ -28,8 +28,9 @@ from tap_sac.sac.errors import (
 from tap_sac.sac.export.kinds import FACTS, kind_of, master_of, with_fact_keys
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.csdl import Metadata, read_csdl
-from tap_sac.safety.text import none_of
+from tap_sac.safety.text import none_of, plural
 from tap_sac.tenant import check_bookmarks
+from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -113,16 +114,16 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
 
 
 def read_each_model(
-    parallel: int, models: Iterable[Provider], read: Callable[[Provider], _Result]
+    parallel: int, models: Collection[Provider], read: Callable[[Provider], _Result]
 ) -> Iterator[tuple[Provider, _Result | SACError]]:
-    """Read something of each model, of several at a time.
+    """Read something of each model, of several at a time, with a progress line.
 
     Args:
         parallel: How many models are read at once.
         models: The models.
         read: Reads it.
 
-    Returns:
+    Yields:
         Each model, with what was read, or why SAC does not export the model.
 
     Raises:
@@ -137,7 +138,10 @@ def read_each_model(
                 raise
             yield error
 
-    return read_each(parallel, {model: partial(result_or_reason, model) for model in models})
+    plan = {model: partial(result_or_reason, model) for model in models}
+    for number, found in enumerate(read_each(parallel, plan), 1):
+        PROGRESS_LINE.update(f"{number:,} of {plural(len(plan), 'model')}")
+        yield found
 
 
 def read_metadata(client: SACClient, model: Provider) -> Metadata:

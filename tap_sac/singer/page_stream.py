@@ -7,7 +7,6 @@ tests/project/test_sdk.py lists them.
 from __future__ import annotations
 
 import abc
-import math
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from operator import attrgetter
@@ -38,7 +37,7 @@ from tap_sac.singer.sdk_logs import quiet
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from singer_sdk import Tap, metrics
+    from singer_sdk import Tap
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import MetadataMapping, RecordMessage, SchemaMessage
@@ -61,6 +60,8 @@ class PageStream(Stream, abc.ABC):
         entity_set: The columns and the key, with the columns that the tap adds.
         started_at: When the tap started, in milliseconds since 1970.
         failure: Why its data cannot be trusted, after a sync; None if it can.
+        is_written: Whether all messages of this run are written.
+        files: How many batch files are written.
         may_advance: Whether the bookmark may move to the rows of this run.
         mapped_deletions: Checks what stream maps do to deleted rows, where there may be some.
     """
@@ -78,6 +79,8 @@ class PageStream(Stream, abc.ABC):
         self.entity_set = entity_set
         self.started_at = tap.initialized_at
         self.failure: DataError | None = None
+        self.is_written = False
+        self.files = 0
         self.may_advance = True
         self.mapped_deletions: MappedDeletions | None = None
         self._version_to_activate: int | None = None
@@ -177,19 +180,6 @@ class PageStream(Stream, abc.ABC):
         return metadata
 
     @override
-    def get_record_counter(
-        self, *, endpoint: str | None = None, log_interval: float = math.inf
-    ) -> metrics.Counter:
-        # One METRIC at the end: the log shows the progress.
-        return super().get_record_counter(endpoint=endpoint, log_interval=log_interval)
-
-    @override
-    def get_batch_counter(self) -> metrics.Counter:
-        counter = super().get_batch_counter()
-        counter.log_interval = math.inf
-        return counter
-
-    @override
     def generate_child_contexts(
         self, record: Record, context: Context | None
     ) -> Iterable[Context | None]:
@@ -275,6 +265,7 @@ class PageStream(Stream, abc.ABC):
             for encoding, manifest in self.get_batches(batch_config, context):
                 counter.increment()
                 self._write_batch_message(encoding=encoding, manifest=manifest)
+                self.files += 1
                 self._write_state_message()
             self._finish()
             self._write_state_message()
@@ -305,6 +296,7 @@ class PageStream(Stream, abc.ABC):
         self._version_to_activate = self._completed_state = None  # The SDK finalizes twice.
         if self.may_advance:
             super()._finalize_state(state)
+        self.is_written = True
 
     @override
     def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""The SDK's own log lines: fewer of them, and metrics that name their stream.
+"""The SDK's own log lines: fewer of them.
 
-Both depend on the SDK's texts; tests/project/test_sdk.py compares them with the SDK.
+Which ones depends on the SDK's texts; tests/project/test_sdk.py compares them with the SDK.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import sys
 
-from singer_sdk import metrics
 from singer_sdk.exceptions import AbortedSyncFailedException, AbortedSyncPausedException
 from typing_extensions import override
 
@@ -21,8 +20,8 @@ ROUTINE = (
     "Skipping parse of env var settings",
     "Parsing env var for settings config",
     "Parsing '%s' config from env variable",
+    "METRIC: %s",
 )
-METRIC = "METRIC: %s"
 # What the SDK logs of each error that ends a stream, also of those that become one sentence.
 UNHANDLED = "An unhandled error occurred while syncing "
 HANDLED = (SACError, AbortedSyncFailedException, AbortedSyncPausedException)
@@ -41,33 +40,9 @@ class _Routine(logging.Filter):
         return True
 
 
-class _NamedMetrics(logging.Filter):
-    """Makes metrics name their stream under Meltano, too.
-
-    The SDK's structured log replaces the message of a metric by the word METRIC, and Meltano's
-    console shows only the name and the value of what comes with it. The SDK recognizes a metric by
-    its format, so another format with the same effect keeps the message.
-    """
-
-    @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        point = record.args[0] if record.args and isinstance(record.args, tuple) else None
-        if isinstance(point, metrics.Point) and record.msg == METRIC:
-            record.msg = METRIC.replace("%s", "%1s")
-            record.metric_info = point.to_dict()
-            record.stream_name = point.tags.get(metrics.Tag.STREAM)
-        return True
-
-
 _ROUTINE_FILTER = _Routine()
-_METRICS_FILTER = _NamedMetrics()
 
 
 def quiet(name: str) -> None:
     """Lower the SDK's routine messages to DEBUG, in the logger of this name."""
     logging.getLogger(name).addFilter(_ROUTINE_FILTER)
-
-
-def name_metrics() -> None:
-    """Make all metrics name their stream."""
-    metrics.get_metrics_logger().addFilter(_METRICS_FILTER)

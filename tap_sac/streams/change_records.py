@@ -10,6 +10,7 @@ from tap_sac.sac.export.delta import deleted_id
 from tap_sac.sac.odata.entity_ids import EntityIds
 from tap_sac.singer.schema import DELETED_AT
 from tap_sac.streams.changed_keys import ChangedKeys
+from tap_sac.streams.reading import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 
 class ChangeRecords:
-    """Makes records of the answer to a delta link, page by page."""
+    """Makes records of the answer to a delta link, page by page.
+
+    Attributes:
+        found: How many there are, and how many of them are of deleted rows.
+    """
 
     def __init__(
         self, reading: Reading, entity_set: EntitySet, *, aggregated: Collection[str] = ()
     ) -> None:
         """Begin an answer."""
+        self.found = Changes(0, 0)
         columns = reading.columns
         types = {item.name: item.type for item in entity_set.properties}
         self._ids = EntityIds({name: types[name] for name in entity_set.key})
@@ -59,6 +65,8 @@ class ChangeRecords:
                 know which row was deleted, or rows are not aggregated as they should be.
         """
         rows = page.rows
+        deletions = sum(deleted_id(row) is not None for row in rows)
+        self.found = Changes(self.found.rows + len(rows), self.found.deletions + deletions)
         for row in rows:
             if deleted_id(row) is None:
                 self._ids.learn(row)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
-    from tap_sac.streams.reading import Outcome, Reading
+    from tap_sac.streams.reading import Changes, Outcome, Reading
     from tap_sac.streams.state import DeltaQuery
 
 
@@ -140,8 +140,8 @@ class ChangesRead:
             self._link, "an earlier run read these changes, but its bookmark was not stored"
         )
 
-    def records(self) -> Generator[Records, None, Bookmark]:
-        """Read the records of the changes; returns where the next changes are.
+    def records(self) -> Generator[Records, None, tuple[Changes, Bookmark]]:
+        """Read the records of the changes; returns how many came, and where the next ones are.
 
         Raises:
             DeltaLostError: If the changes cannot be had, or are not those of the query.
@@ -159,15 +159,14 @@ class ChangesRead:
         link = DeltaLink(delta_link)
         if tracking.subscriptions.is_proven(self._link):
             link = tracking.subscriptions.signed(link)
-        return replace(self._bookmark, link=link, query=tracking.query)
+        return changes.found, replace(self._bookmark, link=link, query=tracking.query)
 
     def _all_records(self, changes: ChangeRecords) -> Generator[Records, None, str | None]:
         """Read the records of all pages; returns the new delta link."""
         delta_link = None
-        rows = pages = 0
+        pages = 0
         try:
             for page in self._pages():
-                rows += len(page.items)
                 pages += 1
                 yield MadeRecords(changes.records(page))
                 delta_link = page.delta_url
@@ -176,9 +175,8 @@ class ChangesRead:
                 raise
             msg = f"SAC answered {error.reason} to its delta link"
             raise DeltaLostError(msg) from None
-        self._reading.logger.info(
-            "%s: %s read, %s.", self._reading.name, plural(rows, "change"), plural(pages, "page")
-        )
+        name, found = self._reading.name, changes.found.text(" read")
+        self._reading.logger.info("%s: %s, %s.", name, found, plural(pages, "page"))
         return delta_link
 
     def _pages(self) -> Iterator[Page]:

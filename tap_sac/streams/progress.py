@@ -25,34 +25,55 @@ _SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class Progress:
-    """Logs a line about a read every few seconds, and shows one that moves at a terminal."""
+    """Logs a line about a read every few seconds, and shows one that moves at a terminal.
+
+    Attributes:
+        expected: How many rows SAC counts; if None, the first page says it.
+    """
 
     def __init__(self, stream: str, logger: logging.Logger) -> None:
         """Begin now."""
+        self.expected: int | None = None
         self._stream = stream
         self._logger = logger
         self._begin = self._reported = monotonic()
         self._rows = self._pages = self._server_milliseconds = 0
 
-    def add(self, rows: int, server_milliseconds: int) -> None:
+    def add(self, page: Page) -> None:
         """Count a page, with the time that SAC says it needed for it."""
-        self._rows += rows
+        self._rows += len(page.items)
         self._pages += 1
-        self._server_milliseconds += server_milliseconds
+        self._server_milliseconds += page.server_milliseconds
+        if self.expected is None:
+            self.expected = page.count
         now = monotonic()
         seconds = now - self._begin
-        speed = f", {self._rows / seconds:,.0f} per second" if seconds >= 1 else ""
-        PROGRESS_LINE.update(f"{self._stream}: {plural(self._rows, 'row')}{speed}")
+        rows, left = plural(self._rows, "row"), ""
+        if self.expected and self._rows <= self.expected:
+            share = self._rows / self.expected
+            rows = f"{self._rows:,} of {plural(self.expected, 'row')} ({share:.0%})"
+            if 0 < share < 1:
+                left = f", about {_time(seconds / share - seconds)} left"
+        speed = f", {self._rows / seconds:,.0f} per second{left}" if seconds >= 1 else ""
+        PROGRESS_LINE.update(f"{self._stream}: {rows}{speed}")
         if now - self._reported >= _SECONDS_BETWEEN_REPORTS:
             self._reported = now
             self._logger.info(
-                "%s: %s so far, %s rows per second, %s, %s ms in SAC",
+                "%s: %s so far%s, %s, %s ms in SAC in all requests",
                 self._stream,
-                plural(self._rows, "row"),
-                f"{self._rows / seconds:,.0f}",
+                rows,
+                speed,
                 plural(self._pages, "page"),
                 f"{self._server_milliseconds:,}",
             )
+
+
+def _time(seconds: float) -> str:
+    """Write about how long it is, in the unit that suits it."""
+    for unit, size in (("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return plural(round(seconds / size), unit)
+    return plural(round(seconds), "second")
 
 
 def with_progress(pages: Iterable[Page], stream: str, logger: logging.Logger) -> Iterator[Page]:
@@ -60,7 +81,7 @@ def with_progress(pages: Iterable[Page], stream: str, logger: logging.Logger) ->
     progress = Progress(stream, logger)
     for page in pages:
         yield page
-        progress.add(len(page.items), page.server_milliseconds)
+        progress.add(page)
 
 
 class RequestMeter:

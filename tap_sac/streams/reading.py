@@ -127,3 +127,21 @@ class Outcome:
     version: int | None
     may_delete: bool
     delta_link: str | None = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a read of changes has found.
+
+    Attributes:
+        rows: How many rows are new, changed or deleted.
+        deletions: How many of them are deleted.
+    """
+
+    rows: int
+    deletions: int
+
+    def text(self, verb: str = "") -> str:
+        """Write how many there are, and how many of them are deletions."""
+        deletions = f", {self.deletions:,} of them deletions" if self.deletions else ""
+        return f"{plural(self.rows, 'change')}{verb}{deletions}"

@@ -17,7 +17,7 @@ from tap_sac.streams.changes import ChangesRead, OpeningRead
 from tap_sac.streams.full import FullRead, may_delete, warn_of_changes
 from tap_sac.streams.parts import slicing_of, take_pages, totals_of, tracking_of
 from tap_sac.streams.permissions import Permissions, check_writable
-from tap_sac.streams.reading import Reading, Verdict
+from tap_sac.streams.reading import Reading
 from tap_sac.streams.slice_reader import hindrance_to_slices
 from tap_sac.streams.sliced import SlicedRead
 from tap_sac.streams.source import Source
@@ -113,7 +113,7 @@ class Run:
             try:
                 changes.check()
                 self._stream.version = bookmark.version if self._stream.has_versions else None
-                after = yield from changes.records()
+                self._stream.found, after = yield from changes.records()
                 self._check_columns(is_full=False)
             except DeltaLostError as error:
                 self._report_lost(reading, error)
@@ -163,8 +163,7 @@ class Run:
     def _settle(self, reading: Reading, outcome: Outcome) -> None:
         """Let targets delete old rows if the read allows it, or leave the bookmark if not."""
         self._check_columns(is_full=not self._is_incremental)
-        is_counted = outcome.verdict is not Verdict.NOT_COUNTED
-        self._stream.is_verified = is_counted or not reading.source.kind.is_counted
+        self._stream.found = outcome
         self._stream.may_advance = outcome.verdict.is_complete and not self._starts_anew
         if self._is_incremental and self._stream.may_advance:
             self._stream.stream_state.update(self._permissions.after(self._state, 0).write())

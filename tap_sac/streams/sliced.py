@@ -61,6 +61,7 @@ class SlicedRead:
         self._watch = self._reader.watch
         self._slices = Slices(reading, self._table, self._watch, is_fixed=self._is_fixed)
         self._pages = self._rows = 0
+        self._progress = Progress(reading.name, reading.logger)
         self._resume()
 
     def records(self) -> Generator[Records, None, Outcome]:
@@ -133,7 +134,9 @@ class SlicedRead:
             reading.discard_unfinished()
         maker = reading.make(reading.totals.begin() if reading.totals else None, self._reader.see)
         slices.count_whole()
-        reading.suspects_repeated_keys(slices.counts[0] if slices.counts else None)
+        whole = slices.counts[0] if slices.counts else 0
+        self._progress.expected = max(0, whole - sum(self._done.values()))
+        reading.suspects_repeated_keys(whole)
         yield from self._read_values(values, maker)
         yield from self._read_new(maker)
         slices.count_whole()
@@ -176,7 +179,6 @@ class SlicedRead:
     def _read(self, slices: Sequence[Slice], maker: RecordMaker) -> Iterator[Records]:
         """Read some slices, and keep what is done."""
         self._slices.read += slices
-        progress = Progress(self._reading.name, self._reading.logger)
         ahead = self._slicing.read_ahead({item: item.pages for item in slices})
         with closing(ahead):
             for item in slices:
@@ -184,7 +186,7 @@ class SlicedRead:
                     self._rows += len(page.items)
                     self._pages += 1
                     yield PageRecords(page, maker)
-                    progress.add(len(page.items), page.server_milliseconds)
+                    self._progress.add(page)
                 yield END_OF_SLICE
                 self._save(item)
 

@@ -22,6 +22,7 @@ from tap_sac.streams.audit import check_bookmark, check_time
 from tap_sac.streams.catalog_columns import CatalogColumns
 from tap_sac.streams.paths import Paths
 from tap_sac.streams.progress import RequestMeter
+from tap_sac.streams.reading import Outcome, Verdict
 from tap_sac.streams.source import Source, in_order
 from tap_sac.streams.state import StreamState
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
     from tap_sac.streams.providers import ProvidersSource
+    from tap_sac.streams.reading import Changes
 
 
 class SACStream(PageStream):
@@ -46,7 +48,7 @@ class SACStream(PageStream):
     Attributes:
         kind: What is known of entity sets like this one.
         partition_by: The column by whose values it is read in slices; None for one go.
-        is_verified: Whether SAC counted the rows of this run; None before.
+        found: What this run has read; None before, and if nothing was read.
         was_withheld: Whether this run deletes nothing, because the user has changed.
         dropped_key: The columns of SAC's key that the catalog deselects.
     """
@@ -71,7 +73,7 @@ class SACStream(PageStream):
         """
         self.kind: Kind = source.kind
         self.partition_by = partition_by
-        self.is_verified: bool | None = None
+        self.found: Outcome | Changes | None = None
         self.was_withheld = False
         self.dropped_key: tuple[str, ...] = ()
         self.read_ahead = read_ahead
@@ -109,6 +111,12 @@ class SACStream(PageStream):
         return Subscriptions(
             source.client, source.provider, source.entity_set.name, stream=self.name
         )
+
+    @property
+    def is_uncounted(self) -> bool:
+        """Whether SAC did not count the rows of this run, although it counts such rows."""
+        is_whole = isinstance(self.found, Outcome) and self.found.verdict is Verdict.NOT_COUNTED
+        return is_whole and self.kind.is_counted
 
     @property
     def is_log_based(self) -> bool:

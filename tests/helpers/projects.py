@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 # How rows reach a target: one by one, or in files that BATCH messages name.
 ROUTES = ["records", "batches"]
 DEFINITION = ROOT / "plugins" / "extractors" / "tap-sac--tap-sac.lock"
+QUIET_LOG = ROOT / "plugins" / "loaders" / "quiet.yml"
 
 
 def definition() -> dict[str, Any]:
@@ -31,10 +32,11 @@ def meltano_yml() -> dict[str, Any]:
 
 
 def save_project(folder: Path, project: dict[str, Any]) -> None:
-    """Write a project, and the definition of the tap that it needs."""
-    copy = folder / DEFINITION.relative_to(ROOT)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(DEFINITION.read_bytes())
+    """Write a project, and the files that it needs."""
+    for file in (DEFINITION, QUIET_LOG):
+        copy = folder / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
     (folder / "meltano.yml").write_text(yaml.safe_dump(project), "utf-8")
 
 

@@ -152,11 +152,6 @@ def test_routine_message_is_logged_by_the_sdk(text: str) -> None:
     assert any(string.startswith(text) for string in strings_of_the_sdk(SDK.rglob("*.py")))
 
 
-@pytest.mark.parametrize("module", ["logging.py", "metrics.py"])
-def test_sdk_logs_and_recognizes_a_metric_by_its_format(module: str) -> None:
-    assert sdk_logs.METRIC in strings_of_the_sdk([SDK / module])
-
-
 def strings_of_the_sdk(paths: Iterable[Path]) -> set[str]:
     return {
         node.value

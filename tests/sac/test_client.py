@@ -390,8 +390,9 @@ def test_long_reads_tell_how_far_they_are(
 
     tenant.fault = fault
     sync(settings)
-    lines = [line for line in caplog.messages if "rows so far" in line]
-    assert lines == [
-        "sales_fact_data: 6 rows so far, 1 rows per second, 3 pages, 291 ms in SAC",
-        "sales_fact_data: 12 rows so far, 1 rows per second, 6 pages, 582 ms in SAC",
+    lines = [line for line in caplog.messages if "so far" in line]
+    told = [
+        "6 of 12 rows (50%) so far, 1 per second, about 6 seconds left, 3 pages, 291",
+        "12 of 12 rows (100%) so far, 1 per second, 6 pages, 582",
     ]
+    assert lines == [f"sales_fact_data: {text} ms in SAC in all requests" for text in told]

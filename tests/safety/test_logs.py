@@ -7,7 +7,6 @@ import json
 import logging
 import re
 from base64 import b64encode
-from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
@@ -317,27 +316,20 @@ def test_link_of_a_state_is_held_to_the_same(serve: Serve, text: str) -> None:
     assert StreamState.read({**state, "delta_link": f"http://x/FactData?x={text}"}).bookmark is None
 
 
-def test_sample_tenant_is_read_with_a_line_and_a_metric_of_a_kind_for_each_stream(
-    run_cli: RunCli,
-) -> None:
+def test_sample_tenant_is_read_with_a_line_for_each_stream_and_a_sentence(run_cli: RunCli) -> None:
     result = run_cli({"demo": True}, log_level="INFO")
     lines = result.stderr.splitlines()
     messages = [json.loads(line) for line in result.stdout.splitlines()]
     streams = {item["stream"] for item in messages if item["type"] == "SCHEMA"}
     assert len(streams) == 33
-    assert len([line for line in lines if "METRIC" not in line]) <= 50
+    assert len(lines) < 45
     for stream in streams:
         told = rf" {stream}: [0-9,]+ rows? read, (not|[0-9,]+) counted by SAC, [0-9]+ pages?\."
         assert sum(bool(re.search(told, line)) for line in lines) == 1, stream
-    points = [json.loads(text) for text in re.findall("METRIC: (.*)", result.stderr)]
-    metrics = Counter((point["tags"]["stream"], point["metric"]) for point in points)
-    assert set(metrics.values()) == {1}
-    assert {metric for _, metric in metrics} == {
-        "http_request_count",
-        "http_request_duration",
-        "record_count",
-        "sync_duration",
-    }
+    rows = sum(item["type"] == "RECORD" for item in messages)
+    (sentence,) = [line for line in lines if "Read 33 tables in " in line]
+    ends = "32 counted and proven, 1 not counted; 1 model skipped."
+    assert sentence.endswith(f" seconds: {rows:,} rows; {ends}")
 
 
 def test_debug_tells_each_request_and_what_the_sdk_says(serve: Serve, run_cli: RunCli) -> None:
@@ -361,7 +353,7 @@ def test_changes_are_told_like_rows(run_cli: RunCli, tmp_path: Path) -> None:
     )
 
 
-def test_metrics_name_their_stream_in_the_structured_log_of_meltano(
+def test_structured_log_of_meltano_has_the_numbers_of_the_run_and_no_metrics(
     serve: Serve, run_process: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {
@@ -375,13 +367,10 @@ def test_metrics_name_their_stream_in_the_structured_log_of_meltano(
     monkeypatch.setenv("SINGER_SDK_LOG_CONFIG", str(tmp_path / "logging.json"))
     result = run_process(serve(StandIn(sales(sales_row(1)))), log_level="INFO")
     entries = [json.loads(line) for line in result.stderr.splitlines()]
-    metrics = [entry for entry in entries if entry["message"].startswith("METRIC")]
-    # Meltano's console shows the message, and name and value of `metric_info`.
-    infos = [entry["extra"]["metric_info"] for entry in metrics]
-    named = [f'"stream":"{info["tags"]["stream"]}"' for info in infos]
-    assert len(metrics) == 8
-    assert all(name in entry["message"] for name, entry in zip(named, metrics, strict=True))
-    assert {entry["stream_name"] for entry in metrics} == {"providers", "sales_fact_data"}
+    assert not [entry for entry in entries if entry["message"].startswith("METRIC")]
+    assert entries[-1]["message"].startswith("Read 2 tables in ")
+    numbers = {"tables": 2, "rows": 2, "proven": 1, "not_counted": 1, "failed": 0}
+    assert numbers.items() <= entries[-1]["extra"].items()
 
 
 def test_columns_with_a_key_of_several_facts_show_no_secret(serve: Serve, run_cli: RunCli) -> None:

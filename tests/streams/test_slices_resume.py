@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import signal
 import subprocess
@@ -62,12 +63,15 @@ def version_of(messages: Messages) -> int:
 
 
 def test_run_that_failed_goes_on_with_the_rest_under_the_same_version(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = itertools.count(0, 3)
+    monkeypatch.setattr("tap_sac.streams.progress.monotonic", lambda: next(clock))
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}
     first, state = failed_run(tenant, config)
     assert versions(first) == [*"AAABBBBBCCDDDDEE"]
+    assert " of 18 rows (78%) so far" in caplog.text
     messages, failure = run(config, state=state)
     assert not failure
     assert versions(messages) == [*"EEEE"]
@@ -82,6 +86,7 @@ def test_run_that_failed_goes_on_with_the_rest_under_the_same_version(
     expected = {"version": version_of(messages), "filter": None, "slices": None}
     assert bookmark == {**expected, "tenant": bookmark["tenant"]}
     assert ", after 4 slices" in caplog.text
+    assert " 4 of 4 rows (100%) so far" in caplog.text
     assert "4 rows read after 14 of an earlier run, 18 counted by SAC" in caplog.text
 
 
