@@ -328,6 +328,26 @@ def test_map_with_an_alias_masks_filters_and_leaves_out(serve: Serve, tmp_path: 
     assert len(files(messages, "facts")) == 2
 
 
+@pytest.mark.parametrize("prefix", [None, "\u6771" * 66], ids=["stream", "prefix"])
+def test_long_names_of_streams_are_cut_in_names_of_files(
+    serve: Serve, tmp_path: Path, prefix: str | None
+) -> None:
+    names = [200 * "a" + end for end in "bc"]
+    tenant = StandIn(*(sales(*ROWS, model_id=f"C4{name[-1]}", name=name) for name in names))
+    config = batch_config(tmp_path, "jsonl", "gzip", 2)
+    config["batch_config"]["storage"]["prefix"] = prefix
+    messages = sync({**serve(tenant), **config})
+    streams = {item["stream"] for item in messages if item["type"] == "BATCH"} - {"providers"}
+    assert len(streams) == 2
+    for stream in streams:
+        assert [json.loads(line)["Date"] for line in lines_of(messages, stream)] == [
+            f"{number:06}" for number in range(len(ROWS))
+        ]
+    starts = {path.name.rsplit("-", 6)[0] for path in tmp_path.iterdir()}
+    assert len(starts) == 3
+    assert 253 <= max(len(path.name.encode()) for path in tmp_path.iterdir()) <= 255
+
+
 def test_removed_stream_writes_nothing(serve: Serve, tmp_path: Path) -> None:
     config = {
         **serve(StandIn(sales(*ROWS))),

@@ -9,6 +9,7 @@ inferred from values differ from file to file.
 from __future__ import annotations
 
 import gzip
+import hashlib
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 # zlib's default levels are slower than the rest of the tap, for files of a similar size.
 _GZIP_LEVEL = 1
+_MOST_BYTES_OF_NAME = 255  # in most file systems
 _LOCAL = {"", "file", "local"}  # of fsspec
 
 
@@ -125,11 +127,12 @@ def write_files(
         DataError: As `batch_file` does.
         SACError: As `batch_file` does.
     """
-    url, prefix = "", f"{storage.prefix or ''}{name}-{uuid4()}"
+    url, unique = "", uuid4()
     with ExitStack() as open_file:
         for chunk in chunks:
             if chunk.size and not url:
-                file_name = f"{prefix}-{chunk.number + 1}.{format_.ending}"
+                end = f"-{unique}-{chunk.number + 1}.{format_.ending}"
+                file_name = _with_end(f"{storage.prefix or ''}{name}", end)
                 url, add = open_file.enter_context(batch_file(storage, file_name, format_))
             if chunk.size:
                 add(chunk, version())
@@ -140,6 +143,16 @@ def write_files(
         if url:
             open_file.close()
             yield url
+
+
+def _with_end(name: str, end: str) -> str:
+    """Add the end of a file's name, and put a hash in place of what is too long before it."""
+    folder, slash, start = name.rpartition("/")
+    text, room = start.encode(), _MOST_BYTES_OF_NAME - len(end)
+    if len(text) > room:
+        digest = hashlib.sha256(text).hexdigest()[:10]
+        start = f"{text[: room - len(digest) - 1].decode(errors='ignore')}-{digest}"
+    return f"{folder}{slash}{start}{end}"
 
 
 @contextmanager
