@@ -15,6 +15,7 @@ from tap_sac.sac.export.hierarchies import Members, hierarchies_of
 from tap_sac.sac.odata.model import OwnColumn
 from tap_sac.safety.text import log_safe
 from tap_sac.streams.page_spool import PageSpool
+from tap_sac.streams.proof import no_end_error
 
 if TYPE_CHECKING:
     import logging
@@ -81,6 +82,9 @@ class Paths:
             pages: The members.
             own: The columns to add.
             is_filtered: Whether a filter may have left out parents.
+
+        Raises:
+            DataError: If pages repeat their rows under ever new links.
         """
         wanted: Wanted = {}
         for column in own:
@@ -88,8 +92,11 @@ class Paths:
             wanted.setdefault(hierarchy, []).append((column.name, part))
         members = Members(self._entity_set.key[0], wanted)
         numbers = array("i")
+        count = None
         with closing(PageSpool()) as spool:
             for page in _first_page_apart(pages):
+                count = page.count if count is None else count
+                self._check_end(page, count, len(numbers), members)
                 numbers.extend(map(members.add, page.rows))
                 spool.add(page)
             for hierarchy, trouble in members.settle().items():
@@ -99,6 +106,14 @@ class Paths:
             for page in spool:
                 rows = zip(page.items, islice(rest, len(page.items)), strict=True)
                 yield replace(page, items=[_placed(*row, members, wanted) for row in rows])
+
+    def _check_end(self, page: Page, count: int | None, rows: int, members: Members) -> None:
+        """See that there is an end, as `Proof` does, which gets no page before the last one."""
+        size = len(page.items)
+        if count is None or not (size and page.next_url) or rows < count + size:
+            return
+        if (number := len(members)) <= count:
+            raise no_end_error(self._name, count, rows, number)
 
     def _warn(
         self, hierarchy: Hierarchy, columns: list[str], trouble: Trouble, *, is_filtered: bool

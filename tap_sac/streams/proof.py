@@ -107,11 +107,7 @@ class Proof:
             return
         self._checked_end = 2 * self.rows  # Keys in a file take a while.
         if (number := keys.count()) <= most:
-            msg = (
-                f"SAC counts {plural(most, 'row')} of {self._label}, and sent {self.rows:,} with "
-                f"{plural(number, 'different key')}, with a link to more: its pages have no end"
-            )
-            raise DataError(msg, Failure.ROWS_TWICE)
+            raise no_end_error(self._label, most, self.rows, number)
 
     def see(self, keys: list[Key]) -> None:
         """Watch the keys of some records, before anybody has them.
@@ -287,6 +283,15 @@ class Proof:
 def shown_key(key: dict[str, object]) -> str:
     """Write a key for a message."""
     return ", ".join(f"{name}={value!r}" for name, value in key.items())
+
+
+def no_end_error(label: str, count: int, rows: int, keys: int) -> DataError:
+    """Say that pages repeat their rows under ever new links."""
+    msg = (
+        f"SAC counts {plural(count, 'row')} of {label}, and sent {rows:,} with "
+        f"{plural(keys, 'different key')}, with a link to more: its pages have no end"
+    )
+    return DataError(msg, Failure.ROWS_TWICE)
 
 
 def several_facts(stream: str, key: dict[str, object]) -> str:

@@ -82,11 +82,14 @@ def test_second_read_comes_with_files_too(serve: Serve, tmp_path: Path) -> None:
     assert sorted(written) == wanted(tenant)
 
 
-@pytest.mark.parametrize("more", [1, 3])
-def test_rows_that_come_twice_are_no_trouble_if_none_is_missing(serve: Serve, more: int) -> None:
-    tenant = DisorderlyStandIn()
+@pytest.mark.parametrize("table", ["facts", "hierarchy"])
+@pytest.mark.parametrize("more", [1, 5])
+def test_rows_that_come_twice_are_no_trouble_if_none_is_missing(
+    serve: Serve, table: str, more: int
+) -> None:
+    tenant = DisorderlyStandIn(table)
     tenant.arrange = lambda rows: [*rows, *rows[:more]]
-    config, target = begun(serve, tenant, "facts")
+    config, target = begun(serve, tenant, table)
     assert not load(config, target)
     assert ids(target, tenant.stream) == wanted(tenant)
     assert len(tenant.first_pages()) == len(tenant.questions()) == 1
@@ -257,7 +260,7 @@ def test_opening_is_read_once_more_without_tracking_and_keeps_its_link(serve: Se
     assert not [is_ordered for is_ordered, _ in pages if is_ordered]
 
 
-@pytest.mark.parametrize("table", ["facts", "two", "master", "public"])
+@pytest.mark.parametrize("table", ["facts", "two", "master", "hierarchy", "public"])
 @pytest.mark.parametrize("cycle", [2, 4, 9])
 def test_pages_without_an_end_are_stopped(serve: Serve, table: str, cycle: int) -> None:
     tenant = DisorderlyStandIn(table)
@@ -268,6 +271,15 @@ def test_pages_without_an_end_are_stopped(serve: Serve, table: str, cycle: int) 
     assert tenant.stream in failure or "the same rows, with ever new links" in failure
     assert len(tenant.requests) < 30
     assert set(ids(target, tenant.stream)) > set(wanted(tenant))
+
+
+@pytest.mark.parametrize("table", ["facts", "hierarchy"])
+def test_many_new_rows_are_not_taken_for_pages_without_an_end(serve: Serve, table: str) -> None:
+    tenant = DisorderlyStandIn(table)
+    config, target = begun(serve, tenant, table)
+    tenant.arrange = lambda rows: [*rows, *(member(table, number) for number in range(50, 70))]
+    assert not load(config, target)
+    assert len(ids(target, tenant.stream)) == 9 + 20 + 1
 
 
 def test_pages_without_a_key_and_an_end_are_stopped(serve: Serve) -> None:

@@ -99,6 +99,10 @@ class Members:
             parents[number] = self._number(parent) if parent else _NO_PARENT
         return number
 
+    def __len__(self) -> int:
+        """Return how many different members were added."""
+        return self._is_member.count(True)
+
     def settle(self) -> dict[Hierarchy, Trouble]:
         """Compute the level of each member, after the last `add`.
 
