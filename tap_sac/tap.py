@@ -18,8 +18,9 @@ from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import plural
 from tap_sac.settings import SETTINGS
-from tap_sac.singer.maps import check_columns
+from tap_sac.singer.maps import check_columns, table_names
 from tap_sac.singer.schema import add_decimal_facets
+from tap_sac.singer.shared_tables import SharedTables, Writer
 from tap_sac.streams.providers import ProvidersSource
 from tap_sac.streams.run import read_records
 from tap_sac.streams.source import Source
@@ -28,7 +29,7 @@ from tap_sac.streams.summary import sum_up
 from tap_sac.terminal import PROGRESS_LINE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import PurePath
 
     from singer_sdk import Stream
@@ -115,7 +116,13 @@ class TapSAC(CommandLineTap):
             filter=self.offer.providers_filter,
             page_size=self.config.get("page_size"),
         )
-        providers = SACStream(self, self._providers, read=read_records, read_ahead=self._read_ahead)
+        providers = SACStream(
+            self,
+            self._providers,
+            read=read_records,
+            read_ahead=self._read_ahead,
+            shared_tables=self._shared_tables,
+        )
         return [providers, *map(self._make_stream, self.offer.streams)]
 
     def _make_stream(self, offered: OfferedStream) -> SACStream:
@@ -135,6 +142,7 @@ class TapSAC(CommandLineTap):
             source,
             read=read_records,
             read_ahead=self._read_ahead,
+            shared_tables=self._shared_tables,
             partition_by=offered.partition_by,
         )
 
@@ -202,6 +210,7 @@ class TapSAC(CommandLineTap):
                 seconds=monotonic() - self._began,
             )
             self.logger.info(sentence, extra=numbers)
+        self._shared_tables.warn(self.logger)
         if unverified := [item.name for item in streams if item.is_uncounted]:
             self.logger.warning(
                 "The reads of %s could not be verified, because %s.",
@@ -246,6 +255,22 @@ class TapSAC(CommandLineTap):
     @property
     def _sac_streams(self) -> list[SACStream]:
         return [stream for stream in self.streams.values() if isinstance(stream, SACStream)]
+
+    @cached_property
+    def _shared_tables(self) -> SharedTables:
+        return SharedTables(self._writers)
+
+    def _writers(self) -> Iterator[Writer]:
+        """Return what has rows in the target: streams of this run, and those of earlier runs."""
+        bookmarks = self.state.get("bookmarks", {})
+        selected = [stream for stream in self._sac_streams if stream.selected]
+        for stream in selected:
+            yield stream.writer(bookmarks.get(stream.name, {}))
+        where = "give it a table of its own, or remove it from catalog and state"
+        others = {*bookmarks, *(self.choice.selected or ())} - {item.name for item in selected}
+        for name in sorted(others):
+            tables = table_names(name, self.config.get("stream_maps") or {})
+            yield Writer(name, tables, hindrance=f"is not read in this run: {where}")
 
     @cached_property
     def _read_ahead(self) -> ReadAhead[Page]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk import Stream
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.singerlib import ActivateVersionMessage
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 from typing_extensions import override
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tap_sac.singer.files.chunks import Chunk
     from tap_sac.singer.maps import MappedDeletions
     from tap_sac.singer.records import Records
+    from tap_sac.singer.shared_tables import SharedTables
 
     Reads = Generator[Records, None, None]
 
@@ -64,6 +66,7 @@ class PageStream(Stream, abc.ABC):
         files: How many batch files are written.
         may_advance: Whether the bookmark may move to the rows of this run.
         mapped_deletions: Checks what stream maps do to deleted rows, where there may be some.
+        shared_tables: The target tables that have rows of other streams, too.
     """
 
     # The records already fit the schema, without the SDK's detour over float.
@@ -73,6 +76,7 @@ class PageStream(Stream, abc.ABC):
     emit_activate_version_messages = False
     offers_methods = False  # whether the user chooses among several replication methods
     has_optional_key = False  # whether key columns can be deselected, which narrows the key
+    shared_tables: SharedTables
 
     def __init__(self, tap: Tap, *, name: str, entity_set: EntitySet) -> None:
         """Create the stream of an entity set."""
@@ -139,14 +143,9 @@ class PageStream(Stream, abc.ABC):
         is_exact = self.config["use_singer_decimal"]
         self._schema = json_schema(self.entity_set, use_singer_decimal=is_exact)
 
-    @property
-    def version(self) -> int | None:
-        """The version that records carry from now on; None where there are no versions."""
-        return self._stream_version
-
-    @version.setter
-    def version(self, value: int | None) -> None:
-        self._stream_version = value
+    def begin_version(self, version: int | None) -> None:
+        """Give the records that follow this version; None where there are no versions."""
+        self._stream_version = version
 
     def activate(self, version: int) -> None:
         """Let targets drop the rows of older versions, once they have all rows of this one."""
@@ -205,12 +204,12 @@ class PageStream(Stream, abc.ABC):
         if self.has_versions:
             columns.append(version_column(self.name, schema["properties"]))
         encoding = batch_config.encoding
-        format_ = file_format(encoding, columns, has_others=not self._is_unmapped)
+        kind = file_format(encoding, columns, has_others=not self._is_unmapped)
         # In `batch_config`, the SDK has put a default for what the setting does not say.
-        size = self.config["batch_config"].get("batch_size") or format_.usual_size
+        size = self.config["batch_config"].get("batch_size") or kind.usual_size
         chunks = self._batch_chunks(size or batch_config.batch_size)
         name = f"{self.tap_name}--{self.name}"
-        urls = write_files(chunks, batch_config.storage, name, format_, lambda: self.version)
+        urls = write_files(chunks, batch_config.storage, name, kind, lambda: self._stream_version)
         with closing(chunks), closing(urls):
             for url in urls:
                 yield encoding, [url]
@@ -253,7 +252,9 @@ class PageStream(Stream, abc.ABC):
             name = self.stream_maps[0].stream_alias
             with closing(self._chunks(self.read(), self.STATE_MSG_FREQUENCY)) as chunks:
                 for chunk in filter(attrgetter("size"), chunks):
-                    writer.write_records(name, chunk.lines(), self.version, chunk.time_extracted)
+                    writer.write_records(
+                        name, chunk.lines(), self._stream_version, chunk.time_extracted
+                    )
                     if chunk.ends_batch:
                         self.write_state()
             self._finish()
@@ -288,7 +289,9 @@ class PageStream(Stream, abc.ABC):
     def _finish(self) -> None:
         """Write ACTIVATE_VERSION before the final STATE, after which no run would write it."""
         if self._version_to_activate is not None:
-            self._write_activate_version_message(self._version_to_activate)
+            version, tables = self._version_to_activate, [name for name, _ in self.tables]
+            for table in self.shared_tables.activate(self.name, tables, version):
+                self._tap.write_message(ActivateVersionMessage(stream=table, version=version))
         state = self.stream_state
         if self._completed_state is not None:
             state.clear()

@@ -86,7 +86,7 @@ class Run:
         if self._starts_anew:
             self._permissions.warn_of_kept_bookmark(reading.name, reading.logger)
         read = self._pick(reading)
-        self._stream.version = read.version
+        self._stream.begin_version(read.version)
         outcome = yield from read.records()
         self._settle(reading, outcome)
         if not outcome.verdict.is_complete or self._is_withheld:
@@ -112,7 +112,7 @@ class Run:
             changes = ChangesRead(reading, self._tracking, bookmark)
             try:
                 changes.check()
-                self._stream.version = bookmark.version if self._stream.has_versions else None
+                self._stream.begin_version(bookmark.version if self._stream.has_versions else None)
                 self._stream.found, after = yield from changes.records()
                 self._check_columns(is_full=False)
             except DeltaLostError as error:
@@ -137,7 +137,7 @@ class Run:
                 "SAC would track the changes of each slice alone, and of no value that comes later",
             )
         opening = OpeningRead(reading, self._tracking, is_dry_run=self._stream.is_dry_run)
-        self._stream.version = reading.version
+        self._stream.begin_version(reading.version)
         outcome, bookmark = yield from opening.records()
         self._settle(reading, outcome)
         if bookmark:
@@ -264,7 +264,7 @@ class Run:
             source=stream.source,
             columns=stream.columns,
             query=stream.query,
-            version=self._state.next_version(stream.started_at) if stream.has_versions else None,
+            version=self._next_version if stream.has_versions else None,
             has_key=stream.has_key,
             fails=stream.config["verify_counts"] != "warn",
             make=self._record_maker,
@@ -272,8 +272,13 @@ class Run:
             totals=totals_of(stream) if totals else None,
             save=self._save,
             state=lambda: self._state,
-            begin_version=self._begin_version,
+            begin_version=stream.begin_version,
         )
+
+    @property
+    def _next_version(self) -> int:
+        version = self._state.next_version(self._stream.started_at)
+        return self._stream.shared_tables.version(self._stream.name, version)
 
     @property
     def _table(self) -> Table:
@@ -302,9 +307,6 @@ class Run:
         stream.mark_state_changed()
         if not stream.is_dry_run:
             stream.write_state()
-
-    def _begin_version(self, version: int) -> None:
-        self._stream.version = version
 
     def _record_maker(
         self, sums: Sums | None, on_keys: Callable[[list[Key]], None] | None

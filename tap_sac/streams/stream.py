@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib.catalog import (
     REPLICATION_FULL_TABLE,
@@ -18,6 +18,7 @@ from tap_sac.sac.export.subscriptions import Subscriptions
 from tap_sac.singer.maps import MappedDeletions, check_single_table
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.schema import DELETED_AT
+from tap_sac.singer.shared_tables import Writer
 from tap_sac.streams.audit import check_bookmark, check_time
 from tap_sac.streams.catalog_columns import CatalogColumns
 from tap_sac.streams.paths import Paths
@@ -27,7 +28,7 @@ from tap_sac.streams.source import Source, in_order
 from tap_sac.streams.state import StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.http.answer import Answer
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Records
+    from tap_sac.singer.shared_tables import SharedTables
     from tap_sac.streams.providers import ProvidersSource
     from tap_sac.streams.reading import Changes
 
@@ -60,6 +62,7 @@ class SACStream(PageStream):
         *,
         read: Callable[[SACStream], Iterator[Records]],
         read_ahead: ReadAhead[Page],
+        shared_tables: SharedTables,
         partition_by: str | None = None,
     ) -> None:
         """Create the stream of an entity set, or of the list of providers.
@@ -69,6 +72,7 @@ class SACStream(PageStream):
             source: Asks SAC.
             read: Reads its records.
             read_ahead: Reads pages before they are needed.
+            shared_tables: The target tables of several streams.
             partition_by: The column by whose values it is read in slices; None for one go.
         """
         self.kind: Kind = source.kind
@@ -84,6 +88,7 @@ class SACStream(PageStream):
         self.paths: Paths | None = None
         self.has_optional_key = self.kind.is_aggregation
         self.offers_methods = self.is_trackable and not self.kind.is_additive
+        self.shared_tables = shared_tables
         super().__init__(tap, name=source.name, entity_set=source.entity_set)
         self.selected_by_default = self.kind.is_selected
         if self.kind.is_additive:
@@ -162,6 +167,19 @@ class SACStream(PageStream):
             SACError: If rows would be written under another key than SAC's.
         """
         return CatalogColumns(self).check(needs_select=self.kind.needs_select)
+
+    def writer(self, state: Mapping[str, Any]) -> Writer:
+        """Describe which target tables have its rows, and when older ones may go.
+
+        Args:
+            state: Its own part of the state.
+        """
+        hindrance = None
+        if self.replication_method != REPLICATION_FULL_TABLE:
+            method = self.replication_method
+            hindrance = f"is {method}: make it FULL_TABLE, or give it a table of its own"
+        version = StreamState.read(state).next_version(self.started_at)
+        return Writer(self.name, [name for name, _ in self.tables], version, hindrance)
 
     def check_maps(self) -> None:
         """Check that stream maps go together with batch files, and let deleted rows pass.

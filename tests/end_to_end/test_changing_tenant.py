@@ -29,6 +29,12 @@ pytestmark = pytest.mark.end_to_end
 
 # Facts, where their number does not matter: targets take their time for each.
 FEW = 400
+# The rows of two streams that go into one table.
+MEMBERS = 14 + 8
+SHARED = {
+    "sales_planning_product_master": {"__alias__": "members"},
+    "sales_planning_xx_region_master": {"__alias__": "members"},
+}
 
 
 class Warehouse:
@@ -43,7 +49,7 @@ class Warehouse:
         self.service = service
         self._folder = folder
         self._database = database
-        self._tap = {**tenant.settings, "models": ["Sales Planning"]}
+        self._tap = {**tenant.settings, "models": ["Sales Planning"], "stream_maps": SHARED}
         self._state = folder / "state.json"
         self._state.write_text("{}")
 
@@ -100,6 +106,10 @@ class Warehouse:
                 table
             )
             assert connection.execute(query).fetchone() == (deleted,)
+            query = sql.SQL("SELECT count(*) FROM {} WHERE _sdc_deleted_at IS NULL").format(
+                sql.Identifier(self._schema, "members")
+            )
+            assert connection.execute(query).fetchone() == (MEMBERS,)
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from singer_sdk import Stream, Tap
 from singer_sdk.helpers._batch import StorageTarget
-from singer_sdk.mapper import PluginMapper, SameRecordTransform
+from singer_sdk.mapper import PluginMapper, RemoveRecordTransform, SameRecordTransform, StreamMap
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 
 import tap_sac
 from tap_sac.singer import sdk_logs
-from tap_sac.singer.maps import applied
+from tap_sac.singer.maps import applied, table_names
 from tap_sac.tap import TapSAC
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ SEAMS = {PACKAGE / "command_line.py", PACKAGE / "singer" / "page_stream.py"}
 
 # Methods, with their parameters.
 METHODS = {
-    (Stream, "_write_activate_version_message"): ["self", "full_table_version"],
     (Stream, "_write_state_message"): ["self"],
     (Stream, "_write_starting_replication_value"): ["self", "context"],
     (Stream, "_finalize_state"): ["self", "state"],
@@ -174,25 +173,33 @@ DEFINITIONS: tuple[Callable[[str], Any], ...] = (
 )
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(NAMES),
-        st.builds(
-            lambda make, name: make(name), st.sampled_from(DEFINITIONS), st.sampled_from(NAMES)
-        ),
-        max_size=4,
-    )
+MAPS = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.builds(lambda make, name: make(name), st.sampled_from(DEFINITIONS), st.sampled_from(NAMES)),
+    max_size=4,
 )
+FACTS = "t_fact_data"
+
+
+def maps_of_the_sdk(config: dict[str, Any]) -> list[StreamMap]:
+    mapper = PluginMapper({"stream_maps": copy.deepcopy(config)}, logging.getLogger("test"))
+    mapper.register_raw_stream_schema(FACTS, {"properties": {"ID": {"type": "string"}}}, ["ID"])
+    return mapper.stream_maps[FACTS]
+
+
+@given(MAPS)
 def test_maps_that_count_as_applied_are_those_that_the_sdk_applies(maps: dict[str, Any]) -> None:
-    applied_by_the_sdk = {}
-    for name, definition in maps.items():
-        plugin_config = {"stream_maps": {name: copy.deepcopy(definition)}}
-        mapper = PluginMapper(plugin_config, logging.getLogger("test"))
-        schema = {"properties": {"ID": {"type": "string"}}}
-        mapper.register_raw_stream_schema("t_fact_data", schema, ["ID"])
-        if [type(item) for item in mapper.stream_maps["t_fact_data"]] != [SameRecordTransform]:
-            applied_by_the_sdk[name] = definition
-    assert applied("t_fact_data", maps) == applied_by_the_sdk
+    assert applied(FACTS, maps) == {
+        name: definition
+        for name, definition in maps.items()
+        if [type(item) for item in maps_of_the_sdk({name: definition})] != [SameRecordTransform]
+    }
+
+
+@given(MAPS)
+def test_tables_that_a_stream_counts_as_having_are_those_of_the_sdk(maps: dict[str, Any]) -> None:
+    kept = [item for item in maps_of_the_sdk(maps) if not isinstance(item, RemoveRecordTransform)]
+    assert table_names(FACTS, maps) == [item.stream_alias for item in kept]
 
 
 def used_in(path: Path) -> set[str]:

@@ -1,0 +1,101 @@
+"""Target tables with several streams: the version of their records, and when it is activated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tap_sac.safety.text import folded, log_safe, plural
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterable, Sequence
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A stream that has rows in target tables.
+
+    Attributes:
+        stream: Its name.
+        tables: The tables that stream maps make of it.
+        version: The lowest version of a new read.
+        hindrance: Why no run can say which of its rows are gone, and what to do; None if one can.
+    """
+
+    stream: str
+    tables: Sequence[str]
+    version: int = 0
+    hindrance: str | None = None
+
+
+class SharedTables:
+    """The target tables to which stream maps send several streams.
+
+    An activated version removes the rows of all others, whatever stream they are of. So the streams
+    of a table share a version, which is activated after the last one, if all were read and proven.
+    """
+
+    def __init__(self, writers: Callable[[], Iterable[Writer]]) -> None:
+        """Prepare; the writers are asked for when the first stream is read."""
+        self._find_writers = writers
+        self._proven: dict[str, int] = {}
+
+    def version(self, stream: str, version: int) -> int:
+        """Return the version of a new read of a stream, which by itself would have this one."""
+        groups = self._groups.values()
+        others = {item.stream for group in groups if stream in _names(group) for item in group}
+        if not others:
+            return version
+        start = max(item.version for group in groups for item in group)
+        # A read that was repeated has a later one.
+        return max(version, start, *(self._proven.get(name, 0) for name in others))
+
+    def activate(self, stream: str, tables: Sequence[str], version: int) -> list[str]:
+        """Return the tables whose older rows may go, now that this stream is read and proven."""
+        self._proven[stream] = version
+        ready = []
+        for table in tables:
+            group = self._groups.get(folded(table))
+            if group is None:
+                ready.append(table)
+            elif self._hindrance(group) is None:
+                names = (name for item in group for name in item.tables)
+                ready += [name for name in names if folded(name) == folded(table)]
+        return [*dict.fromkeys(ready)]
+
+    def warn(self, logger: logging.Logger) -> None:
+        """Say, after the last stream, which tables keep older rows although they were read."""
+        for table, group in self._groups.items():
+            hindrance = self._hindrance(group)
+            if hindrance and not self._proven.keys().isdisjoint(_names(group)):
+                logger.warning(
+                    "Rows that are gone from SAC stay in the table %s of %s, because %s.",
+                    log_safe(next(name for name in group[0].tables if folded(name) == table)),
+                    plural(len(group), "stream"),
+                    hindrance,
+                )
+
+    @cached_property
+    def _groups(self) -> dict[str, list[Writer]]:
+        """The streams of each table that has several; databases may not tell upper case."""
+        groups: dict[str, list[Writer]] = {}
+        for writer in self._find_writers():
+            for table in {*map(folded, writer.tables)}:
+                groups.setdefault(table, []).append(writer)
+        return {table: group for table, group in groups.items() if len(group) > 1}
+
+    def _hindrance(self, group: Iterable[Writer]) -> str | None:
+        for item in group:
+            if item.hindrance:
+                return f"{log_safe(item.stream)} {item.hindrance}"
+        if unread := [item.stream for item in group if item.stream not in self._proven]:
+            return f"{log_safe(unread[0])} was not read and proven: a later run removes them"
+        if len({self._proven[item.stream] for item in group}) > 1:
+            return "a repeated or resumed read has another version: a later run removes them"
+        return None
+
+
+def _names(group: Iterable[Writer]) -> list[str]:
+    return [item.stream for item in group]
