@@ -34,6 +34,7 @@ from tap_sac.commands.trial import try_streams
 from tap_sac.environment import misspelt_variables, read_environment
 from tap_sac.inputs import read_catalog, read_settings, read_state
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.http.pace import PATIENCE
 from tap_sac.safety.log_guard import guard_logs
 from tap_sac.safety.masks import keep_secret
 from tap_sac.safety.text import log_safe
@@ -58,7 +59,8 @@ if TYPE_CHECKING:
 # Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
 _NOT_MASKED = {"client_id"}
 _NO_TEST = CliTestOptionValue.Disabled.value
-_MOST_TRIES_OF_A_CHECK = 2  # Somebody waits, and the first failure says as much as the last.
+# Somebody waits, and the first failure says as much as the last.
+_MOST_TRIES_OF_A_CHECK, _PATIENCE_OF_A_CHECK = 2, 60.0
 
 
 class CommandLineTap(Tap, abc.ABC):
@@ -66,9 +68,10 @@ class CommandLineTap(Tap, abc.ABC):
 
     Attributes:
         most_tries: The most times to try a request, whatever the settings say.
+        patience: The most seconds that a request waits because SAC asks for it.
     """
 
-    most_tries = sys.maxsize
+    most_tries, patience = sys.maxsize, PATIENCE
 
     message_writer_class = MessageWriter
 
@@ -99,7 +102,7 @@ class CommandLineTap(Tap, abc.ABC):
         """Make a client of an address of the tenant, as `client` is one."""
         tries = min(self.most_tries, self.config["backoff_max_tries"])
         settings = {**self.config, "backoff_max_tries": tries, "tenant_url": tenant_url}
-        return connect(settings, user_agent=self._user_agent)
+        return connect(settings, user_agent=self._user_agent, patience=self.patience)
 
     @property
     def _user_agent(self) -> str:
@@ -197,7 +200,7 @@ class CommandLineTap(Tap, abc.ABC):
             failures = (f"FAILED  settings: {message}\n" for message in error.errors)
             MessageWriter().write_text("".join(failures))
             return 1
-        tap.most_tries = _MOST_TRIES_OF_A_CHECK
+        tap.most_tries, tap.patience = _MOST_TRIES_OF_A_CHECK, _PATIENCE_OF_A_CHECK
         return check(tap.choice, lambda: tap.client, tap.streams_of, tap.print_line, tap.connect_to)
 
     @classmethod

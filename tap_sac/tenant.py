@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.client import SACClient
+from tap_sac.sac.http.pace import PATIENCE, Pace
 from tap_sac.sac.http.transport import Transport, new_session
 from tap_sac.sac.oauth.bearer import BearerAuthenticator
 from tap_sac.sac.oauth.grants import ClientCredentials, RefreshToken
@@ -83,13 +84,20 @@ def check_bookmarks(bookmarks: Mapping[str, Any], config: Mapping[str, Any], ori
             raise SACError(msg)
 
 
-def connect(config: Mapping[str, Any], *, user_agent: str, grant: Grant | None = None) -> SACClient:
+def connect(
+    config: Mapping[str, Any],
+    *,
+    user_agent: str,
+    grant: Grant | None = None,
+    patience: float = PATIENCE,
+) -> SACClient:
     """Make a client. It sends no request yet.
 
     Args:
         config: The settings, with their defaults.
         user_agent: The User-Agent header, if no setting says otherwise.
         grant: How to get access tokens; the settings decide if None.
+        patience: The most seconds that a request waits in all because SAC asks for it.
 
     Raises:
         SACError: If a URL is invalid, or no Token URL is set and none can be derived.
@@ -113,7 +121,7 @@ def connect(config: Mapping[str, Any], *, user_agent: str, grant: Grant | None =
             session,
             request_timeout=settings["request_timeout"],
             max_tries=settings["backoff_max_tries"],
-            max_parallel_requests=settings["max_parallel_requests"],
+            pace=Pace(settings["max_parallel_requests"], patience),
         ),
         authenticator=BearerAuthenticator(
             grant,

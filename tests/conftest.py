@@ -178,18 +178,22 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Wait for nothing between tries, and tell how long it would have been.
+    """Wait for nothing between requests, and tell how long it would have been.
 
-    Readers that an earlier test left behind do not count.
+    The clock by which they wait for each other goes on only so. Readers that an earlier test left
+    behind do not count.
     """
     waited: list[float] = []
+    clock = [0.0]
     left_behind = set(threading.enumerate()) - {threading.main_thread()}
 
     def sleep(seconds: float) -> None:
+        clock.append(clock[-1] + seconds)
         if threading.current_thread() not in left_behind:
             waited.append(seconds)
 
     monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("tap_sac.sac.http.pace.monotonic", lambda: clock[-1])
     return waited
 
 

@@ -162,6 +162,11 @@ def is_of_one_part(error: SACError) -> bool:
     return error.failure in _OF_ONE_PART or isinstance(error, ForeignAnswerError)
 
 
+def may_retry(error: SACError) -> bool:
+    """Return whether the same request may succeed when it is sent once more."""
+    return isinstance(error, TransientError) and error.most_tries != 1
+
+
 @contextmanager
 def during(step: Step) -> Iterator[None]:
     """Note on errors which step failed, unless a step inside it has failed before."""

@@ -23,6 +23,7 @@ _TOKEN_PATH, _AUTHORIZE_PATH = "/oauth/token", "/oauth/authorize"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE | re.ASCII)
+_MODEL = re.compile(r".*/dataexport/providers/[^/]+/[^/]+")
 _SAFE_IN_QUERY = "(),':*@$/"
 _FAMILY = r"(hcs\.cloud\.sap|sapanalytics\.cloud|hanacloudservices\.cloud\.sap)"
 # SAP calls the form with api "direct API domain", and recommends it for programs.
@@ -182,6 +183,13 @@ def absolute_link(link: object, page_url: str) -> str:
 def path_segment(text: str) -> str:
     """Write a name as one segment of a path."""
     return quote(text, safe="")
+
+
+def model_path(url: str) -> str:
+    """Return the path of the model that a URL belongs to, or its own path if it has no model."""
+    path = urlsplit(url).path
+    found = _MODEL.match(path)
+    return found[0] if found else path
 
 
 def string_literal(text: str) -> str:

@@ -209,7 +209,7 @@ class ChangesRead:
                             "these changes were read by a request whose answer was lost",
                         )
                     try:
-                        page = source.client.page(url, source.on_response)
+                        page = source.client.page(url, source.on_response, repeats=False)
                     except SACError as error:
                         if delivery is not Delivery.ASKED:
                             delivery = Delivery.ASKED if error.may_have_run else Delivery.REFUSED

@@ -332,11 +332,22 @@ def test_streams_that_sac_does_not_serve_are_no_failure(serve: Serve, run_cli: R
     assert "ok      rows: SAC serves none of a_plain_master" in result.stdout
 
 
-def test_nobody_waits_for_many_tries(serve: Serve, run_cli: RunCli) -> None:
+@pytest.mark.parametrize(
+    ("retry_after", "requests", "seconds"), [({}, 2, 2), ({"Retry-After": "40"}, 2, 40)]
+)
+def test_nobody_waits_for_many_tries(
+    serve: Serve,
+    run_cli: RunCli,
+    waits: list[float],
+    retry_after: dict[str, str],
+    requests: int,
+    seconds: float,
+) -> None:
     tenant = StandIn(sales(sales_row(1)))
-    tenant.fault = lambda _: error_response(503, "busy", **{"Retry-After": "0"})
+    tenant.fault = lambda _: error_response(503, "busy", **retry_after)
     assert run_cli(serve(tenant), "--check").returncode == 1
-    assert len(tenant.requests) == 2
+    assert len(tenant.requests) == requests
+    assert sum(waits) <= seconds
 
 
 def test_it_sends_the_same_requests_as_a_sync(

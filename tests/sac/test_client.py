@@ -197,16 +197,18 @@ def test_no_row_is_lost_or_doubled_when_page_7_fails_twice(
     assert waits[0] < waits[1]
 
 
-def test_retry_after_is_honoured(serve: Serve, waits: list[float]) -> None:
+@pytest.mark.parametrize("status", [429, 503, 504])
+def test_retry_after_is_honoured(serve: Serve, waits: list[float], status: int) -> None:
     tenant = StandIn(sales(*ROWS))
     in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
     answers = iter(
-        [error_response(429, "x", **{"Retry-After": value}) for value in ("7", in_a_minute)]
+        [error_response(status, "x", **{"Retry-After": value}) for value in ("7", in_a_minute, "0")]
     )
-    tenant.fault = fault_at(page=2, times=2, make=lambda: next(answers))
+    tenant.fault = fault_at(page=2, times=3, make=lambda: next(answers))
     assert dates(serve(tenant)) == EVERY_DATE
     assert waits[0] == 7
     assert 50 < waits[1] <= 60
+    assert waits[2] >= 4
 
 
 def test_tries_come_to_an_end(serve: Serve, waits: list[float]) -> None:

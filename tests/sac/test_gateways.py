@@ -179,6 +179,7 @@ def test_delta_that_a_gateway_answers_is_not_lost(
     assert not [request for request in tenant.requests if request.method != "GET"]
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("reason", ["unknown_route", "endpoint_failure (tls: handshake)"])
 @pytest.mark.parametrize("status", [404, 502])
 @pytest.mark.parametrize("path", ["/FactData", "$metadata", "/Namespaces"])

@@ -22,6 +22,7 @@ from tap_sac.demo.server import SampleTenant
 from tap_sac.demo.service import TOKEN_PATH, Response
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.client import SACClient
+from tap_sac.sac.http.pace import Pace
 from tap_sac.sac.http.transport import Transport, new_session
 from tap_sac.sac.oauth.bearer import BearerAuthenticator
 from tap_sac.sac.oauth.grants import ClientCredentials
@@ -381,7 +382,7 @@ def client_of(settings: dict[str, Any], most_bytes: int) -> SACClient:
             session,
             request_timeout=10,
             max_tries=3,
-            max_parallel_requests=1,
+            pace=Pace(1),
             most_bytes=most_bytes,
         ),
         authenticator=BearerAuthenticator(

@@ -85,6 +85,13 @@ def test_seconds_to_wait(value: str, seconds: float | None) -> None:
     assert Answer("GET", URL, 429, headers={"retry-after": value}).retry_after == seconds
 
 
+@pytest.mark.parametrize("year", [2015, 2199])
+def test_date_to_wait_for_is_one_of_the_clock_of_the_server(year: int) -> None:
+    dates = {"date": f"Wed, 21 Oct {year} 07:28:00 GMT"}
+    dates["retry-after"] = dates["date"].replace("28:00", "29:30")
+    assert Answer("GET", URL, 429, headers=dates).retry_after == 90
+
+
 @pytest.mark.parametrize("body", [b"<html>no</html>", b"no", b'"no"'])
 @pytest.mark.parametrize("status", [403, 404, 405, 412])
 def test_page_of_a_gateway_is_not_a_refusal_of_sac(status: int, body: bytes) -> None:

@@ -202,6 +202,7 @@ def test_no_version_is_written_if_activate_version_is_off(
     pipeline.check()
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("before", [[], [error_response(504, "gateway", **{"Retry-After": "0"})]])
 def test_link_that_was_answered_is_not_followed_again_after_an_error(
     serve: Serve, before: list[Response]

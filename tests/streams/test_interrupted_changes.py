@@ -124,6 +124,7 @@ def test_delta_run_that_is_killed_between_any_two_messages_loses_nothing(
     pytest.fail("a run with three changes wrote more messages than it can have")
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("tries", [1, 8])
 @pytest.mark.parametrize("is_late", [True, False])
 @pytest.mark.parametrize("lists", ["newer", "older", ""])
@@ -167,6 +168,7 @@ def test_changes_survive_a_lost_response(
     pipeline.check()
 
 
+@pytest.mark.usefixtures("waits")
 def test_changes_that_sac_marked_as_read_are_not_requested_again(serve: Serve) -> None:
     service = small(VagueService("newer", lists_subscriptions=True))
     lost: list[Request] = []
@@ -239,6 +241,7 @@ def test_link_that_was_denied_is_followed_by_the_next_run(serve: Serve, status: 
     pipeline.check()
 
 
+@pytest.mark.usefixtures("waits")
 def test_delta_that_was_not_read_is_requested_again(pipeline: Pipeline, serve: Serve) -> None:
     faults = [error_response(429, "slow down", **{"Retry-After": "0"})]
     change_behind(faults, pipeline, serve)

@@ -125,7 +125,7 @@ class SACClient:
         """
         url, read = (
             self._providers_url(namespace),
-            self.page_with_retries if is_vital else self.page,
+            self.page_with_retries if is_vital else partial(self.page, repeats=False),
         )
         pages = follow(url, partial(read, step=Step.PROVIDERS))
         return [
@@ -214,6 +214,7 @@ class SACClient:
         *,
         track_changes: bool = False,
         step: Step = Step.ROWS,
+        repeats: bool = True,
     ) -> Page:
         """Request one page, without retries.
 
@@ -223,6 +224,7 @@ class SACClient:
             track_changes: Whether SAC shall track changes from here on, and return a delta link
                 (OData Protocol 4.0, 8.2.8.6).
             step: What is read, for errors.
+            repeats: Whether a 503 that names a wait is waited out, as a 429 always is.
 
         Raises:
             TransientError: If another try may succeed.
@@ -230,7 +232,7 @@ class SACClient:
         """
         headers = _TRACKED if track_changes else _JSON
         with during(step):
-            answer = self._sender.send("GET", url, headers, on_response)
+            answer = self._sender.send("GET", url, headers, on_response, repeats=repeats)
             if answer.status != HTTPStatus.OK:
                 raise response_error(answer)
             return read_page(answer)
@@ -266,9 +268,9 @@ class SACClient:
         )
         with during(Step.SUBSCRIPTIONS):
             headers = {} if is_api_host(self.origin) else self._csrf_headers()
-            answer = self._sender.send("DELETE", url, headers)
+            answer = self._sender.send("DELETE", url, headers, repeats=False)
             if asks_for_csrf_token(answer) and (headers := self._csrf_headers()):
-                answer = self._sender.send("DELETE", url, headers)
+                answer = self._sender.send("DELETE", url, headers, repeats=False)
             if answer.status not in {HTTPStatus.NO_CONTENT, HTTPStatus.OK}:
                 raise response_error(answer)
 

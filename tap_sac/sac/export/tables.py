@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from tap_sac.sac.errors import ResponseError, SACError, TransientError
+from tap_sac.sac.errors import ResponseError, SACError, may_retry
 from tap_sac.sac.odata.conditions import both
 from tap_sac.sac.odata.links import follow
 from tap_sac.sac.odata.pages import read_rows
@@ -221,11 +222,9 @@ class CountedTable:
             with attempt:
                 counts = counts and attempt.retry_state.attempt_number <= self._tries_with_count
                 try:
-                    page = self._page({**options, **_COUNT} if counts else options)
-                except TransientError:
-                    raise
-                except SACError:
-                    if not counts:
+                    page = self._page({**options, **_COUNT} if counts else options, counts=counts)
+                except SACError as error:
+                    if not counts or may_retry(error):
                         raise
                     # Only a refusal of what the read itself asks for is one of the read.
                     counts = False
@@ -301,9 +300,12 @@ class CountedTable:
         first, last = read_rows([page.items[0], row], page.source)
         return all(first.get(name) == last.get(name) for name in self._key or {**first, **last})
 
-    def _page(self, options: Mapping[str, str]) -> Page:
+    def _page(self, options: Mapping[str, str], *, counts: bool = False) -> Page:
         return self._client.page(
-            with_query(self._url, options), self._on_response, track_changes=self._track_changes
+            with_query(self._url, options),
+            self._on_response,
+            track_changes=self._track_changes,
+            repeats=not counts,
         )
 
     def _page_with_tries(self, options: Mapping[str, str]) -> Page:
@@ -316,11 +318,11 @@ class CountedTable:
 
     def _probe(self, options: Mapping[str, str]) -> Page | None:
         """Ask, twice at most, for what the read can do without; None if it cannot be had."""
-        url = with_query(self._url, options)
+        read = partial(self._client.page, with_query(self._url, options), self._on_response)
         try:
             try:
-                return self._client.page(url, self._on_response)
-            except TransientError:
-                return self._client.page(url, self._on_response)
+                return read(repeats=False)
+            except SACError as error:
+                return read(repeats=False) if may_retry(error) else None
         except SACError:
             return None

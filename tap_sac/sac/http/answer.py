@@ -50,11 +50,18 @@ class Answer:
         value = self.headers.get("retry-after", "").strip()
         if value.isdecimal():
             return min(float(value), _LONGEST_RETRY_AFTER)
-        try:
-            date = email.utils.parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
+        date = _date(value)
+        if date is None:
             return None
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=timezone.utc)
-        seconds = (date - datetime.now(timezone.utc)).total_seconds()
-        return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
+        # The server's clock may differ from that of this machine.
+        now = _date(self.headers.get("date", "")) or datetime.now(timezone.utc)
+        return min(max(0.0, (date - now).total_seconds()), _LONGEST_RETRY_AFTER)
+
+
+def _date(text: str) -> datetime | None:
+    """Read a date of HTTP (RFC 9110, 5.6.7); None if it is none."""
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date.replace(tzinfo=date.tzinfo or timezone.utc)

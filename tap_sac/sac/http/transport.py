@@ -1,10 +1,9 @@
-"""Sends requests to one tenant: session, limits on size and concurrency, retries."""
+"""Sends requests to one tenant: session, limits on size, retries."""
 
 from __future__ import annotations
 
 import logging
 import re
-import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from tap_sac.sac.errors import SACError, TransientError
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.http.answer import Answer
 from tap_sac.sac.http.network_errors import connection_error
+from tap_sac.sac.http.pace import LONGEST_BACKOFF_SECONDS, Pace
 from tap_sac.sac.http.refusals import MOST_BYTES_OF_AN_ERROR
 from tap_sac.safety.text import origin_of
 
@@ -35,9 +35,8 @@ logger = logging.getLogger(__name__)
 # What requests and urllib3 raise. OSError is that of a CA bundle that is not there, ValueError
 # that of a redirection to what is not a URL, and OverflowError that of an endless Content-Length.
 _CONNECTION_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError, OverflowError)
-_LONGEST_BACKOFF_SECONDS = 60
 _FIRST_CONTACT_SECONDS = 20
-_BACKOFF = wait_exponential(max=_LONGEST_BACKOFF_SECONDS) + wait_random(0, 1)
+_BACKOFF = wait_exponential(max=LONGEST_BACKOFF_SECONDS) + wait_random(0, 1)
 
 
 _MIB = 1024**2
@@ -152,7 +151,7 @@ def _read_body(response: requests.Response, limit: Limit) -> bytes:
 
 
 class Transport:
-    """Sends requests from any thread, up to a limit at once."""
+    """Sends requests from any thread."""
 
     def __init__(
         self,
@@ -160,7 +159,7 @@ class Transport:
         *,
         request_timeout: float,
         max_tries: int,
-        max_parallel_requests: int,
+        pace: Pace,
         most_bytes: int = PAGE_LIMIT.size,
     ) -> None:
         """Store the limits; nothing is sent yet.
@@ -169,14 +168,14 @@ class Transport:
             session: Sends the requests, with its User-Agent.
             request_timeout: Seconds without a byte before a request counts as failed.
             max_tries: The most attempts for one request.
-            max_parallel_requests: The most requests at once.
+            pace: Says when each request may be sent.
             most_bytes: The largest answer, decompressed.
         """
         self.session = session
         self.request_timeout = request_timeout
         self.max_tries = max_tries
         self._most_bytes = most_bytes
-        self._slots = threading.BoundedSemaphore(max_parallel_requests)
+        self.pace = pace
         self._is_stopped = False
         self._was_reached = False
 
@@ -187,8 +186,8 @@ class Transport:
     def tries(self) -> Retrying:
         """Retry an action: ``for attempt in ...: with attempt: ...``.
 
-        Only a `TransientError` is retried, after a wait that grows or that the server asks for.
-        The last error is raised unchanged.
+        Only a `TransientError` is retried, after a wait that grows, or a longer one that the server
+        asks for. The last error is raised unchanged.
         """
         return Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -199,7 +198,7 @@ class Transport:
         )
 
     def send(self, request: requests.PreparedRequest, limit: Limit = PAGE_LIMIT) -> Answer:
-        """Send a request, as soon as a slot is free.
+        """Send a request whose turn it is.
 
         Raises:
             SACError: As `exchange` does, or if the tap was stopped.
@@ -208,8 +207,7 @@ class Transport:
             msg = "The tap was stopped, and sends no more requests."
             raise SACError(msg)
         limit = limit._replace(size=min(limit.size, self._most_bytes))
-        with self._slots:
-            answer = exchange(self.session, request, timeout=self.request_timeout, limit=limit)
+        answer = exchange(self.session, request, timeout=self.request_timeout, limit=limit)
         self._was_reached = True
         return answer
 
@@ -233,10 +231,10 @@ def _error_of(state: RetryCallState) -> BaseException | None:
 
 
 def _wait(state: RetryCallState) -> float:
-    """Return the seconds to wait: more each time, or as many as the server asks for."""
+    """Return the seconds to wait: more each time, and as many as the server asks for."""
     error = _error_of(state)
     asked_for = error.retry_after if isinstance(error, TransientError) else None
-    return _BACKOFF(state) if asked_for is None else asked_for
+    return max(_BACKOFF(state), asked_for or 0.0)
 
 
 def _log_retry(state: RetryCallState) -> None:

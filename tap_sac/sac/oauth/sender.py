@@ -12,6 +12,7 @@ import requests
 from tap_sac.sac.failures import SACErrorNumber
 from tap_sac.sac.http.refusals import asks_for_csrf_token, error_number, is_of_sac_itself
 from tap_sac.sac.http.transport import PAGE_LIMIT, Limit
+from tap_sac.sac.urls import model_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,11 +43,14 @@ class Sender:
         on_response: Callable[[Answer], None] | None = None,
         *,
         limit: Limit = PAGE_LIMIT,
+        repeats: bool = True,
     ) -> Answer:
         """Send a request, and again after a 401 or 403 that may pass.
 
         SAC may refuse a new token because its clock is behind that of the token endpoint: it is
         sent again for 15 seconds. Another token that is refused is replaced once.
+
+        A 429 that names a wait is waited out, and a 503, too.
 
         Args:
             method: The HTTP method.
@@ -54,19 +58,26 @@ class Sender:
             headers: All headers except Authorization.
             on_response: Observes each answer.
             limit: The largest answer.
+            repeats: Whether it may be sent again after a 503, behind which SAC may have carried
+                it out.
 
         Raises:
-            SACError: If there is no answer, or no token.
+            SACError: If there is no answer, no token, or no end of waits.
         """
         waits = iter(_WAITS_FOR_THE_CLOCK)
         may_renew = True
+        turn = self._transport.pace.turn(model_path(url))
         while True:
-            request = self._prepared(method, url, headers)
-            answer = self._transport.send(request, limit)
+            with turn:
+                request = self._prepared(method, url, headers)
+                answer = turn.answer = self._transport.send(request, limit)
             if on_response:
                 on_response(answer)
             if answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 self._authenticator.accept(request)
+            elif turn.refused and (repeats or answer.status == HTTPStatus.TOO_MANY_REQUESTS):
+                turn.check_patience()
+                continue
             elif self._may_be_early(answer, request) and self._waits(waits):
                 continue
             elif may_renew and self._renews_token(answer, request):

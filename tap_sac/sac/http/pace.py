@@ -1,0 +1,166 @@
+"""One pace for a tenant: how many requests are sent at once, and which wait after a 429 or 503."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from http import HTTPStatus
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from tap_sac.sac.errors import TransientError
+from tap_sac.sac.http.refusals import refusal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from tap_sac.sac.http.answer import Answer
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 3600.0  # seconds
+LONGEST_BACKOFF_SECONDS = 60.0
+# What asks to wait, in the order of `Turn.holds`: the requests to the tenant, or to the model.
+_ASKING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+class Hold:
+    """Requests that SAC may ask to wait: those to the tenant, or to one of its models.
+
+    Attributes:
+        waits: How often it has asked since it last answered one of them.
+        until: When the last wait ends.
+        first: The one that is sent before the others once SAC has asked; None if nobody is yet.
+    """
+
+    def __init__(self) -> None:
+        """Hold nothing back."""
+        self.waits = 0
+        self.until = 0.0
+        self.first: Turn | None = None
+
+    def extend(self, asked: float, waits_before: int) -> float:
+        """Begin a wait, which grows each time, and return its seconds.
+
+        Requests that were sent together are refused together, which is one wait.
+        """
+        self.waits = max(self.waits, waits_before + 1)
+        grown = min(2.0 ** (self.waits - 1), LONGEST_BACKOFF_SECONDS)
+        seconds = max(asked, grown)
+        self.until = max(self.until, monotonic() + seconds)
+        return seconds
+
+
+class Turn:
+    """A request, each time that it is sent: ``with turn: turn.answer = ...``.
+
+    Attributes:
+        answer: The answer, which the sender sets.
+        refused: The refusal by which SAC asked to wait, if it was one.
+        wait: The seconds to wait then.
+    """
+
+    def __init__(self, pace: Pace, holds: tuple[Hold, Hold]) -> None:
+        """Send nothing yet; the patience of the request begins here."""
+        self.answer: Answer | None = None
+        self.refused: TransientError | None = None
+        self.wait = 0.0
+        self.holds = holds
+        self.waits_before = (0, 0)
+        self._pace = pace
+        self._began = monotonic()
+
+    def __enter__(self) -> Self:
+        """Wait until the request may be sent."""
+        self._pace.begin(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others be sent, or wait with this one."""
+        self._pace.end(self)
+
+    def check_patience(self) -> None:
+        """Say that the request will be sent again after the wait.
+
+        Raises:
+            TransientError: What was refused, as the last try, if it has waited for too long.
+        """
+        if self.refused is None:
+            return
+        if monotonic() + self.wait - self._began > self._pace.patience:
+            self.refused.most_tries = 1
+            raise self.refused
+        logger.warning("%s. Retrying in %.1f seconds.", self.refused.what, self.wait)
+
+
+class Pace:
+    """Lets requests go, from any thread, as many at once as allowed.
+
+    After a 429 that names a wait, all requests to the tenant wait; after such a 503, those to the
+    same model. Then one is sent first, and the others when it is answered.
+    """
+
+    def __init__(self, most_at_once: int, patience: float = PATIENCE) -> None:
+        """Hold nothing back yet.
+
+        Args:
+            most_at_once: The most requests at once.
+            patience: The most seconds that a request waits because SAC asks for it, all waits
+                together.
+        """
+        self.patience = patience
+        self._most_at_once = most_at_once
+        self._under_way = 0
+        self._tenant = Hold()
+        self._models: dict[str, Hold] = {}
+        self._changed = threading.Condition()
+
+    def turn(self, model: str) -> Turn:
+        """Make the turn of a request to a model, or to anything else by its path."""
+        with self._changed:
+            return Turn(self, (self._tenant, self._models.setdefault(model, Hold())))
+
+    def begin(self, turn: Turn) -> None:
+        """Wait until a request may be sent."""
+        while seconds := self._seconds_left(turn):
+            time.sleep(seconds)
+
+    def end(self, turn: Turn) -> None:
+        """Begin a wait if the answer asks for it, or else let all go that waited for it."""
+        answer, turn.answer, turn.refused = turn.answer, None, None
+        asked = answer.retry_after if answer and answer.status in _ASKING else None
+        if answer and asked is not None:
+            error = refusal(answer)  # Some of SAC's error numbers are final.
+            turn.refused = error if isinstance(error, TransientError) else None
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+            for status, hold, waits_before in zip(
+                _ASKING, turn.holds, turn.waits_before, strict=True
+            ):
+                hold.first = None if hold.first is turn else hold.first
+                if turn.refused and answer and answer.status == status:
+                    turn.wait = hold.extend(asked or 0.0, waits_before)
+                elif hold.waits == waits_before:
+                    hold.waits = 0
+
+    def _seconds_left(self, turn: Turn) -> float:
+        """Return how long to wait before asking again; 0 if the request may be sent now.
+
+        Only the one that is sent first waits for the time, and the others for it.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_go(turn))
+            for hold in turn.holds:
+                if hold.waits:
+                    hold.first = turn
+            left = max(hold.until for hold in turn.holds) - monotonic()
+            if left <= 0:
+                turn.waits_before = (turn.holds[0].waits, turn.holds[1].waits)
+                self._under_way += 1
+            return max(left, 0.0)
+
+    def _may_go(self, turn: Turn) -> bool:
+        is_first = all(hold.first in {None, turn} for hold in turn.holds)
+        return is_first and self._under_way < self._most_at_once
