@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.errors import DataError, ResponseError, SACError
+from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.delta import is_delta
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import plural
@@ -113,13 +113,16 @@ class FullRead:
             reading.begin_version(self.version)
         # Without the header: SAC tracks the changes since the first read.
         table = reading.source.table(reading.ordered_query)
+        before = proof
         with closing(Proof(reading, table, retry=Retry.DONE)) as proof:
-            outcome = yield from self._read(table, proof)
+            outcome = yield from self._read(table, proof, before)
         if outcome.verdict is Verdict.PROVEN:
             reading.save(replace(reading.state(), needs_order=True))
         return outcome
 
-    def _read(self, table: Table, proof: Proof) -> Generator[Records, None, Outcome]:
+    def _read(
+        self, table: Table, proof: Proof, before: Proof | None = None
+    ) -> Generator[Records, None, Outcome]:
         reading = self._reading
         is_in_order = reading.is_in_order or table is not self._table
         maker = reading.make(reading.totals.begin() if reading.totals else None, proof.see)
@@ -141,7 +144,7 @@ class FullRead:
             if not (is_in_order and error.failure in _REFUSED_ORDER):
                 raise reading.source.refusal(error, reading.query) from None
             msg = f"SAC answered {error.reason} when {reading.name} was read in order of its keys"
-            verdict = proof.disprove(DataError(msg, Failure.ROWS_TWICE))
+            verdict = (before or proof).judge_last(msg)
             return Outcome(verdict, 0, self.version, may_delete=False, delta_link=self.delta_link)
         verdict = proof.settle()
         if reading.totals and not proof.needs_order:

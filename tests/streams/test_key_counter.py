@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,35 @@ def test_several_facts_of_a_key_that_are_far_apart_fail_the_stream(serve: Serve)
     tenant.arrange = list
     tenant.rows.append(tenant.rows[0].replace('"X": 0', '"X": 7'))
     assert "SAC stores several facts" in load(serve(tenant), Target())
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("order", ["sorted", "ignored", "refused"])
+def test_member_that_sac_lists_twice_far_apart_fails_nothing(serve: Serve, order: str) -> None:
+    tenant = DisorderlyStandIn("master", rows=20)
+    tenant.arrange = list
+    tenant.arrange_ordered = sorted if order == "sorted" else list
+    tenant.refuses_order = order == "refused"
+    config, target = serve(tenant), Target()
+    assert not load(config, target)
+    gone = tenant.rows.pop()
+    tenant.rows.append(tenant.rows[0])
+    assert not load(config, target)
+    wanted = {json.loads(row)["ID"] for row in tenant.rows}
+    # Where nobody knows which one came twice, nothing is deleted.
+    left = set() if order == "sorted" else {json.loads(gone)["ID"]}
+    assert set(ids(target, tenant.stream)) == wanted | left
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(("table", "rows"), [("facts", 20), ("master", 21)])
+def test_rows_that_come_again_far_apart_in_any_order_fail_the_stream(
+    serve: Serve, table: str, rows: int
+) -> None:
+    tenant = DisorderlyStandIn(table, rows=20)
+    tenant.arrange = lambda found: [*found[:15], *found[: rows - 19], *found[16:]]
+    tenant.arrange_ordered = tenant.arrange
+    assert "also when it is read in the order of its keys" in load(serve(tenant), Target())
 
 
 @pytest.mark.usefixtures("little_memory")
