@@ -13,7 +13,7 @@ from typing_extensions import override
 from tap_sac.demo.service import Response
 from tests.conftest import examples, served
 from tests.helpers.disorder import load
-from tests.helpers.slicing import FACTS, SLICED, SlicingStandIn, fact, is_of_facts, kept
+from tests.helpers.slicing import FACTS, SlicingStandIn, fact, kept
 from tests.helpers.stand_in import JSON
 from tests.helpers.target import Target
 
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
     from tap_sac.demo.service import Request
 
-# A write: before which request for facts, what, and to which of the facts.
+# A write: before which request for rows, what, and to which of the rows.
 WRITES = st.tuples(
     st.integers(1, 12), st.sampled_from(["insert", "change", "delete"]), st.integers(0, 15)
 )
 SIZE = 10
 WAYS = ["by key", "by offset", "by number", "slices"]
+# The entity sets, each with its stream.
+TABLES = {"FactData": FACTS, "DMaster": "sales_d_master"}
 
 
 def key_of(row: str) -> tuple[str, str]:
@@ -46,8 +48,12 @@ class WrittenStandIn(SlicingStandIn):
         stable: The keys that were there all the time.
     """
 
-    def __init__(self, way: str, history: list[tuple[int, str, int]]) -> None:
+    def __init__(self, table: str, way: str, history: list[tuple[int, str, int]]) -> None:
         super().__init__({})
+        model = self.models[0]
+        model.edmx = model.edmx.replace('"FactData"', f'"{table}"')
+        model.sets[table] = model.sets.pop("FactData")
+        self.table = table
         self.rows = sorted((numbered(number) for number in range(0, 2 * SIZE, 2)), key=key_of)
         self.rows += [numbered(number) for number in range(1, SIZE, 2)]
         self.rows.sort(key=key_of)
@@ -74,7 +80,7 @@ class WrittenStandIn(SlicingStandIn):
 
     @override
     def page(self, request: Request, rows: Sequence[str]) -> Response:
-        if not is_of_facts(request):
+        if not request.path.endswith(f"/{self.table}"):
             return super().page(request, rows)
         self.write()
         options = request.options
@@ -92,37 +98,55 @@ class WrittenStandIn(SlicingStandIn):
             others = {name: text for name, text in options.items() if name != "$skiptoken"}
             query = {**others, "$skiptoken": next_}
             link = "&".join(f"{name}={quote(text)}" for name, text in query.items())
-            members["@odata.nextLink"] = f"FactData?{link}"
+            members["@odata.nextLink"] = f"{self.table}?{link}"
         if "$count" not in options or not self.counts:
             members.pop("@odata.count")
         text = json.dumps(members).replace('"ROWS"', f"[{','.join(page)}]")
         return Response(200, text.encode(), JSON)
 
 
-@example(way="by number", history=[(2, "delete", 0), (9, "insert", 11)], counts=True)
-@example(way="by key", history=[(2, "delete", 14), (6, "insert", 13)], counts=True)
-@example(way="by offset", history=[(4, "delete", 9), (6, "insert", 13)], counts=True)
+@example(
+    table="FactData", way="by number", history=[(2, "delete", 0), (9, "insert", 11)], counts=True
+)
+@example(
+    table="FactData", way="by key", history=[(2, "delete", 14), (6, "insert", 13)], counts=True
+)
+@example(
+    table="FactData", way="by offset", history=[(4, "delete", 9), (6, "insert", 13)], counts=True
+)
+@example(
+    table="DMaster", way="by number", history=[(4, "delete", 0), (4, "delete", 2)], counts=True
+)
 @settings(max_examples=examples(120))
-@given(way=st.sampled_from(WAYS), history=st.lists(WRITES, max_size=6), counts=st.booleans())
+@given(
+    table=st.sampled_from([*TABLES]),
+    way=st.sampled_from(WAYS),
+    history=st.lists(WRITES, max_size=6),
+    counts=st.booleans(),
+)
 def test_writes_while_the_tap_reads_are_no_trouble(
-    *, way: str, history: list[tuple[int, str, int]], counts: bool
+    *, table: str, way: str, history: list[tuple[int, str, int]], counts: bool
 ) -> None:
     """Offset links with a delete behind the reader lose a row that nobody can know of."""
-    tenant = WrittenStandIn(way, history)
+    tenant = WrittenStandIn(table, way, history)
+    stream = TABLES[table]
     # Without a count or a link, nobody can know of more pages.
     tenant.counts = counts or way in {"by number", "slices"}
     target = Target()
     with served(tenant) as server:
-        config = {**server.settings, **(SLICED if way == "slices" else {})}
+        config = {
+            **server.settings,
+            **({"partition_by": {stream: "Version"}} if way == "slices" else {}),
+        }
         tenant.history = []
         assert not load(config, target)
         tenant.history, tenant.reads_seen = history, 0
         assert not load(config, target)
-        loaded = {(row["Version"], row["Date"]) for row in target.rows(FACTS)}
+        loaded = {(row["Version"], row["Date"]) for row in target.rows(stream)}
         has_lost = way == "by offset" and any(what == "delete" for _, what, _ in history)
         assert has_lost or tenant.stable <= loaded
         tenant.history, tenant.counts = [], True
         assert not load(config, target)
     wanted = sorted((*key_of(row), json.loads(row)["AMOUNT"]) for row in tenant.rows)
-    found = sorted((row["Version"], row["Date"], row["AMOUNT"]) for row in target.rows(FACTS))
+    found = sorted((row["Version"], row["Date"], row["AMOUNT"]) for row in target.rows(stream))
     assert found == wanted
