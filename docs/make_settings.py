@@ -1,7 +1,7 @@
 """Write everything that repeats the settings: ``python docs/make_settings.py``.
 
 That is the plugin's definition for Meltano, the table in settings.md, and the default selection in
-the README.
+the README; and, on the page of SAC's facts, the beliefs that a report compares a tenant with.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from tap_sac.discovery.naming import snake_case
+from tap_sac.report.questions import QUESTIONS
 from tap_sac.sac.export.kinds import KINDS
 from tap_sac.settings import REQUIRED
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "settings.md"
 README = ROOT / "README.md"
+FACTS = ROOT / "docs" / "internals" / "sac-export-service.md"
 # Meltano finds it by this path, and reads JSON wherever it reads YAML.
 DEFINITION = ROOT / "plugins" / "extractors" / "tap-sac--tap-sac.lock"
 
 _TABLE = re.compile(r"(\| Setting \| Kind \|.*\n\| -.*\n)(?:\|.*\n)+")
+_BELIEFS = re.compile(r"(\| Question \| We believe \|.*\n\| -.*\n)(?:\|.*\n)*")
 _SELECTION = re.compile(r"(?<=_select ')[^']*")
 # Written as code: JSON, parts of addresses, and namespaces.
 _CODE = re.compile(r"\{\"[^}]*\}|<tenant>\S*[^\s,.]|\bsac_\w+")
@@ -104,6 +107,15 @@ def row(name: str, schema: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |\n".replace("|  |", "| |")
 
 
+def beliefs() -> str:
+    """Write what is believed as rows of a table."""
+    return "".join(
+        f"| {question.name}: {name} | {part.believed and f'`{part.believed}`'} | {part.mark} |\n"
+        for question in QUESTIONS
+        for name, part in question.parts.items()
+    ).replace("|  |", "| |")
+
+
 def files() -> dict[Path, str]:
     """Return the new text of each file."""
     described = about()
@@ -111,10 +123,11 @@ def files() -> dict[Path, str]:
     rows = "".join(
         row(name, schema) for name, schema in properties.items() if not _OF_THE_SDK.match(name)
     )
-    page, readme = PAGE.read_text(encoding="utf-8"), README.read_text(encoding="utf-8")
+    page, readme, facts = (path.read_text(encoding="utf-8") for path in (PAGE, README, FACTS))
     return {
         DEFINITION: json.dumps(definition(described), indent=2) + "\n",
         PAGE: _TABLE.sub(lambda table: table[1] + rows, page),
+        FACTS: _BELIEFS.sub(lambda table: table[1] + beliefs(), facts),
         README: _SELECTION.sub(lambda _: json.dumps(SELECT), readme),
     }
 

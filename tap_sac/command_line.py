@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from functools import cached_property
+from functools import cached_property, partial
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
@@ -27,9 +27,10 @@ from singer_sdk.singerlib import Catalog
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
-from tap_sac.commands.check import check
+from tap_sac.commands.check import check as run_check
 from tap_sac.commands.models import models as list_models
 from tap_sac.commands.options import JSON, OPTIONS
+from tap_sac.commands.report import report as write_report
 from tap_sac.commands.trial import try_streams
 from tap_sac.environment import misspelt_variables, read_environment
 from tap_sac.inputs import read_catalog, read_settings, read_state
@@ -45,7 +46,7 @@ from tap_sac.tenant import connect
 from tap_sac.validation import ignored_settings, settings_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from singer_sdk import Stream
@@ -110,7 +111,7 @@ class CommandLineTap(Tap, abc.ABC):
 
     def print_line(self, text: str) -> None:
         """Write plain text to stdout, with the same error handling as Singer messages."""
-        cast("MessageWriter", self.message_writer).write_text(f"{text}\n")
+        cast("MessageWriter", self.message_writer).write_line(text)
 
     @override
     def setup_mapper(self) -> None:
@@ -142,6 +143,7 @@ class CommandLineTap(Tap, abc.ABC):
         about: bool = False,
         about_format: str | None = None,
         check: bool = False,
+        report: str | None = None,
         test: str = _NO_TEST,
         login: bool = False,
         no_browser: bool = False,
@@ -170,8 +172,10 @@ class CommandLineTap(Tap, abc.ABC):
             "state": None if state is None else read_state(state),
             "catalog": None if catalog is None else read_catalog(catalog),
         }
+        if report is not None:
+            sys.exit(write_report(report, partial(cls._check, parts), cls.plugin_version))
         if check:
-            sys.exit(cls._check(parts))
+            sys.exit(cls._check(parts, MessageWriter().write_line, run_check))
         if test != _NO_TEST:
             sys.exit(cls._test(parts, is_of_schemas=test == CliTestOptionValue.Schema.value))
         cls._sync(parts)
@@ -193,15 +197,17 @@ class CommandLineTap(Tap, abc.ABC):
                 cls.logger.warning("This was the sample tenant, a made-up company, not SAC.")
 
     @classmethod
-    def _check(cls, parts: dict[str, Any]) -> int:
+    def _check(
+        cls, parts: dict[str, Any], print_line: Callable[[str], None], run: Callable[..., int]
+    ) -> int:
         try:
             tap = cls(**parts, setup_mapper=False)
         except ConfigValidationError as error:
-            failures = (f"FAILED  settings: {message}\n" for message in error.errors)
-            MessageWriter().write_text("".join(failures))
+            for message in error.errors:
+                print_line(f"FAILED  settings: {message}")
             return 1
         tap.most_tries, tap.patience = _MOST_TRIES_OF_A_CHECK, _PATIENCE_OF_A_CHECK
-        return check(tap.choice, lambda: tap.client, tap.streams_of, tap.print_line, tap.connect_to)
+        return run(tap.choice, lambda: tap.client, tap.streams_of, print_line, tap.connect_to)
 
     @classmethod
     def _test(cls, parts: dict[str, Any], *, is_of_schemas: bool) -> int:

@@ -68,7 +68,7 @@ def test_second_signal_does_not_wait_for_a_reader(
         patch.setattr("sys.stdout", output)
         patch.setattr("os.write", write_for_ever)
         with pytest.raises(SystemExit) as end:
-            writer.write_text("a line\n")
+            writer.write_line("a line")
     assert handled == [b"a line\n"]
     assert end.value.code == 128 + signal.SIGTERM
 

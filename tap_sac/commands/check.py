@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from tap_sac.causes import causes_of
 from tap_sac.discovery.discover import offer_streams
 from tap_sac.discovery.namespaces import list_models, models_to_read, read_namespaces
 from tap_sac.discovery.naming import some_of
+from tap_sac.inputs import Choice
+from tap_sac.report.questions import OTHERWISE, QUESTIONS
+from tap_sac.report.scene import MOST_MODELS, Scene
 from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
+from tap_sac.sac.export.asker import Asker
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.failures import Failure, Step
 from tap_sac.sac.urls import other_origin, tenant_origin
@@ -27,15 +33,52 @@ if TYPE_CHECKING:
 
     from singer_sdk import Stream
 
+    from tap_sac.discovery.namespaces import Listing
     from tap_sac.discovery.offer import Offer
-    from tap_sac.inputs import Choice
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.oauth.user import User
+    from tap_sac.sac.odata.model import EntitySet, Provider
 
 logger = logging.getLogger(__name__)
 
 # SAC has answered, and would answer alike at another address.
 _ANSWERED = {Failure.CLIENT_NOT_ALLOWED, Failure.TOO_MANY_REQUESTS}
+
+
+@dataclass
+class Found:
+    """What the steps have found.
+
+    Attributes:
+        most_models: How many models are looked at; the others are left out.
+        most_requests: How many requests may be sent.
+        steps: The steps, and why one of them failed.
+        asker: Knows the answers; None if there is no client.
+        listing: What SAC lists; None if it does not.
+        offer: What SAC offers; None if that is unknown.
+    """
+
+    most_models: int | None = None
+    most_requests: int | None = None
+    steps: dict[str, SACError | None] = field(default_factory=dict)
+    asker: Asker | None = None
+    listing: Listing | None = None
+    offer: Offer | None = None
+
+    @property
+    def models(self) -> dict[Provider, Mapping[str, EntitySet]]:
+        """The entity sets of each model, of as many as a report looks at."""
+        streams = self.offer.streams if self.offer else ()
+        found = {item.provider: item.siblings for item in streams}
+        return dict(islice(found.items(), MOST_MODELS))
+
+    def narrowed(self, choice: Choice, models: Sequence[Provider]) -> Choice:
+        """Choose fewer models, if these are too many; then without what names streams of others."""
+        if self.most_models is None or len(models) <= self.most_models:
+            return choice
+        ids = [model.provider_id for model in models[: self.most_models]]
+        names: dict[str, Any] = {"filters": {}, "partition_by": {}, "stream_maps": {}}
+        return Choice({**choice.settings, **names, "models": ids})
 
 
 def check(
@@ -44,8 +87,11 @@ def check(
     make_streams: Callable[[Offer], Mapping[str, Stream]],
     print_line: Callable[[str], None],
     connect_to: Callable[[str], SACClient],
+    found: Found | None = None,
 ) -> int:
     """Run the steps of a sync, up to the first page of one stream.
+
+    Then say in what the answers differ from what the tap believes of SAC, without another request.
 
     Args:
         choice: The settings, the catalog and the state.
@@ -53,27 +99,49 @@ def check(
         make_streams: Makes the streams of an offer, as a sync does.
         print_line: Writes what a step found, or the likely causes of its failure.
         connect_to: Makes a client of another address.
+        found: Is told what was found, for a report, which compares it with more answers.
 
     Returns:
         The exit code: 1 if a step failed, else 0.
     """
-    step = ""
+    step, seen = "", found or Found()
     try:
-        for step, found in _steps(choice, connect, make_streams):
-            if found:
-                print_line(one_line(f"ok      {step}: {found}"))
+        for step, text in _steps(choice, connect, make_streams, seen):
+            seen.steps[step] = None
+            if text:
+                print_line(one_line(f"ok      {step}: {text}"))
     except SACError as error:
-        causes = causes_of(error)
-        has_several = len(causes) > 1
-        print_line(one_line(f"FAILED  {step}: {error.what if has_several else error}"))
-        if has_several:
-            print_line("Most likely causes, in this order:")
-            for number, cause in enumerate(causes, 1):
-                print_line(one_line(f"{number}. {cause}"))
+        seen.steps[step] = error
+        _explain(step, error, print_line)
         if step == Step.NAMESPACES.value and error.failure not in _ANSWERED:
             _try_other_address(choice, connect_to, print_line)
-        return 1
-    return 0
+    if found is None:
+        _print_differences(seen, print_line)
+    return 1 if any(seen.steps.values()) else 0
+
+
+def _explain(step: str, error: SACError, print_line: Callable[[str], None]) -> None:
+    """Say why a step failed, and what the likeliest causes are."""
+    causes = causes_of(error)
+    has_several = len(causes) > 1
+    print_line(one_line(f"FAILED  {step}: {error.what if has_several else error}"))
+    if has_several:
+        print_line("Most likely causes, in this order:")
+        for number, cause in enumerate(causes, 1):
+            print_line(one_line(f"{number}. {cause}"))
+
+
+def _print_differences(found: Found, print_line: Callable[[str], None]) -> None:
+    """Say what SAC has answered otherwise than the tap believes."""
+    if found.asker is None:
+        return
+    scene = Scene(found.asker, found.models)
+    for question in QUESTIONS:
+        answers = question.look(scene, question.parts)
+        for name, part in question.parts.items():
+            if part.verdict(answers.get(name)) == OTHERWISE:
+                what = f"{question.name}, {name}: {answers[name]}, not {part.believed}"
+                print_line(f"differs {what}. Please send a report (tap-sac --report report.json).")
 
 
 def _try_other_address(
@@ -98,6 +166,7 @@ def _steps(
     choice: Choice,
     connect: Callable[[], SACClient],
     make_streams: Callable[[Offer], Mapping[str, Stream]],
+    found: Found,
 ) -> Iterator[tuple[str, str]]:
     """Run the steps; yields the name of each when it begins, and again with what it found.
 
@@ -107,6 +176,9 @@ def _steps(
     step = "settings"
     yield step, ""
     client = connect()
+    found.asker = Asker(client)
+    if found.most_requests:
+        client.transport.requests_left = found.most_requests
     check_bookmarks(choice.bookmarks, choice.settings, client.origin)
     is_sample = choice.settings["demo"]
     kind = "sample tenant, a made-up company, not SAC," if is_sample else "tenant"
@@ -118,17 +190,17 @@ def _steps(
     namespaces = read_namespaces(client, choice)
     yield step, ", ".join(map(log_safe, namespaces.chosen))
     yield (step := Step.PROVIDERS.value), ""
-    listing = list_models(client, namespaces, choice)
+    found.listing = listing = list_models(client, namespaces, choice)
     models = models_to_read(listing, choice)
     _raise_if(listing.failures())
     yield step, f"{len(listing.prefixes)} in SAC, {len(models)} chosen"
     yield (step := Step.METADATA.value), ""
     with PROGRESS_LINE.shown(beside_output=True):
-        offer = offer_streams(client, listing, choice)
+        found.offer = offer = offer_streams(client, listing, found.narrowed(choice, models))
     made = make_streams(offer)
     _raise_if([*offer.failures(), *offer.stream_failures])
-    found = [made[offered.name] for offered in offer.streams]
-    streams = [stream for stream in found if isinstance(stream, SACStream)]
+    offered_streams = [made[offered.name] for offered in offer.streams]
+    streams = [stream for stream in offered_streams if isinstance(stream, SACStream)]
     selected = [stream for stream in streams if stream.selected]
     yield step, _describe_streams(len(streams), len(selected), offer)
     if not selected:

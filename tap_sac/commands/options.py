@@ -14,6 +14,11 @@ OPTIONS: list[click.Parameter] = [
         help="Test the connection step by step, and name the likely causes of a failure.",
     ),
     click.Option(
+        ["--report"],
+        metavar="FILE",
+        help="Check, and write how SAC answers, without names and values; - for standard output.",
+    ),
+    click.Option(
         ["--login"],
         is_flag=True,
         help="Sign in as a user in a browser, and print the refresh token.",

@@ -89,7 +89,6 @@ class Query:
             behaviour.counts
             and options.get("$count") == "true"
             and (self.is_aggregation or not is_narrow)
-            and "$skiptoken" not in options
         )
         self._position = position(options)
         self._skip = _number(options, "$skip", 0)

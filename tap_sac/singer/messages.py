@@ -40,9 +40,9 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     def write_message(self, message: Message) -> None:
         self._write(self.format_message(message) + b"\n")
 
-    def write_text(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """Write text that is no message, such as a catalog."""
-        self._write(text.encode())
+        self._write(f"{text}\n".encode())
 
     def write_records(
         self, stream: str, lines: bytes, version: int | None, time_extracted: datetime

@@ -35,6 +35,7 @@ FLOORS = [
     {"tap_sac.environment", "tap_sac.validation"},
     {"tap_sac.streams"},
     {"tap_sac.discovery"},
+    {"tap_sac.report"},
     {"tap_sac.commands"},
     {"tap_sac.command_line"},
     {"tap_sac.tap"},
@@ -42,7 +43,7 @@ FLOORS = [
 ]
 WINGS = (
     *("tap_sac.safety", "tap_sac.sac", "tap_sac.singer", "tap_sac.streams"),
-    *("tap_sac.discovery", "tap_sac.commands", "tap_sac.demo"),
+    *("tap_sac.discovery", "tap_sac.report", "tap_sac.commands", "tap_sac.demo"),
 )
 # What singer/ needs of sac/: data, digits and failures, and nothing that makes a request.
 OF_SAC_FOR_SINGER = {"errors", "failures", "odata.decimals", "odata.model", "odata.pages"}

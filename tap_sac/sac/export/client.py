@@ -53,7 +53,14 @@ _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
 
 
 class SACClient:
-    """Makes every call to one tenant, from any number of threads."""
+    """Makes every call to one tenant, from any number of threads.
+
+    Attributes:
+        origin: Scheme, host and port of the tenant.
+        service_root: The URL below which all is that the service has.
+        administration: The URL below which namespaces, providers and subscriptions are.
+        transport: Sends the requests.
+    """
 
     def __init__(
         self, origin: str, *, transport: Transport, authenticator: BearerAuthenticator
@@ -62,8 +69,8 @@ class SACClient:
         self.origin = origin
         # Of its two addresses, the one that stands for the tenant in states.
         self.tenant = (other_origin(origin) if is_api_host(origin) else None) or origin
-        self._service_root = f"{origin}/api/v1/dataexport"
-        self._administration = f"{self._service_root}/administration"
+        self.service_root = f"{origin}/api/v1/dataexport"
+        self.administration = f"{self.service_root}/administration"
         self.transport = transport
         self._authenticator = authenticator
         self._sender = Sender(transport, authenticator)
@@ -90,6 +97,16 @@ class SACClient:
                 self._authenticator(self.transport.session.prepare_request(request))
 
     @property
+    def token_life(self) -> int | None:
+        """How many seconds the token endpoint gave its last token; None if it did not say."""
+        return self._authenticator.token_life
+
+    @property
+    def has_readable_token(self) -> bool | None:
+        """Whether the token is a JWT, which has claims; None before there is one."""
+        return self._authenticator.has_readable_token
+
+    @property
     def user(self) -> User | None:
         """The user whose permissions SAC applies; None for the OAuth client itself (2-legged).
 
@@ -108,7 +125,7 @@ class SACClient:
         """
         return [
             str(row["NamespaceID"])
-            for page in self.pages(f"{self._administration}/Namespaces", step=Step.NAMESPACES)
+            for page in self.pages(f"{self.administration}/Namespaces", step=Step.NAMESPACES)
             for row in page.rows
             if row.get("NamespaceID")
         ]
@@ -124,7 +141,7 @@ class SACClient:
             SACError: If SAC does not list them.
         """
         url, read = (
-            self._providers_url(namespace),
+            self.providers_url(namespace),
             self.page_with_retries if is_vital else partial(self.page, repeats=False),
         )
         pages = follow(url, partial(read, step=Step.PROVIDERS))
@@ -147,7 +164,7 @@ class SACClient:
         Raises:
             SACError: If SAC does not list them.
         """
-        url = with_query(self._providers_url(namespace), query)
+        url = with_query(self.providers_url(namespace), query)
         return self.pages(url, on_response, step=Step.PROVIDERS)
 
     def metadata(self, provider: Provider) -> bytes:
@@ -237,6 +254,14 @@ class SACClient:
                 raise response_error(answer)
             return read_page(answer)
 
+    def ask(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        """Send one request, and return the answer whatever it is: a refusal tells as much as rows.
+
+        Raises:
+            SACError: If there is no answer, or no token.
+        """
+        return self._sender.send(method, url, {**_JSON, **headers})
+
     def subscriptions(self, provider: Provider) -> list[dict[str, Any]]:
         """List the change-tracking subscriptions of a model, including those of other clients.
 
@@ -245,7 +270,7 @@ class SACClient:
         Raises:
             SACError: If SAC does not list them.
         """
-        url = f"{self._administration}/Providers({provider_key(provider)})/Subscriptions"
+        url = f"{self.administration}/Providers({provider_key(provider)})/Subscriptions"
         return [
             {name: value for name, value in row.items() if value not in (None, "null")}
             for page in self.pages(url, step=Step.SUBSCRIPTIONS)
@@ -263,7 +288,7 @@ class SACClient:
         """
         literal = string_literal(subscription_id)
         url = (
-            f"{self._administration}/Subscriptions"
+            f"{self.administration}/Subscriptions"
             f"({provider_key(provider)},SubscriptionID={literal})?deleteChain=true"
         )
         with during(Step.SUBSCRIPTIONS):
@@ -280,7 +305,7 @@ class SACClient:
         Some tenants do not serve the documented endpoint. If SAC gives no token, the request is
         sent without one.
         """
-        for url in (f"{self.origin}/api/v1/csrf", f"{self._administration}/Namespaces"):
+        for url in (f"{self.origin}/api/v1/csrf", f"{self.administration}/Namespaces"):
             with suppress(SACError):
                 answer = self._sender.send("GET", url, {**_JSON, "x-csrf-token": "fetch"})
                 token = answer.headers.get("x-csrf-token", "")
@@ -288,14 +313,15 @@ class SACClient:
                     return {"x-csrf-token": token}
         return {}
 
-    def _providers_url(self, namespace: str) -> str:
+    def providers_url(self, namespace: str) -> str:
+        """Return where the providers of a namespace are listed."""
         return (
-            f"{self._administration}/Namespaces(NamespaceID={string_literal(namespace)})/Providers"
+            f"{self.administration}/Namespaces(NamespaceID={string_literal(namespace)})/Providers"
         )
 
     def _provider_root(self, provider: Provider) -> str:
         namespace, model = path_segment(provider.namespace_id), path_segment(provider.provider_id)
-        return f"{self._service_root}/providers/{namespace}/{model}"
+        return f"{self.service_root}/providers/{namespace}/{model}"
 
 
 def _metadata_document(answer: Answer) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,8 @@ from tap_sac.sac.http.refusals import MOST_BYTES_OF_AN_ERROR
 from tap_sac.safety.text import origin_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenacity import RetryCallState
 
 logger = logging.getLogger(__name__)
@@ -151,7 +154,12 @@ def _read_body(response: requests.Response, limit: Limit) -> bytes:
 
 
 class Transport:
-    """Sends requests from any thread."""
+    """Sends requests from any thread.
+
+    Attributes:
+        observe: Is given each answer; None for a run, which needs nobody who looks on.
+        requests_left: How many more requests may be sent.
+    """
 
     def __init__(
         self,
@@ -174,6 +182,8 @@ class Transport:
         self.session = session
         self.request_timeout = request_timeout
         self.max_tries = max_tries
+        self.observe: Callable[[Answer], None] | None = None
+        self.requests_left = math.inf
         self._most_bytes = most_bytes
         self.pace = pace
         self._is_stopped = False
@@ -206,9 +216,15 @@ class Transport:
         if self._is_stopped:
             msg = "The tap was stopped, and sends no more requests."
             raise SACError(msg)
+        if self.requests_left <= 0:
+            msg = "The tap has sent as many requests as it may, and sends no more."
+            raise SACError(msg)
+        self.requests_left -= 1
         limit = limit._replace(size=min(limit.size, self._most_bytes))
         answer = exchange(self.session, request, timeout=self.request_timeout, limit=limit)
         self._was_reached = True
+        if self.observe:
+            self.observe(answer)
         return answer
 
     def _is_last_try(self, state: RetryCallState) -> bool:

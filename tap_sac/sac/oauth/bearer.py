@@ -22,7 +22,7 @@ from tap_sac.sac.errors import SACError, TransientError, during
 from tap_sac.sac.failures import Failure, Step
 from tap_sac.sac.http.refusals import is_transient
 from tap_sac.sac.http.transport import HEADER_VALUE, Limit, exchange
-from tap_sac.sac.oauth.user import user_of
+from tap_sac.sac.oauth.user import claims_of, user_of
 from tap_sac.safety.masks import keep_secret, keep_token
 from tap_sac.safety.text import decimal_digits, log_safe
 
@@ -106,6 +106,16 @@ class BearerAuthenticator(AuthBase):
                     raise
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+    @property
+    def token_life(self) -> int | None:
+        """How many seconds the last token is good, as its endpoint says."""
+        return self._expires_in
+
+    @property
+    def has_readable_token(self) -> bool | None:
+        """Whether the token is a JWT (RFC 7519, 7.2); None before there is one."""
+        return None if self._token is None else bool(claims_of(self._token))
 
     @property
     def acts_as_user(self) -> bool:

@@ -6,13 +6,13 @@ import contextlib
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.http.transport import HEADER_VALUE
+from tap_sac.safety.files import replace_file
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
@@ -86,18 +86,9 @@ class TokenFile:
         Raises:
             SACError: If that is not possible.
         """
-        name = None
         try:
-            # Such a file can be read by its owner alone (mode 0600).
-            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
-            with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123  (a descriptor)
-                file.write(f"{token}\n")
-                file.flush()
-                os.fsync(descriptor)
-            Path(name).replace(self.path)
+            replace_file(self.path, f"{token}\n")
         except OSError as error:
-            if name:
-                Path(name).unlink(missing_ok=True)
             msg = f"The new refresh token cannot be saved in {self._shown} ({error.strerror})"
             raise SACError(msg, Failure.TOKEN_FILE_FULL) from None
 

@@ -1,0 +1,216 @@
+"""``--report``: how a tenant answers, in a file that holds nothing of the company."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from functools import partial
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tap_sac.commands.check import Found, check
+from tap_sac.report.grammar import is_of_grammar, magnitude, refusal
+from tap_sac.report.questions import QUESTIONS, VERDICTS
+from tap_sac.report.scene import MOST_MODELS, Scene
+from tap_sac.sac.errors import ResponseError, SACError
+from tap_sac.safety.files import replace_file
+from tap_sac.safety.text import log_safe, plural
+from tap_sac.singer.messages import MessageWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Section = dict[str, Any]
+
+_STDOUT = "-"
+_ISSUES = "https://github.com/tap-sac/tap-sac/issues"
+MOST_REQUESTS = 180  # of 200: tokens, and the end of a subscription, come beside them
+MOST_SECONDS = 120
+_VERSION = 1
+_MOST_LINES, _MOST_LEVELS, _WIDTH = 1_900, 7, 100
+_ABOUT = {
+    "answers": "Whether an answer is the one that the tap expects, and what it was.",
+    "models": "The shape of each model: names are stand-ins, and magnitude is a power of ten.",
+    "steps": "The steps of tap-sac --check, and how one of them failed.",
+}
+_WORDS = {
+    *VERDICTS,
+    *chain(*_ABOUT.items()),
+    *chain(*((question.name, *question.parts, *question.words.split()) for question in QUESTIONS)),
+    *("about", "alias", "columns", "container", "FAILED", "key", "list", "magnitude", "name"),
+    *("namespace", "namespace_id", "ok", "other", "providers", "refused", "report_version"),
+    *("rows", "set", "sets", "settings", "subscriptions", "tap", "token", "totals", "type"),
+}
+
+
+class Report:
+    """A report in the making.
+
+    Attributes:
+        found: What the steps of the check have found.
+        scene: Where questions are asked; None before that.
+        answers: The verdict, and the answer if there is one, by question and part.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing; the time runs from now on."""
+        self.found = Found(most_models=MOST_MODELS, most_requests=MOST_REQUESTS)
+        self.scene: Scene | None = None
+        self.answers: Section = {}
+        self._until = time.monotonic() + MOST_SECONDS
+
+    def check_and_ask(self, *parts: Any) -> int:
+        """Do as `check` does, and ask all questions; returns its exit code."""
+        code = partial(check, found=self.found)(*parts)
+        self._ask()
+        return code
+
+    def _ask(self) -> None:
+        """Ask all questions, if there is a token; when the time is over, look at what came."""
+        asker = self.found.asker
+        if asker is None or asker.client.has_readable_token is None:
+            return
+        self.scene = Scene(asker, self.found.models)
+        asker.asks_until = self._until
+        self.scene.choose()
+        for question in QUESTIONS:
+            seen = question.look(self.scene, question.parts)
+            self.answers[question.name] = {
+                name: [text for text in (part.verdict(seen.get(name)), seen.get(name)) if text]
+                for name, part in question.parts.items()
+            }
+
+    def text(self, version: str) -> str:
+        """Write it, of words of the grammar alone, and in few enough lines to be read."""
+        parts = {"answers": self.answers, "models": {"list": self._models()}, "steps": self._steps}
+        found = {name: {"about": _ABOUT[name], **part} for name, part in parts.items()}
+        whole = {**_checked(found), "report_version": _VERSION, "tap": version}
+        texts = (_layout(whole, levels) for levels in range(_MOST_LEVELS, 0, -1))
+        return next(text for text in texts if text.count("\n") < _MOST_LINES)
+
+    @property
+    def _steps(self) -> dict[str, str]:
+        """The steps, with the kind of a failure, and the status and number of a refusal."""
+        found = {}
+        for step, error in self.found.steps.items():
+            kind = error.failure.name if error and error.failure else "other"
+            words = ["FAILED", kind] if error else ["ok"]
+            if isinstance(error, ResponseError):
+                number = [] if error.number is None else [f"[{error.number:04}]"]
+                words += [str(error.status), *number]
+            found[step] = " ".join(words)
+        return found
+
+    def _models(self) -> list[Section]:
+        """Describe the models in SAC's order, also those that it does not export."""
+        scene, offer = self.scene, self.found.offer
+        if scene is None or offer is None:
+            return []
+        listed = (
+            model
+            for model in offer.listing.available
+            if model in scene.models or model in offer.skipped
+        )
+        described = []
+        for number, model in enumerate(islice(listed, MOST_MODELS), 1):
+            namespace = scene.names.of(model.namespace_id, "Namespace")
+            entry: Section = {"name": f"Model{number}", "namespace_id": namespace}
+            answer = scene.asker.answers.get(("GET", scene.url(model, "$metadata")))
+            if model in scene.sizes:
+                entry["magnitude"] = magnitude(scene.sizes[model]) if scene.sizes[model] else -1
+            if model in offer.skipped and answer:
+                entry["refused"] = refusal(answer)
+            described.append({**entry, **scene.shapes.get(model, {})})
+        return described
+
+
+def report(path: str, run: Callable[..., int], version: str) -> int:
+    """Write a report, also where a step fails, or a signal ends the run.
+
+    Args:
+        path: Of the file, or ``-`` for standard output.
+        run: Passes the tap's parts to what it is given after a way to print a line, as `check` has
+            them; returns the exit code.
+        version: Of the tap.
+
+    Raises:
+        SACError: If the file cannot be written.
+    """
+    file = Path(path)
+    is_file = file.is_file() or not file.exists()
+    if path != _STDOUT and not (is_file and os.access(file.parent, os.W_OK)):
+        msg = (
+            f"The report cannot be written to {log_safe(path)}: name a file in a folder that you "
+            "may write to, or - for standard output."
+        )
+        raise SACError(msg)
+    tell = partial(click.echo, err=True) if path == _STDOUT else MessageWriter().write_line
+    made = Report()
+    try:
+        return run(tell, made.check_and_ask)
+    finally:
+        with _no_signals():
+            text = made.text(version)
+            if path != _STDOUT:
+                _write(file, f"{text}\n")
+        if path == _STDOUT:
+            MessageWriter().write_line(text)
+        else:
+            lines = plural(text.count("\n") + 1, "line")
+            tell(f"The report is in {log_safe(path)} ({lines}).")
+        tell(
+            "It has answers and shapes, and no name, value or number of rows of yours. Read it, "
+            f"and attach it to an issue at {_ISSUES}."
+        )
+
+
+@contextlib.contextmanager
+def _no_signals() -> Iterator[None]:
+    """Let signals wait until the end of the block, where the system can."""
+    block = getattr(signal, "pthread_sigmask", None)
+    before = block and block(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        if block:
+            block(signal.SIG_SETMASK, before)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        replace_file(file, text)
+    except OSError as error:
+        msg = (
+            f"The report cannot be written to {log_safe(str(file))} ({error.strerror}): free disk "
+            "space, or name another file."
+        )
+        raise SACError(msg) from None
+
+
+def _checked(value: Any) -> Any:  # noqa: ANN401  (JSON)
+    """Return a value; a text that is not of the grammar, of which there is none, is `other`."""
+    if isinstance(value, dict):
+        return {_checked(name): _checked(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_checked(item) for item in value]
+    return value if isinstance(value, int) or is_of_grammar(value, _WORDS) else "other"
+
+
+def _layout(value: object, levels: int, indent: str = "\n") -> str:
+    """Write JSON, sorted; what is short, or below so many levels, is on one line."""
+    line = json.dumps(value, sort_keys=True)
+    if not levels or len(line) + len(indent) <= _WIDTH or not isinstance(value, (dict, list)):
+        return line
+    deeper = f"{indent}  "
+    names = [f"{json.dumps(name)}: " for name in sorted(value)] if isinstance(value, dict) else []
+    values = [value[name] for name in sorted(value)] if isinstance(value, dict) else value
+    items = [_layout(item, levels - 1, deeper) for item in values]
+    body = f",{deeper}".join(map("".join, zip_longest(names, items, fillvalue="")))
+    begin, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{begin}{deeper}{body}{indent}{end}"

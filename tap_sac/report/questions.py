@@ -1,0 +1,322 @@
+"""The questions: what is asked, which answers there are, what is believed, and how surely."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tap_sac.report.grammar import HEADERS, magnitude, refusal
+from tap_sac.report.scene import COUNT, LINK, Scene
+from tap_sac.sac.export.asker import Number, page_of
+from tap_sac.sac.export.kinds import AGGREGATION, FACTS
+from tap_sac.sac.odata.model import NUMBERS
+from tap_sac.sac.urls import other_origin
+from tap_sac.safety.text import origin_of
+
+if TYPE_CHECKING:
+    from tap_sac.sac.export.asker import Page
+    from tap_sac.sac.http.answer import Answer
+
+Answers = Mapping[str, str | None]
+
+# A question, its request, and all answers beside numbers, refusals and words of the grammar. Then
+# a line for each part of it: what is asked for below the model, what the tap expects, or how that
+# begins, and how this is known (docs/internals/sac-export-service.md).
+_TABLE = """
+token | the answer of the Token URL | JWT opaque
+ seconds | | 3599, 3600, 86399, 86400 | live
+ kind | | | unknown
+namespaces | administration/Namespaces, and the providers of each | served unlisted none some
+ sac | | served | live
+ sac_public_dimensions | | served, unlisted, 403, 404 | doc, live
+ sac_currency_tables | | served, unlisted, 403, 404 | doc, live
+ sac_unit_conversion | | served, unlisted, 403, 404 | doc, live
+ others | | none | doc
+$metadata | $metadata of each model | none written left out / ___ .
+ namespace | | com.sap.cloudDataIntegration, sac | live, code
+ Nullable | | left out | live
+ types of measures | | Edm.Decimal | live
+ key of sums | | left out | doc
+ tracked | | FactData | live
+ attributes | | ___ | live
+first page | FactData without pagesize | linked whole cut
+ link | | linked, whole | doc
+ rows | | | unknown
+pagesize | FactData with a third of these rows | linked whole cut honoured ignored another
+ link | | linked, whole | live
+ rows | | honoured | doc
+links | the links of all pages | absolute relative root same other address elsewhere kept dropped
+ form | | absolute, root, relative | live
+ host | | same, other address | guess
+ pagesize | | | unknown
+$count | a count in each form | right missing another
+ with rows | FactData?$count=true | right | live
+ next page | | right | doc
+ $top=0 | FactData?$count=true&$top=0 | right | live
+ $filter | FactData?$count=true&$top=0&$filter={first} ne '{nothing}' | right | live
+ few columns | FactData?$count=true&$top=1&$select={key} | missing | live
+ sums | FactDataAggregation?$count=true&$top=0&$select={columns} | right | live
+ members | {master}?$count=true&$top=0 | right | live
+positions | order and keys of FactData | right ignored another kept changes never other same figures
+ $orderby and $skip | | right | live
+ order | | | unknown
+ keys again | | never, other figures | live, conflict
+values | the measures of these rows | written left out numbers texts /
+ nulls | | written | live
+ numbers | | numbers | doc
+ zeros | | written, left out | doc
+refusals | what does not exist, and what SAC is said to refuse or to ignore | served
+ unknown set | {nothing} | 400 [3707], 404 [3707] | live
+ unknown column | FactData?$top=1&$select={columns},{nothing} | 400 | guess
+ unknown model | /providers/sac/{nothing}/FactData | 404 | guess
+ unknown path | /administration/{nothing} | 404 [1305], 400 [1305] | live
+ key column missing | FactData?$top=1&$select={others} | 400 [1402] | live
+ in list | FactData?$top=1&$filter={first} in ('{nothing}') | 500 [1205] | live
+ $pagesize | FactData?$top=1&$pagesize=1 | 400 | live
+ $apply | FactData?$top=1&$apply=groupby(({first})) | served | live
+ sums without $select | FactDataAggregation?$top=1 | 400 | live
+ differences alone | FactDataDifference?$top=1 | 400, 404 [3707] | doc
+ AuditData | AuditData?$top=1 | served, 400, 403, 404 [3707] | doc, conflict
+ no hierarchy | {flat}WithHierarchy?$top=1 | 400, 404 [3707] | live
+ distinct values | {first}___Distinct | served, 400, 404 | code
+CSRF | x-csrf-token: fetch at /api/v1/csrf, and at administration/Namespaces | given served
+ api | | given, 200, 404 | doc, live
+ service | | given, served | live
+pace | headers, and powers of ten: how long the first page took, and how many rows a second | none
+ headers | | | unknown
+ milliseconds | | | unknown
+ rows per second | | | unknown
+"""
+NOTHING = "TapSACAsksForNothing"  # a set, a column, a member and a model that do not exist
+VERDICTS = AS_BELIEVED, OTHERWISE, SEEN, NOT_SEEN = "as believed", "otherwise", "seen", "not seen"
+_FETCH = {"x-csrf-token": "fetch"}
+
+
+class Part(NamedTuple):
+    """A part of a question.
+
+    Attributes:
+        request: What is asked for, if it is one request; with gaps.
+        believed: The answers that are no surprise, or how they begin; all if there are none.
+        mark: How that is known.
+    """
+
+    request: str
+    believed: str
+    mark: str
+
+    def verdict(self, answer: str | None) -> str:
+        """Compare an answer with what is believed."""
+        starts = tuple(f"{text} " for text in self.believed.split(", "))
+        parts = "" if answer is None else answer.split(" / ")
+        fits = all(f"{part} ".startswith(starts) for part in parts)
+        known = (AS_BELIEVED if fits else OTHERWISE) if self.believed else SEEN
+        return NOT_SEEN if answer is None else known
+
+
+class Question(NamedTuple):
+    """Something to ask: its name, request and words, its parts, and what finds the answers."""
+
+    name: str
+    request: str
+    words: str
+    parts: Mapping[str, Part]
+    look: Callable[[Scene, Mapping[str, Part]], Answers]
+
+
+def _token(scene: Scene, _: object) -> Answers:
+    life, is_jwt = scene.asker.client.token_life, scene.asker.client.has_readable_token
+    kind = None if is_jwt is None else "JWT" if is_jwt else "opaque"
+    return {"seconds": None if life is None else str(min(life, 999_999)), "kind": kind}
+
+
+def _namespaces(scene: Scene, parts: Iterable[str]) -> Answers:
+    client, known = scene.asker.client, [*parts][:-1]
+    page = page_of(scene.asker.get(f"{client.administration}/Namespaces"))
+    listed = {str(row.get("NamespaceID")) for row in page.get("value", ())}
+    found: dict[str, str | None] = dict.fromkeys(known, "unlisted")
+    for name in listed.intersection(known):
+        found[name] = _outcome(scene.asker.get(client.providers_url(name)))
+    return {**found, "others": "some" if listed - {*known} else "none"} if listed else {}
+
+
+def _shapes(scene: Scene, _: object) -> Answers:
+    shapes = list(scene.shapes.values())
+    sets = [{"key": (), "set": (), "columns": (), **i} for shape in shapes for i in shape["sets"]]
+    columns = [(item, text.split()) for item in sets for text in item["columns"]]
+    measures = [w[1] for i, w in columns if i["name"] == FACTS and w[0] not in i["key"]]
+    attributes = [w[0] for i, w in columns if i["name"] == "MasterData"]
+    notes = [(i["name"], term) for i in sets for term in i["set"] if "ChangeTracking" in term]
+    tracked = " ".join(sorted({name for name, term in notes if term.endswith("=true")}))
+    return {
+        "namespace": _either(shape["namespace"] for shape in shapes),
+        "Nullable": _either(_written("Nullable=" in str(words)) for _, words in columns),
+        "types of measures": _either(measures),
+        "key of sums": _either(_written(i["key"]) for i in sets if i["name"] == AGGREGATION),
+        "tracked": (tracked or "none") if notes else None,
+        "attributes": _either(by for name in attributes for by in ("___", ".") if by in name),
+    }
+
+
+def _first_page(scene: Scene, _: object) -> Answers:
+    link = _paging(scene.first)
+    return {"link": link, "rows": str(len(scene.first["value"])) if link == "linked" else None}
+
+
+def _sized_pages(scene: Scene, _: object) -> Answers:
+    page, whole = next(iter(scene.pages), {}), len(scene.first.get("value", ()))
+    sizes = {whole: "ignored", -(-whole // 3): "honoured"}
+    size = sizes.get(len(page["value"]), "another") if page else None
+    return {"link": _paging(page), "rows": size}
+
+
+def _links(scene: Scene, _: object) -> Answers:
+    found = (str(page[LINK]) for page in [*scene.pages, scene.first] if page.get(LINK))
+    if (link := next(found, None)) is None:
+        return {}
+    own = scene.asker.client.origin
+    host = {own: "same", other_origin(own): "other address"}.get(origin_of(link), "elsewhere")
+    form = "absolute" if "://" in link else "root" if link[0] == "/" else "relative"
+    kept = "kept" if "pagesize=" in link else "dropped"
+    return {
+        "form": form,
+        "host": host if form == "absolute" else None,
+        "pagesize": kept if scene.pages else None,
+    }
+
+
+def _requests(scene: Scene, parts: Mapping[str, Part]) -> Iterable[tuple[str, Answer | None]]:
+    """Ask what is one request, of the subject; what its gaps are filled with may be missing."""
+    if scene.subject is None:
+        return
+    sets, facts = scene.sets, scene.sets[FACTS]
+    columns = [item.name for item in facts.properties]
+    masters = [name for name in sets if name.endswith("Master")]
+    gaps = {
+        "nothing": NOTHING,
+        "first": next(iter(columns), NOTHING),
+        "key": ",".join(facts.key),
+        "columns": ",".join(columns),
+        "others": ",".join(columns[1:]),
+        "master": next(iter(masters), NOTHING),
+        "flat": next((name for name in masters if f"{name}WithHierarchy" not in sets), NOTHING),
+    }
+    for part, (request, _, _) in parts.items():
+        path, _, query = request.format(**gaps).partition("?")
+        pairs = (pair.partition("=") for pair in query.split("&") if pair)
+        if path.startswith("/"):
+            yield part, scene.asker.get(f"{scene.asker.client.service_root}{path}")
+        elif path:
+            yield part, scene.ask(path, {name: value for name, _, value in pairs})
+
+
+def _counts(scene: Scene, parts: Mapping[str, Part]) -> Answers:
+    found: dict[str, str | None] = {}
+    for part, answer in _requests(scene, parts):
+        page = page_of(answer)
+        of_facts = scene.first.get(COUNT) if part not in {"sums", "members"} else None
+        found[part] = _counted(page, of_facts) if page else _outcome(answer)
+    following = scene.pages[1:2]
+    return {**found, "next page": _either(_counted(p, scene.first.get(COUNT)) for p in following)}
+
+
+def _counted(page: Page, number: object) -> str:
+    count = page.get(COUNT)
+    return "missing" if count is None else "right" if number in {None, count} else "another"
+
+
+def _positions(scene: Scene, _: object) -> Answers:
+    key = scene.sets[FACTS].key if scene.subject else ()
+    in_order = {"$orderby": ",".join(key)}
+    three = page_of(scene.ask(FACTS, {**in_order, "$top": "3"})).get("value", ())
+    answer = scene.ask(FACTS, {**in_order, "$skip": "1", "$top": "2"})
+    words = {str(three[1:]): "right", str(three[:2]): "ignored"}
+    position = words.get(str(page_of(answer).get("value")), "another")
+    plain = scene.ask(FACTS, {"$top": "3"})
+    again = page_of(scene.asker.get(plain.url, {"Accept": "*/*"}) if plain else None)
+    is_same = again.get("value") == page_of(plain).get("value")
+    first: dict[str, Any] = {}
+    rows = [row for page in scene.pages for row in page["value"]]
+    pairs = [(first.setdefault(str([row.get(name) for name in key]), row), row) for row in rows]
+    repeated = [before == row for before, row in pairs if before is not row]
+    figures = "same figures" if all(repeated) else "other figures"
+    outcome = _outcome(answer)
+    return {
+        "$orderby and $skip": position if three[2:] and outcome == "served" else outcome,
+        "order": ("kept" if is_same else "changes") if again else None,
+        "keys again": (figures if repeated else "never") if rows and key else None,
+    }
+
+
+def _values(scene: Scene, _: object) -> Answers:
+    facts = scene.sets[FACTS].properties if scene.subject else ()
+    rows = [row for page in (scene.first, *scene.pages) for row in page.get("value", ())]
+    pairs = [(item, row) for row in rows for item in facts if item.type in NUMBERS]
+    found = [(item.scale, row[item.name]) for item, row in pairs if row.get(item.name) is not None]
+    zeros = [len(str(value).partition(".")[2]) == scale for scale, value in found if scale]
+    return {
+        "nulls": _either(_written(i.name in row) for i, row in pairs if row.get(i.name) is None),
+        "numbers": _either("numbers" if isinstance(v, Number) else "texts" for _, v in found),
+        "zeros": _written(all(zeros)) if zeros else None,
+    }
+
+
+def _refusals(scene: Scene, parts: Mapping[str, Part]) -> Answers:
+    return {part: _outcome(answer) for part, answer in _requests(scene, parts)}
+
+
+def _csrf(scene: Scene, _: object) -> Answers:
+    client = scene.asker.client
+    urls = {"api": f"{client.origin}/api/v1/csrf", "service": f"{client.administration}/Namespaces"}
+    asked = {part: scene.asker.get(url, _FETCH) for part, url in urls.items()}
+    given = {part: "given" for part, it in asked.items() if it and "x-csrf-token" in it.headers}
+    return {part: given.get(part) or _outcome(answer) for part, answer in asked.items()}
+
+
+def _pace(scene: Scene, _: object) -> Answers:
+    came = " ".join(name for name in HEADERS if name in scene.asker.headers) or "none"
+    answer, rows = scene.ask(FACTS, {"$count": "true"}), scene.first.get("value")
+    if not answer or not rows:
+        return {"headers": came}
+    took, speed = answer.seconds * 1000, len(rows) / max(answer.seconds, 0.001)
+    return {
+        "headers": came,
+        "milliseconds": str(magnitude(took)),
+        "rows per second": str(magnitude(speed)),
+    }
+
+
+def _outcome(answer: Answer | None) -> str | None:
+    return None if answer is None else "served" if page_of(answer) else refusal(answer)
+
+
+def _either(words: Iterable[str]) -> str | None:
+    """Join different answers; None if there is none."""
+    return " / ".join(sorted(set(words))) or None
+
+
+def _written(is_written: object) -> str:
+    return "written" if is_written else "left out"
+
+
+def _paging(page: Page) -> str | None:
+    """Return whether a page is followed by others, is all there is, or looks so and is not."""
+    count = page.get(COUNT)
+    is_whole = count == str(len(page.get("value", ())))
+    not_linked = None if count is None else "whole" if is_whole else "cut"
+    return "linked" if page.get(LINK) else not_linked
+
+
+def _questions() -> Iterable[Question]:
+    looks = (
+        *(_token, _namespaces, _shapes, _first_page, _sized_pages, _links, _counts, _positions),
+        *(_values, _refusals, _csrf, _pace),
+    )
+    for block, look in zip(re.split(r"\n(?! |$)", _TABLE)[1:], looks, strict=True):
+        head, *lines = (re.split(r" ?\| ?", line.strip()) for line in block.strip().split("\n"))
+        name, request, words = head
+        yield Question(name, request, words, {part: Part(*it) for part, *it in lines}, look)
+
+
+QUESTIONS = tuple(_questions())

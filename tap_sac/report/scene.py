@@ -1,0 +1,99 @@
+"""Where questions are asked: the models of a tenant, and the one that is asked for rows."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tap_sac.report.grammar import StandIns
+from tap_sac.report.shapes import Document
+from tap_sac.sac.export.asker import Page, followed, page_of
+from tap_sac.sac.export.kinds import FACTS
+from tap_sac.sac.urls import with_query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tap_sac.report.shapes import Shape
+    from tap_sac.sac.export.asker import Asker
+    from tap_sac.sac.http.answer import Answer
+    from tap_sac.sac.odata.model import EntitySet, Provider
+
+COUNT, LINK = "@odata.count", "@odata.nextLink"
+MOST_MODELS = 20
+_MOST_PAGES, _PAGES = 5, 3  # read at most; and how many the first page is divided into
+
+
+class Scene:
+    """A tenant, and one of its models.
+
+    Attributes:
+        asker: Asks the tenant.
+        models: The entity sets of its models, by name.
+        subject: The model that is asked for rows; None if there is none.
+        sizes: How many facts SAC counts.
+        names: Stand-ins for names.
+    """
+
+    def __init__(self, asker: Asker, models: Mapping[Provider, Mapping[str, EntitySet]]) -> None:
+        """Look at a model whose first page has been read, if there is one."""
+        self.asker = asker
+        self.models = models
+        self.names = StandIns()
+        self.sizes: dict[Provider, int] = {}
+        self._with_facts = [model for model, sets in models.items() if FACTS in sets]
+        self.subject = next((item for item in self._with_facts if self._first_of(item)), None)
+
+    def choose(self) -> None:
+        """Ask how many facts each model has, and choose the smallest one that has any."""
+        for model in self._with_facts:
+            page = page_of(self.asker.get(self.url(model, FACTS, {"$count": "true", "$top": "0"})))
+            if (count := str(page.get(COUNT))).isdecimal():
+                self.sizes[model] = int(count)
+        counted = [(size, number) for number, size in enumerate(self.sizes.values()) if size]
+        smallest = [list(self.sizes)[number] for _, number in sorted(counted)]
+        self.subject = next(iter([*smallest, *self._with_facts]), None)
+
+    @property
+    def sets(self) -> Mapping[str, EntitySet]:
+        """The entity sets of the subject, by name."""
+        return self.models[self.subject] if self.subject else {}
+
+    def url(self, model: Provider, path: str, options: Mapping[str, str] | None = None) -> str:
+        """Return the address of a set of a model."""
+        return with_query(f"{self.asker.client.entity_set_url(model, '')}{path}", options or {})
+
+    def ask(self, path: str, options: Mapping[str, str] | None = None) -> Answer | None:
+        """Ask the subject for a set."""
+        return self.asker.get(self.url(self.subject, path, options)) if self.subject else None
+
+    @cached_property
+    def first(self) -> Page:
+        """The first page of facts, with SAC's own size."""
+        counted = self._first_of(self.subject) if self.subject else {}
+        return counted or page_of(self.ask(FACTS))
+
+    @cached_property
+    def pages(self) -> list[Page]:
+        """Some pages of facts, smaller than the first one, so that there are several."""
+        size = -(-len(self.first.get("value", ())) // _PAGES)
+        answer = self.ask(FACTS, {"pagesize": str(size), "$count": "true"}) if size else None
+        found: list[Page] = []
+        while answer and (page := page_of(answer)) and len(found) < _MOST_PAGES:
+            found.append(page)
+            link = followed(page.get(LINK), answer)
+            answer = self.asker.get(link) if link else None
+        return found
+
+    @cached_property
+    def shapes(self) -> dict[Provider, Shape]:
+        """What the ``$metadata`` of each model looks like."""
+        asked = {model: self.asker.get(self.url(model, "$metadata")) for model in self.models}
+        found = ((model, answer.body) for model, answer in asked.items() if answer)
+        documents = {model: Document(text, model.provider_id) for model, text in found}
+        for document in documents.values():
+            document.number_facts(self.names)
+        return {model: document.shape(self.names) for model, document in documents.items()}
+
+    def _first_of(self, model: Provider) -> Page:
+        return page_of(self.asker.get(self.url(model, FACTS, {"$count": "true"})))

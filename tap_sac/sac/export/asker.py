@@ -1,0 +1,97 @@
+"""Requests whose answers matter whatever they are, and the answers that came before."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.http.refusals import error_number, is_transient
+from tap_sac.sac.urls import absolute_link, is_same_server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tap_sac.sac.export.client import SACClient
+    from tap_sac.sac.http.answer import Answer
+
+_MOST_TRIES = 2
+_MOST_BYTES_KEPT = 64 * 1024**2
+
+Page = dict[str, Any]
+
+
+class Number(str):
+    """The digits of a JSON number, unlike a text."""
+
+    __slots__ = ()
+
+
+class Asker:
+    """Remembers the first good answer to each request, whoever sends it, and asks for others.
+
+    Attributes:
+        client: Sends the requests.
+        answers: The answers, by method and URL.
+        headers: The names of all headers that came.
+        asks_until: When to stop asking, by `time.monotonic`; 0 to look at old answers alone.
+    """
+
+    def __init__(self, client: SACClient) -> None:
+        """Look at all answers from now on."""
+        self.client = client
+        self.answers: dict[tuple[str, str], Answer] = {}
+        self.headers: set[str] = set()
+        self.asks_until = 0.0
+        self._bytes_kept = 0
+        client.transport.observe = self._keep
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more may be asked."""
+        is_late = time.monotonic() >= self.asks_until
+        return is_late or self.client.transport.requests_left <= 0
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer | None:
+        """Return the answer of before to a GET, or a new one; None where none may be asked for.
+
+        With headers, the request is sent anew. A refusal that may pass is asked for once more.
+        """
+        answer = None if headers else self.answers.get(("GET", url))
+        tries = 0 if answer else _MOST_TRIES
+        while tries and not self.is_over:
+            tries -= 1
+            with suppress(SACError):
+                answer = self.client.ask("GET", url, headers or {})
+                if not is_transient(answer.status) or error_number(answer) is not None:
+                    break
+        return answer
+
+    def _keep(self, answer: Answer) -> None:
+        self.headers.update(answer.headers)
+        self._bytes_kept += len(answer.body)
+        if self._bytes_kept <= _MOST_BYTES_KEPT and not is_transient(answer.status):
+            self.answers.setdefault((answer.method, answer.url), answer)
+
+
+def page_of(answer: Answer | None) -> Page:
+    """Read a page of rows, with its members in SAC's order; empty if an answer is none."""
+    if answer is None or answer.status != HTTPStatus.OK:
+        return {}
+    try:
+        page: Page = json.loads(answer.body, parse_float=Number, parse_int=Number)
+        return page if all(isinstance(row, dict) for row in page["value"]) else {}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
+
+
+def followed(link: object, page: Answer) -> str | None:
+    """Return the address behind a link of a page; None if it leads to another server."""
+    try:
+        url = absolute_link(link, page.url)
+    except (TypeError, ValueError):
+        return None
+    return url if is_same_server(url, page.url) else None

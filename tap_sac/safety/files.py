@@ -1,0 +1,26 @@
+"""Files that hold what is not for everybody."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, as a whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    # Such a file can be read by its owner alone (mode 0600).
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  (a descriptor)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,263 @@
+"""``tap-sac --report``: what it says of a tenant, and that nothing of the company is in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tap_sac.commands import report as command
+from tap_sac.demo import Behaviour
+from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH, Response, SampleService
+from tap_sac.report.questions import NOTHING
+from tests.helpers.markers import LENGTH, Marked
+from tests.helpers.reports import answers, flaws, read_report, report_of, verdicts
+from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tap_sac.demo.service import Application, Request
+    from tests.conftest import RunCli, Serve
+
+DEMO = {"demo": True}
+SEND = "Please send a report (tap-sac --report report.json)."
+
+
+class Counted:
+    """Notes the requests to an application."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self.targets: list[str] = []
+
+    def __call__(self, request: Request) -> Response:
+        self.targets.append(request.target.removeprefix(SERVICE_ROOT))
+        return self._application(request)
+
+
+def test_the_sample_tenant_is_as_believed(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+    service = Counted(SampleService())
+    path = tmp_path / "report.json"
+    result = run_cli(serve(service), "--report", str(path))
+    assert result.returncode == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    text = path.read_text()
+    assert len(text.splitlines()) < 2000
+    report = json.loads(text)
+    assert [*report] == sorted(report)
+    assert report["report_version"] == 1
+    assert list(flaws(report)) == []
+    assert verdicts(report, "otherwise") == set()
+    assert not [text for text in strings(report) if text == "other"]
+    assert len(service.targets) <= 200
+    assert result.stdout.splitlines()[-1].startswith("It has answers and shapes, and no name")
+
+
+def strings(part: object) -> list[str]:
+    if isinstance(part, dict):
+        return [text for pair in part.items() for item in pair for text in strings(item)]
+    return (
+        [text for item in part for text in strings(item)] if isinstance(part, list) else [str(part)]
+    )
+
+
+def test_standard_output_has_the_report_alone(run_cli: RunCli) -> None:
+    result = run_cli({**DEMO, "models": ["Budget"]}, "--report", "-")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["steps"]["rows"] == "ok"
+    assert "ok      rows" in result.stderr
+    assert "attach it to an issue" in result.stderr
+
+
+def test_rows_are_read_from_the_smallest_model_alone(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service = Counted(SampleService())
+    report = report_of(run_cli, tmp_path, {**serve(service), "models": ["Budget", "Sales*"]})
+    rows = [text for text in service.targets if "/FactData" in text and "$top=0" not in text]
+    others = [text for text in rows if "/C4BUDGETQ7W2E9R5T1Y8U3I6OA/" not in text]
+    assert others == [
+        # A step of the check reads it, and the last one does not exist.
+        "/providers/sac/C4SALESPLK8M4X1QW6TBV2ZJ5C/FactData?$count=true",
+        f"/providers/sac/{NOTHING}/FactData",
+    ]
+    assert [model["magnitude"] for model in report["models"]["list"]] == [3, 2, 2]
+
+
+def test_at_most_twenty_models_are_looked_at(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+    models = [
+        sales(sales_row(1), model_id=f"C4M{number}", name=f"M{number}") for number in range(30)
+    ]
+    tenant = StandIn(*models)
+    config = {**serve(tenant), "filters": {"m29_fact_data": "Date eq '1'"}}
+    report = report_of(run_cli, tmp_path, config)
+    assert len(report["models"]["list"]) == 20
+    assert sum("$metadata" in text for text in tenant.targets) == 20
+    assert len(tenant.requests) <= 200
+
+
+@pytest.mark.parametrize(("name", "value"), [("MOST_REQUESTS", 30), ("MOST_SECONDS", 0)])
+def test_limits_end_the_questions_and_leave_a_report(
+    serve: Serve,
+    run_cli: RunCli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: int,
+) -> None:
+    monkeypatch.setattr(command, name, value)
+    service = Counted(SampleService())
+    report = report_of(run_cli, tmp_path, {**serve(service), "models": ["Budget"]})
+    assert len(service.targets) <= 31  # with the token
+    assert report["steps"]["rows"] == "ok"
+    assert ("CSRF", "api") in verdicts(report, "not seen")
+    assert answers(report)["token"]["seconds"] == "3600"
+
+
+def test_a_refused_token_leaves_a_report(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    service = SampleService(Behaviour(missing_grant="client_credentials"))
+    result = run_cli(serve(service), "--report", str(path))
+    assert result.returncode == 1
+    assert "FAILED  token" in result.stdout
+    report = read_report(path)
+    assert report["steps"]["token"] == "FAILED GRANT_NOT_ALLOWED"
+    assert list(flaws(report)) == []
+
+
+def test_wrong_settings_leave_a_report(run_cli: RunCli, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    result = run_cli({"demo": "maybe"}, "--report", str(path))
+    assert result.returncode == 1
+    assert "FAILED  settings" in result.stdout
+    assert "answers" in read_report(path)
+
+
+def test_a_client_without_access_leaves_a_report(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.json"
+    service = SampleService(Behaviour(client_has_access=False))
+    assert run_cli(serve(service), "--report", str(path)).returncode == 1
+    report = read_report(path)
+    assert report["steps"]["namespaces"] == "FAILED CLIENT_NOT_ALLOWED 400 [3401]"
+    assert answers(report)["token"]["kind"] == "opaque"
+    assert list(flaws(report)) == []
+
+
+@pytest.mark.parametrize("place", ["no-folder/report.json", "."])
+def test_a_file_that_cannot_be_written_is_noticed_before_anything_is_asked(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, place: str
+) -> None:
+    service = Counted(SampleService())
+    result = run_cli(serve(service), "--report", str(tmp_path / place))
+    assert result.returncode == 1
+    assert "The report cannot be written to" in result.stderr
+    assert service.targets == []
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("the last one")
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    result = run_cli({**DEMO, "models": ["Budget"]}, "--report", str(path))
+    assert result.returncode == 1
+    assert "No space left on device): free disk space" in result.stderr
+    assert path.read_text() == "the last one"
+    assert [*tmp_path.glob(".report*")] == []
+
+
+def test_a_signal_leaves_a_report(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+    service, path = SampleService(), tmp_path / "report.json"
+
+    def application(request: Request) -> Response:
+        if "$apply" in request.target:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return service(request)
+
+    result = run_cli({**serve(application), "models": ["Budget"]}, "--report", str(path))
+    assert result.returncode == 128 + signal.SIGTERM
+    report = read_report(path)
+    assert report["steps"]["rows"] == "ok"
+    assert answers(report)["first page"]["link"] == "whole"
+    assert ("CSRF", "api") not in verdicts(report, "as believed")
+
+
+def test_no_name_value_or_number_of_the_company_is_in_it(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        command, "is_of_grammar", lambda *_: True
+    )  # What is written is checked twice.
+    tenant, path = Marked(), tmp_path / "report.json"
+    result = run_cli(serve(tenant), "--report", str(path))
+    assert result.returncode == 0, result.stdout + result.stderr
+    text = path.read_text()
+    assert len(tenant.markers) > 1000
+    lower = text.lower()
+    pieces = {lower[start : start + LENGTH] for start in range(len(lower))}
+    assert pieces & {marker.lower() for marker in tenant.markers} == set()
+    report = json.loads(text)
+    assert list(flaws(report)) == []
+    assert len(report["models"]["list"]) == 11
+    numbers = {word for text in strings(report) for word in text.replace("=", " ").split()}
+    assert numbers & {"360", "8640", "5760", "1080"} == set()
+    assert answers(report)["refusals"]["in list"].startswith("500 [1205] text: ...")
+
+
+def test_what_is_not_of_the_grammar_is_not_written() -> None:
+    made = command.Report()
+    made.answers = {"token": {"kind": ["seen", "Acme Ltd"], "Acme": ["JWT"]}}
+    assert "Acme" not in made.text("1.0")
+
+
+@pytest.mark.usefixtures("waits")
+def test_refusals_have_their_form(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+    tenant = StandIn(sales(*map(sales_row, range(9))))
+    bodies = {
+        "$apply": Response(200, b"[]"),
+        "$pagesize": Response(400, b"<html>Acme</html>"),
+        "AuditData": error_response(403, {"lang": "en", "value": "Acme has no data [3905]"}),
+        "FactDataDifference": Response(502, b"Acme"),
+        "$count=true&$top=1": Response(500, b"{}"),
+    }
+    tenant.fault = lambda request: next(
+        (answer for text, answer in bodies.items() if text in request.target), None
+    )
+    report = report_of(run_cli, tmp_path, serve(tenant))
+    found = answers(report)["refusals"]
+    assert found["$apply"] == "200 JSON"
+    assert found["$pagesize"] == "400 HTML"
+    assert found["AuditData"] == "403 [3905] object: ... has no data"
+    assert found["differences alone"] == "502 plain"
+    assert answers(report)["$count"]["few columns"] == "500 JSON"
+    assert list(flaws(report)) == []
+
+
+def test_check_says_what_is_otherwise_with_the_same_requests(serve: Serve, run_cli: RunCli) -> None:
+    def check(behaviour: Behaviour) -> tuple[list[str], list[str]]:
+        service = Counted(SampleService(behaviour))
+        result = run_cli({**serve(service), "models": ["Budget"]}, "--check")
+        assert result.returncode == 0
+        return service.targets, [line for line in result.stdout.splitlines() if line[:2] != "ok"]
+
+    usual, nothing = check(Behaviour())
+    assert nothing == []
+    assert len(usual) == 10
+    assert usual[0] == TOKEN_PATH
+    targets, told = check(Behaviour(sums_have_keys=True))
+    assert sorted(targets) == sorted(usual)
+    assert told == [f"differs $metadata, key of sums: written, not left out. {SEND}"]
+    _, told = check(Behaviour(page_cap=5))
+    assert told[0].startswith("differs first page, link: cut, not linked, whole. ")
