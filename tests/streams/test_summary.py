@@ -11,8 +11,8 @@ import pytest
 from tap_sac.sac.errors import SACError
 from tests.conftest import sync
 from tests.helpers.batches import batch_config
-from tests.helpers.counts import ROWS, counting, without_link
-from tests.helpers.runs import run
+from tests.helpers.counts import FACTS, ROWS, counting, without_link
+from tests.helpers.runs import killed_sync, run
 from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
 from tests.helpers.tracking import TrackingStandIn, changed, deleted, delta, log_based
 
@@ -110,4 +110,14 @@ def test_run_that_is_stopped_tells_what_it_has_not_read(
     with pytest.raises(SACError, match="401"):
         sync(serve(tenant))
     assert waits
+    assert ending(caplog)[0] == "Read 1 table: 1 row; 1 not counted, 1 not read."
+
+
+def test_table_whose_last_message_is_not_written_is_not_read(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = serve(StandIn(sales(*ROWS)))
+    kinds = [(item["type"], item.get("stream")) for item in sync(config)]
+    caplog.clear()
+    killed_sync(config, None, {}, kinds.index(("ACTIVATE_VERSION", FACTS)))
     assert ending(caplog)[0] == "Read 1 table: 1 row; 1 not counted, 1 not read."
