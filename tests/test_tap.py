@@ -255,6 +255,19 @@ def test_model_that_sac_does_not_export_is_skipped_with_a_warning(
         "providers",
     ]
     assert "Skipping the model 'Budget 2027' (C4B)" in caplog.text
+    assert ' The entry "!Budget 2027" of models leaves it out.' in caplog.text
+
+
+@pytest.mark.parametrize("name", ["Sales", "Sales*"])
+def test_entry_that_leaves_a_skipped_model_out_is_of_no_other_model(
+    serve: Serve, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    tenant = StandIn(sales(*ROWS), sales(*ROWS, model_id="C4B", name=name))
+    tenant.fault = lambda request: (
+        error_response(412, "no") if request.target.endswith("C4B/$metadata") else None
+    )
+    sync(serve(tenant))
+    assert ' The entry "!C4B" of models leaves it out.' in caplog.text
 
 
 def test_tenant_without_a_readable_model_is_an_error(serve: Serve) -> None:

@@ -72,7 +72,10 @@ def load(connection: psycopg.Connection, schema: str, stream: str, paths: list[P
 
 def main() -> None:
     """Load every stream of the folder in one transaction: all tables or none."""
-    folder, url, schema = sys.argv[1:]
+    try:
+        folder, url, schema = sys.argv[1:]
+    except ValueError:
+        sys.exit(__doc__)
     with psycopg.connect(url) as connection:
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
         for stream, paths in files_by_stream(Path(folder)).items():

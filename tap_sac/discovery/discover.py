@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tap_sac.discovery.namespaces import list_models, models_to_read, read_namespaces
-from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, some_of, stream_names
+from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, matches, some_of, stream_names
 from tap_sac.discovery.offer import Offer, OfferedStream
 from tap_sac.discovery.patterns import (
     check_filters,
@@ -170,7 +171,12 @@ def _describe(
         else:
             described[model] = result
     for model, error in skipped.items():
-        logger.warning("Skipping the model %s: %s", _label(model), error)
+        logger.warning(
+            "Skipping the model %s: %s The entry %s of models leaves it out.",
+            _label(model),
+            error,
+            _excluding(model, models),
+        )
     if skipped and not described:
         error = next(iter(skipped.values()))
         if isinstance(error, ResponseError):
@@ -178,6 +184,13 @@ def _describe(
             raise SACError(msg, error.failure, step=error.step)
         raise error
     return described, skipped
+
+
+def _excluding(model: Provider, models: Iterable[Provider]) -> str:
+    """Write the entry of the setting `models` that leaves out this model and no other."""
+    is_alone = sum(matches(model.name, item.provider_id, item.name) for item in models) == 1
+    label = model.name if is_alone else model.provider_id
+    return json.dumps(f"!{label}", ensure_ascii=False)
 
 
 def _skip_unreadable(

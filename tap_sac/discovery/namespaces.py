@@ -118,8 +118,8 @@ class Listing:
             lacks_streams: Whether the catalog selects streams that do not exist.
         """
         return [
-            f"The namespace {log_safe(name)} was not read. {error} Leave it out of the setting "
-            "namespaces if it is not needed."
+            f"The namespace {log_safe(name)} was not read. {error.what}: leave it out of the "
+            "setting namespaces if it is not needed."
             for name, error in {**self.refused, **(refused_later or {})}.items()
             if self.namespaces.are_named or lacks_streams or isinstance(error, TransientError)
         ]

@@ -10,7 +10,7 @@ from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, matches, no_match
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.odata.conditions import can_be_compared
 from tap_sac.sac.odata.filters import check_filter
-from tap_sac.safety.text import did_you_mean, log_safe
+from tap_sac.safety.text import did_you_mean, log_safe, plural
 from tap_sac.singer.maps import applied
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NEARNESS = 0.5
+_NEARNESS = 0.7  # of 1: what can make slices is said where a name is only remotely alike
 _MOST_COLUMNS = 10
 
 
@@ -147,15 +147,15 @@ def check_slice_columns(columns: Mapping[str, str], streams: Sequence[OfferedStr
         flaw = "has no values to compare" if has_column else "does not exist"
         subject = f"The setting partition_by names {log_safe(column)!r} for {pattern!r}"
         if pattern == lacking[0].name:
-            hint = did_you_mean(column, comparable, cutoff=_NEARNESS) or _there_are(comparable)
+            hint = did_you_mean(column, comparable, cutoff=_NEARNESS) or _what_can(comparable)
             msg = f"{subject}, which {flaw}: {hint}"
             raise SACError(msg)
         logger.warning(
-            "%s, which %s in %s of %s matching streams, such as %s: those are not read in slices.",
+            "%s, which %s in %s of %s, such as %s: those are not read in slices.",
             subject,
             flaw,
             len(lacking),
-            len(fitting),
+            plural(len(fitting), "matching stream"),
             lacking[0].name,
         )
 
@@ -179,7 +179,7 @@ def _comparable(entity_set: EntitySet) -> list[str]:
     return [item.name for item in entity_set.properties if can_be_compared(item)]
 
 
-def _there_are(columns: Sequence[str]) -> str:
+def _what_can(columns: Sequence[str]) -> str:
     shown = [log_safe(column) for column in columns[:_MOST_COLUMNS]]
     more = ", ..." if len(columns) > _MOST_COLUMNS else ""
-    return f"there are {', '.join(shown)}{more}." if shown else "there are none."
+    return f"{', '.join(shown)}{more} can make slices." if shown else "no column can make slices."

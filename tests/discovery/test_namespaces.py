@@ -178,7 +178,7 @@ def test_refused_namespace_that_the_setting_names_fails_after_everything_else(
     assert messages.of(other)[-1]["type"] == "ACTIVATE_VERSION"
     assert messages.of("providers")[-1]["type"] == "RECORD"
     assert f"The namespace {namespace} was not read. " in result.stderr
-    assert "Leave it out of the setting namespaces" in result.stderr
+    assert ": leave it out of the setting namespaces" in result.stderr
     check = run_cli(config, "--check")
     assert check.returncode == 1
     assert f"FAILED  providers: The namespace {namespace} was not read." in check.stdout

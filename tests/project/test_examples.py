@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,11 @@ def test_dbt_builds_a_star_whose_totals_are_those_of_sac(tmp_path: Path) -> None
     assert "PASS totals_are_those_of_sac" in result.stdout
     assert "PASS root_has_all_profit" in result.stdout
     assert "NET_INCOME/REVENUE" in result.stdout
+    assert "| ... |" not in result.stdout
+
+
+def test_script_without_arguments_says_which_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = ROOT / "examples" / "parquet" / "load_postgres.py"
+    monkeypatch.setattr(sys, "argv", [script.name])
+    with pytest.raises(SystemExit, match="FOLDER DATABASE-URL SCHEMA"):
+        runpy.run_path(str(script), run_name="__main__")

@@ -36,8 +36,8 @@ def settings(serve: Serve, **partition_by: str) -> dict[str, Any]:
     ("pattern", "column", "told"),
     [
         ("a_fact_data", "Versoin", "'a_fact_data', which does not exist: did you mean Version?"),
-        ("a_fact_data", "Q", "'a_fact_data', which does not exist: there are Version, Date."),
-        ("a_fact_data", "AMOUNT", "which has no values to compare: there are Version, Date."),
+        ("a_fact_data", "Days", "which does not exist: Version, Date can make slices."),
+        ("a_fact_data", "AMOUNT", "which has no values to compare: Version, Date can make"),
         ("a_fact_dat", "Version", "partition_by has 'a_fact_dat', which matches no stream: did"),
         ("b_*", "Version", "partition_by has 'b_*', which matches no stream"),
         ("providers", "ProviderID", "'providers', which cannot be read in slices: remove"),

@@ -98,31 +98,27 @@ class Subscriptions:
         subscription_id = link.subscription_id
         if subscription_id is None or not self.is_own_link(link.url):
             return
-        if not self.is_proven(link):
-            logger.warning(
-                "The subscription %s of %s is no longer needed, but stays in SAC, because the "
-                "state does not prove that this tap opened it: delete it under Data Management > "
-                "API Subscriptions.",
-                log_safe(subscription_id),
-                self._stream,
-            )
-            return
         try:
-            own = [
-                item["SubscriptionID"]
+            listed = [
+                item
                 for item in self.list()
                 if bare_id(item.get("SubscriptionID")) == subscription_id
-                and not item.get("ExternalID")
             ]
-            if not own:
-                return
-            self._client.delete_chain(self._provider, own[0])
+            if listed and not self.is_proven(link):
+                logger.warning(
+                    "The subscription %s of %s is no longer needed, but stays in SAC, because the "
+                    "state does not prove that this tap opened it: delete it under Data Management "
+                    "> API Subscriptions.",
+                    log_safe(subscription_id),
+                    self._stream,
+                )
+            elif own := [item["SubscriptionID"] for item in listed if not item.get("ExternalID")]:
+                self._client.delete_chain(self._provider, own[0])
+                logger.info("Deleted the subscription %s of %s.", subscription_id, self._stream)
         except SACError as error:
             logger.warning(
                 "The subscription %s of %s is no longer needed, but could not be deleted: %s",
-                subscription_id,
+                log_safe(subscription_id),
                 self._stream,
                 error,
             )
-        else:
-            logger.info("Deleted the subscription %s of %s.", subscription_id, self._stream)

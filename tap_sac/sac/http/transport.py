@@ -26,7 +26,7 @@ from tap_sac.sac.http.answer import Answer
 from tap_sac.sac.http.network_errors import connection_error
 from tap_sac.sac.http.pace import LONGEST_BACKOFF_SECONDS, Pace
 from tap_sac.sac.http.refusals import MOST_BYTES_OF_AN_ERROR
-from tap_sac.safety.text import origin_of
+from tap_sac.safety.text import origin_of, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,8 +256,8 @@ def _wait(state: RetryCallState) -> float:
 def _log_retry(state: RetryCallState) -> None:
     error = _error_of(state)
     logger.warning(
-        "%s. Retrying in %.1f seconds (%d tries so far).",
+        "%s. Retrying in %.1f seconds, after %s.",
         error.what if isinstance(error, SACError) else error,
         state.upcoming_sleep,
-        state.attempt_number,
+        plural(state.attempt_number, "attempt"),
     )
