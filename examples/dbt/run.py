@@ -79,9 +79,9 @@ def main() -> None:
     common = ["--target", arguments.target, "--project-dir", str(PROJECT)]
     common += ["--profiles-dir", str(PROJECT)]
     common += ["--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]
-    columns = "account_name, path, version, currency, round(profit, 2) as profit"  # dbt cuts more
-    query = f"select {columns} from {{{{ ref('profit_by_account') }}}} where level < 3"
-    shown = ["show", "--inline", f"{query} order by version, currency, path"]
+    query = """select account_name, path, version, currency, round(profit, 2) as profit
+        from {{ ref('profit_by_account') }} where level < 3 order by version, currency, path"""
+    shown = ["show", "--inline", query]
     for command in (["build"], [*shown, "--limit", "5"]):
         subprocess.run([*DBT, "dbt", *command, *common], env=environment, check=True)  # noqa: S603
 
