@@ -144,6 +144,7 @@ class CommandLineTap(Tap, abc.ABC):
         about_format: str | None = None,
         check: bool = False,
         report: str | None = None,
+        report_changes: bool = False,
         test: str = _NO_TEST,
         login: bool = False,
         no_browser: bool = False,
@@ -173,7 +174,11 @@ class CommandLineTap(Tap, abc.ABC):
             "catalog": None if catalog is None else read_catalog(catalog),
         }
         if report is not None:
-            sys.exit(write_report(report, partial(cls._check, parts), cls.plugin_version))
+            run, version = partial(cls._check, parts), cls.plugin_version
+            sys.exit(write_report(report, run, version, with_changes=report_changes))
+        if report_changes:
+            msg = "--report-changes requires --report."
+            raise click.UsageError(msg)
         if check:
             sys.exit(cls._check(parts, MessageWriter().write_line, run_check))
         if test != _NO_TEST:

@@ -19,6 +19,11 @@ OPTIONS: list[click.Parameter] = [
         help="Check, and write how SAC answers, without names and values; - for standard output.",
     ),
     click.Option(
+        ["--report-changes"],
+        is_flag=True,
+        help="With --report: open one subscription to changes, look at it, and delete it.",
+    ),
+    click.Option(
         ["--login"],
         is_flag=True,
         help="Sign in as a user in a browser, and print the refresh token.",

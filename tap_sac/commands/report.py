@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import time
 from functools import partial
 from itertools import chain, islice, zip_longest
@@ -15,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tap_sac.commands.check import Found, check
+from tap_sac.commands.report_changes import try_changes
+from tap_sac.commands.signals import signals_wait
 from tap_sac.report.grammar import is_of_grammar, magnitude, refusal
 from tap_sac.report.questions import QUESTIONS, VERDICTS
 from tap_sac.report.scene import MOST_MODELS, Scene
@@ -24,7 +24,14 @@ from tap_sac.safety.text import log_safe, plural
 from tap_sac.singer.messages import MessageWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
+
+    from singer_sdk import Stream
+
+    from tap_sac.discovery.offer import Offer
+    from tap_sac.inputs import Choice
+    from tap_sac.report.questions import Answers
+    from tap_sac.sac.export.client import SACClient
 
 Section = dict[str, Any]
 
@@ -55,20 +62,31 @@ class Report:
     Attributes:
         found: What the steps of the check have found.
         scene: Where questions are asked; None before that.
-        answers: The verdict, and the answer if there is one, by question and part.
+        seen: The answers, by question and part.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_changes: bool = False) -> None:
         """Begin with nothing; the time runs from now on."""
         self.found = Found(most_models=MOST_MODELS, most_requests=MOST_REQUESTS)
         self.scene: Scene | None = None
-        self.answers: Section = {}
+        self.seen: dict[str, Answers] = {}
+        self._with_changes = with_changes
         self._until = time.monotonic() + MOST_SECONDS
 
-    def check_and_ask(self, *parts: Any) -> int:
+    def check_and_ask(
+        self,
+        choice: Choice,
+        connect: Callable[[], SACClient],
+        make_streams: Callable[[Offer], Mapping[str, Stream]],
+        print_line: Callable[[str], None],
+        connect_to: Callable[[str], SACClient],
+    ) -> int:
         """Do as `check` does, and ask all questions; returns its exit code."""
-        code = partial(check, found=self.found)(*parts)
+        code = check(choice, connect, make_streams, print_line, connect_to, self.found)
         self._ask()
+        if self._with_changes and self.scene:
+            again = partial(connect_to, choice.settings.get("tenant_url") or "")
+            try_changes(self.scene, print_line, again)
         return code
 
     def _ask(self) -> None:
@@ -80,19 +98,28 @@ class Report:
         asker.asks_until = self._until
         self.scene.choose()
         for question in QUESTIONS:
-            seen = question.look(self.scene, question.parts)
-            self.answers[question.name] = {
-                name: [text for text in (part.verdict(seen.get(name)), seen.get(name)) if text]
-                for name, part in question.parts.items()
-            }
+            self.seen[question.name] = question.look(self.scene, question.parts)
 
     def text(self, version: str) -> str:
         """Write it, of words of the grammar alone, and in few enough lines to be read."""
-        parts = {"answers": self.answers, "models": {"list": self._models()}, "steps": self._steps}
+        models = {"list": self._models()}
+        parts = {"answers": self._answers, "models": models, "steps": self._steps}
         found = {name: {"about": _ABOUT[name], **part} for name, part in parts.items()}
         whole = {**_checked(found), "report_version": _VERSION, "tap": version}
         texts = (_layout(whole, levels) for levels in range(_MOST_LEVELS, 0, -1))
         return next(text for text in texts if text.count("\n") < _MOST_LINES)
+
+    @property
+    def _answers(self) -> Section:
+        """The verdict on each answer, and the answer if there is one, by question and part."""
+        found: Section = {}
+        for name, _, _, parts, _ in QUESTIONS:
+            seen = self.seen.get(name, {})
+            pairs = {
+                part: (it.verdict(seen.get(part)), seen.get(part)) for part, it in parts.items()
+            }
+            found[name] = {part: [*filter(None, pair)] for part, pair in pairs.items()}
+        return found
 
     @property
     def _steps(self) -> dict[str, str]:
@@ -130,7 +157,7 @@ class Report:
         return described
 
 
-def report(path: str, run: Callable[..., int], version: str) -> int:
+def report(path: str, run: Callable[..., int], version: str, *, with_changes: bool) -> int:
     """Write a report, also where a step fails, or a signal ends the run.
 
     Args:
@@ -138,6 +165,7 @@ def report(path: str, run: Callable[..., int], version: str) -> int:
         run: Passes the tap's parts to what it is given after a way to print a line, as `check` has
             them; returns the exit code.
         version: Of the tap.
+        with_changes: Whether to open a subscription to changes, too, and delete it.
 
     Raises:
         SACError: If the file cannot be written.
@@ -151,11 +179,11 @@ def report(path: str, run: Callable[..., int], version: str) -> int:
         )
         raise SACError(msg)
     tell = partial(click.echo, err=True) if path == _STDOUT else MessageWriter().write_line
-    made = Report()
+    made = Report(with_changes=with_changes)
     try:
         return run(tell, made.check_and_ask)
     finally:
-        with _no_signals():
+        with signals_wait():
             text = made.text(version)
             if path != _STDOUT:
                 _write(file, f"{text}\n")
@@ -168,18 +196,6 @@ def report(path: str, run: Callable[..., int], version: str) -> int:
             "It has answers and shapes, and no name, value or number of rows of yours. Read it, "
             f"and attach it to an issue at {_ISSUES}."
         )
-
-
-@contextlib.contextmanager
-def _no_signals() -> Iterator[None]:
-    """Let signals wait until the end of the block, where the system can."""
-    block = getattr(signal, "pthread_sigmask", None)
-    before = block and block(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        if block:
-            block(signal.SIG_SETMASK, before)
 
 
 def _write(file: Path, text: str) -> None:

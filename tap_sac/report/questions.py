@@ -83,6 +83,15 @@ refusals | what does not exist, and what SAC is said to refuse or to ignore | se
 CSRF | x-csrf-token: fetch at /api/v1/csrf, and at administration/Namespaces | given served
  api | | given, 200, 404 | doc, live
  service | | given, served | live
+changes | a subscription to changes, with --report-changes | uuid first-uuid other deltaLink \
+deltalink same another unlisted StartTime null text left out done failed none
+ link | | uuid, first-uuid | doc, live
+ spelling | | deltaLink, deltalink | doc, live
+ listed | | same, another | guess
+ EndTime | | StartTime, null, text, left out | doc
+ ExternalID | | null, text, left out | doc
+ Timezone | | another, left out | doc
+ deleted | | done | doc
 pace | headers, and powers of ten: how long the first page took, and how many rows a second | none
  headers | | | unknown
  milliseconds | | | unknown
@@ -137,7 +146,7 @@ def _namespaces(scene: Scene, parts: Iterable[str]) -> Answers:
     listed = {str(row.get("NamespaceID")) for row in page.get("value", ())}
     found: dict[str, str | None] = dict.fromkeys(known, "unlisted")
     for name in listed.intersection(known):
-        found[name] = _outcome(scene.asker.get(client.providers_url(name)))
+        found[name] = outcome_of(scene.asker.get(client.providers_url(name)))
     return {**found, "others": "some" if listed - {*known} else "none"} if listed else {}
 
 
@@ -216,7 +225,7 @@ def _counts(scene: Scene, parts: Mapping[str, Part]) -> Answers:
     for part, answer in _requests(scene, parts):
         page = page_of(answer)
         of_facts = scene.first.get(COUNT) if part not in {"sums", "members"} else None
-        found[part] = _counted(page, of_facts) if page else _outcome(answer)
+        found[part] = _counted(page, of_facts) if page else outcome_of(answer)
     following = scene.pages[1:2]
     return {**found, "next page": _either(_counted(p, scene.first.get(COUNT)) for p in following)}
 
@@ -241,7 +250,7 @@ def _positions(scene: Scene, _: object) -> Answers:
     pairs = [(first.setdefault(str([row.get(name) for name in key]), row), row) for row in rows]
     repeated = [before == row for before, row in pairs if before is not row]
     figures = "same figures" if all(repeated) else "other figures"
-    outcome = _outcome(answer)
+    outcome = outcome_of(answer)
     return {
         "$orderby and $skip": position if three[2:] and outcome == "served" else outcome,
         "order": ("kept" if is_same else "changes") if again else None,
@@ -263,7 +272,7 @@ def _values(scene: Scene, _: object) -> Answers:
 
 
 def _refusals(scene: Scene, parts: Mapping[str, Part]) -> Answers:
-    return {part: _outcome(answer) for part, answer in _requests(scene, parts)}
+    return {part: outcome_of(answer) for part, answer in _requests(scene, parts)}
 
 
 def _csrf(scene: Scene, _: object) -> Answers:
@@ -271,7 +280,7 @@ def _csrf(scene: Scene, _: object) -> Answers:
     urls = {"api": f"{client.origin}/api/v1/csrf", "service": f"{client.administration}/Namespaces"}
     asked = {part: scene.asker.get(url, _FETCH) for part, url in urls.items()}
     given = {part: "given" for part, it in asked.items() if it and "x-csrf-token" in it.headers}
-    return {part: given.get(part) or _outcome(answer) for part, answer in asked.items()}
+    return {part: given.get(part) or outcome_of(answer) for part, answer in asked.items()}
 
 
 def _pace(scene: Scene, _: object) -> Answers:
@@ -287,7 +296,8 @@ def _pace(scene: Scene, _: object) -> Answers:
     }
 
 
-def _outcome(answer: Answer | None) -> str | None:
+def outcome_of(answer: Answer | None) -> str | None:
+    """Describe a refusal, or say that rows were served; None if there is no answer."""
     return None if answer is None else "served" if page_of(answer) else refusal(answer)
 
 
@@ -311,7 +321,7 @@ def _paging(page: Page) -> str | None:
 def _questions() -> Iterable[Question]:
     looks = (
         *(_token, _namespaces, _shapes, _first_page, _sized_pages, _links, _counts, _positions),
-        *(_values, _refusals, _csrf, _pace),
+        *(_values, _refusals, _csrf, lambda scene, _: scene.changes, _pace),
     )
     for block, look in zip(re.split(r"\n(?! |$)", _TABLE)[1:], looks, strict=True):
         head, *lines = (re.split(r" ?\| ?", line.strip()) for line in block.strip().split("\n"))

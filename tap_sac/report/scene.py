@@ -33,6 +33,7 @@ class Scene:
         subject: The model that is asked for rows; None if there is none.
         sizes: How many facts SAC counts.
         names: Stand-ins for names.
+        changes: What a subscription to changes looks like.
     """
 
     def __init__(self, asker: Asker, models: Mapping[Provider, Mapping[str, EntitySet]]) -> None:
@@ -40,6 +41,7 @@ class Scene:
         self.asker = asker
         self.models = models
         self.names = StandIns()
+        self.changes: dict[str, str] = {}
         self.sizes: dict[Provider, int] = {}
         self._with_facts = [model for model, sets in models.items() if FACTS in sets]
         self.subject = next((item for item in self._with_facts if self._first_of(item)), None)

@@ -218,7 +218,7 @@ def test_no_name_value_or_number_of_the_company_is_in_it(
 
 def test_what_is_not_of_the_grammar_is_not_written() -> None:
     made = command.Report()
-    made.answers = {"token": {"kind": ["seen", "Acme Ltd"], "Acme": ["JWT"]}}
+    made.seen = {"token": {"kind": "Acme Ltd"}, "links": {"host": "acme.eu10.hcs.cloud.sap"}}
     assert "Acme" not in made.text("1.0")
 
 
@@ -261,3 +261,93 @@ def test_check_says_what_is_otherwise_with_the_same_requests(serve: Serve, run_c
     assert told == [f"differs $metadata, key of sums: written, not left out. {SEND}"]
     _, told = check(Behaviour(page_cap=5))
     assert told[0].startswith("differs first page, link: cut, not linked, whole. ")
+
+
+def test_changes_are_looked_at_and_the_subscription_is_deleted(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service = SampleService()
+    service.subscriptions.open("sac", "C4BUDGETQ7W2E9R5T1Y8U3I6OA", "FactData", {}, 0)
+    before = dict(service.subscriptions)
+    counted = Counted(service)
+    config = {**serve(counted), "models": ["Budget", "Sales Planning"]}
+    report = report_of(run_cli, tmp_path, config, "--report-changes")
+    assert answers(report)["changes"] == {
+        "link": "uuid",
+        "spelling": "deltaLink",
+        "listed": "same",
+        "EndTime": "StartTime",
+        "ExternalID": "null",
+        "Timezone": "another",
+        "deleted": "done",
+    }
+    assert service.subscriptions == before
+    assert sum("deleteChain" in text for text in counted.targets) == 1
+    assert len(counted.targets) <= 200
+    assert list(flaws(report)) == []
+
+
+def test_without_report_changes_no_subscription_is_opened(
+    run_cli: RunCli, serve: Serve, tmp_path: Path
+) -> None:
+    counted = Counted(SampleService())
+    report = report_of(run_cli, tmp_path, {**serve(counted), "models": ["Budget"]})
+    assert not any("Subscriptions" in text for text in counted.targets)
+    assert {part for name, part in verdicts(report, "not seen") if name == "changes"} >= {"link"}
+    assert run_cli(DEMO, "--report-changes").returncode == 2
+
+
+@pytest.mark.parametrize("moment", ["Prefer", "GET Subscriptions", "DELETE Subscriptions"])
+def test_a_signal_leaves_no_subscription(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, moment: str
+) -> None:
+    service, path = SampleService(), tmp_path / "report.json"
+    signals = [signal.SIGTERM]
+
+    def application(request: Request) -> Response:
+        answer = service(request)
+        now = {"Prefer" if "prefer" in request.headers else request.method}
+        now |= {f"{request.method} Subscriptions"} if "Subscriptions" in request.target else set()
+        if signals and moment in now:
+            os.kill(os.getpid(), signals.pop())
+        return answer
+
+    config = {**serve(application), "models": ["Budget"]}
+    result = run_cli(config, "--report", str(path), "--report-changes")
+    assert result.returncode == 128 + signal.SIGTERM
+    assert service.subscriptions == {}
+    assert answers(read_report(path))["refusals"]["$apply"] == "served"
+
+
+def test_a_subscription_that_cannot_be_deleted_is_named_on_the_screen_alone(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service, path = SampleService(), tmp_path / "report.json"
+
+    def application(request: Request) -> Response:
+        refused = error_response(403, "You may not delete it")
+        return refused if request.method == "DELETE" else service(request)
+
+    config = {**serve(application), "models": ["Budget"]}
+    result = run_cli(config, "--report", str(path), "--report-changes")
+    assert result.returncode == 0
+    (own,) = service.subscriptions
+    assert (
+        f"The subscription {own} of Budget could not be deleted: delete it under Data"
+        in result.stdout
+    )
+    assert own not in path.read_text()
+    assert answers(read_report(path))["changes"]["deleted"] == "failed"
+
+
+def test_subscriptions_of_older_tenants_are_looked_at(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service = SampleService(Behaviour(older_subscriptions=True))
+    config = {**serve(service), "models": ["Budget"]}
+    found = answers(report_of(run_cli, tmp_path, config, "--report-changes"))["changes"]
+    assert (found["EndTime"], found["ExternalID"], found["Timezone"]) == (
+        "text",
+        "text",
+        "left out",
+    )

@@ -1,0 +1,121 @@
+"""``--report-changes``: what a subscription to changes looks like, which is opened and deleted."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from tap_sac.commands.signals import signals_wait
+from tap_sac.report.questions import NOTHING, outcome_of
+from tap_sac.sac.errors import SACError
+from tap_sac.sac.export.asker import page_of
+from tap_sac.sac.export.delta import bare_id
+from tap_sac.sac.export.kinds import FACTS
+from tap_sac.sac.urls import provider_key
+from tap_sac.safety.text import log_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tap_sac.report.scene import Scene
+    from tap_sac.sac.export.client import SACClient
+    from tap_sac.sac.odata.model import Provider
+
+_REQUESTS = 5  # that it sends
+_UUID = re.compile(r"(first-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def try_changes(
+    scene: Scene, tell: Callable[[str], None], connect_again: Callable[[], SACClient]
+) -> None:
+    """Open a subscription, look at it and delete it, also where a signal ends the run.
+
+    A filter that no row passes makes the read, which opens it, a single page.
+
+    Args:
+        scene: The tenant, and its smallest table of facts; is told the answers.
+        tell: Writes a line for the user.
+        connect_again: Makes a client that a signal has not stopped.
+    """
+    model, client = scene.subject, scene.asker.client
+    if model is None or not scene.sets[FACTS].key:
+        return
+    tell(
+        f"Opening one subscription to the changes of {FACTS} of {log_safe(model.name)} "
+        f"({log_safe(model.provider_id)}), to look at it and delete it."
+    )
+    client.transport.requests_left += _REQUESTS
+    nobody = {"$filter": f"{scene.sets[FACTS].key[0]} eq '{NOTHING}'"}
+    found = scene.changes
+    own = None
+    try:
+        with signals_wait():  # Without its link, nobody could delete it.
+            url = scene.url(model, FACTS, nobody)
+            answer = client.ask("GET", url, {"Prefer": "odata.track-changes"})
+            page = page_of(answer)
+            own = _opened(page)
+        found.update(_of_link(page) if own else {"link": outcome_of(answer) or "none"})
+        found.update(_of_list(client, model, own) if own else {})
+    except SACError as error:
+        tell(f"The subscription cannot be looked at: {error}")
+    finally:
+        if own:
+            found["deleted"] = _delete(model, own, tell, connect_again)
+
+
+def _opened(page: Mapping[str, Any]) -> str | None:
+    """Return the id in the delta link of a page."""
+    links = (page[name] for name in page if name.lower() == "@odata.deltalink")
+    values = parse_qs(urlsplit(str(next(links, ""))).query).get("deltaid", [])
+    return values[0] if values else None
+
+
+def _delete(
+    model: Provider, own: str, tell: Callable[[str], None], connect_again: Callable[[], SACClient]
+) -> str:
+    try:
+        client = connect_again()
+        listed = (str(row.get("SubscriptionID")) for row in client.subscriptions(model))
+        ids = [name for name in listed if bare_id(name) == bare_id(own)]
+        client.delete_chain(model, next(iter(ids), own))
+    except BaseException as error:
+        tell(
+            f"The subscription {log_safe(own)} of {log_safe(model.name)} could not be deleted: "
+            "delete it under Data Management > API Subscriptions."
+        )
+        if not isinstance(error, SACError):
+            raise
+        return "failed"
+    tell("The subscription is deleted.")
+    return "done"
+
+
+def _of_link(page: Mapping[str, Any]) -> dict[str, str]:
+    match = _UUID.fullmatch(_opened(page) or "")
+    name = next(name for name in page if name.lower() == "@odata.deltalink")
+    return {
+        "link": "other" if match is None else "first-uuid" if match[1] else "uuid",
+        "spelling": "deltaLink" if name.endswith("deltaLink") else "deltalink",
+    }
+
+
+def _of_list(client: SACClient, model: Provider, own: str) -> Iterator[tuple[str, str]]:
+    """Look for a subscription in SAC's list, and at how the list writes what is missing."""
+    url = f"{client.administration}/Providers({provider_key(model)})/Subscriptions"
+    answer = client.ask("GET", url, {})
+    rows = page_of(answer).get("value")
+    row = next((it for it in rows or () if bare_id(it.get("SubscriptionID")) == bare_id(own)), None)
+    if row is None:
+        yield "listed", "unlisted" if rows is not None else outcome_of(answer) or "none"
+        return
+    yield "listed", "same" if row["SubscriptionID"] == own else "another"
+    end, start = row.get("EndTime"), row.get("StartTime")
+    yield "EndTime", "StartTime" if end and end == start else _missing(row, "EndTime")
+    yield "ExternalID", _missing(row, "ExternalID")
+    yield "Timezone", _missing(row, "Timezone")
+
+
+def _missing(row: Mapping[str, Any], name: str) -> str:
+    words = {None: "null", "null": "text"}
+    return words.get(row[name], "another") if name in row else "left out"
