@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "settings.md"
 README = ROOT / "README.md"
 FACTS = ROOT / "docs" / "internals" / "sac-export-service.md"
+# What Meltano installs: from the first release on, the tag of the version, such as v0.1.0.
+PINNED_TO = "main"
 # Meltano finds it by this path, and reads JSON wherever it reads YAML.
 DEFINITION = ROOT / "plugins" / "extractors" / "tap-sac--tap-sac.lock"
 
@@ -81,7 +83,7 @@ def definition(described: dict[str, Any]) -> dict[str, Any]:
         "description": "Planning models of SAP Analytics Cloud, via its Data Export Service",
         "docs": urls["Documentation"],
         "repo": urls["Source"],
-        "pip_url": f"git+{urls['Source']}.git",
+        "pip_url": f"git+{urls['Source']}.git@{PINNED_TO}",
         "executable": "tap-sac",
         # The SDK has no names for the last two.
         "capabilities": sorted({*described["capabilities"], "log-based", "test"}),

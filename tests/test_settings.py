@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,16 @@ def test_meltano_yml_leaves_the_settings_to_the_generated_definition() -> None:
     (tap,) = yaml.safe_load((ROOT / "meltano.yml").read_text())["plugins"]["extractors"]
     plugin = definition()
     assert tap == {"name": plugin["name"], "variant": plugin["variant"], "pip_url": "-e ."}
+
+
+def test_meltano_installs_the_release_once_there_is_one() -> None:
+    source, _, pinned_to = definition()["pip_url"].rpartition("@")
+    tag = f"v{version('tap-sac')}"
+    git = ["git", "tag", "--list", "v*"]
+    tags = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout  # noqa: S603
+    assert source == "git+https://github.com/tap-sac/tap-sac.git"
+    # A copy without tags, such as a source distribution, may be of a release.
+    assert pinned_to == tag if tags else pinned_to in {"main", tag}
 
 
 def test_meltano_requires_what_the_tap_requires(run_cli: RunCli) -> None:

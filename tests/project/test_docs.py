@@ -164,6 +164,20 @@ def test_every_loader_has_a_place_of_its_own_for_the_sample_tenant(project: dict
         )
 
 
+def test_the_readme_has_the_target_of_meltano_yml() -> None:
+    (target,) = (
+        loader
+        for loader in meltano_yml()["plugins"]["loaders"]
+        if loader["name"] == "target-postgres"
+    )
+    text = README.read_text("utf-8")
+    (config,) = re.findall(r"target\.json <<'END'\n(.*?)END\n", text, re.DOTALL)
+    shown = json.loads(config)
+    assert shown.pop("sqlalchemy_url").startswith("postgresql+psycopg://")
+    assert shown == target["config"]
+    assert f"pip install {target['pip_url']}`" in text
+
+
 def without_environment(text: str) -> list[str]:
     """Return the Meltano commands in a text that read a tenant, and do not name which."""
     # Also those of a list in Python, or over several lines.
