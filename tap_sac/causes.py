@@ -15,9 +15,6 @@ from tap_sac.sac.failures import Failure, Step
 
 _APP_INTEGRATION = "System > Administration > App Integration"
 _OTHERS = "Other causes: tap-sac --check."
-# Later steps have used the addresses and the token before, so those are not the cause.
-_AFTER_NAMESPACES = (Step.PROVIDERS, Step.METADATA, Step.ROWS, Step.SUBSCRIPTIONS)
-_OF_A_MODEL = (Step.METADATA, Step.ROWS, Step.SUBSCRIPTIONS)
 
 
 class Cause(NamedTuple):
@@ -95,6 +92,14 @@ BROKEN_METADATA = Cause(
     "SAC cannot describe the model",
     "Leave it out of the setting models, and report it to SAP support",
 )
+DOWN = Cause(
+    "SAC, or a gateway in front of it, is down or overloaded",
+    "Run the tap again later, and give SAP the correlation id if it persists",
+)
+NETWORK = Cause(
+    "the network, a firewall or SAC itself cut the connection",
+    "Check the network and the proxy, and run the tap again",
+)
 BROKEN_PROTOCOL = Cause("the answer breaks the OData protocol", "Report it to SAP support")
 
 # What means the same at every step.
@@ -112,10 +117,7 @@ _CAUSE: dict[Failure, Cause] = {
         "the tenant is rate-limiting requests",
         "Lower the setting max_parallel_requests, or run at another time",
     ),
-    Failure.SERVER_FAULT: Cause(
-        "SAC, or a gateway in front of it, is down or overloaded",
-        "Run the tap again later, and give SAP the correlation id if it persists",
-    ),
+    Failure.SERVER_FAULT: DOWN,
     Failure.BAD_FILTER: BAD_FILTER,
     Failure.NOT_EXPORTABLE: NOT_EXPORTABLE,
     Failure.OLD_CATALOG: OLD_CATALOG,
@@ -166,32 +168,21 @@ _CAUSE: dict[Failure, Cause] = {
         "a text holds control characters, a stray backslash, or invalid Unicode",
         "Correct the text in SAC, or deselect the column",
     ),
-    Failure.OTHER_SERVER: WRONG_HOST,
-    Failure.BROKEN_METADATA: Cause(
-        "", "Leave the model out of the setting models, and report it to SAP support"
-    ),
-    Failure.BROKEN_SET: Cause(
-        "",
-        "Report it to SAP support; until then, deselect the stream, or leave the model out of "
-        "the setting models",
+    Failure.WRONG_ENCODING: PROXY,
+    Failure.OTHER_SERVER: Cause(
+        "SAC, or a proxy, names another address than tenant_url",
+        "Set it to that address if it is your tenant",
     ),
     Failure.BROKEN_PROTOCOL: BROKEN_PROTOCOL,
     Failure.NO_MODELS: Cause(
         "this is another tenant, or it has no models",
         "Check that tenant_url is the right tenant, and that it has models",
     ),
-    Failure.NO_TOKEN_URL: Cause(
-        "",
-        "Check the setting tenant_url, or set token_url to the Token URL that SAC shows under "
-        f"{_APP_INTEGRATION}",
-    ),
     Failure.CREDENTIALS_PASTED: Cause(
         "client_id or client_secret begins or ends with a blank, a line break or a quote",
         "Correct these settings: paste the values alone",
     ),
-    Failure.CREDENTIALS_SWAPPED: Cause(
-        "client_id and client_secret are swapped", "Exchange the two settings"
-    ),
+    Failure.CREDENTIALS_SWAPPED: Cause("client_id and client_secret are swapped", "Exchange them"),
     Failure.GRANT_NOT_ALLOWED: Cause(
         "the OAuth client does not have the grant 'Client Credentials'",
         f"Give it that grant, or create a client with it, under {_APP_INTEGRATION}",
@@ -208,68 +199,14 @@ _CAUSE: dict[Failure, Cause] = {
         "the OAuth client does not let users sign in",
         f"Give it the grant 'Authorization Code' in SAC, under {_APP_INTEGRATION}",
     ),
-    Failure.OTHER_USER: Cause("", "Run the tap again"),
     Failure.NO_SIGN_IN_URL: WRONG_TOKEN_URL,
-    Failure.BAD_REDIRECT_URI: Cause(
-        "",
-        "Set --redirect-uri to something like http://127.0.0.1:8484/callback, or to https",
-    ),
-    Failure.BUSY_PORT: Cause(
-        "",
-        "Choose another port with --redirect-uri, and register that redirect URI with the "
-        "OAuth client",
-    ),
-    Failure.NOT_A_REDIRECT: Cause(
-        "", "Run tap-sac --login again, and use the address that it prints only once"
-    ),
     Failure.CODE_REFUSED: Cause(
         "the code has expired, or is for another redirect URI",
         "Run tap-sac --login again, with a redirect URI that is registered exactly so",
     ),
-    Failure.SIGN_IN_DENIED: Cause(
-        "",
-        "Run tap-sac --login again and allow it, or ask an administrator of SAC for the right "
-        "to export data",
-    ),
-    Failure.SIGN_IN_FAILED: Cause(
-        "",
-        f"Check the OAuth client in SAC, under {_APP_INTEGRATION}, and run tap-sac --login again",
-    ),
-    Failure.NO_REFRESH_TOKEN: Cause(
-        "", "Run tap-sac --login with the same settings, which saves one there"
-    ),
     Failure.UNSAVED_REFRESH_TOKEN: Cause(
         "the next run may find the old one already used",
         "Set refresh_token_file, where the tap saves the new one",
-    ),
-    Failure.TOKEN_FILE_PATH: Cause("", "Correct the setting refresh_token_file"),
-    Failure.TOKEN_FILE_UNWRITABLE: Cause(
-        "", "Set refresh_token_file to a file in a folder that the tap can write to"
-    ),
-    Failure.TOKEN_FILE_UNREADABLE: Cause(
-        "", "Check the path in refresh_token_file, and the permissions of the file"
-    ),
-    Failure.TOKEN_FILE_DAMAGED: Cause("", "Delete it, and run tap-sac --login again"),
-    Failure.TOKEN_FILE_FULL: Cause(
-        "", "Free space on the disk, and run tap-sac --login before the next run"
-    ),
-    Failure.WRONG_VALUE: Cause(
-        "", "Run the discovery again, and deselect the column if it persists"
-    ),
-    Failure.WRONG_FORMAT: Cause(
-        "",
-        "Correct it in SAC, deselect the column, or remove its format from the catalog to "
-        "load plain text",
-    ),
-    Failure.NOT_FINITE: Cause("", "Correct it in SAC, or deselect the column"),
-    Failure.MORE_DIGITS: Cause(
-        "",
-        "Correct it in SAC, set use_singer_decimal to false and run the discovery again, or "
-        "deselect the column",
-    ),
-    Failure.CUT_READ: Cause("", "Lower page_size, or read less with the setting filters"),
-    Failure.NO_ROW_AT_POSITION: Cause(
-        "", "Run the tap again later; if it persists, set verify_counts to warn"
     ),
     Failure.PARTIAL_SLICES: Cause(
         "SAC does not list all values of the column, or filters by it differently",
@@ -283,10 +220,53 @@ _CAUSE: dict[Failure, Cause] = {
         "rows are missing or came twice, or SAC adds them up differently",
         "Run the tap again, and report it with the log of the run if it persists",
     ),
-    Failure.SEVERAL_FACTS: Cause(
-        "",
+}
+
+# What to do about failures that say their cause themselves.
+_NEXT_STEP: dict[Failure, str] = {
+    Failure.BROKEN_METADATA: (
+        "Leave the model out of the setting models, and report it to SAP support"
+    ),
+    Failure.BROKEN_SET: (
+        "Report it to SAP support; until then, deselect the stream, or leave the model out of "
+        "the setting models"
+    ),
+    Failure.NO_TOKEN_URL: (
+        "Check the setting tenant_url, or set token_url to the Token URL that SAC shows under "
+        f"{_APP_INTEGRATION}"
+    ),
+    Failure.OTHER_USER: "Run the tap again",
+    Failure.BAD_REDIRECT_URI: "Set --redirect-uri to https, or to http://127.0.0.1:8484/callback",
+    Failure.BUSY_PORT: "Choose another port with --redirect-uri, and register that URI in SAC",
+    Failure.NOT_A_REDIRECT: "Run tap-sac --login again, and use its address only once",
+    Failure.SIGN_IN_DENIED: (
+        "Run tap-sac --login again and allow it, or ask an administrator of SAC for the right "
+        "to export data"
+    ),
+    Failure.SIGN_IN_FAILED: (
+        f"Check the OAuth client in SAC, under {_APP_INTEGRATION}, and run tap-sac --login again"
+    ),
+    Failure.NO_REFRESH_TOKEN: "Run tap-sac --login with the same settings, which saves one there",
+    Failure.TOKEN_FILE_PATH: "Correct the setting refresh_token_file",
+    Failure.TOKEN_FILE_UNWRITABLE: "Set refresh_token_file to a file where the tap can write",
+    Failure.TOKEN_FILE_UNREADABLE: "Check the path in refresh_token_file, and its permissions",
+    Failure.TOKEN_FILE_DAMAGED: "Delete it, and run tap-sac --login again",
+    Failure.TOKEN_FILE_FULL: "Free disk space, and run tap-sac --login before the next run",
+    Failure.WRONG_VALUE: "Run the discovery again, and deselect the column if it persists",
+    Failure.WRONG_FORMAT: (
+        "Correct it in SAC, deselect the column, or remove its format from the catalog to "
+        "load plain text"
+    ),
+    Failure.NOT_FINITE: "Correct it in SAC, or deselect the column",
+    Failure.MORE_DIGITS: (
+        "Correct it in SAC, set use_singer_decimal to false and run the discovery again, or "
+        "deselect the column"
+    ),
+    Failure.CUT_READ: "Lower page_size, or read less with the setting filters",
+    Failure.NO_ROW_AT_POSITION: "Run the tap later; if it persists, set verify_counts to warn",
+    Failure.SEVERAL_FACTS: (
         "Select ..._fact_data_aggregation instead, where SAC adds them up, or set "
-        "table-key-properties of this stream to [] in the catalog, so that the target appends",
+        "table-key-properties of this stream to [] in the catalog, so that the target appends"
     ),
 }
 
@@ -305,8 +285,26 @@ _CAUSES: dict[Failure, tuple[Cause, ...]] = {
     Failure.CLIENT_REFUSED: (WRONG_SECRET, WRONG_TOKEN_URL, OTHER_AUTH_METHOD),
     Failure.MISSING_COLUMN: (OLD_CATALOG, BROKEN_PROTOCOL),
 }
+# Once the tenant has listed its namespaces, its address is right, and it accepts the client.
+_AFTER_NAMESPACES = {
+    Failure.UNAUTHORIZED: NO_DATA_EXPORT,
+    Failure.FORBIDDEN: NOT_SHARED,
+    Failure.NOT_FOUND: NOT_SHARED,
+    Failure.UNEXPECTED_STATUS: PROXY,
+    Failure.FOREIGN_ANSWER: PROXY,
+    Failure.WEB_PAGE: PROXY,
+    Failure.PLAIN_PORT: PROXY,
+    Failure.UNKNOWN_HOST: NETWORK,
+    Failure.NO_CONNECTION: NETWORK,
+    Failure.NO_APP: DOWN,
+}
 # What a step leaves open, of failures that mean something else at another step.
 _CAUSES_AT: dict[tuple[Failure, Step], tuple[Cause, ...]] = {
+    **{
+        (failure, step): (cause,)
+        for failure, cause in _AFTER_NAMESPACES.items()
+        for step in (Step.PROVIDERS, Step.METADATA, Step.ROWS, Step.SUBSCRIPTIONS)
+    },
     (Failure.BAD_REQUEST, Step.NAMESPACES): (WRONG_HOST, NO_DATA_EXPORT),
     (Failure.BAD_REQUEST, Step.METADATA): (BROKEN_METADATA,),
     (Failure.BAD_REQUEST, Step.SUBSCRIPTIONS): (BROKEN_PROTOCOL,),
@@ -315,14 +313,6 @@ _CAUSES_AT: dict[tuple[Failure, Step], tuple[Cause, ...]] = {
     (Failure.FORBIDDEN, Step.PROVIDERS): (NO_DATA_EXPORT,),
     (Failure.NOT_FOUND, Step.NAMESPACES): (WRONG_HOST, NEO_TENANT, NO_DATA_EXPORT),
     (Failure.NOT_FOUND, Step.PROVIDERS): (UNSERVED_NAMESPACE, NO_DATA_EXPORT),
-    **{(Failure.UNAUTHORIZED, step): (NO_DATA_EXPORT,) for step in _AFTER_NAMESPACES},
-    **{(Failure.FORBIDDEN, step): (NOT_SHARED, NO_DATA_EXPORT) for step in _OF_A_MODEL},
-    **{(Failure.NOT_FOUND, step): (NOT_SHARED, NO_DATA_EXPORT) for step in _OF_A_MODEL},
-    **{
-        (failure, step): (PROXY,)
-        for failure in (Failure.UNEXPECTED_STATUS, Failure.FOREIGN_ANSWER, Failure.WEB_PAGE)
-        for step in _AFTER_NAMESPACES
-    },
 }
 
 
@@ -331,6 +321,8 @@ def causes_of(error: SACError) -> tuple[Cause, ...]:
     if error.failure is None:
         return ()
     at_step = _CAUSES_AT.get((error.failure, error.step)) if error.step else None
+    if error.failure in _NEXT_STEP:
+        return (Cause("", _NEXT_STEP[error.failure]),)
     return at_step or _CAUSES.get(error.failure) or (_CAUSE[error.failure],)
 
 

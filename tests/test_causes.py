@@ -24,6 +24,10 @@ REFUSALS = (
     *(Failure.BAD_REQUEST, Failure.UNAUTHORIZED, Failure.FORBIDDEN, Failure.NOT_FOUND),
     *(Failure.UNEXPECTED_STATUS, Failure.FOREIGN_ANSWER, Failure.WEB_PAGE),
 )
+NO_ANSWERS = (
+    *(Failure.NO_APP, Failure.UNKNOWN_HOST, Failure.PLAIN_PORT, Failure.NO_CONNECTION),
+    *(Failure.SLOW_ANSWER, Failure.DAMAGED_ANSWER, Failure.WRONG_ENCODING, Failure.SERVER_FAULT),
+)
 
 
 def words(text: str) -> int:
@@ -49,10 +53,23 @@ def test_message_of_each_failure_is_short_and_names_the_next_step(
 
 
 @pytest.mark.parametrize("step", AFTER_NAMESPACES)
-@pytest.mark.parametrize("failure", REFUSALS)
+@pytest.mark.parametrize("failure", [*REFUSALS, *NO_ANSWERS])
 def test_address_that_has_worked_is_not_suspected(failure: Failure, step: Step) -> None:
     error = SACError(REFUSED, failure, step=step)
     assert "_url" not in "".join(map(str, causes_of(error)))
+
+
+@pytest.mark.parametrize("step", [Step.METADATA, Step.ROWS, Step.SUBSCRIPTIONS])
+@pytest.mark.parametrize("failure", [Failure.FORBIDDEN, Failure.NOT_FOUND])
+def test_model_that_is_refused_is_not_shared_and_nothing_else(failure: Failure, step: Step) -> None:
+    (cause,) = causes_of(SACError(REFUSED, failure, step=step))
+    assert "the model is not shared" in cause.what
+
+
+@pytest.mark.parametrize("failure", [*REFUSALS, *NO_ANSWERS])
+def test_no_model_is_named_before_there_is_one(failure: Failure) -> None:
+    causes = causes_of(SACError(REFUSED, failure, step=Step.NAMESPACES))
+    assert "model" not in "".join(map(str, causes))
 
 
 PATHS = {

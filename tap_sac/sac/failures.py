@@ -65,6 +65,7 @@ class Failure(Enum):
     # Answered with something that cannot be used.
     NO_CONTENT = auto()
     DAMAGED_ANSWER = auto()
+    WRONG_ENCODING = auto()
     HUGE_PAGE = auto()
     GARBLED_TEXT = auto()
     OTHER_SERVER = auto()

@@ -194,6 +194,18 @@ LASTING = {
         "it leads to https://login.example",
     ),
     "web page": (Response(200, b"<html>Sign in</html>", JSON), "A web page came instead of data"),
+    "encoding that nobody asked for": (
+        Response(200, b"\x8b\x07\x80\x00\xff", {"Content-Encoding": "br"}),
+        "came in an encoding not asked for, 'br': a proxy or firewall is in the way",
+    ),
+    "gzip that is none": (
+        Response(200, WHOLE, {"Content-Encoding": "gzip"}),
+        "is not in the encoding 'gzip': a proxy or firewall is in the way",
+    ),
+    "refusal in an encoding that nobody asked for": (
+        Response(403, b"\x8b\x07\x80\x00\xff", {"Content-Encoding": "zstd"}),
+        "with 403 Forbidden, \"The body came in an encoding not asked for, 'zstd'\"",
+    ),
     "link to another host": (link("https://evil.example/x"), "continues on another server"),
     "link to a page already read": (
         link("/api/v1/dataexport/providers/sac/C4SALES/FactData"),

@@ -18,7 +18,8 @@ from tenacity import (
     wait_random,
 )
 from typing_extensions import override
-from urllib3.exceptions import HTTPError
+from urllib3 import HTTPResponse
+from urllib3.exceptions import DecodeError, HTTPError
 
 from tap_sac.sac.errors import SACError, TransientError
 from tap_sac.sac.failures import Failure
@@ -26,7 +27,7 @@ from tap_sac.sac.http.answer import Answer
 from tap_sac.sac.http.network_errors import connection_error
 from tap_sac.sac.http.pace import LONGEST_BACKOFF_SECONDS, Pace
 from tap_sac.sac.http.refusals import MOST_BYTES_OF_AN_ERROR
-from tap_sac.safety.text import origin_of, plural
+from tap_sac.safety.text import log_safe, origin_of, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,8 @@ _BACKOFF = wait_exponential(max=LONGEST_BACKOFF_SECONDS) + wait_random(0, 1)
 
 
 _MIB = 1024**2
+# What urllib3 decodes, and requests asks for.
+_ENCODINGS = {"", "identity", *HTTPResponse.CONTENT_DECODERS}
 # As fast as all at once; the small pieces that requests would take are not.
 _READ_AT_ONCE = _MIB
 
@@ -111,7 +114,7 @@ def exchange(
             response.close()
             what = f"{origin_of(url)} answered {response.status_code} and nothing more"
             raise TransientError(what, Failure.DAMAGED_ANSWER)
-        body = _read_body(response, limit)
+        body = _decoded_body(response, limit)
     except _CONNECTION_ERRORS as error:
         raise connection_error(error, url) from None
     return Answer(
@@ -125,14 +128,35 @@ def exchange(
     )
 
 
+def _decoded_body(response: requests.Response, limit: Limit) -> bytes:
+    """Read a body as `_read_body` does; that of a refusal may say why it cannot be decoded.
+
+    Raises:
+        TransientError: If it is in an encoding that was not asked for, or not in the one it names.
+    """
+    encoding = response.headers.get("content-encoding", "")
+    is_asked_for = {part.strip().lower() for part in encoding.split(",")} <= _ENCODINGS
+    try:
+        body = _read_body(response, limit)
+        if not is_asked_for:
+            body.decode()  # It is as it came, which may be plain text.
+    except (DecodeError, UnicodeDecodeError):
+        how = "is not in the encoding" if is_asked_for else "came in an encoding not asked for,"
+        how += f" {log_safe(encoding)!r}"
+        if _is_refusal(response):  # Its status says more.
+            return f"The body {how}".encode()
+        what = f"The answer to {_request_line(response)} {how}"
+        raise TransientError(what, Failure.WRONG_ENCODING) from None
+    return body
+
+
 def _read_body(response: requests.Response, limit: Limit) -> bytes:
     """Read a body, and decompress no more than the limit.
 
     Raises:
         SACError: If it is larger; the rest is not read.
     """
-    is_error = not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES
-    is_cut = is_error and limit.size > MOST_BYTES_OF_AN_ERROR
+    is_cut = _is_refusal(response) and limit.size > MOST_BYTES_OF_AN_ERROR
     most = MOST_BYTES_OF_AN_ERROR if is_cut else limit.size
     length = response.headers.get("content-length", "")
     is_plain = "content-encoding" not in response.headers
@@ -146,11 +170,18 @@ def _read_body(response: requests.Response, limit: Limit) -> bytes:
     if not left:
         response.close()
         if not is_cut:
-            request = response.request
-            where = f"{origin_of(request.url or '')}{urlsplit(request.url or '').path}"
-            msg = f"The answer to {request.method} {where} is larger than {most // _MIB:,} MiB"
+            msg = f"The answer to {_request_line(response)} is larger than {most // _MIB:,} MiB"
             raise SACError(msg, limit.failure)
     return b"".join(pieces)
+
+
+def _is_refusal(response: requests.Response) -> bool:
+    return not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES
+
+
+def _request_line(response: requests.Response) -> str:
+    url = response.request.url or ""
+    return f"{response.request.method} {origin_of(url)}{urlsplit(url).path}"
 
 
 class Transport:
