@@ -86,11 +86,13 @@ class Choice:
         settings: With their defaults.
         catalog: Whether each stream of the catalog is selected; None without a catalog.
         bookmarks: The bookmarks of the state, by stream.
+        origins: What the catalog's metadata says of each stream (`OfferedStream.metadata`).
     """
 
     settings: Mapping[str, Any]
     catalog: Mapping[str, bool] | None = None
     bookmarks: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def selected(self) -> set[str] | None:
@@ -222,6 +224,20 @@ def completed(catalog: dict[str, Any]) -> dict[str, Any]:
     of the stream is its id, because the SDK would not find another one.
     """
     return {**catalog, "streams": [_completed_entry(item) for item in catalog.get("streams", [])]}
+
+
+def origins_in(catalog: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the texts in the metadata of each stream of a catalog."""
+    return {
+        entry["tap_stream_id"]: {
+            name: value
+            for item in entry.get("metadata") or []
+            if not item["breadcrumb"]
+            for name, value in item["metadata"].items()
+            if isinstance(value, str)
+        }
+        for entry in catalog["streams"]
+    }
 
 
 def _completed_entry(entry: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing_extensions import override
 from tap_sac.command_line import CommandLineTap
 from tap_sac.discovery.discover import discover
 from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, some_of
-from tap_sac.inputs import Choice, check_catalog, check_state, completed
+from tap_sac.inputs import Choice, check_catalog, check_state, completed, origins_in
 from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import plural
@@ -63,10 +63,12 @@ class TapSAC(CommandLineTap):
         Raises:
             SACError: If the catalog or the state is malformed.
         """
+        self._origins: dict[str, dict[str, str]] = {}
         if isinstance(state, dict):
             check_state(state)
         if isinstance(catalog, dict) and not isinstance(catalog, Catalog):
             catalog = completed(check_catalog(catalog))
+            self._origins = origins_in(catalog)
         self._began = monotonic()
         self._bookmarks = dict(state.get("bookmarks", {})) if isinstance(state, dict) else {}
         super().__init__(catalog=catalog, state=state, **kwargs)
@@ -81,7 +83,7 @@ class TapSAC(CommandLineTap):
                 name: bool(entry.metadata.resolve_selection().get((), True))
                 for name, entry in self.input_catalog.items()
             }
-        return Choice(self.config, catalog, self._bookmarks)
+        return Choice(self.config, catalog, self._bookmarks, self._origins)
 
     @cached_property
     def offer(self) -> Offer:

@@ -391,15 +391,6 @@ def test_added_and_removed_measures_are_warned_about(
     assert tenant.reads("/FactData")[-1].endswith("?$select=Version,Date")
 
 
-def test_selected_stream_that_no_longer_exists_is_a_warning(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = serve(StandIn(*BUDGETS))
-    catalog = select(discover(config), "budget_2026_fact_data", "plan_x_fact_data")
-    assert sync(serve(StandIn(*BUDGETS[:2])), catalog).streams == ["budget_2026_fact_data"]
-    assert "does not offer: plan_x_fact_data" in caplog.text
-
-
 def test_selecting_only_streams_that_no_longer_exist_is_an_error(serve: Serve) -> None:
     config = serve(StandIn(*BUDGETS))
     catalog = select(discover(config), "plan_x_fact_data")

@@ -7,8 +7,9 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from tap_sac.discovery.left_behind import streams_gone, streams_missing
 from tap_sac.discovery.namespaces import list_models, models_to_read, read_namespaces
-from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, matches, some_of, stream_names
+from tap_sac.discovery.naming import PROVIDERS_STREAM_NAME, matches, stream_names
 from tap_sac.discovery.offer import Offer, OfferedStream
 from tap_sac.discovery.patterns import (
     check_filters,
@@ -95,7 +96,8 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
         {f"{prefix}_": model in described for model, prefix in listing.prefixes.items()},
         is_partial=bool(listing.refused),
     )
-    missing = _check_catalog_streams_exist(choice, offered)
+    gone = streams_gone(choice, listing, offered, described)
+    missing, lacking = streams_missing(choice, listing, offered, skipped)
     streams = _make_streams(described, names, filters, slice_columns)
     selected = choice.selected
     wanted = [item for item in streams if selected is None or item.name in selected]
@@ -107,9 +109,9 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
         tuple(streams),
         providers_filter=filter_for(PROVIDERS_STREAM_NAME, filters),
         skipped=skipped,
-        missed=missed,
+        missed={**missed, **lacking},
         missing=missing,
-        gone=_gone({*catalog, *choice.bookmarks} - offered, listing, described),
+        gone=gone,
         model_failures=_model_failures(skipped, choice),
     )
 
@@ -238,42 +240,6 @@ def _make_streams(
             )
             streams.append(stream)
     return streams
-
-
-def _check_catalog_streams_exist(choice: Choice, offered: Collection[str]) -> tuple[str, ...]:
-    """Warn of streams that the catalog selects and that are not offered; returns their names.
-
-    Raises:
-        SACError: If the catalog selects no other streams of a model.
-    """
-    selected = choice.selected or set()
-    missing = tuple(sorted(selected.difference(offered)))
-    if missing:
-        msg = (
-            "The catalog selects streams that SAC, or the setting models or namespaces, does not "
-            f"offer: {some_of(missing)}. Deselect them, or run the discovery again (meltano "
-            "--environment=prod run --refresh-catalog)."
-        )
-        if selected <= {*missing, PROVIDERS_STREAM_NAME}:
-            raise SACError(msg)
-        logger.warning(msg)
-    return missing
-
-
-def _gone(
-    names: Iterable[str], listing: Listing, described: Collection[Provider]
-) -> tuple[str, ...]:
-    """Return the names, of the catalog or the state, of streams that are certainly not in SAC.
-
-    Nobody knows what is in a model that is not read, or in a namespace that SAC refuses.
-    """
-    of_unread = {model for model in listing.prefixes if model not in described}
-    found = {name: listing.model_of(name) for name in names}
-    return tuple(
-        name
-        for name, model in sorted(found.items())
-        if model not in of_unread and not (model is None and listing.refused)
-    )
 
 
 def _model_failures(skipped: Mapping[Provider, SACError], choice: Choice) -> tuple[str, ...]:

@@ -176,10 +176,31 @@ def models_to_read(listing: Listing, choice: Choice) -> list[Provider]:
     """
     if not listing.available:
         raise _no_models_error(listing)
-    chosen: set[Provider | None] = {*_named_models(listing, choice.settings.get("models", ["*"]))}
+    chosen: set[Provider | None] = {*chosen_models(listing, choice)}
     if choice.selected is not None:
         chosen &= {listing.model_of(name) for name in choice.selected}
     return [model for model in listing.available if model in chosen]
+
+
+def chosen_models(listing: Listing, choice: Choice) -> set[Provider]:
+    """Return the models that the settings choose, whatever the catalog selects.
+
+    Raises:
+        SACError: As `models_to_read` does.
+    """
+    return _named_models(listing, choice.settings.get("models", ["*"]))
+
+
+def would_choose(choice: Choice, model: Provider) -> bool:
+    """Return whether the setting `models` would choose a model that SAC does not list."""
+    entries = choice.settings.get("models", ["*"])
+    fitting = [
+        entry
+        for entry in entries
+        if matches(entry.removeprefix(_NOT), model.provider_id, model.name)
+    ]
+    is_included = fitting or all(entry.startswith(_NOT) for entry in entries)
+    return bool(is_included) and not any(entry.startswith(_NOT) for entry in fitting)
 
 
 def _named_models(listing: Listing, entries: Sequence[str]) -> set[Provider]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tap_sac.safety.text import log_safe
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -65,7 +67,8 @@ class Offer:
         skipped: The models that cannot be read, and why.
         missed: Streams of other models that cannot be read, and without which a run is incomplete:
             facts, unless the catalog deselects them, and what the catalog selects.
-        missing: Streams that the catalog selects and that are not offered.
+        missing: Streams that the catalog selects and that are not offered, but for those of models
+            that the settings leave out.
         gone: Streams that the catalog or the state has and that SAC no longer has.
         model_failures: Descriptions of the skipped models without which a run is incomplete.
     """
@@ -91,4 +94,4 @@ class Offer:
     @property
     def stream_failures(self) -> list[str]:
         """Descriptions of the streams without which a run is incomplete."""
-        return [f"{name} was not read. {error}" for name, error in self.missed.items()]
+        return [f"{log_safe(name)} was not read. {error}" for name, error in self.missed.items()]
