@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
+    from tap_sac.singer.keys import Key
     from tap_sac.streams.reading import Reading
 
 
@@ -65,26 +66,26 @@ class ChangeRecords:
                 know which row was deleted, or rows are not aggregated as they should be.
         """
         rows = page.rows
-        deletions = sum(deleted_id(row) is not None for row in rows)
+        deleted = [*map(deleted_id, rows)]
+        deletions = len(rows) - deleted.count(None)
         self.found = Changes(self.found.rows + len(rows), self.found.deletions + deletions)
-        for row in rows:
-            if deleted_id(row) is None:
+        for row, entity_id in zip(rows, deleted, strict=True):
+            if entity_id is None:
                 self._ids.learn(row)
                 if not row.keys().isdisjoint(self._aggregated):
                     raise self._not_aggregated_error()
                 self._compare_columns(row)
-        watched = []
-        for row in rows:
-            entity_id = deleted_id(row)
+        keys: list[Key] = []
+        for row, entity_id in zip(rows, deleted, strict=True):
             if entity_id is None:
                 (record,) = self._maker.records([row])
             else:
                 record = self._deletion(entity_id)
             if self._keys:
-                watched.append((self._maker.key_of(record), entity_id is not None))
+                keys.append(self._maker.key_of(record))
             yield record
         if self._keys:
-            self._keys.add(watched)
+            self._keys.add(keys, [entity_id is not None for entity_id in deleted])
             if self._aggregated and self._keys.has_repeated:
                 raise self._not_aggregated_error()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress, islice
+from operator import not_
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DeltaLostError
@@ -48,20 +50,22 @@ class ChangedKeys:
         """Whether a key has come again, as far as that is known."""
         return bool(self._repeated)
 
-    def add(self, rows: list[tuple[Key, bool]]) -> None:
-        """Watch the keys of a page, each with whether its row is a deleted one.
+    def add(self, keys: list[Key], are_deleted: list[bool]) -> None:
+        """Watch the keys of a page, and whether their rows are deleted ones.
 
         Raises:
             SACError: If there is no room for a temporary file.
         """
-        again = self._counter.add([hash(key) for key, _ in rows])
-        self._rows += len(rows)
-        for key, is_deleted in rows:
+        again = self._counter.add(list(map(hash, keys)))
+        self._rows += len(keys)
+        room = _MOST_CHANGED - len(self._changed)
+        self._changed += islice(compress(keys, map(not_, are_deleted)), room)
+        if not (again or self._repeated):
+            return
+        for key, is_deleted in zip(keys, are_deleted, strict=True):
             has_room = len(self._repeated) < _MOST_REPEATED
             if key in self._repeated or (has_room and hash(key) in again):
                 self._repeated[key] = is_deleted
-            if not is_deleted and len(self._changed) < _MOST_CHANGED:
-                self._changed.append(key)
 
     def check(self, extra_facts: int) -> None:
         """Check, after the last page, that no key has several facts.
