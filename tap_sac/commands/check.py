@@ -105,19 +105,22 @@ def check(
         The exit code: 1 if a step failed, else 0.
     """
     step, seen = "", found or Found()
+    failure: SACError | None = None
     try:
         for step, text in _steps(choice, connect, make_streams, seen):
             seen.steps[step] = None
             if text:
                 print_line(one_line(f"ok      {step}: {text}"))
     except SACError as error:
-        seen.steps[step] = error
-        _explain(step, error, print_line)
-        if step == Step.NAMESPACES.value and error.failure not in _ANSWERED:
-            _try_other_address(choice, connect_to, print_line)
+        failure = seen.steps[step] = error
     if found is None:
         _print_differences(seen, print_line)
-    return 1 if any(seen.steps.values()) else 0
+    if failure is None:
+        return 0
+    _explain(step, failure, print_line)
+    if step == Step.NAMESPACES.value and failure.failure not in _ANSWERED:
+        _try_other_address(choice, connect_to, print_line)
+    return 1
 
 
 def _explain(step: str, error: SACError, print_line: Callable[[str], None]) -> None:

@@ -276,7 +276,7 @@ def test_file_that_is_something_else_is_told(serve: Serve, tmp_path: Path) -> No
     assert "s3cr3t" not in str(error.value)
     with pytest.raises(SACError, match=r"cannot be read \(Is a directory\)"):
         sync({**config, "refresh_token_file": str(tmp_path)})
-    with pytest.raises(SACError, match=r"cannot be written \(.*in a folder that the tap can"):
+    with pytest.raises(SACError, match=r"cannot be written \(.* where the tap can write"):
         sync({**config, "refresh_token_file": str(path / "below" / "a file")})
     for impossible in ("~nobody-of-this-name/token", "a\0b"):
         with pytest.raises(SACError, match="path of the token file is not valid"):

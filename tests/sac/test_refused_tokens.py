@@ -149,7 +149,7 @@ def test_credentials_that_were_pasted_with_more_are_named_and_not_shown(
 
 def test_swapped_credentials_are_named_and_not_shown(serve: Serve) -> None:
     failure = refused(serve, 401, client_id=SECRET, client_secret=ID)
-    assert "client_id and client_secret are swapped. Exchange the two settings." in failure
+    assert "client_id and client_secret are swapped. Exchange them." in failure
     assert SECRET not in failure
 
 
