@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from array import array
+import itertools
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tap_sac.sac.errors import ResponseError, SACError
-from tap_sac.sac.export.hierarchies import Members, hierarchies_of
+from tap_sac.sac.export.hierarchies import LONGEST_PATH, Members, hierarchies_of
 from tap_sac.sac.odata.model import OwnColumn
-from tap_sac.safety.text import log_safe
+from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.page_spool import PageSpool
 from tap_sac.streams.proof import no_end_error
 
@@ -91,21 +91,24 @@ class Paths:
             hierarchy, part = self.columns[column]
             wanted.setdefault(hierarchy, []).append((column.name, part))
         members = Members(self._entity_set.key[0], wanted)
-        numbers = array("i")
-        count = None
+        count, rows = None, 0
         with closing(PageSpool()) as spool:
             for page in _first_page_apart(pages):
                 count = page.count if count is None else count
-                self._check_end(page, count, len(numbers), members)
-                numbers.extend(map(members.add, page.rows))
+                self._check_end(page, count, rows, members)
+                rows += len(page.items)
+                for row in page.rows:
+                    members.add(row)
                 spool.add(page)
             for hierarchy, trouble in members.settle().items():
                 names = [name for name, _ in wanted[hierarchy]]
                 self._warn(hierarchy, names, trouble, is_filtered=is_filtered)
-            rest = iter(numbers)
+            placed = _Placed(members, wanted)
+            number = itertools.count()
             for page in spool:
-                rows = zip(page.items, islice(rest, len(page.items)), strict=True)
-                yield replace(page, items=[_placed(*row, members, wanted) for row in rows])
+                yield replace(page, items=[*map(placed.row, page.items, number)])
+        for name, number_of_rows in placed.too_long.items():
+            self._warn_of_length(name, number_of_rows)
 
     def _check_end(self, page: Page, count: int | None, rows: int, members: Members) -> None:
         """See that there is an end, as `Proof` does, which gets no page before the last one."""
@@ -119,6 +122,16 @@ class Paths:
         self, hierarchy: Hierarchy, columns: list[str], trouble: Trouble, *, is_filtered: bool
     ) -> None:
         """Name members that have no place in a hierarchy, and thus null in some columns."""
+        empty = " and ".join(columns)
+        if trouble.moved:
+            self._logger.warning(
+                "Rows of %s give %s several parents in the hierarchy %s: only the last row of each "
+                "has %s. List each member once in SAC.",
+                self._name,
+                _shown(trouble.moved, trouble.moved_count),
+                log_safe(hierarchy.name),
+                empty,
+            )
         what = []
         if trouble.orphans:
             names = [f"{member} below {parent}" for member, parent in trouble.orphans.items()]
@@ -127,15 +140,27 @@ class Paths:
         if trouble.cycle:
             shown = _shown(trouble.cycle, trouble.cycle_count)
             what.append(f"{shown}, which are their own ancestors")
+        if not what:
+            return
         self._logger.warning(
             "The hierarchy %s of %s is broken at %s: there and below, %s null (rows: %s). Correct "
             "the parents in SAC%s.",
             log_safe(hierarchy.name),
             self._name,
             ", and at ".join(what),
-            " and ".join(columns) + (" are" if len(columns) > 1 else " is"),
+            empty + (" are" if len(columns) > 1 else " is"),
             f"{trouble.count:,}",
             ", or let the filter keep them" if is_filtered and trouble.orphans else "",
+        )
+
+    def _warn_of_length(self, column: str, rows: int) -> None:
+        self._logger.warning(
+            "%s of %s is null in %s, because the path would have more than %s characters: use "
+            "level and parent instead.",
+            column,
+            self._name,
+            plural(rows, "row"),
+            f"{LONGEST_PATH:,}",
         )
 
 
@@ -155,15 +180,29 @@ def _first_page_apart(pages: Iterable[Page]) -> Iterator[Page]:
         raise (error if is_first else SACError(str(error))) from None
 
 
-def _placed(row: msgspec.Raw, number: int, members: Members, wanted: Wanted) -> msgspec.Raw:
-    """Put levels and paths into the JSON text of a row."""
-    found: dict[str, Any] = {}
-    for hierarchy, columns in wanted.items():
-        if place := members.place(number, hierarchy):
-            found |= {name: place[part] for name, part in columns}
-    if not found:
-        return row
-    return msgspec.Raw(bytes(row).rstrip()[:-1] + b"," + msgspec.json.encode(found)[1:])
+class _Placed:
+    """Puts levels and paths into rows.
+
+    Attributes:
+        too_long: In how many rows a path is null because of its length, by column.
+    """
+
+    def __init__(self, members: Members, wanted: Wanted) -> None:
+        self._members = members
+        self._wanted = wanted
+        self.too_long: Counter[str] = Counter()
+
+    def row(self, row: msgspec.Raw, number: int) -> msgspec.Raw:
+        """Put them into the JSON text of a row, which has this number."""
+        found: dict[str, Any] = {}
+        for hierarchy, columns in self._wanted.items():
+            if place := self._members.place(number, hierarchy):
+                found |= {name: place[part] for name, part in columns}
+        if not found:
+            return row
+        if None in found.values():
+            self.too_long.update(name for name, value in found.items() if value is None)
+        return msgspec.Raw(bytes(row).rstrip()[:-1] + b"," + msgspec.json.encode(found)[1:])
 
 
 def _shown(names: list[str], count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from functools import partial
+from logging import INFO
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +19,12 @@ from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.hierarchies import Hierarchy, Members
 from tests.conftest import discover, select, sync
 from tests.helpers.batches import batch_config, files, records_of
+from tests.helpers.runs import run
 from tests.helpers.selection import metadata_of
 from tests.helpers.selection import without as without_columns
+from tests.helpers.slicing import kept
 from tests.helpers.stand_in import JSON, PAGE_SIZE, Model, StandIn, edmx, error_response
+from tests.helpers.target import Target
 from tests.helpers.warehouse import (
     place_of,
 )
@@ -132,6 +136,30 @@ def is_above_itself(member: str, parents: Mapping[str, str | None]) -> bool:
     return above == member
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([None, "", *"abcdx"])), max_size=9)
+)
+def test_every_row_has_its_own_place_or_none_and_the_last_of_a_member_has_it(
+    rows: list[tuple[str, str | None]],
+) -> None:
+    hierarchy = Hierarchy("H", "P")
+    members = Members("ID", [hierarchy])
+    numbers = [members.add({"ID": member, "P": parent}) for member, parent in rows]
+    trouble = members.settle().get(hierarchy)
+    last = dict(rows)
+    places = [members.place(number, hierarchy) or (None, None) for number in numbers]
+    for (member, parent), place in zip(rows, places, strict=True):
+        if place != (None, None):
+            assert place == place_of(member, last)
+            assert (parent or None) == (last[member] or None)
+    assert {member: place for (member, _), place in zip(rows, places, strict=True)} == {
+        member: place_of(member, last) for member in last
+    }
+    several = {item for item, _ in rows if len({p or None for m, p in rows if m == item}) > 1}
+    assert (trouble.moved_count if trouble else 0) == len(several)
+    assert set(trouble.moved if trouble else ()) == several
+
+
 def test_parents_may_come_after_their_children(serve: Serve) -> None:
     tenant = dimension(("leaf", "node"), ("other", None), ("node", "root"), ("root", ""), (17, 4))
     tenant.models[0].sets = {
@@ -194,6 +222,77 @@ def test_orphans_and_cycles_are_named_and_have_no_place(
         "the table, and at a, b, c, self, which are their own ancestors: there and below, H1_LEVEL "
         "and H1_PATH are null (rows: 13). Correct the parents in SAC."
     )
+
+
+def test_member_with_two_parents_has_the_path_of_the_row_that_targets_keep(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = dimension(
+        ("root", None),
+        ("a", "root"),
+        ("b", "root"),
+        ("two", "a"),
+        ("below", "two"),
+        ("two", "b"),
+        ("same", "a"),
+        ("same", "a"),
+        ("gone", "b"),
+    )
+    tenant.fault = lambda request: (
+        tenant.page(request, kept(request, tenant.models[0].sets[SET]))
+        if "$filter" in request.options
+        else None
+    )
+    config, target = serve(tenant), Target()
+    target.load(sync(config))
+    rows = tenant.models[0].sets[SET]
+    tenant.models[0].sets = {SET: rows[:-1]}
+    caplog.clear()
+    messages, failure = run(config, state=target.state)
+    assert not failure
+    two = [row["H1_PATH"] for row in messages.records(STREAM) if row["ID"] == "two"]
+    assert two == [None, "root/b/two"]
+    target.load(messages)
+    assert {row["ID"]: (row["H1_LEVEL"], row["H1_PATH"]) for row in target.rows(STREAM)} == {
+        "root": (1, "root"),
+        "a": (2, "root/a"),
+        "b": (2, "root/b"),
+        "two": (3, "root/b/two"),
+        "below": (4, "root/b/two/below"),
+        "same": (3, "root/a/same"),
+    }
+    of_paths, of_rows = (item.getMessage() for item in caplog.records if item.levelno > INFO)
+    assert of_paths == (
+        f"Rows of {STREAM} give two several parents in the hierarchy H1: only the last row of each "
+        "has H1_LEVEL and H1_PATH. List each member once in SAC."
+    )
+    assert of_rows == (
+        f"SAC has several rows of {STREAM} under one key (ID='two'; 2 rows in all): a target keeps "
+        "one of each."
+    )
+
+
+def test_path_of_a_deep_member_is_null_and_its_level_is_right(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    size, longest = 2100, 4000
+    names = [f"M{number:04}" for number in range(size)]
+    config = serve(dimension(*zip(names, [None, *names], strict=False)))
+    found = places(sync({**config, "page_size": size}))
+    assert [level for level, _ in found.values()] == [*range(1, size + 1)]
+    paths = ["/".join(names[: number + 1]) for number in range(size)]
+    assert [path for _, path in found.values()] == [
+        path if len(path) <= longest else None for path in paths
+    ]
+    (line,) = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
+    assert line == (
+        f"H1_PATH of {STREAM} is null in 1,434 rows, because the path would have more than 4,000 "
+        "characters: use level and parent instead."
+    )
+    caplog.clear()
+    messages = sync(config | {"page_size": size}, without(config, "H1_PATH"))
+    assert messages.records(STREAM)[-1]["H1_LEVEL"] == size
+    assert not [item for item in caplog.records if item.levelname == "WARNING"]
 
 
 def test_filter_that_leaves_parents_out_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _PARENT = "_PARENTID"
 _MOST_NAMES = 5
 _SEPARATOR = "/"
+# More than people make by hand; without a limit, the paths of a long chain fill memory and disk.
+LONGEST_PATH = 4_000
 _NO_PARENT = -1
 # Stand in for levels, which are at least 1.
 _UNKNOWN, _UNDER_WAY, _NO_MEMBER, _OUTSIDE, _BROKEN = 0, -1, -2, -3, -4
@@ -36,17 +39,17 @@ class Place(NamedTuple):
 
     Attributes:
         level: 1 for a root, 2 for its children, and so on.
-        path: The ids from the root to the member.
+        path: The ids from the root to the member; None if it is longer than `LONGEST_PATH`.
     """
 
     level: int
-    path: str
+    path: str | None
 
 
-# unseen: parents that are not members, and members that are their own ancestors
+# unseen: parents that are not members, members that are their own ancestors or have two parents
 @dataclass
 class Trouble:
-    """Members with a parent, but without a place in the hierarchy.
+    """Members with a parent, but without a place in the hierarchy, or with two.
 
     Attributes:
         orphans: Examples of members whose parent is missing, with that parent.
@@ -54,6 +57,8 @@ class Trouble:
         cycle: Examples of members that are their own ancestors.
         cycle_count: The number of such members.
         count: The number of members without a place, including their descendants.
+        moved: Examples of members that a later row gives another parent.
+        moved_count: The number of such members.
     """
 
     orphans: dict[str, str] = field(default_factory=dict)
@@ -61,6 +66,8 @@ class Trouble:
     cycle: list[str] = field(default_factory=list)
     cycle_count: int = 0
     count: int = 0
+    moved: list[str] = field(default_factory=list)
+    moved_count: int = 0
 
 
 def hierarchies_of(entity_set: EntitySet) -> list[Hierarchy]:
@@ -84,20 +91,28 @@ class Members:
         self._is_member = bytearray()
         self._parents = {hierarchy: array("i") for hierarchy in hierarchies}
         self._levels: dict[Hierarchy, MutableSequence[int]] = {}
+        # Of members that come again with another parent: the row that has it.
+        self._moved: dict[Hierarchy, dict[int, int]] = {item: {} for item in self._parents}
+        self._rows = array("i")  # the member of each
         # Escaped ids for paths, by number.
         self._steps: list[str] = []
 
     def add(self, row: Mapping[str, Any]) -> int:
-        """Add a member, and return its number for `place`.
+        """Add a row, and return its number for `place`.
 
         If a member comes twice, its last row counts, as in a target.
         """
         number = self._number(_text(row.get(self._key)))
+        is_again = self._is_member[number]
         self._is_member[number] = True
         for hierarchy, parents in self._parents.items():
-            parent = _text(row.get(hierarchy.parent))
-            parents[number] = self._number(parent) if parent else _NO_PARENT
-        return number
+            name = _text(row.get(hierarchy.parent))
+            parent = self._number(name) if name else _NO_PARENT
+            if is_again and parent != parents[number]:
+                self._moved[hierarchy][number] = len(self._rows)
+            parents[number] = parent
+        self._rows.append(number)
+        return len(self._rows) - 1
 
     def __len__(self) -> int:
         """Return how many different members were added."""
@@ -107,7 +122,7 @@ class Members:
         """Compute the level of each member, after the last `add`.
 
         Returns:
-            The trouble of each hierarchy that has members without a place.
+            The trouble of each hierarchy that has members without a place, or with two.
         """
         ids = list(self._numbers)
         self._steps = list(map(_escaped, ids))
@@ -115,22 +130,32 @@ class Members:
         for hierarchy, parents in self._parents.items():
             levels, trouble = self._find_levels(parents, ids)
             self._levels[hierarchy] = levels
-            if trouble.count:
+            moved = self._moved[hierarchy]
+            trouble.moved_count = len(moved)
+            trouble.moved = [ids[number] for number in islice(moved, _MOST_NAMES)]
+            if trouble.count or moved:
                 troubles[hierarchy] = trouble
         return troubles
 
-    def place(self, number: int, hierarchy: Hierarchy) -> Place | None:
-        """Return the position of a member; None if it has none."""
+    def place(self, row: int, hierarchy: Hierarchy) -> Place | None:
+        """Return the position of the member of a row.
+
+        It is None if the member has none, or if a later row gives it another parent.
+        """
+        number = self._rows[row]
         level = self._levels[hierarchy][number]
-        if level < 1:
+        if level < 1 or row < self._moved[hierarchy].get(number, 0):
             return None
+        if 2 * level > LONGEST_PATH + 1:  # Each id has a character, and there are separators.
+            return Place(level, None)
         parents = self._parents[hierarchy]
         way = []
         while number != _NO_PARENT:
             way.append(self._steps[number])
             number = parents[number]
         way.reverse()
-        return Place(level, _SEPARATOR.join(way))
+        path = _SEPARATOR.join(way)
+        return Place(level, path if len(path) <= LONGEST_PATH else None)
 
     def _number(self, member: str) -> int:
         number = self._numbers.setdefault(member, len(self._numbers))
