@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
+import shutil
+import signal
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from uv import find_uv_bin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.end_to_end
 
@@ -37,3 +45,52 @@ def test_script_without_arguments_says_which_it_needs(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "argv", [script.name])
     with pytest.raises(SystemExit, match="FOLDER DATABASE-URL SCHEMA"):
         runpy.run_path(str(script), run_name="__main__")
+
+
+def test_notebook_has_the_tables_of_a_model(capfd: pytest.CaptureFixture[str]) -> None:
+    found = runpy.run_path(str(ROOT / "examples" / "notebook" / "tables.py"))
+    assert "5,760 rows of sales_planning_fact_data" in capfd.readouterr().out
+    assert len(found["tables"]) == 7
+    row = found["tables"]["sales_planning_fact_data"].slice(0, 1).to_pylist()[0]
+    assert isinstance(row["REVENUE"], Decimal)
+
+
+# A process has the number 1 in a namespace of its own, as in a container.
+AS_PROCESS_1 = (
+    *("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"),
+    *("sh", str(ROOT / "examples" / "container" / "entrypoint.sh")),
+)
+
+
+@pytest.fixture
+def process_1() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Run shell commands behind the entry point, as process 1."""
+    with contextlib.ExitStack() as stack:
+
+        def start(command: str) -> subprocess.Popen[str]:
+            words = [*AS_PROCESS_1, "sh", "-c", command]
+            return stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))  # noqa: S603
+
+        if not shutil.which("unshare") or start("exit").wait():
+            pytest.skip("There are no namespaces here")
+        yield start
+
+
+def test_container_ends_with_the_exit_code_of_its_command(
+    process_1: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    assert process_1('test "$PPID" = 1 && exit 7').wait() == 7
+
+
+def test_container_passes_sigterm_on_and_waits(
+    process_1: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = process_1(
+        "trap 'echo ended; exit 9' TERM; echo ready; while :; do sleep 1 & wait; done"
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGTERM)
+    assert process.stdout.readline() == "ended\n"
+    assert process.wait() == 9
