@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from tap_sac.demo.service import (
     SALES_MODEL,
     SampleService,
 )
+from tap_sac.demo.tables import AGGREGATION, FACTS
 from tests.conftest import sync
 
 if TYPE_CHECKING:
@@ -106,5 +107,9 @@ class Pipeline:
 
 
 def small(service: SampleService) -> SampleService:
+    """Leave one model with few facts and their sums, so that runs are short."""
+    model = service.models[SALES_MODEL]
+    tables = tuple(table for table in model.tables if table.name in {FACTS, AGGREGATION})
+    service.models = {SALES_MODEL: replace(model, tables=tables)}
     service.limit(SALES_MODEL, 12)
     return service

@@ -86,9 +86,15 @@ def test_first_run_that_is_killed_between_any_two_messages_loses_nothing(
         facts.put(gone)
 
 
-@pytest.mark.parametrize(("state_frequency", "page_size"), [(1, 100), (10_000, 3)])
-@pytest.mark.parametrize("lists_subscriptions", [True, False])
-@pytest.mark.parametrize("answer_again", ["same", "empty", "error", "newer"])
+@pytest.mark.parametrize(
+    ("answer_again", "state_frequency", "page_size", "lists_subscriptions"),
+    [  # each value with each other one
+        *[("same", 1, 100, True), ("same", 10_000, 3, False)],
+        *[("empty", 1, 100, False), ("empty", 10_000, 3, True)],
+        *[("error", 1, 100, True), ("error", 10_000, 3, False)],
+        *[("newer", 1, 100, False), ("newer", 10_000, 3, True)],
+    ],
+)
 def test_delta_run_that_is_killed_between_any_two_messages_loses_nothing(
     serve: Serve,
     monkeypatch: pytest.MonkeyPatch,

@@ -19,7 +19,7 @@ from tests.helpers.pipeline import (
     STREAM,
     Pipeline,
 )
-from tests.helpers.stand_in import StandIn, error_response, sales
+from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales
 from tests.helpers.tracking import (
     ROWS,
     TrackingStandIn,
@@ -69,13 +69,14 @@ def test_method_is_chosen_per_stream_by_catalog_metadata(pipeline: Pipeline) -> 
 
 @pytest.mark.parametrize("method", ["LOG_BASED", "INCREMENTAL"])
 def test_unsupported_method_falls_back_to_a_full_read(
-    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, method: str
+    serve: Serve, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    catalog = select(discover(pipeline.config), "sales_planning_product_master")
+    document, rows = edmx(AMaster={"ID": "Edm.String*"}), ['{"ID":"1"}', '{"ID":"2"}']
+    config = serve(StandIn(Model("C4M", "M", document, {"AMaster": rows})))
+    catalog = select(discover(config), "m_a_master")
     for entry in catalog["streams"]:
         entry["replication_method"] = method
-    messages = pipeline.run(catalog=catalog)
-    assert len(messages.records("sales_planning_product_master")) == 14
+    assert len(sync(config, catalog).records("m_a_master")) == 2
     assert f"cannot be replicated {method}" in caplog.text
 
 
