@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 def small_tenant(behaviour: Behaviour | None = None) -> SampleService:
     service = SampleService(behaviour)
-    service.limit(SALES_MODEL, 2_500)
+    service.limit(SALES_MODEL, 240)
     return service
 
 
 def totals_config(
     serve: Serve, application: Callable[[Request], Response], **settings: Any
 ) -> dict[str, Any]:
-    models = {"models": ["Sales Planning"]}
-    return {**serve(application), **models, "verify_totals": True, **settings}
+    few = {"models": ["Sales Planning"], "page_size": 100}
+    return {**serve(application), **few, "verify_totals": True, **settings}
 
 
 def uncompared(caplog: pytest.LogCaptureFixture) -> list[str]:

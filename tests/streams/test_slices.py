@@ -65,7 +65,7 @@ def whole_then_sliced(
     [
         ("sales_planning_fact_data", "Version", 2),
         ("sales_planning_fact_data", "XX_REGION", 8),
-        ("sales_planning_fact_data_aggregation", "Date", 36),
+        ("sales_planning_fact_data_aggregation", "Date", 3),
         ("sales_planning_master_data", "Product___ID", 10),
         ("sales_planning_master_data", "Product.ID", 10),
         ("workforce_planning_audit_data", "CostCenter", 2),
@@ -81,8 +81,12 @@ def test_slices_have_each_row_of_the_whole_once_and_in_order(
     slices: int,
 ) -> None:
     service = SampleService(replace(picture, dotted_master_data="." in column))
+    service.limit(SALES_MODEL, 240)
+    facts = service.facts(SALES_MODEL)
+    for row in [row for row in facts.rows[:20] if row]:
+        facts.put({**row, "Version": "public.Plan"})
     models = ["Sales Planning", "Workforce Planning", "Exchange Rates"]
-    config = {**serve(service), "models": models}
+    config = {**serve(service), "models": models, "page_size": 50}
     whole, sliced = whole_then_sliced(config, stream, column)
     rows = sliced.records(stream)
     assert sorted(map(repr, rows)) == sorted(map(repr, whole.records(stream)))
@@ -281,14 +285,14 @@ def test_what_no_slice_has_is_read_in_one_go_or_fails_by_name(
 def test_condition_of_the_last_slice_is_no_longer_than_gateways_take(
     serve: Serve, caplog: pytest.LogCaptureFixture, *, has_key: bool
 ) -> None:
-    tenant = lacking_a_value({f"public.Version {number:03}": 1 for number in range(300)})
+    tenant = lacking_a_value({f"public.{number:03}{200 * 'x'}": 1 for number in range(40)})
     config = {**serve(tenant), **SLICED}
     catalog = select(discover(config), FACTS) if has_key else without_key(config)
     messages, failure = run(config, catalog=catalog)
     assert is_activated(messages, FACTS) is has_key
     assert ("without a key, rows would come twice" in failure) is not has_key
     assert bool(warnings(caplog, "in one go: SAC does not list all values of Version")) is has_key
-    assert len(set(versions(messages))) == 300 - (not has_key)
+    assert len(set(versions(messages))) == 40 - (not has_key)
     assert max(len(target) for target in tenant.targets) < 6_000
 
 
