@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the project, with environments that write batch files."""
+    """Copy the project, with an environment that reads the sample tenant into batch files."""
     folder = tmp_path_factory.mktemp("project")
     files = folder / "files"
     files.mkdir()
@@ -24,9 +24,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size": 500,
     }
     project = meltano_yml()
-    for name, is_demo in [("demo-batches", True), ("prod-batches", False)]:
-        tap = {"name": "tap-sac", "config": {"demo": is_demo, "batch_config": batches}}
-        plugins = {"plugins": {"extractors": [tap]}}
-        project["environments"].append({"name": name, "config": plugins})
+    tap = {"name": "tap-sac", "config": {"demo": True, "batch_config": batches}}
+    plugins = {"plugins": {"extractors": [tap]}}
+    project["environments"].append({"name": "batches", "config": plugins})
     save_project(folder, project)
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 from datetime import date
@@ -21,12 +22,20 @@ from tap_sac.demo.sums import aggregate
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, read_messages, select
 from tests.helpers.batches import batch_config
-from tests.helpers.projects import ROUTES, environment, load, meltano, run_meltano
+from tests.helpers.projects import (
+    ROUTES,
+    load,
+    meltano,
+    meltano_yml,
+    run_meltano,
+)
 from tests.helpers.rows import row_text
+from tests.helpers.selection import SUMS, metadata_of
 from tests.helpers.stand_in import Model as StandInModel
 from tests.helpers.stand_in import StandIn, edmx
 from tests.helpers.values import KEPT, RESPELLED
 from tests.helpers.warehouse import (
+    FIRST_MONTH,
     SALES,
     contents,
     exact_sum,
@@ -35,15 +44,22 @@ from tests.helpers.warehouse import (
     read_csv,
     rows_of,
     sums,
+    tables_of_the_first_month,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tap_sac.demo.company import Table
+    from tap_sac.demo.tracking import TrackedRows
+
 pytestmark = pytest.mark.end_to_end
 
 SCHEMAS = {"records": "sac", "batches": "sac_batches"}
+FINANCE_MODEL = ("sac", "C4FINPLANK2M9X7QW1TBV0ZJ8A")
+SUMS_BY_ACCOUNT = "financial_planning_fact_data_aggregation"
+ACCOUNT_KEY = ("Version", "Account")
 
 
 def test_check(project: Path) -> None:
@@ -58,26 +74,37 @@ def test_models(project: Path) -> None:
     assert {(item["namespace"], item["id"]): item["exportable"] for item in listed} == {
         (model.namespace, model.id): bool(model.tables) for model in models()
     }
-    assert "Sales Planning      sac" in meltano(project, "invoke", "tap-sac", "--models")
 
 
-@pytest.mark.parametrize("use_singer_decimal", ["false", "true"])
-def test_csv(project: Path, use_singer_decimal: str) -> None:
-    run = ("run", "tap-sac", "target-csv")
-    log = meltano(project, *run, TAP_SAC_USE_SINGER_DECIMAL=use_singer_decimal)
+@pytest.mark.parametrize(
+    ("use_singer_decimal", "filters", "tables"),
+    [("false", {}, expected_tables), ("true", FIRST_MONTH, tables_of_the_first_month)],
+)
+def test_csv(
+    project: Path,
+    use_singer_decimal: str,
+    filters: dict[str, str],
+    tables: Callable[[], dict[str, Table]],
+) -> None:
+    log = meltano(
+        project,
+        *("run", "tap-sac", "target-csv"),
+        TAP_SAC_FILTERS=json.dumps(filters),
+        TAP_SAC_USE_SINGER_DECIMAL=use_singer_decimal,
+    )
     assert "Read 33 tables in " in log
     assert not [line for line in log.splitlines() if "METRIC" in line or "] target-csv" in line]
     files = {path.stem: path for path in (project / "output").glob("*.csv")}
-    tables = expected_tables()
-    assert set(files) == {*tables, "providers"}
-    for name, table in tables.items():
+    expected = tables()
+    assert set(files) == {*expected, "providers"}
+    for name, table in expected.items():
         rows = read_csv(files[name])
         assert [
             {column.name: text_of(row.get(column.name)) for column in table.columns}
             for row in table.rows
         ] == [{column: text_of(value) for column, value in row.items()} for row in rows]
-        for column, expected in sums(table).items():
-            assert exact_sum(Decimal(row[column]) for row in rows if row[column]) == expected
+        for column, total in sums(table).items():
+            assert exact_sum(Decimal(row[column]) for row in rows if row[column]) == total
 
 
 def text_of(value: object) -> str:
@@ -93,7 +120,8 @@ def test_postgres(project: Path, database: str, route: str) -> None:
         "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
         "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": SCHEMAS[route],
     }
-    job = (environment("demo", route), "run", "tap-sac", "target-postgres")
+    environment = "batches" if route == "batches" else "demo"
+    job = (f"--environment={environment}", "run", "tap-sac", "target-postgres")
     meltano(project, *job, **load)
     first = contents(database, SCHEMAS[route])
     for name, table in expected_tables().items():
@@ -108,7 +136,7 @@ def test_postgres(project: Path, database: str, route: str) -> None:
     check_sums_by_node(database, SCHEMAS[route])
 
     if route == "records":
-        meltano(project, *job, **load)
+        meltano(project, *job, **load, TAP_SAC_MODELS='["Budget"]')
         assert contents(database, SCHEMAS[route]) == first
     assert bool(list((project / "files").iterdir())) is (route == "batches")
 
@@ -257,42 +285,43 @@ def test_master_data_fits_into_postgres(database: str, tmp_path: Path, *, is_dot
     assert sorted(found) == sorted(tuple(row[name] for name in names) for row in records)
 
 
-FINANCE_MODEL = ("sac", "C4FINPLANK2M9X7QW1TBV0ZJ8A")
-
-
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
 def test_several_facts_of_a_key_add_up_in_postgres(
-    project: Path, database: str, method: str
+    database: str, tmp_path: Path, method: str
 ) -> None:
     service = SampleService(Behaviour(facts_per_key=3))
-    service.limit(SALES_MODEL, 400)
-    facts = service.facts(SALES_MODEL)
-    schema, table = f"sums_{method.lower()}", "sales_planning_fact_data_aggregation"
-    # Of the other model, sums by two of its dimensions.
-    by_account, key = "financial_planning_fact_data_aggregation", ("Version", "Account")
-    accounts = service.facts(FINANCE_MODEL)
+    for model in (SALES_MODEL, FINANCE_MODEL):
+        service.limit(model, 400)
+    facts, accounts = service.facts(SALES_MODEL), service.facts(FINANCE_MODEL)
+    schema = f"sums_{method.lower()}"
+    target = {
+        "sqlalchemy_url": database.replace(":", "+psycopg:", 1),
+        "default_target_schema": schema,
+    }
+    state: dict[str, Any] = {}
     with SampleTenant(service) as tenant, psycopg.connect(database) as connection:
-        variables = {
-            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
-            "TAP_SAC_DEFAULT_REPLICATION_METHOD": method,
-            "TAP_SAC_MODELS": '["Sales Planning", "Financial Planning"]',
-            "TAP_SAC__SELECT": json.dumps(
-                [f"{table}.*", *(f"{by_account}.{name}" for name in (*key, "SignedData"))]
-            ),
-            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
-            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": schema,
+        config = {
+            **tenant.settings,
+            "default_replication_method": method,
+            "models": ["Sales Planning", "Financial Planning"],
         }
 
         def run_and_check() -> None:
-            job = ("run", f"--state-id-suffix={schema}", "tap-sac", "target-postgres")
-            meltano(project, environment("prod", "records"), *job, **variables)
+            found = discover(config)
+            for column in found[SUMS_BY_ACCOUNT]["schema"]["properties"]:
+                is_read = column in {*ACCOUNT_KEY, "SignedData"}
+                metadata_of(found[SUMS_BY_ACCOUNT], column)["selected"] = is_read
+            catalog = select(found, SUMS, SUMS_BY_ACCOUNT)
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                TapSAC(config=config, catalog=catalog, state=copy.deepcopy(state)).sync_all()
+            state.update(json.loads(load(output.getvalue(), tmp_path, target).splitlines()[-1]))
             rows = [row for row in facts.rows if row is not None]
             query = sql.SQL(
                 "SELECT count(*), sum({}), sum({}) FROM {} WHERE _sdc_deleted_at IS NULL"
             ).format(
                 sql.Identifier("REVENUE"),
                 sql.Identifier("LOYALTY_POINTS"),
-                sql.Identifier(schema, table),
+                sql.Identifier(schema, SUMS),
             )
             assert connection.execute(query).fetchone() == (
                 len(rows),
@@ -301,16 +330,7 @@ def test_several_facts_of_a_key_add_up_in_postgres(
                     for name in ("REVENUE", "LOYALTY_POINTS")
                 ),
             )
-            assert primary_key(connection, schema, by_account) == [*key]
-            names = [*key, "SignedData"]
-            present = (row for row in accounts.rows if row is not None)
-            assert rows_of(connection, schema, by_account, names) == sorted(
-                (
-                    tuple(row[name] for name in names)
-                    for row in aggregate(present, key, ["SignedData"]).values()
-                ),
-                key=repr,
-            )
+            check_sums_by_account(connection, schema, accounts)
             connection.rollback()
 
         run_and_check()
@@ -321,27 +341,60 @@ def test_several_facts_of_a_key_add_up_in_postgres(
         entry = next(row for row in accounts.rows if row is not None)
         accounts.put({**entry, "SignedData": Decimal("0.0000001")})
         accounts.put({**entry, "Date": "202712"})
-        for row in [row for row in accounts.rows if row and row["Account"] == "560000"]:
+        gone = [row for row in accounts.rows if row and row["Account"] == "560000"]
+        assert gone
+        for row in gone:
             accounts.delete(accounts.key_of(row))
         run_and_check()
 
 
-def test_nul_does_not_end_a_load_into_postgres(project: Path, database: str) -> None:
+def check_sums_by_account(
+    connection: psycopg.Connection[Any], schema: str, accounts: TrackedRows
+) -> None:
+    """See that the sums by some dimensions of a model are those of its facts, by their key."""
+    names = [*ACCOUNT_KEY, "SignedData"]
+    assert primary_key(connection, schema, SUMS_BY_ACCOUNT) == [*ACCOUNT_KEY]
+    present = (row for row in accounts.rows if row is not None)
+    assert rows_of(connection, schema, SUMS_BY_ACCOUNT, names) == sorted(
+        (
+            tuple(row[name] for name in names)
+            for row in aggregate(present, ACCOUNT_KEY, ["SignedData"]).values()
+        ),
+        key=repr,
+    )
+
+
+def test_dimensions_that_meltano_selects_are_the_key_of_sums(project: Path, database: str) -> None:
+    columns = [f"{SUMS_BY_ACCOUNT}.{name}" for name in (*ACCOUNT_KEY, "SignedData")]
+    meltano(
+        project,
+        *("--environment=demo", "run", "--state-id-suffix=sums", "tap-sac", "target-postgres"),
+        TAP_SAC_MODELS='["Financial Planning"]',
+        TAP_SAC__SELECT=json.dumps(columns),
+        TARGET_POSTGRES_SQLALCHEMY_URL=database.replace(":", "+psycopg:", 1),
+        TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA="selected_sums",
+    )
+    with psycopg.connect(database) as connection:
+        accounts = SampleService().facts(FINANCE_MODEL)
+        check_sums_by_account(connection, "selected_sums", accounts)
+
+
+def test_nul_does_not_end_a_load_into_postgres(database: str, tmp_path: Path) -> None:
     service = SampleService()
     service.limit(SALES_MODEL, 10)
     facts = service.facts(SALES_MODEL)
     first = next(row for row in facts.rows if row is not None)
     facts.put({**first, "Date": "2026\0"})
-    with SampleTenant(service) as tenant:
-        job = ("run", "--state-id-suffix=nul", "tap-sac", "target-postgres")
-        variables = {
-            **{f"TAP_SAC_{name.upper()}": str(value) for name, value in tenant.settings.items()},
-            "TAP_SAC_MODELS": '["Sales Planning"]',
-            "TAP_SAC__SELECT": f'["{SALES}.*"]',
-            "TARGET_POSTGRES_SQLALCHEMY_URL": database.replace(":", "+psycopg:", 1),
-            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "nul",
-        }
-        meltano(project, environment("prod", "records"), *job, **variables)
+    loaders = meltano_yml()["plugins"]["loaders"]
+    (target,) = [item["config"] for item in loaders if item["name"] == "target-postgres"]
+    target |= {
+        "sqlalchemy_url": database.replace(":", "+psycopg:", 1),
+        "default_target_schema": "nul",
+    }
+    with SampleTenant(service) as tenant, contextlib.redirect_stdout(io.StringIO()) as output:
+        config = {**tenant.settings, "models": ["Sales Planning"]}
+        TapSAC(config=config, catalog=select(discover(config), SALES)).sync_all()
+    load(output.getvalue(), tmp_path, target)
     with psycopg.connect(database) as connection:
         query = f'SELECT count(*) FROM nul.{SALES} WHERE "Date" = %s'  # noqa: S608
         assert connection.execute(query, ["2026\ufffd"]).fetchone() == (1,)

@@ -61,11 +61,6 @@ def run_meltano(
     )
 
 
-def environment(name: str, route: str) -> str:
-    """Choose the environment of meltano.yml, or of the copy that writes batch files."""
-    return f"--environment={name}" + ("-batches" if route == "batches" else "")
-
-
 def load(messages: str, folder: Path, config: dict[str, Any]) -> str:
     """Hand messages to the target-postgres of meltano.yml; returns what it prints, the states."""
     loaders = meltano_yml()["plugins"]["loaders"]
