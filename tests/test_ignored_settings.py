@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ EMIT = "TAP_SAC_EMIT_ACTIVATE_VERSION_MESSAGES"
 PAY = {"ID": "Edm.String*", "SALARY": "Edm.Decimal", "Gr\u00f6\u00dfe": "Edm.String"}
 PERSON = '{"ID":"1","SALARY":5000,"Gr\u00f6\u00dfe":"M"}'
 STREAM = "hr_pay_master"
+CHECK = ("--check",)
 
 
 def people(**changes: Any) -> StandIn:
@@ -229,21 +231,27 @@ def test_map_of_a_misspelt_stream_is_an_error_although_another_model_is_not_read
     assert "The setting stream_maps has 'a_b_fct_data', which matches no stream" in result.stderr
 
 
+SPELLINGS = [
+    ("salary", "'salary', which SAC spells 'SALARY'"),
+    ("Salary", "'Salary', which SAC spells 'SALARY'"),
+    ("SALARY ", "'SALARY ', which SAC spells 'SALARY'"),
+    ("SAL ARY", "'SAL ARY', which SAC spells 'SALARY'"),
+    ("SALARY\u00a0", r"'SALARY\xa0', which SAC spells 'SALARY'"),
+    ("Gro\u0308\u00dfe", r"'Gro\u0308\xdfe', which SAC spells 'Gr\xf6\xdfe'"),
+    ("Gr\u00f6sse", "'Gr\u00f6sse', which SAC spells 'Gr\u00f6\u00dfe'"),
+]
+
+
 @pytest.mark.parametrize(
-    ("column", "shown"),
+    ("column", "shown", "rule", "place", "option"),
     [
-        ("salary", "'salary', which SAC spells 'SALARY'"),
-        ("Salary", "'Salary', which SAC spells 'SALARY'"),
-        ("SALARY ", "'SALARY ', which SAC spells 'SALARY'"),
-        ("SAL ARY", "'SAL ARY', which SAC spells 'SALARY'"),
-        ("SALARY\u00a0", r"'SALARY\xa0', which SAC spells 'SALARY'"),
-        ("Gro\u0308\u00dfe", r"'Gro\u0308\xdfe', which SAC spells 'Gr\xf6\xdfe'"),
-        ("Gr\u00f6sse", "'Gr\u00f6sse', which SAC spells 'Gr\u00f6\u00dfe'"),
+        *((*spelling, "__NULL__", STREAM, ()) for spelling in SPELLINGS),
+        *(
+            (*SPELLINGS[0], *case)
+            for case in product(["__NULL__", None, "'x'"], [STREAM, "hr_*", "copy"], [(), CHECK])
+        ),
     ],
 )
-@pytest.mark.parametrize("rule", ["__NULL__", None, "'x'"])
-@pytest.mark.parametrize("place", [STREAM, "hr_*", "copy"])
-@pytest.mark.parametrize("option", [(), ("--check",)])
 def test_map_of_a_column_in_another_spelling_is_refused(
     serve: Serve,
     run_cli: RunCli,

@@ -123,11 +123,11 @@ def test_catalog_with_deeply_nested_columns_is_refused(
 
 @pytest.mark.parametrize("option", ["--state", "--catalog"])
 def test_file_in_another_encoding_is_reported_in_one_line(
-    run_process: RunCli, tmp_path: Path, option: str
+    run_cli: RunCli, tmp_path: Path, option: str
 ) -> None:
     path = tmp_path / "input.json"
     path.write_bytes('{"é": 1}'.encode("latin-1"))
-    result = run_process({"demo": True}, option, str(path))
+    result = run_cli({"demo": True}, option, str(path))
     assert result.returncode == 1
     assert f"The {option[2:]} is not valid JSON" in result.stderr
     assert "neither UTF-8 nor UTF-16" in result.stderr
@@ -425,9 +425,13 @@ def test_catalog_that_selects_something_is_no_warning(
         assert "selects no stream" not in result.stderr
 
 
-@pytest.mark.parametrize("number", [1, 30])
-@pytest.mark.parametrize("also", [(), ("providers",)])
-@pytest.mark.parametrize("option", [[], ["--check"]])
+@pytest.mark.parametrize(
+    ("number", "also", "option"),
+    [
+        *[(1, (), []), (1, ("providers",), ["--check"])],
+        *[(30, (), ["--check"]), (30, ("providers",), [])],
+    ],
+)
 def test_catalog_without_a_stream_of_the_chosen_models_is_reported(
     serve: Serve,
     run_cli: RunCli,

@@ -107,9 +107,12 @@ class Pipeline:
 
 
 def small(service: SampleService) -> SampleService:
-    """Leave one model with few facts and their sums, so that runs are short."""
-    model = service.models[SALES_MODEL]
-    tables = tuple(table for table in model.tables if table.name in {FACTS, AGGREGATION})
-    service.models = {SALES_MODEL: replace(model, tables=tables)}
     service.limit(SALES_MODEL, 12)
+    return leave(service, SALES_MODEL, FACTS, AGGREGATION)
+
+
+def leave(service: SampleService, model: tuple[str, str], *sets: str) -> SampleService:
+    """Leave one model with some of its sets, so that runs are short."""
+    tables = tuple(table for table in service.models[model].tables if table.name in sets)
+    service.models = {model: replace(service.models[model], tables=tables)}
     return service

@@ -17,6 +17,7 @@ from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import Messages, discover, read_messages, select, sync
 from tests.helpers.demo_client import ANNA, BEN, refresh_token
+from tests.helpers.pipeline import leave
 from tests.helpers.selection import without
 from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
 
@@ -31,6 +32,7 @@ FACTS, REGIONS, AUDIT = (
     "workforce_planning_audit_data",
 )
 SUMS = "sales_planning_fact_data_aggregation"
+WORKFORCE = ("sac", "C4WORKFRCK5M2X8QW3TBV1ZJ7B")
 TRACKED: dict[str, Any] = {"default_replication_method": "LOG_BASED"}
 SLICED: dict[str, Any] = {"partition_by": {FACTS: "Date"}}
 UNVERSIONED: dict[str, Any] = {"emit_activate_version_messages": False}
@@ -42,7 +44,8 @@ class Tenant:
     """A tenant with people, and what the tap does there as one of them, or as itself."""
 
     def __init__(self, serve: Serve) -> None:
-        self.service = SampleService()
+        sets = ("FactData", "FactDataAggregation", "XX_REGIONMaster")
+        self.service = leave(SampleService(), SALES_MODEL, *sets)
         self.service.limit(SALES_MODEL, ALL_FACTS)
         self.config: dict[str, Any] = {**serve(self.service), "models": ["Sales Planning"]}
 
@@ -324,7 +327,8 @@ class Auditor:
     """A tenant with audit data, and what the tap reads of it as somebody."""
 
     def __init__(self, serve: Serve, *, audit_needs_client: bool = False) -> None:
-        self.service = SampleService(Behaviour(audit_needs_client=audit_needs_client))
+        service = SampleService(Behaviour(audit_needs_client=audit_needs_client))
+        self.service = leave(service, WORKFORCE, "AuditData", "GradeMaster")
         self.config = {**serve(self.service), "models": ["Workforce Planning"]}
 
     def run(
