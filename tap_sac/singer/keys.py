@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,27 +11,50 @@ import msgspec
 from tap_sac.sac.odata.decimals import ENCODER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
 # Texts are themselves, and other values their JSON: Python hashes -1 and -2 alike, but not b"-1"
 # and b"-2". A key of one column is no tuple.
 Key = str | bytes | tuple[str | bytes, ...]
+KeyReader = Callable[[Sequence[Any]], Iterator[Key]]
 
 
-def key_reader(get: Callable[[Any], Any], are_texts: Sequence[bool]) -> Callable[[Any], Key]:
-    """Return a function that reads the key of a record, or of the struct that stands for it.
+class Keys:
+    """The keys of some records: hashed at once, and read again only when one is needed.
+
+    Attributes:
+        hashes: The hash of each key.
+    """
+
+    def __init__(self, records: Sequence[Any], read: KeyReader) -> None:
+        """Hash the keys of records, or of the structs that stand for them."""
+        self._records = records
+        self._read = read
+        # Without a list of keys: the garbage collector would look at all of their tuples.
+        self.hashes = list(map(hash, read(records)))
+
+    def __iter__(self) -> Iterator[Key]:
+        """Read the keys."""
+        return self._read(self._records)
+
+
+def key_reader(get: Callable[[Any], Any], are_texts: Sequence[bool]) -> KeyReader:
+    """Return a function that reads the keys of records, or of the structs that stand for them.
 
     Args:
         get: Gets the values of the key columns: a tuple, or the value if there is only one.
         are_texts: Which of the columns hold texts that need no format.
     """
     if all(are_texts):
-        return get
+        return partial(map, get)
     if len(are_texts) == 1:
-        return lambda row: _as_json(get(row))
-    return lambda row: tuple(
-        value if is_text else _as_json(value)
-        for value, is_text in zip(get(row), are_texts, strict=True)
+        return lambda records: map(_as_json, map(get, records))
+    return lambda records: (
+        tuple(
+            value if is_text else _as_json(value)
+            for value, is_text in zip(values, are_texts, strict=True)
+        )
+        for values in map(get, records)
     )
 
 

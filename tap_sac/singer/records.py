@@ -17,7 +17,7 @@ from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.singer.column_watch import ColumnWatch
 from tap_sac.singer.decimal_limits import PrecisionError
 from tap_sac.singer.edm import NotFiniteError, UnfitError, converter, edm_type, text_format
-from tap_sac.singer.keys import key_reader
+from tap_sac.singer.keys import Keys, key_reader
 from tap_sac.singer.rows import RowReader
 from tap_sac.singer.schema_types import type_text
 from tap_sac.singer.text_formats import WrongFormatError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
-    from tap_sac.singer.keys import Key
     from tap_sac.singer.rows import Columns
     from tap_sac.singer.sums import Sums
 
@@ -102,7 +101,7 @@ class RecordMaker:
     """Turns the rows of a page into records that fit the schema.
 
     Attributes:
-        key_of: Returns the key of a record; only if there is one.
+        read_keys: Reads the keys of records; only if there is one.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class RecordMaker:
         *,
         sums: Sums | None = None,
         watch: ColumnWatch | None = None,
-        on_keys: Callable[[list[Key]], None] | None = None,
+        on_keys: Callable[[Keys], None] | None = None,
     ) -> None:
         """Choose a conversion for each column.
 
@@ -142,7 +141,7 @@ class RecordMaker:
                 edm_type(properties[name]).struct is str and not text_format(self._schemas[name])
                 for name in self._key
             ]
-            self.key_of = key_reader(itemgetter(*self._key), are_texts)
+            self.read_keys = key_reader(itemgetter(*self._key), are_texts)
         self._row_reader = RowReader(
             wanted,
             self._schemas,
@@ -175,7 +174,7 @@ class RecordMaker:
             if self._sums:
                 self._sums.add_record(record)
             if self._on_keys:
-                self._on_keys([self.key_of(record)])
+                self._on_keys(Keys([record], self.read_keys))
             record.update(self._nulls)
             yield record
 
@@ -191,9 +190,8 @@ class RecordMaker:
         Raises:
             SACError: As `records` does.
         """
-        if (rows := self._row_reader.read(items)) is not None:
-            return ENCODER.encode_lines(rows)
-        return self._converted_lines(items, source)
+        lines = self._row_reader.lines(items)
+        return self._converted_lines(items, source) if lines is None else lines
 
     def columns(self, items: list[msgspec.Raw], source: str) -> Columns | bytes:
         """Return the records of rows by column, or as `lines` if a value needs conversion.
@@ -205,9 +203,8 @@ class RecordMaker:
         Raises:
             SACError: As `records` does.
         """
-        if (rows := self._row_reader.read(items)) is not None:
-            return self._row_reader.columns(rows)
-        return self._converted_lines(items, source)
+        columns = self._row_reader.columns(items)
+        return self._converted_lines(items, source) if columns is None else columns
 
     def _converted_lines(self, items: list[msgspec.Raw], source: str) -> bytes:
         unusual = read_rows(items, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from itertools import repeat
-from operator import attrgetter, is_
+from operator import attrgetter, is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,14 +13,14 @@ import msgspec
 from tap_sac.sac.odata.decimals import ENCODER
 from tap_sac.singer.decimal_limits import declared_limits
 from tap_sac.singer.edm import edm_type, is_decimal_text, is_written_alike, text_format
-from tap_sac.singer.keys import key_reader
+from tap_sac.singer.keys import Keys, key_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from tap_sac.sac.odata.model import Property
     from tap_sac.singer.column_watch import ColumnWatch
-    from tap_sac.singer.keys import Key
+    from tap_sac.singer.keys import KeyReader
     from tap_sac.singer.sums import Sums
     from tap_sac.singer.text_formats import TextFormat
 
@@ -47,10 +47,10 @@ class RowReader:
         schemas: Mapping[str, Any],
         *,
         key: Sequence[str],
-        null_columns: Iterable[str],
+        null_columns: Collection[str],
         watch: ColumnWatch,
         sums: Sums | None = None,
-        on_keys: Callable[[list[Key]], None] | None = None,
+        on_keys: Callable[[Keys], None] | None = None,
     ) -> None:
         """Choose a field of a struct for each column.
 
@@ -75,6 +75,8 @@ class RowReader:
         self._always_refuses = False
         self._watch = watch
         self._leaves_out_nulls = False
+        # Whether records may have more than their rows: quotes around numbers, or own columns.
+        self._adds = bool(null_columns)
         for column in columns:
             self._add(column, schemas[column.name], is_key=column.name in key)
         summed = sums.columns if sums else ()
@@ -85,10 +87,7 @@ class RowReader:
             self._values_of[name] = attrgetter(self._add_field(name, None, None))
         self._make_decoders()
         if on_keys and not self._always_refuses:
-            fields = {self._names[field]: (field, type_) for field, type_, _ in self._fields}
-            found = [fields[name] for name in key]
-            get = attrgetter(*(field for field, _ in found))
-            self._key_of = key_reader(get, [type_ is str for _, type_ in found])
+            self._read_keys = self._key_reader(key)
 
     def _add(self, column: Property, schema: Mapping[str, Any], *, is_key: bool) -> None:
         kind = edm_type(column)
@@ -108,6 +107,7 @@ class RowReader:
             field = self._add_field(column.name, type_ if is_raw else type_ | None, _ABSENT)
         if is_raw and not format_:
             is_quoted = is_decimal_text(column, schema)
+            self._adds = self._adds or is_quoted
             limits = declared_limits(column, schema) if is_quoted else None
             number = _Number(
                 field,
@@ -128,35 +128,69 @@ class RowReader:
         self._fields.append((field, type_, default))
         return field
 
-    def read(self, items: list[msgspec.Raw]) -> list[Any] | None:
-        """Read rows; None if the converter has to look at one of them."""
-        if self._always_refuses:
-            return None
+    def _key_reader(self, key: Sequence[str]) -> KeyReader:
+        names = [self._names[field] for field, _, _ in self._fields]
+        places = [names.index(name) for name in key]
+        fields = [self._fields[place] for place in places]
+        are_texts = [type_ is str for _, type_, _ in fields]
+        begin, end = places[0], places[-1] + 1
+        if all(are_texts) and len(key) > 1 and places == [*range(begin, end)]:
+            cut = itemgetter(slice(begin, end))  # Quicker than one attribute after the other.
+            return lambda rows: map(cut, map(msgspec.structs.astuple, rows))
+        return key_reader(attrgetter(*(field for field, _, _ in fields)), are_texts)
+
+    def lines(self, items: list[msgspec.Raw]) -> bytes | None:
+        """Write rows as lines of JSON; None if the converter has to look at one of them."""
         text = b"[" + b",".join(items) + b"]"
         rows = self._decode(text)
-        if rows is None or not self._has_members_once(text, rows):
+        if rows is None:
             return None
+        adds = self._adds or self._leaves_out_nulls
+        lines = b"" if adds else ENCODER.encode_lines(rows)
+        # A member that came twice would be missing here, and no other is longer than it came.
+        has_members_once = len(lines) + 1 == len(text) or self._has_members_once(text, rows)
+        if not (has_members_once and self._accepts(rows)):
+            return None
+        return lines or ENCODER.encode_lines(rows)
+
+    def columns(self, items: list[msgspec.Raw]) -> Columns | None:
+        """Return the columns of rows; None if the converter has to look at one of them."""
+        text = b"[" + b",".join(items) + b"]"
+        rows = self._decode(text)
+        if rows is None or not (self._has_members_once(text, rows) and self._accepts(rows)):
+            return None
+        columns: Columns = {name: self._values(name, rows) for name in self._values_of}
+        for name in self._encoded:
+            columns[name] = _TEXTS.decode(ENCODER.encode(columns[name]))
+        for number in self._numbers:
+            columns[self._names[number.field]] = number.texts
+        return columns
+
+    def _accepts(self, rows: list[Any]) -> bool:
+        """Make the values of rows those of their records; False if the converter has to."""
         for field in self._ignored:
             for row in rows:
                 setattr(row, field, msgspec.UNSET)
         if not all(text.conform(rows) for text in self._texts):
-            return None
+            return False
         if not all(number.conform(rows) for number in self._numbers):
-            return None
-        self._observe(rows)
-        return rows
-
-    def _observe(self, rows: list[Any]) -> None:
+            return False
         if self._sums:
             for number in self._summed:
                 self._sums.add_texts(self._names[number.field], number.texts)
             for name in self._summed_integers:
                 self._sums.add_integers(name, self._values(name, rows))
         if self._on_keys:
-            self._on_keys(list(map(self._key_of, rows)))
+            self._on_keys(Keys(rows, self._read_keys))
+        self._watch.has_rows |= bool(rows)
+        if rows and not self._leaves_out_nulls:
+            self._watch.missing.clear()
+        return True
 
     def _decode(self, text: bytes) -> list[Any] | None:
         """Decode rows; first as those that have all columns, which is quicker to check."""
+        if self._always_refuses:
+            return None
         decoders = [self._decoder]
         if not self._leaves_out_nulls:
             decoders.insert(0, self._whole_decoder)
@@ -174,15 +208,12 @@ class RowReader:
         came. Only texts with colons make a closer look necessary.
         """
         came = len(rows) * self._size_of_rows
-        self._watch.has_rows |= bool(rows)
         if self._leaves_out_nulls:
             for name, get in self._optional.items():
                 absent = sum(map(is_, map(get, rows), repeat(_ABSENT)))
                 came -= absent
                 if absent < len(rows):
                     self._watch.missing.discard(name)
-        elif rows:
-            self._watch.missing.clear()
         for field in self._ignored:
             came += sum(getattr(row, field) is not msgspec.UNSET for row in rows)
         if text.count(b":") == came:
@@ -196,21 +227,13 @@ class RowReader:
             return [None if value is _ABSENT else value for value in values]
         return values
 
-    def columns(self, rows: list[Any]) -> Columns:
-        """Return the columns of the rows that were read last."""
-        columns: Columns = {name: self._values(name, rows) for name in self._values_of}
-        for name in self._encoded:
-            columns[name] = _TEXTS.decode(ENCODER.encode(columns[name]))
-        for number in self._numbers:
-            columns[self._names[number.field]] = number.texts
-        return columns
-
     def ignore(self, columns: set[str]) -> None:
         """Ignore unrequested columns from now on; others, not seen yet, must be noticed."""
         new = sorted(columns - set(self._names.values()))
         if not new or any(map(_NOT_IN_STRUCTS.search, new)):
             return
         kind = msgspec.Raw | msgspec.UnsetType
+        self._adds = True  # The fields of ignored columns are in the structs.
         self._ignored += [self._add_field(name, kind, msgspec.UNSET) for name in new]
         self._make_decoders()
 

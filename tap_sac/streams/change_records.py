@@ -82,7 +82,7 @@ class ChangeRecords:
             else:
                 record = self._deletion(entity_id)
             if self._keys:
-                keys.append(self._maker.key_of(record))
+                keys += self._maker.read_keys([record])
             yield record
         if self._keys:
             self._keys.add(keys, [entity_id is not None for entity_id in deleted])

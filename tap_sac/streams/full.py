@@ -79,7 +79,7 @@ class FullRead:
             extra = 0
         table = reading.source.table(reading.query)
         with closing(Proof(reading, table)) as proof:
-            maker = reading.make(None, proof.see)
+            maker = reading.make(None, proof.on_keys)
             for page in table.pages():
                 proof.add(page)
                 PageRecords(page, maker).lines(0, len(page.items))
@@ -125,7 +125,7 @@ class FullRead:
     ) -> Generator[Records, None, Outcome]:
         reading = self._reading
         is_in_order = reading.is_in_order or table is not self._table
-        maker = reading.make(reading.totals.begin() if reading.totals else None, proof.see)
+        maker = reading.make(reading.totals.begin() if reading.totals else None, proof.on_keys)
         is_first = True
         try:
             for page in reading.take(table.pages):

@@ -7,6 +7,7 @@ import tempfile
 from array import array
 from collections import Counter
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import IO, TYPE_CHECKING
 
 from tap_sac.streams.page_spool import no_room_error
@@ -14,11 +15,13 @@ from tap_sac.streams.page_spool import no_room_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# About 20 MB. A read in slices has two counters.
-_MOST_IN_MEMORY = 250_000
+# About 13 MB; a read in slices has two counters. With 157,287, a set doubles its table.
+_MOST_IN_MEMORY = 150_000
+# So few that they stay in the caches of a processor while they are divided.
+_AT_ONCE = 10_000
 _HASH_BYTES = 8
-# Of 20 million hashes, each part has some 300,000: as much memory as above, one part at a time.
-_PARTS = 64
+# Of 20 million hashes, each part has about as many as there are in memory, one part at a time.
+_PARTS = 128
 _SHIFT = 8 * _HASH_BYTES - _PARTS.bit_length() + 1
 
 
@@ -34,13 +37,12 @@ class KeyCounter:
         self._recent: set[int] = set()
         self._in_order: list[int] = []
         self._file: IO[bytes] | None = None
-        # Where the hashes of each part are: position and bytes.
-        self._places: list[list[tuple[int, int]]] = [[] for _ in range(_PARTS)]
+        # Between which positions the parts are, for each time that hashes went into the file.
+        self._bounds: list[array[int]] = []
 
     def close(self) -> None:
         """Forget all keys."""
-        self._recent, self._in_order = set(), []
-        self._places = [[] for _ in range(_PARTS)]
+        self._recent, self._in_order, self._bounds = set(), [], []
         if self._file:
             self._file.close()
             self._file = None
@@ -87,27 +89,31 @@ class KeyCounter:
 
     def _spill(self) -> None:
         """Move what is in memory to the file."""
-        parts: list[list[int]] = [[] for _ in range(_PARTS)]
-        appends = [part.append for part in parts]
-        for number in self._in_order:  # In this order, they are next to each other in memory.
-            appends[number >> _SHIFT](number)
+        parts = [array("q") for _ in range(_PARTS)]
+        for start in range(0, len(self._in_order), _AT_ONCE):
+            some: list[list[int]] = [[] for _ in parts]
+            for number in self._in_order[start : start + _AT_ONCE]:
+                some[number >> _SHIFT].append(number)
+            for part, found in zip(parts, some, strict=True):
+                part.fromlist(found)
         self._recent, self._in_order = set(), []
         with _file_errors():
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115  (`close` closes it)
             end = self._file.seek(0, os.SEEK_END)
-            for places, part in zip(self._places, parts, strict=True):
-                size = self._file.write(array("q", part).tobytes())
-                places.append((end, size))
-                end += size
+            self._file.write(b"".join(parts))
+        sizes = (len(part) * _HASH_BYTES for part in parts)
+        self._bounds.append(array("q", accumulate(sizes, initial=end)))
 
     def _part(self, number: int) -> set[int]:
         found: set[int] = set()
         if self._file:
+            place = number % _PARTS  # Half of the ranges are below zero.
             with _file_errors():
-                for position, size in self._places[number]:
-                    self._file.seek(position)
-                    found.update(array("q", self._file.read(size)))
+                for bounds in self._bounds:
+                    begin, end = bounds[place : place + 2]
+                    self._file.seek(begin)
+                    found.update(array("q", self._file.read(end - begin)))
         return found
 
 

@@ -12,9 +12,11 @@ from tap_sac.streams.reading import Verdict
 from tap_sac.streams.watched_keys import WatchedKeys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
-    from tap_sac.singer.keys import Key
+    from tap_sac.singer.keys import Key, Keys
     from tap_sac.streams.reading import Reading
 
 
@@ -109,7 +111,12 @@ class Proof:
         if (number := keys.count()) <= most:
             raise no_end_error(self._label, most, self.rows, number)
 
-    def see(self, keys: list[Key]) -> None:
+    @property
+    def on_keys(self) -> Callable[[Keys], None] | None:
+        """What sees the keys of all records; None if they are not watched."""
+        return self.see if self.keys else None
+
+    def see(self, keys: Keys) -> None:
         """Watch the keys of some records, before anybody has them.
 
         Raises:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tap_sac.sac.odata.pages import Page
-    from tap_sac.singer.keys import Key
+    from tap_sac.singer.keys import Keys
     from tap_sac.singer.records import RecordMaker
     from tap_sac.singer.sums import Sums
     from tap_sac.streams.providers import ProvidersSource
@@ -66,7 +66,7 @@ class Reading:
     version: int | None
     has_key: bool
     fails: bool
-    make: Callable[[Sums | None, Callable[[list[Key]], None] | None], RecordMaker]
+    make: Callable[[Sums | None, Callable[[Keys], None] | None], RecordMaker]
     take: Callable[[Callable[[], Iterator[Page]]], Iterator[Page]]
     totals: Totals | None
     save: Callable[[StreamState], None]

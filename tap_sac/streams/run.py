@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tap_sac.sac.export.tables import Table
-    from tap_sac.singer.keys import Key
+    from tap_sac.singer.keys import Keys
     from tap_sac.singer.records import Records
     from tap_sac.singer.sums import Sums
     from tap_sac.streams.changes import Tracking
@@ -309,7 +309,7 @@ class Run:
             stream.write_state()
 
     def _record_maker(
-        self, sums: Sums | None, on_keys: Callable[[list[Key]], None] | None
+        self, sums: Sums | None, on_keys: Callable[[Keys], None] | None
     ) -> RecordMaker:
         stream = self._stream
         rows, columns = stream.entity_set, stream.columns

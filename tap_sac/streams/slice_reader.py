@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.model import Property
     from tap_sac.sac.odata.pages import Page
-    from tap_sac.singer.keys import Key
+    from tap_sac.singer.keys import Key, Keys
     from tap_sac.streams.reading import Reading
     from tap_sac.streams.slices import Slice
     from tap_sac.streams.source import Source
@@ -87,7 +87,12 @@ class SliceReader:
             if item.is_proven:
                 self._reading.save(replace(self._reading.state(), needs_order=True))
 
-    def see(self, keys: list[Key]) -> None:
+    @property
+    def on_keys(self) -> Callable[[Keys], None] | None:
+        """What sees the keys of all records; None if they are not watched."""
+        return self._see if self.watch.keys else None
+
+    def _see(self, keys: Keys) -> None:
         """Watch the keys of some records, before anybody has them.
 
         Raises:

@@ -132,7 +132,8 @@ class SlicedRead:
         reading, slices = self._reading, self._slices
         if not self._is_resumed:
             reading.discard_unfinished()
-        maker = reading.make(reading.totals.begin() if reading.totals else None, self._reader.see)
+        sums = reading.totals.begin() if reading.totals else None
+        maker = reading.make(sums, self._reader.on_keys)
         slices.count_whole()
         whole = slices.counts[0] if slices.counts else 0
         self._progress.expected = max(0, whole - sum(self._done.values()))

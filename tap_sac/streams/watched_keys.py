@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.odata.conditions import both, equals
-from tap_sac.singer.keys import Key, key_values
+from tap_sac.singer.keys import key_values
 from tap_sac.streams.key_counter import KeyCounter
 from tap_sac.streams.source import Source
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from tap_sac.sac.export.tables import Table
+    from tap_sac.singer.keys import Key, Keys
     from tap_sac.streams.reading import Reading
 
 _MOST_ROWS = 20_000_000
@@ -50,19 +51,17 @@ class WatchedKeys:
         """Forget all keys."""
         self._counter.close()
 
-    def add(self, keys: list[Key]) -> None:
+    def add(self, keys: Keys) -> None:
         """Watch the keys of some records.
 
         Raises:
             SACError: If there is no room for a temporary file.
         """
-        self.rows += len(keys)
+        self.rows += len(keys.hashes)
         if self.is_over:
             return
-        hashes = list(map(hash, keys))
-        again = self._counter.add(hashes, finds=self.repeated is None)
-        if again:
-            pairs = zip(keys, hashes, strict=True)
+        if again := self._counter.add(keys.hashes, finds=self.repeated is None):
+            pairs = zip(keys, keys.hashes, strict=True)
             self.repeated = next(key for key, number in pairs if number in again)
         if self.rows > _MOST_ROWS:
             self.is_over = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tap_sac.demo.service import Response
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.odata.model import EntitySet, Property
+from tap_sac.sac.odata.model import EntitySet, OwnColumn, Property
 from tap_sac.singer.records import RecordMaker
 from tap_sac.singer.schema import json_schema
 from tests.conftest import discover, select, sync
@@ -294,3 +295,39 @@ def test_rows_are_refused_where_a_member_is_there_twice_and_nowhere_else(
         expected = dict.fromkeys(names) | json.loads(text)
         expected.pop("@odata.id", None)
         assert made == [expected] * 2
+
+
+@pytest.mark.parametrize("own", [(), (OwnColumn("OWN", "Edm.String"),)], ids=["", "own column"])
+@pytest.mark.parametrize(
+    "row_twice",
+    [
+        '{"ID":"k","NAME":"x","NAME":"x","X":1,"N":1}',  # As long as with "DAY":null.
+        '{"ID":"k","NAME":"x","NAME":"x","X":1,"N":1,"DAY":null}',  # As long as with "OWN":null.
+    ],
+)
+def test_member_twice_is_refused_whatever_is_added_to_the_record(
+    row_twice: str, own: tuple[OwnColumn, ...]
+) -> None:
+    entity_set = replace(ENTITY_SET, own_columns=own)
+    maker = RecordMaker(
+        entity_set,
+        json_schema(entity_set, use_singer_decimal=False),
+        [column.name for column in ENTITY_SET.properties],
+    )
+    with pytest.raises(SACError, match="more than once"):
+        maker.lines([msgspec.Raw(row_twice.encode())], "SAC's answer")
+
+
+@pytest.mark.parametrize(
+    ("column", "members"),
+    [
+        (Property("L", "Collection(Edm.String)"), ""),  # Its rows are read one by one.
+        (Property("L", "Edm.String"), ',"L":null,"NEW":1'),  # A maker learns to leave it out.
+    ],
+)
+def test_lines_have_the_columns_of_the_schema_and_no_others(column: Property, members: str) -> None:
+    entity_set = EntitySet("S", (Property("ID", "Edm.String"), column), ("ID",))
+    maker = RecordMaker(entity_set, json_schema(entity_set, use_singer_decimal=False), ["ID", "L"])
+    items = [msgspec.Raw(f'{{"ID":"k"{members}}}'.encode())]
+    for _ in range(2):
+        assert maker.lines(items, "SAC's answer") == b'{"ID":"k","L":null}\n'

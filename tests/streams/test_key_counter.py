@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ HASHES = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)
 def test_different_keys_are_counted_as_a_set_does(chunks: list[list[int]], memory: int) -> None:
     with pytest.MonkeyPatch.context() as patch, closing(KeyCounter()) as counter:
         patch.setattr(key_counter, "_MOST_IN_MEMORY", memory)
+        patch.setattr(key_counter, "_AT_ONCE", 4)
         every: set[int] = set()
         for chunk in chunks:
             again = counter.add(chunk)
@@ -36,6 +38,7 @@ def test_different_keys_are_counted_as_a_set_does(chunks: list[list[int]], memor
             assert all(item in every or chunk.count(item) > 1 for item in again)
             every.update(chunk)
             assert counter.count() == len(every)
+            assert all(map(counter.knows, chunk))  # Also before others go into the file.
         assert all(map(counter.knows, every))
         assert not any(counter.knows(item + 1) for item in every if item + 1 not in every)
 
@@ -45,6 +48,19 @@ def test_key_that_comes_again_soon_is_noticed(chunk: list[int]) -> None:
     with closing(KeyCounter()) as counter:
         assert bool(counter.add(chunk)) is (len({*chunk}) < len(chunk))
         assert counter.add(chunk) == {*chunk}
+
+
+def test_memory_does_not_grow_with_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_counter, "_MOST_IN_MEMORY", 1000)
+    with closing(KeyCounter()) as counter:
+        counter.add([hash(str(number)) for number in range(1000)])
+        tracemalloc.start()
+        for start in range(1000, 50_000, 1000):
+            counter.add([hash(str(number)) for number in range(start, start + 1000)])
+        assert counter.count() == 50_000
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most < 500_000  # 50,000 hashes take 3 MB.
 
 
 @pytest.fixture
