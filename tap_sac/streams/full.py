@@ -132,8 +132,6 @@ class FullRead:
                 if is_delta(page.context):
                     msg = f"SAC answered the first read of {reading.name} with changes only"
                     raise SACError(msg, Failure.BROKEN_PROTOCOL)
-                if is_first and not self._tracks_changes:
-                    reading.suspects_repeated_keys(page.count)
                 is_first = False
                 self.delta_link = page.delta_url or self.delta_link
                 proof.add(page)

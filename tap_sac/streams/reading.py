@@ -95,8 +95,7 @@ class Reading:
         extra = self.extra_facts(count)
         if count and extra:
             self.logger.warning(
-                "SAC counts %s of %s and %s: if a key comes twice, the stream fails, "
-                "because a target would keep one of its facts.",
+                "SAC counts %s of %s and %s: if a key has several facts, a target would keep one.",
                 plural(count, "fact"),
                 self.name,
                 plural(count - extra, "key"),

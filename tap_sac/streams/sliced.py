@@ -137,7 +137,6 @@ class SlicedRead:
         slices.count_whole()
         whole = slices.counts[0] if slices.counts else 0
         self._progress.expected = max(0, whole - sum(self._done.values()))
-        reading.suspects_repeated_keys(whole)
         yield from self._read_values(values, maker)
         yield from self._read_new(maker)
         slices.count_whole()

@@ -71,6 +71,7 @@ class WatchedKeys:
                 self._reading.name,
                 f"{_MOST_ROWS:,}",
             )
+            self._reading.suspects_repeated_keys(self._table.count())
 
     def count(self) -> int:
         """Return how many different keys came."""

@@ -204,7 +204,7 @@ def test_filter_on_a_measure_keeps_facts_from_being_compared_with_keys(
     rows = ['{"Date":"1","PRICE.x":1,"2026_PRICE":1}']
     sets: dict[str, Sequence[str]] = {"FactData": rows, "FactDataAggregation": rows}
     stand_in = StandIn(Model("C4A", "A", document, sets))
-    config = serve(stand_in)
+    config = {**serve(stand_in), "default_replication_method": "LOG_BASED"}
     catalog = select(discover(config), FACTS)
     literal = "'1'" if column == "Date" else "0"
     sync({**config, "filters": {FACTS: f"{column} ge {literal}"}}, catalog)

@@ -70,30 +70,40 @@ def test_stream_without_a_key_accepts_several_facts_of_a_key(serve: Serve, place
     assert len(messages.records(SALES)) == 90
 
 
-def test_counts_that_differ_without_a_key_that_repeats_are_a_warning(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
+def test_counts_that_differ_are_a_warning_where_no_keys_are_compared(
+    serve: Serve, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    if method == "FULL_TABLE":
+        monkeypatch.setattr("tap_sac.streams.watched_keys._MOST_ROWS", 8)
     model = sales(*ROWS)
     columns = {"Version": "Edm.String*", "Date": "Edm.String*", "AMOUNT": "Edm.Decimal"}
     model.edmx = edmx(FactData=columns, FactDataAggregation=columns)
     model.sets = {"FactData": ROWS, "FactDataAggregation": ROWS[:4]}
-    messages, failure = run(serve(StandIn(model)))
+    config = {**serve(StandIn(model)), "default_replication_method": method}
+    messages, failure = run(config)
     assert not failure
     assert len(messages.records(FACTS)) == 9
     assert "SAC counts 9 facts of sales_fact_data and 4 keys" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("odata_filter", "asks"), [("AMOUNT gt 5", False), ("Date ne 'AMOUNT'", True)]
+    ("method", "odata_filter", "asks"),
+    [
+        ("LOG_BASED", "AMOUNT gt 5", False),
+        ("LOG_BASED", "Date ne 'AMOUNT'", True),
+        ("FULL_TABLE", "Date ne 'AMOUNT'", False),
+    ],
 )
-def test_keys_are_not_counted_if_the_filter_names_a_measure(
-    serve: Serve, odata_filter: str, *, asks: bool
+def test_sac_counts_keys_before_it_tracks_changes_if_the_filter_names_no_measure(
+    serve: Serve, method: str, odata_filter: str, *, asks: bool
 ) -> None:
     model = sales(*ROWS)
     columns = {"Version": "Edm.String*", "Date": "Edm.String*", "AMOUNT": "Edm.Decimal"}
     model.edmx = edmx(FactData=columns, FactDataAggregation=columns)
     model.sets = {"FactData": ROWS, "FactDataAggregation": ROWS}
     tenant = StandIn(model)
-    _, failure = run({**serve(tenant), "filters": {FACTS: odata_filter}})
+    settings = {"default_replication_method": method, "filters": {FACTS: odata_filter}}
+    _, failure = run({**serve(tenant), **settings})
     assert not failure
     assert any("/FactDataAggregation" in target for target in tenant.targets) is asks

@@ -47,15 +47,15 @@ class CountingTenant:
 @pytest.mark.parametrize(
     ("settings", "stream", "asked"),
     [
-        ({}, FACTS, {"FactData": 4, "FactDataAggregation": 1}),
+        ({}, FACTS, {"FactData": 4}),
         ({}, SUMS, {"FactDataAggregation": 4}),
         (
             {"partition_by": {FACTS: "Date"}},
             FACTS,
-            {"FactData": 7, "FactDataAggregation": 3},
+            {"FactData": 7, "FactDataAggregation": 2},
         ),
         ({"partition_by": {SUMS: "Version"}}, SUMS, {"FactDataAggregation": 8}),
-        ({"verify_totals": True}, FACTS, {"FactData": 4, "FactDataAggregation": 7}),
+        ({"verify_totals": True}, FACTS, {"FactData": 4, "FactDataAggregation": 6}),
         (
             {"default_replication_method": "LOG_BASED"},
             FACTS,
