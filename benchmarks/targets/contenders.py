@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.targets.warehouses import Found
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples" / "parquet"
+EXAMPLES = ROOT / "examples" / "load"
 REQUIREMENTS = {
     "target-postgres": ["meltanolabs-target-postgres==0.8.1"],
     "target-duckdb": ["target-duckdb==0.8.0", "duckdb==2.0.1"],
@@ -195,10 +195,13 @@ def _target_s3(place: Place) -> Run:
     )
 
 
-def _copy(place: Place) -> Run:
-    tap = _tap(place, _files(place, format="parquet"))
-    load = [sys.executable, str(EXAMPLES / "load_postgres.py"), "parquet", place.database, SCHEMA]
-    return Run([[tap], [load]], partial(in_postgres, place.database, SCHEMA, place.stream))
+def _load(place: Place, *options: str) -> Run:
+    tap = _tap(place, _files(place, format="arrow"))
+    load = [sys.executable, str(EXAMPLES / "load_postgres.py"), place.database, SCHEMA]
+    return Run(
+        [[tap, [*load, "/dev/stdin", *options]]],
+        partial(in_postgres, place.database, SCHEMA, place.stream),
+    )
 
 
 def _read_parquet(place: Place) -> Run:
@@ -254,7 +257,12 @@ CONTENDERS = {
     "postgres-use-copy": Contender(
         "target-postgres, as in meltano.yml, `use_copy`", partial(_target_postgres, use_copy=True)
     ),
-    "copy": Contender("Parquet files and COPY into PostgreSQL", _copy, is_fast=True),
+    "load": Contender("Arrow files and load_postgres.py", _load, is_fast=True),
+    "load-no-keys": Contender(
+        "Arrow files and load_postgres.py --no-keys",
+        lambda place: _load(place, "--no-keys"),
+        is_fast=True,
+    ),
     "dlt-postgres-replace": Contender(
         "dlt 1.31.0 into PostgreSQL, replace", partial(_dlt, "postgres", "replace")
     ),

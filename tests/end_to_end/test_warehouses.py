@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import psycopg
 import pytest
 import yaml
-from psycopg import sql
 
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import SALES_MODEL, SampleService
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
 
     from tap_sac.demo.company import Row, Table
 
-EXAMPLES = ROOT / "examples" / "parquet"
+EXAMPLES = ROOT / "examples" / "load"
 pytestmark = pytest.mark.end_to_end
 
 
@@ -63,16 +59,6 @@ class Files:
         result = run_process(self.folder, config)
         assert result.returncode == 0, result.stderr
 
-    def load_postgres(self, database: str, schema: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(EXAMPLES / "load_postgres.py"), "parquet", database, schema]
-        return subprocess.run(  # noqa: S603
-            command, cwd=self.folder, capture_output=True, text=True, check=False
-        )
-
-    def rename(self, name: str) -> None:
-        """Give the sales model another name."""
-        self.service.models[SALES_MODEL] = replace(self.service.models[SALES_MODEL], name=name)
-
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[Files]:
@@ -84,45 +70,6 @@ def files(tmp_path: Path) -> Iterator[Files]:
 def values(rows: list[Row | None], table: Table) -> Counter[tuple[Any, ...]]:
     names = [column.name for column in table.columns]
     return Counter(tuple(row.get(name) for name in names) for row in rows if row is not None)
-
-
-def in_postgres(database: str, schema: str, name: str, table: Table) -> Counter[tuple[Any, ...]]:
-    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
-    query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(schema, name))
-    with psycopg.connect(database) as connection:
-        return Counter(connection.execute(query).fetchall())
-
-
-def test_copy_makes_postgres_equal_to_the_tenant(files: Files, database: str) -> None:
-    tables = expected_tables()
-    files.write()
-    result = files.load_postgres(database, "copied")
-    assert result.returncode == 0, result.stderr
-    for name, table in tables.items():
-        assert in_postgres(database, "copied", name, table) == values([*table.rows], table)
-
-    first, second = (row for row in files.facts.rows[:2] if row is not None)
-    files.facts.delete(files.facts.key_of(first))
-    files.facts.put({**second, "Date": "2026\0"})
-    files.write("Sales Planning")
-    assert files.load_postgres(database, "copied").returncode == 0
-    rows = [
-        {**row, "Date": "2026\ufffd"} if row and row["Date"] == "2026\0" else row
-        for row in files.facts.rows
-    ]
-    assert in_postgres(database, "copied", SALES, tables[SALES]) == values(rows, tables[SALES])
-
-
-def test_copy_refuses_names_that_postgres_would_cut(files: Files, database: str) -> None:
-    name = "A name of a model that is so long that PostgreSQL would cut"
-    files.rename(name)
-    files.write(name)
-    result = files.load_postgres(database, "cut")
-    assert result.returncode == 1
-    assert "PostgreSQL would cut these names to 63 bytes" in result.stderr
-    with psycopg.connect(database) as connection:
-        query = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'cut'"
-        assert connection.execute(query).fetchone() == (0,)
 
 
 def test_duckdb_reads_the_files(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

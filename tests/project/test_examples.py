@@ -40,11 +40,14 @@ def test_dbt_builds_a_star_whose_totals_are_those_of_sac(tmp_path: Path) -> None
     assert "| ... |" not in result.stdout
 
 
-def test_script_without_arguments_says_which_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = ROOT / "examples" / "parquet" / "load_postgres.py"
+def test_script_without_arguments_says_which_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = ROOT / "examples" / "load" / "load_postgres.py"
     monkeypatch.setattr(sys, "argv", [script.name])
-    with pytest.raises(SystemExit, match="FOLDER DATABASE-URL SCHEMA"):
+    with pytest.raises(SystemExit, match="2"):
         runpy.run_path(str(script), run_name="__main__")
+    assert "the following arguments are required: database, schema" in capsys.readouterr().err
 
 
 def test_notebook_has_the_tables_of_a_model(capfd: pytest.CaptureFixture[str]) -> None:

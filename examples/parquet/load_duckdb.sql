@@ -1,5 +1,0 @@
--- Replace a table by the Parquet files of tap-sac, in a transaction of its own.
-CREATE SCHEMA IF NOT EXISTS sac;
-CREATE OR REPLACE TABLE sac.sales_planning_fact_data AS
-SELECT * EXCLUDE (_sdc_table_version)
-FROM read_parquet('parquet/tap-sac--sales_planning_fact_data-*.parquet');
