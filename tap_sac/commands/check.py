@@ -67,10 +67,12 @@ class Found:
 
     @property
     def models(self) -> dict[Provider, Mapping[str, EntitySet]]:
-        """The entity sets of each model, of as many as a report looks at."""
-        streams = self.offer.streams if self.offer else ()
-        found = {item.provider: item.siblings for item in streams}
-        return dict(islice(found.items(), MOST_MODELS))
+        """The entity sets of each model, in SAC's order, of as many as a report looks at."""
+        if self.offer is None:
+            return {}
+        found = {item.provider: item.siblings for item in self.offer.streams}
+        listed = (model for model in self.offer.listing.available if model in found)
+        return {model: found[model] for model in islice(listed, MOST_MODELS)}
 
     def narrowed(self, choice: Choice, models: Sequence[Provider]) -> Choice:
         """Choose fewer models, if these are too many; then without what names streams of others."""

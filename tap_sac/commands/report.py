@@ -52,7 +52,18 @@ _WORDS = {
     *chain(*((question.name, *question.parts, *question.words.split()) for question in QUESTIONS)),
     *("about", "alias", "columns", "container", "FAILED", "key", "list", "magnitude", "name"),
     *("namespace", "namespace_id", "ok", "other", "providers", "refused", "report_version"),
-    *("rows", "set", "sets", "settings", "subscriptions", "tap", "token", "totals", "type"),
+    *(
+        "rows",
+        "set",
+        "sets",
+        "settings",
+        "subject",
+        "subscriptions",
+        "tap",
+        "token",
+        "totals",
+        "type",
+    ),
 }
 
 
@@ -102,7 +113,7 @@ class Report:
 
     def text(self, version: str) -> str:
         """Write it, of words of the grammar alone, and in few enough lines to be read."""
-        models = {"list": self._models()}
+        models = self._models()
         parts = {"answers": self._answers, "models": models, "steps": self._steps}
         found = {name: {"about": _ABOUT[name], **part} for name, part in parts.items()}
         whole = {**_checked(found), "report_version": _VERSION, "tap": version}
@@ -134,17 +145,17 @@ class Report:
             found[step] = " ".join(words)
         return found
 
-    def _models(self) -> list[Section]:
+    def _models(self) -> Section:
         """Describe the models in SAC's order, also those that it does not export."""
         scene, offer = self.scene, self.found.offer
         if scene is None or offer is None:
-            return []
+            return {"list": []}
         listed = (
             model
             for model in offer.listing.available
             if model in scene.models or model in offer.skipped
         )
-        described = []
+        described, subject = [], {}
         for number, model in enumerate(islice(listed, MOST_MODELS), 1):
             namespace = scene.names.of(model.namespace_id, "Namespace")
             entry: Section = {"name": f"Model{number}", "namespace_id": namespace}
@@ -154,7 +165,9 @@ class Report:
             if model in offer.skipped and answer:
                 entry["refused"] = refusal(answer)
             described.append({**entry, **scene.shapes.get(model, {})})
-        return described
+            if model == scene.subject:
+                subject = {"subject": entry["name"]}
+        return {"list": described, **subject}
 
 
 def report(path: str, run: Callable[..., int], version: str, *, with_changes: bool) -> int:

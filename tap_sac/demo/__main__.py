@@ -7,11 +7,13 @@ import contextlib
 import json
 import threading
 from dataclasses import fields
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 from tap_sac.demo.behaviour import Behaviour
+from tap_sac.demo.like import LikeReport
 from tap_sac.demo.server import SampleTenant
-from tap_sac.demo.service import CHANGE_PATH, EXPIRE_PATH, SampleService
+from tap_sac.demo.service import CHANGE_PATH, EXPIRE_PATH, Application, SampleService
 
 
 def main() -> None:
@@ -23,6 +25,11 @@ def main() -> None:
     )
     parser.add_argument(
         "--expire", metavar="URL", help="let the tenant of this URL forget all delta links"
+    )
+    parser.add_argument(
+        "--like",
+        metavar="FILE",
+        help="answer like the tenant of a report, with made-up members and figures",
     )
     _add_behaviour(parser)
     arguments = parser.parse_args()
@@ -37,14 +44,24 @@ def main() -> None:
             print(_post(arguments.change + CHANGE_PATH))  # noqa: T201
         elif arguments.expire:
             print(_post(arguments.expire + EXPIRE_PATH))  # noqa: T201
+        elif arguments.like:
+            report = json.loads(Path(arguments.like).read_text(encoding="utf-8"))
+            _serve(arguments.port, LikeReport(report))
         else:
-            _serve(arguments.port, behaviour)
+            _serve(arguments.port, SampleService(behaviour))
     except (OSError, ValueError, OverflowError) as error:
         parser.error(f"{error}: check the port, and whether the tenant is there.")
 
 
 def _add_behaviour(parser: argparse.ArgumentParser) -> None:
     options = parser.add_argument_group("what tenants differ in")
+    options.add_argument(
+        "--page-size",
+        type=int,
+        default=Behaviour.page_size,
+        metavar="ROWS",
+        help="how many rows a page has, if the request does not say (%(default)s)",
+    )
     options.add_argument(
         "--page-cap",
         type=int,
@@ -135,6 +152,11 @@ def _add_sign_in(parser: argparse.ArgumentParser) -> None:
         help="give a new refresh token with each use of one, which is then used up",
     )
     options.add_argument(
+        "--readable-tokens",
+        action="store_true",
+        help="give the client itself JWTs, too",
+    )
+    options.add_argument(
         "--token-seconds",
         type=int,
         default=Behaviour.token_seconds,
@@ -165,8 +187,8 @@ def _add_sign_in(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _serve(port: int, behaviour: Behaviour) -> None:
-    with SampleTenant(SampleService(behaviour), port=port) as tenant:
+def _serve(port: int, application: Application) -> None:
+    with SampleTenant(application, port=port) as tenant:
         print(json.dumps(tenant.settings, indent=2), flush=True)  # noqa: T201
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

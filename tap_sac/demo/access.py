@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from tap_sac.demo.exchange import Request, Response, error_answer, json_answer
+from tap_sac.demo.people import Person
 from tap_sac.demo.sign_in import SignIn
 
 if TYPE_CHECKING:
     from tap_sac.demo.behaviour import Behaviour
-    from tap_sac.demo.people import Person
 
 CLIENT_ID = "sb-2f0e8a1c-demo!b1|client!b1"
 CLIENT_SECRET = "demo$not-secret=+/%:é"  # noqa: S105  (opens nothing but made-up data)
@@ -74,7 +74,8 @@ class Access:
                 return json_answer(answer, HTTPStatus.BAD_REQUEST)
             refresh_token = {"refresh_token": self.sign_in.refresh_token(person, form)}
         token = secrets.token_urlsafe()
-        token = person.token(token) if person else token
+        if person or self._behaviour.readable_tokens:
+            token = (person or Person("client", "", "")).token(token)
         self._tokens[token] = (person, time.monotonic() + self._seconds)
         answer = {"access_token": token, "token_type": "bearer", **refresh_token}
         return json_answer({**answer, "expires_in": self._seconds})

@@ -10,6 +10,7 @@ class Behaviour:
     """How the sample tenant behaves; by default, as a tenant without surprises.
 
     Attributes:
+        page_size: How many rows a page has, if the request does not say.
         page_cap: The most rows that an answer may have, which then looks complete: it has no
             nextLink. Consultants report this of some tenants. Answers to delta links go on.
         pagesize_lifts_cap: Whether `page_cap` is for requests without ``pagesize`` alone, which is
@@ -41,6 +42,7 @@ class Behaviour:
         redirect_uri: The only one at which a sign-in may end.
         rotates_refresh_tokens: Whether each refresh token is good for one use, which gives the
             next one.
+        readable_tokens: Whether the client's own tokens are JWTs, too, like those of people.
         token_seconds: How long an access token is good.
         refresh_token_seconds: How long a refresh token is good; 0 for not at all.
         missing_grant: The grant that the client does not have: ``client_credentials``, or
@@ -49,6 +51,7 @@ class Behaviour:
             SAP's own scripts treat both alike.
     """
 
+    page_size: int = 1000
     page_cap: int | None = None
     pagesize_lifts_cap: bool = False
     facts_per_key: int = 1
@@ -66,6 +69,7 @@ class Behaviour:
     audit_needs_client: bool = False
     redirect_uri: str = "http://127.0.0.1:8484/callback"
     rotates_refresh_tokens: bool = False
+    readable_tokens: bool = False
     token_seconds: int = 3600
     refresh_token_seconds: int = 720 * 3600
     missing_grant: str | None = None
@@ -77,7 +81,7 @@ class Behaviour:
         Raises:
             ValueError: If a number is below 1.
         """
-        for name in ("page_cap", "facts_per_key", "token_seconds"):
+        for name in ("page_size", "page_cap", "facts_per_key", "token_seconds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 msg = f"{name} must be at least 1"

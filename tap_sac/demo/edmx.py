@@ -52,21 +52,21 @@ def edmx_document(model: Model, service_root: str, *, sums_have_keys: bool) -> s
         sums_have_keys: Whether FactDataAggregation has a key.
     """
     references = (
-        _element(
+        element(
             "edmx:Reference",
-            _element("edmx:Include", Namespace=namespace, Alias=alias),
+            element("edmx:Include", Namespace=namespace, Alias=alias),
             Uri=f"{service_root}/odata/{namespace}.xml",
         )
         for alias, namespace in _VOCABULARIES.items()
     )
     sets = (
-        _element("EntitySet", Name=table.name, EntityType=f"{_ALIAS}.{table.name}")
+        element("EntitySet", Name=table.name, EntityType=f"{_ALIAS}.{table.name}")
         for table in model.tables
     )
-    container = _element(
+    container = element(
         "EntityContainer", *sets, _text("Integration.SourceSystem", "DataService"), Name=model.id
     )
-    schema = _element(
+    schema = element(
         "Schema",
         *(
             _entity_type(table, model, has_key=sums_have_keys or table.name != AGGREGATION)
@@ -78,20 +78,20 @@ def edmx_document(model: Model, service_root: str, *, sums_have_keys: bool) -> s
         Namespace=_NAMESPACE,
         Alias=_ALIAS,
     )
-    services = _element("edmx:DataServices", schema)
+    services = element("edmx:DataServices", schema)
     attributes = {"Version": "4.0", "xmlns:edmx": _EDMX}
-    return '<?xml version="1.0" encoding="UTF-8"?>' + _element(
+    return '<?xml version="1.0" encoding="UTF-8"?>' + element(
         "edmx:Edmx", *references, services, **attributes
     )
 
 
 def _entity_type(table: Table, model: Model, *, has_key: bool) -> str:
-    references = [_element("PropertyRef", Name=name) for name in table.key if has_key]
+    references = [element("PropertyRef", Name=name) for name in table.key if has_key]
     package = model.id.partition(":")[0]
     data_id = f"{package}:{table.dimension}" if table.dimension else model.id
-    return _element(
+    return element(
         "EntityType",
-        *([_element("Key", *references)] if references else []),
+        *([element("Key", *references)] if references else []),
         *map(_property, table.columns),
         _text("Integration.CDataID", data_id),
         Name=table.name,
@@ -100,7 +100,9 @@ def _entity_type(table: Table, model: Model, *, has_key: bool) -> str:
 
 def _property(column: Column) -> str:
     facets: dict[str, str] = {}
-    annotations = [_text("Integration.OriginalDataType", _ORIGINAL_TYPES[column.type])]
+    annotations = [
+        _text("Integration.OriginalDataType", _ORIGINAL_TYPES.get(column.type, "NVARCHAR"))
+    ]
     if column.type == "Edm.Decimal":
         facets = _DECIMAL_FACETS
     elif column.type == "Edm.String":
@@ -110,16 +112,16 @@ def _property(column: Column) -> str:
         if column.kind != "DESCRIPTION":  # Neither these have a scale, nor have the facts' texts.
             facets = {**facets, "Scale": "0"}
     if column.label:
-        annotations.append(_element("Annotation", Term="Common.Label", String=column.label))
-    return _element("Property", *annotations, Name=column.name, Type=column.type, **facets)
+        annotations.append(element("Annotation", Term="Common.Label", String=column.label))
+    return element("Property", *annotations, Name=column.name, Type=column.type, **facets)
 
 
 def _annotations(table: Table) -> str:
     """Say what can be done with a set."""
     filters = (
         _record(
-            Property=_element("Path", column.name),
-            AllowedExpressions=_element(
+            Property=element("Path", column.name),
+            AllowedExpressions=element(
                 "EnumMember",
                 "MULTI_RANGE_OR_SEARCH_EXPRESSION"
                 if column.type == "Edm.String"
@@ -133,29 +135,30 @@ def _annotations(table: Table) -> str:
         "ChangeTracking": _record(Supported=_TRUE if table.name in TRACKABLE else _FALSE),
         "FilterRestrictions": _record(
             Filterable=_TRUE,
-            FilterExpressionRestrictions=_element("Collection", *filters),
+            FilterExpressionRestrictions=element("Collection", *filters),
         ),
     }
-    return _element(
+    return element(
         "Annotations",
         *(
-            _element("Annotation", value, Term=f"Capabilities.{term}")
+            element("Annotation", value, Term=f"Capabilities.{term}")
             for term, value in capabilities.items()
         ),
-        _element("Annotation", _TRUE, Term="Integration.Extractable"),
+        element("Annotation", _TRUE, Term="Integration.Extractable"),
         Target=f"{_ALIAS}.{table.name}",
     )
 
 
 def _text(term: str, text: str) -> str:
-    return _element("Annotation", _element("String", escape(text)), Term=term)
+    return element("Annotation", element("String", escape(text)), Term=term)
 
 
 def _record(**values: str) -> str:
-    pairs = (_element("PropertyValue", value, Property=name) for name, value in values.items())
-    return _element("Record", *pairs)
+    pairs = (element("PropertyValue", value, Property=name) for name, value in values.items())
+    return element("Record", *pairs)
 
 
-def _element(name: str, *content: str, **attributes: str) -> str:
+def element(name: str, *content: str, **attributes: str) -> str:
+    """Write an element of XML; its content is XML, too."""
     written = "".join(f" {key}={quoteattr(value)}" for key, value in attributes.items())
     return f"<{name}{written}>{''.join(content)}</{name}>"

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tap_sac.demo.behaviour import Behaviour
     from tap_sac.demo.tables import Row, Table, Value
 
-_PAGE_SIZE = 1000
-
 
 class QueryError(ValueError):
     """Query options that SAC refuses.
@@ -94,7 +92,7 @@ class Query:
         self._skip = _number(options, "$skip", 0)
         if behaviour.ignores_skip or "$skiptoken" in options:
             self._skip = 0
-        self.page_size = _number(options, "pagesize", _PAGE_SIZE, at_least=1)
+        self.page_size = _number(options, "pagesize", behaviour.page_size, at_least=1)
         self._limit, self._is_cut = self._limits(options, behaviour)
 
     def _limits(self, options: Mapping[str, str], behaviour: Behaviour) -> tuple[int, bool]:

@@ -109,10 +109,12 @@ class SampleService:
         subscriptions: The change-tracking subscriptions.
     """
 
-    def __init__(self, behaviour: Behaviour | None = None) -> None:
-        """Found the company."""
+    def __init__(
+        self, behaviour: Behaviour | None = None, founded: list[Model] | None = None
+    ) -> None:
+        """Found a company; Alpenglow Outdoor, if there are no models of another one."""
         self.behaviour = behaviour or Behaviour()
-        founded = models()
+        founded = models() if founded is None else founded
         if self.behaviour.dotted_master_data:
             founded = [replace(model, tables=tuple(map(dotted, model.tables))) for model in founded]
         self.models = {(model.namespace, model.id): model for model in founded}

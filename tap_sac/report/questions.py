@@ -170,7 +170,8 @@ def _shapes(scene: Scene, _: object) -> Answers:
 
 def _first_page(scene: Scene, _: object) -> Answers:
     link = _paging(scene.first)
-    return {"link": link, "rows": str(len(scene.first["value"])) if link == "linked" else None}
+    is_short = link in {"linked", "cut"}
+    return {"link": link, "rows": str(len(scene.first["value"])) if is_short else None}
 
 
 def _sized_pages(scene: Scene, _: object) -> Answers:

@@ -1,0 +1,291 @@
+"""A sample tenant that answers as a report says: ``python -m tap_sac.demo --like report.json``.
+
+The sample tenant's own service answers, and what the report says takes the place of that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from decimal import Decimal
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from tap_sac.demo.behaviour import Behaviour
+from tap_sac.demo.exchange import Request, Response, json_answer
+from tap_sac.demo.service import SERVICE_ROOT, SampleService
+from tap_sac.demo.shapes import document_of, model_of
+from tap_sac.demo.tables import AGGREGATION, AUDIT, DIFFERENCES, DISTINCT, FACTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Page = dict[str, Any]
+
+_MOST_ROWS = 10**5
+_UNKNOWN = 2  # the magnitude of tables that SAC does not count
+_ALL = 10**9  # the size of pages that have all rows
+_SERVED, _COUNT, _LINK, _DELTA = "served", "@odata.count", "@odata.nextLink", "@odata.deltaLink"
+_NAMESPACES = ("sac", "sac_public_dimensions", "sac_currency_tables", "sac_unit_conversion")
+_MODEL = re.compile(rf"{SERVICE_ROOT}/providers/([^/]+)/([^/]+)/([^/]+)")
+_PROVIDERS = re.compile(r".*/Namespaces\(NamespaceID='([^']+)'\)/Providers")
+_UNKNOWN_PATH = re.compile(r".*/administration/(?!Namespaces$|Subscriptions$)[^/(]*")
+_REFUSAL = re.compile(r"(\d{3}) (?:\[(\d{4})\] )?(text:|object:|XML|HTML|JSON|plain|empty) ?(.*)")
+_XML = "<error><message>{}</message></error>"
+_BODIES = {"XML": _XML, "HTML": "<html></html>", "JSON": '["{}"]', "plain": "Xx {}", "empty": ""}
+# The options that a tenant ignores, where it serves what the sample tenant refuses.
+_IGNORED = {"in list": "$filter", "$pagesize": "$pagesize", "$apply": "$apply"} | dict.fromkeys(
+    ("unknown column", "key column missing"), "$select"
+)
+
+
+class LikeReport:
+    """Answers like the tenant of a report."""
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
+        """Read what its tenant is like.
+
+        Raises:
+            ValueError: If it is not a report.
+        """
+        try:
+            found = {name: item for name, item in report["answers"].items() if name != "about"}
+            self._answers: dict[str, dict[str, str]] = {
+                name: {part: seen[1] for part, seen in parts.items() if seen[1:]}
+                for name, parts in found.items()
+            }
+            self._shapes = {shape["name"]: shape for shape in report["models"]["list"]}
+            self._subject: str = report["models"].get("subject", "")
+            behaviour = self._behaviour(report["steps"])
+        except (TypeError, KeyError, AttributeError):
+            msg = "This is not a report of tap-sac"
+            raise ValueError(msg) from None
+        has_nulls = "nulls" in self._of("values")
+        models = [
+            model_of(shape, self._rows(shape), has_nulls=has_nulls)
+            for shape in self._shapes.values()
+        ]
+        self._service = SampleService(behaviour, models)
+        self._sets = {model.id: {table.name: table for table in model.tables} for model in models}
+        self._links: dict[str, str] = {}
+        self._is_turned = False
+
+    def __call__(self, request: Request) -> Response:
+        """Answer a request."""
+        path, shown = unquote(request.path), request.options
+        link = self._links.get(shown.get("$skiptoken", ""))
+        target = link or request.target.replace("deltaid=first-", "deltaid=")
+        request = replace(request, target=target)
+        part = self._part(path, request)
+        said = self._of("refusals").get(part, "")
+        answer = self._service(self._changed(request, part if said == _SERVED else ""))
+        if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return answer  # Who has no token gets nothing else.
+        answer = self._instead(path, request, answer, said) or answer
+        match = _MODEL.fullmatch(path)
+        if match and answer.status == HTTPStatus.OK and b'"value":' in answer.body:
+            form = "next page" if link else _form(match[3], request.options)
+            answer = self._page(form, request, shown, answer)
+        if request.headers.get("x-csrf-token") == "fetch":
+            said = self._of("CSRF").get("api" if path == "/api/v1/csrf" else "service", "given")
+            kept = {name: it for name, it in answer.headers.items() if name != "x-csrf-token"}
+            answer = answer if said == "given" else replace(answer, headers=kept)
+            answer = _refusal(said) or answer
+        names = self._of("pace").get("headers", "none").replace("none", "").split()
+        return replace(answer, headers={**dict.fromkeys(names, "1"), **answer.headers})
+
+    def _of(self, question: str) -> dict[str, str]:
+        return self._answers.get(question, {})
+
+    def _rows(self, shape: Mapping[str, Any]) -> int:
+        """Say how many facts a model has; the subject has the fewest."""
+        size = int(shape.get("magnitude", _UNKNOWN))
+        subject = self._shapes.get(self._subject, shape)
+        smallest = int(10.0 ** int(subject.get("magnitude", _UNKNOWN)))
+        if smallest == 1:  # From one fact to nine: as many as the answers tell.
+            is_linked = self._of("pagesize").get("link") == "linked"
+            smallest = 9 if "$orderby and $skip" in self._of("positions") else 1 + is_linked
+        if rows := self._of("first page").get("rows"):
+            smallest = max(smallest, int(rows) + 1)
+        more = 0 if shape is subject else 7
+        return min(max(10**size, smallest), _MOST_ROWS) + more if size >= 0 else 0
+
+    def _behaviour(self, steps: Mapping[str, str]) -> Behaviour:
+        first, refusals, csrf = self._of("first page"), self._of("refusals"), self._of("CSRF")
+        rows = int(first.get("rows", 0)) or (_ALL if first.get("link") == "whole" else 1000)
+        sized = self._of("pagesize")
+        is_cut = "rows" in sized and sized.get("link", "cut") == "cut"
+        return Behaviour(
+            page_size=rows,
+            page_cap=rows if first.get("link") == "cut" else _ALL if is_cut else None,
+            pagesize_lifts_cap=not is_cut,
+            facts_per_key=1 + (self._of("positions").get("keys again") == "other figures"),
+            differences_need_subscribers=refusals.get("differences alone") != _SERVED,
+            lists_distinct_values=refusals.get("distinct values") == _SERVED,
+            client_has_access="CLIENT_NOT_ALLOWED" not in steps.get("namespaces", ""),
+            missing_grant="client_credentials" if "GRANT" in steps.get("token", "") else None,
+            ignores_skip=self._of("positions").get("$orderby and $skip") == "ignored",
+            older_subscriptions=self._of("changes").get("ExternalID") == "text",
+            is_api_host=bool(csrf) and "given" not in csrf.values(),
+            token_seconds=int(self._of("token").get("seconds", 3600)),
+            readable_tokens=self._of("token").get("kind") == "JWT",
+        )
+
+    def _part(self, path: str, request: Request) -> str:
+        """Tell which of the questions about refusals a request is; none for others."""
+        match, options = _MODEL.fullmatch(path), request.options
+        if match is None:
+            return "unknown path" if _UNKNOWN_PATH.fullmatch(path) else ""
+        tables, name = self._sets.get(match[2]), match[3]
+        if tables is None or name == "$metadata":
+            return "unknown model" if tables is None else ""
+        if name not in tables:
+            ends = {DISTINCT: "distinct values", "WithHierarchy": "no hierarchy"}
+            ends |= {AUDIT: "AuditData", "": "unknown set"}
+            found = next(part for end, part in ends.items() if name.endswith(end))
+            return found if FACTS in tables else ""
+        columns = {column.name for column in tables[name].columns}
+        selected = {*options["$select"].split(",")} if "$select" in options else None
+        opens = "prefer" in request.headers or bool({"deltaid", "$skiptoken"} & options.keys())
+        lacks_key = selected is not None and not {*tables[name].key} <= selected
+        applies = {
+            "AuditData": name == AUDIT,
+            "sums without $select": name == AGGREGATION and selected is None,
+            "differences alone": name == DIFFERENCES and not opens,
+            "in list": " in (" in options.get("$filter", ""),
+            "$pagesize": "$pagesize" in options,
+            "$apply": "$apply" in options,
+            "unknown column": selected is not None and not selected <= columns,
+            "key column missing": name == FACTS and lacks_key,
+        }
+        return next((part for part, is_it in applies.items() if is_it), "")
+
+    def _changed(self, request: Request, ignored: str) -> Request:
+        """Change the options that a tenant understands in another way than the sample tenant."""
+        options, sizes = request.options, self._of("pagesize").get("rows")
+        options.pop(_IGNORED.get(ignored, ""), None)
+        if "pagesize" in options and sizes in {"ignored", "another"}:
+            size = int(options.pop("pagesize"))
+            options |= {} if sizes == "ignored" else {"pagesize": str(2 * size)}
+        if "$skip" in options and self._of("positions").get("$orderby and $skip") == "another":
+            options["$skip"] = str(int(options["$skip"]) + 1)
+        if ignored == "sums without $select":
+            model = unquote(request.path).split("/")[-2]
+            columns = (column.name for column in self._sets[model][AGGREGATION].columns)
+            options["$select"] = ",".join(columns)
+        is_same = options == request.options
+        return request if is_same else replace(request, target=_target(request, options))
+
+    def _instead(self, path: str, request: Request, answer: Response, said: str) -> Response | None:
+        """Answer as the report says, where that is no page of the sample tenant."""
+        match, providers = _MODEL.fullmatch(path), _PROVIDERS.fullmatch(path)
+        if path.endswith("/administration/Namespaces") and answer.status == HTTPStatus.OK:
+            names = dict.fromkeys(shape["namespace_id"] for shape in self._shapes.values())
+            known = {
+                "Namespace1" if it == "others" else it: at
+                for it, at in self._of("namespaces").items()
+            }
+            names |= {name: None for name, at in known.items() if at not in {"unlisted", "none"}}
+            rows = json_answer({"value": [{"NamespaceID": name} for name in names]})
+            return replace(answer, body=rows.body)
+        if providers:
+            said = self._of("namespaces").get(providers[1], _SERVED)
+        if match and match[3] == "$metadata" and match[2] in self._shapes:
+            shape = self._shapes[match[2]]
+            said = shape.get("refused", "")
+            if "sets" in shape and answer.status == HTTPStatus.OK:
+                return replace(answer, body=document_of(shape).encode())
+        if match and {"$orderby", "$skip"} <= request.options.keys():
+            said = said or self._of("positions").get("$orderby and $skip", "")
+        is_empty = said == _SERVED and answer.status != HTTPStatus.OK
+        return json_answer({"value": []}) if is_empty else _refusal(said)
+
+    def _page(
+        self, form: str, request: Request, shown: Mapping[str, str], answer: Response
+    ) -> Response:
+        """Write a page as the report says."""
+        page: Page = json.loads(answer.body, parse_float=Decimal)
+        if "$count" in request.options:
+            said = self._of("$count").get(form, "")
+            if refused := _refusal(said):
+                return refused
+            page = self._counted(page, request, said)
+        page["value"] = [self._row(row, number) for number, row in enumerate(page["value"])]
+        turns = self._of("positions").get("order") == "changes"
+        if turns and "$orderby" not in request.options:
+            self._is_turned = not self._is_turned
+            page["value"] = page["value"][:: -1 if self._is_turned else 1]
+        if _LINK in page:
+            page[_LINK] = self._link(page[_LINK], request, shown)
+        if _DELTA in page:
+            changes = self._of("changes")
+            first = "first-" if changes.get("link") == "first-uuid" else ""
+            delta = page.pop(_DELTA).replace("deltaid=", f"deltaid={first}")
+            page[f"@odata.{changes.get('spelling', 'deltaLink')}"] = delta
+        return json_answer(page)
+
+    def _counted(self, page: Page, request: Request, said: str) -> Page:
+        """Add a count that the sample tenant does not give, or take one away."""
+        if said == "missing":
+            return {name: value for name, value in page.items() if name != _COUNT}
+        if said and _COUNT not in page:
+            kept = {name: it for name, it in request.options.items() if name == "$filter"}
+            target = _target(request, {**kept, "$count": "true", "$top": "0"})
+            page = {**json.loads(self._service(replace(request, target=target)).body), **page}
+        return {**page, _COUNT: page[_COUNT] + 1} if said == "another" else page
+
+    def _link(self, link: str, request: Request, shown: Mapping[str, str]) -> str:
+        """Write a link to the next page in the tenant's form, and remember what is behind it."""
+        said, token = self._of("links"), str(len(self._links) + 1)
+        if self._of("positions").get("keys again") == "same figures":
+            link = re.sub(r"(?<=skiptoken=)\d+", lambda found: str(int(found[0]) - 1), link)
+        self._links[token] = link.removeprefix(request.base_url)
+        options = {**shown, "$skiptoken": token}
+        if said.get("pagesize") == "dropped":
+            options.pop("pagesize", None)
+        target = _target(request, options)
+        forms = {"root": target, "relative": target.rpartition("/")[2]}
+        return forms.get(said.get("form", ""), f"{request.base_url}{target}")
+
+    def _row(self, row: Mapping[str, Any], turn: int) -> dict[str, Any]:
+        """Write numbers and nulls as the tenant does, in turns where it does both."""
+        values = {part: words.split(" / ") for part, words in self._of("values").items()}
+        nulls, numbers = values.get("nulls", [""]), values.get("numbers", [""])
+        found = {}
+        for name, value in row.items():
+            if isinstance(value, Decimal):
+                number = value.normalize() if values.get("zeros") == ["left out"] else value
+                is_text = numbers[turn // 2 % len(numbers)] == "texts"
+                found[name] = f"{number:f}" if is_text else number
+            elif value is not None or nulls[turn // 2 % len(nulls)] != "left out":
+                found[name] = value
+        return found
+
+
+def _form(name: str, options: Mapping[str, str]) -> str:
+    """Tell which of the questions about counts a request for a first page is."""
+    if name != FACTS:
+        return "sums" if name == AGGREGATION else "members"
+    if "$select" in options or options.get("$top") != "0":
+        return "few columns" if "$select" in options else "with rows"
+    return "$filter" if "$filter" in options else "$top=0"
+
+
+def _refusal(text: str) -> Response | None:
+    """Write a refusal that a report describes; None if it describes something else."""
+    if (match := _REFUSAL.fullmatch(text)) is None:
+        return None
+    status, number, form, words = match.groups()
+    number = f"[{number}]" if number else ""
+    if form in _BODIES:
+        return Response(int(status), _BODIES[form].format(number).encode())
+    message = f"{words.replace('...', 'Xx')} {number}".strip()
+    said = message if form == "text:" else {"lang": "en", "value": message}
+    return json_answer({"error": {"code": "0", "message": said}}, HTTPStatus(int(status)))
+
+
+def _target(request: Request, options: Mapping[str, str]) -> str:
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
+    return f"{request.path}?{query}" if query else request.path

@@ -1,0 +1,167 @@
+"""Models and ``$metadata`` as a report describes them, with made-up members and figures."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tap_sac.demo.edmx import element
+from tap_sac.demo.tables import (
+    AGGREGATION,
+    AUDIT,
+    DIFFERENCES,
+    FACTS,
+    MASTER_DATA,
+    Model,
+    Row,
+    Table,
+)
+from tap_sac.demo.tables import Column as TableColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tap_sac.demo.tables import Value
+
+Shape = dict[str, Any]
+
+_MASTER = re.compile(r"(.+?)Master(?:WithHierarchy)?")
+_INTEGERS = ("Byte", "SByte", "Int16", "Int32", "Int64")
+_FEW = 20  # rows of sets that nothing is known of
+
+
+def model_of(shape: Shape, rows: int, *, has_nulls: bool) -> Model:
+    """Make a model of the shape that a report gives it.
+
+    Args:
+        shape: As in the report.
+        rows: How many facts it has.
+        has_nulls: Whether measures are missing here and there.
+    """
+    sets = {item["name"]: item for item in shape.get("sets", ())}
+    facts_set = sets.get(FACTS, {})
+    key = facts_set.get("key", [])
+    members = max(2, math.ceil(rows ** (1 / max(1, len(key)))))
+    facts = [
+        {
+            name: _member(name, number // members ** key.index(name) % members)
+            if name in key
+            else (None if has_nulls and number % 2 else _value(text, number))
+            for text in facts_set["columns"]
+            for name in text.split()[:1]
+        }
+        for number in range(rows if facts_set else 0)
+    ]
+    tables = tuple(_table(item, key, members, facts) for item in sets.values())
+    return Model(shape["name"], shape["name"], "", shape["namespace_id"], tables)
+
+
+def _member(dimension: str, number: int) -> str:
+    if dimension == "Version":
+        return f"public.V{number}"
+    return f"{2000 + number // 12}{number % 12 + 1:02}" if dimension == "Date" else f"M{number}"
+
+
+def _table(item: Shape, key: Sequence[str], members: int, facts: list[Row]) -> Table:
+    name, texts = item["name"], item.get("columns", [])
+    of_facts = name in {FACTS, AGGREGATION, DIFFERENCES}
+    keys = key if of_facts else item.get("key", [])
+    named = [text.split()[:2] for text in texts]
+    columns = tuple(TableColumn(name, kind, is_key=name in keys) for name, kind in named)
+    if of_facts or name == MASTER_DATA:
+        widen = None if of_facts else lambda fact: _widened(fact, columns)
+        return Table(name, columns, facts, is_made_of_facts=True, widen=widen)
+    match = _MASTER.fullmatch(name)
+    dimension = match[1] if match else ""
+    known: list[Row] = facts[:_FEW]
+    if name != AUDIT:
+        places = range(members if match else _FEW)
+        known = [{key: _member(dimension, place) for key in keys} for place in places]
+    rows = [_row(row, texts, place, dimension) for place, row in enumerate(known)]
+    return Table(name, columns, rows, dimension=dimension or None)
+
+
+def _widened(fact: Row, columns: Iterable[TableColumn]) -> Row:
+    """Make a row of MasterData, whose columns are called after dimensions and attributes."""
+    row: Row = {}
+    for column in columns:
+        dimension, _, attribute = re.sub(r"___|\.", "\0", column.name, count=1).partition("\0")
+        value = fact.get(dimension)
+        row[column.name] = value if attribute in {"", "ID"} else f"{value} {attribute}"
+    return row
+
+
+def _row(known: Row, texts: Iterable[str], place: int, dimension: str) -> Row:
+    """Complete a row; the first member is the parent of all others, and has none."""
+    row: Row = {}
+    for text in texts:
+        name = text.split()[0]
+        if name.endswith("_PARENTID"):
+            row |= {name: _member(dimension, 0)} if place else {}
+        else:
+            is_known = name in known and text.split()[1] == "Edm.String"
+            row[name] = known[name] if is_known else _value(text, place)
+    return row
+
+
+def _value(text: str, number: int) -> Value:
+    """Make a value of the type and the scale of a column; decimals end in zeros."""
+    name, kind, *words = text.split()
+    kind = kind.removeprefix("Edm.")
+    if kind in {"Decimal", "Double", "Single"}:
+        scale = next((int(word[6:]) for word in words if re.fullmatch(r"Scale=\d+", word)), 1)
+        return Decimal(2 * number + 1).quantize(Decimal(1).scaleb(-scale))
+    if kind in {*_INTEGERS, "Boolean"}:
+        return number % 100 if kind in _INTEGERS else number % 2 == 1
+    day = f"2026-11-{number % 28 + 1:02}"
+    return {"Date": day, "DateTimeOffset": f"{day}T05:00:00.000Z"}.get(kind, f"{name} {number}")
+
+
+def document_of(shape: Shape) -> str:
+    """Write ``$metadata`` as a report describes it."""
+    prefix = shape.get("alias") or shape["namespace"]
+    sets = [(item["name"], item) for item in shape["sets"]]
+    types = (
+        element(
+            "EntityType",
+            *[element("Key", *(element("PropertyRef", Name=key) for key in item["key"]))]
+            if "key" in item
+            else [],
+            *map(_property, item.get("columns", ())),
+            *map(_annotation, item.get("type", ())),
+            Name=name,
+        )
+        for name, item in sets
+    )
+    named = (element("EntitySet", Name=name, EntityType=f"{prefix}.{name}") for name, _ in sets)
+    is_own = shape.get("container") == "ProviderID"
+    container = element("EntityContainer", *named, Name=shape["name"] if is_own else "other")
+    notes = (
+        element("Annotations", *map(_annotation, item["set"]), Target=f"{prefix}.{name}")
+        for name, item in sets
+        if "set" in item
+    )
+    parts = (*types, container if "container" in shape else "", *notes)
+    names = {"Namespace": shape["namespace"], "Alias": shape.get("alias", "")}
+    schema = element("Schema", *parts, **{name: text for name, text in names.items() if text})
+    return element("Edmx", element("DataServices", schema), Version="4.0")
+
+
+def _property(text: str) -> str:
+    name, kind, *words = text.split()
+    # Terms have a dot, and facets have none.
+    facets = dict(
+        word.split("=") for word in words if "=" in word and "." not in word.split("=")[0]
+    )
+    terms = (word for word in words if word.split("=")[0] not in facets)
+    return element("Property", *map(_annotation, terms), Name=name, Type=kind, **facets)
+
+
+def _annotation(text: str) -> str:
+    term, _, value = text.partition("=")
+    inside = element("String", value) if value else ""
+    if value in {"true", "false"}:
+        inside = element("PropertyValue", element("Bool", value), Property="Supported")
+    return element("Annotation", inside, Term=term)
