@@ -20,9 +20,7 @@ from tap_sac.tenant import authorize_url, connect, token_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tap_sac.sac.oauth.grants import AuthorizationCode
-
-    _Exchange = Callable[[str], tuple[AuthorizationCode, str]]
+    _Exchange = Callable[[str], tuple[str, str]]
 
 PATIENCE = 300.0  # seconds, with a user who signs in
 _SECONDS_TO_OPEN = 1.0
@@ -62,25 +60,18 @@ def login(
     if file:
         with file.locked():  # Better now than after the user has signed in.
             file.read()
-    grant, name = _sign_in(settings, redirect, user_agent=user_agent, opens_browser=opens_browser)
-    if grant.refresh_token is None:
-        msg = (
-            "The tenant issued no refresh token, so the sign-in cannot be reused: check the "
-            "lifetime of refresh tokens of the OAuth client in SAC, under System > "
-            "Administration > App Integration."
-        )
-        raise SACError(msg)
-    _print_token(grant.refresh_token, name, print_line)
+    token, name = _sign_in(settings, redirect, user_agent=user_agent, opens_browser=opens_browser)
+    _print_token(token, name, print_line)
     if file:
         with file.locked():
-            file.write(grant.refresh_token)
+            file.write(token)
         _tell(f"It is also saved in {file.path}, which takes precedence over the setting.")
 
 
 def _sign_in(
     settings: Mapping[str, Any], redirect_uri: RedirectURI, *, user_agent: str, opens_browser: bool
-) -> tuple[AuthorizationCode, str]:
-    """Wait for the user; returns the tokens and the name of the user."""
+) -> tuple[str, str]:
+    """Wait for the user; returns the refresh token and the name of the user."""
     sign_in = SignIn(
         authorize_url(settings), client_id=settings["client_id"], redirect_uri=redirect_uri
     )
@@ -90,21 +81,29 @@ def _sign_in(
         if opens_browser:
             _open(sign_in.address)
 
-    def exchange(redirected: str) -> tuple[AuthorizationCode, str]:
+    def exchange(redirected: str) -> tuple[str, str]:
         grant = sign_in.grant(redirected)
         few_tries = {**settings, "backoff_max_tries": _MOST_TRIES}
         user = connect(few_tries, user_agent=user_agent, grant=grant).user
-        return grant, (user and user.name) or "a user whom the token does not name"
+        if grant.refresh_token is None:
+            msg = (
+                "The tenant issued no refresh token, so the sign-in cannot be reused: check the "
+                "lifetime of refresh tokens of the OAuth client in SAC, under System > "
+                "Administration > App Integration."
+            )
+            raise SACError(msg)
+        return grant.refresh_token, (user and user.name) or "a user whom the token does not name"
 
-    through = _by_hand if redirect_uri.port is None else _through_listener
-    return through(redirect_uri, start, exchange)
+    if redirect_uri.port is None:
+        return _by_hand(redirect_uri, start, exchange)
+    return _through_listener(redirect_uri, sign_in.state, start, exchange)
 
 
 def _through_listener(
-    redirect_uri: RedirectURI, start: Callable[[], None], exchange: _Exchange
-) -> tuple[AuthorizationCode, str]:
+    redirect_uri: RedirectURI, state: str, start: Callable[[], None], exchange: _Exchange
+) -> tuple[str, str]:
     """Wait for the browser at the redirect URI."""
-    with closing(RedirectListener(redirect_uri)) as listener:
+    with closing(RedirectListener(redirect_uri, state)) as listener:
         start()
         _tell(f"Waiting for the answer at {redirect_uri.text}, at most five minutes.")
         redirected = listener.wait(PATIENCE)
@@ -116,18 +115,18 @@ def _through_listener(
             )
             raise SACError(msg)
         try:
-            grant, name = exchange(redirected)
+            token, name = exchange(redirected)
         except SACError as error:
             listener.show("The sign-in failed", str(error), is_success=False)
             raise
         text = f"You are signed in as {name}: close this page, and return to the terminal."
         listener.show("The sign-in worked", text, is_success=True)
-        return grant, name
+        return token, name
 
 
 def _by_hand(
     redirect_uri: RedirectURI, start: Callable[[], None], exchange: _Exchange
-) -> tuple[AuthorizationCode, str]:
+) -> tuple[str, str]:
     """Read the address to which the browser was redirected from the terminal."""
     start()
     _tell(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +13,21 @@ from tap_sac.sac.export.kinds import AUDIT_TIME
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both
 from tap_sac.safety.text import utc_text
+from tap_sac.streams.state import digest
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import msgspec
 
     from tap_sac.sac.export.tables import RowAt, Table
     from tap_sac.sac.odata.pages import Page
+    from tap_sac.singer.records import Record
     from tap_sac.streams.source import Source
+
+# A state goes through other programs.
+_MOST_FUTURE_ROWS = 1_000
 
 
 def check_bookmark(name: str, state: Mapping[str, Any], logger: logging.Logger) -> None:
@@ -48,18 +55,46 @@ def check_bookmark(name: str, state: Mapping[str, Any], logger: logging.Logger) 
         raise SACError(msg)
 
 
-def check_time(name: str, record: Mapping[str, Any]) -> None:
-    """Check that the bookmark can move to a record.
+class FutureRows:
+    """Rows with a time after the start of the run: each comes once.
 
-    Raises:
-        DataError: If it has no time.
+    The bookmark stays before such a time, because rows with earlier times will follow; so SAC sends
+    these rows to every run until their time has come.
+
+    Attributes:
+        found: Their digests, for the next run.
     """
-    if not _is_time(record.get(AUDIT_TIME)):
-        msg = (
-            f"A row of {name} has no time in {AUDIT_TIME}, from which the next run could continue: "
-            "replicate the stream FULL_TABLE."
-        )
-        raise DataError(msg)
+
+    def __init__(self, name: str, known: Iterable[str], started_at: int) -> None:
+        """Store the digests of those that earlier runs have written, and the start of this one."""
+        self.found: list[str] = []
+        self._name = name
+        self._known = Counter(known)
+        start = datetime.fromtimestamp(started_at / 1000, timezone.utc)
+        self._start = utc_text(start.isoformat())
+
+    def without_known(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Leave out what earlier runs have written.
+
+        Raises:
+            DataError: If a record has no time, to which the bookmark could move.
+        """
+        for record in records:
+            time = record.get(AUDIT_TIME)
+            if not isinstance(time, str) or not _is_time(time):
+                msg = (
+                    f"A row of {self._name} has no time in {AUDIT_TIME}, from which the next run "
+                    "could continue: replicate the stream FULL_TABLE."
+                )
+                raise DataError(msg)
+            if utc_text(time) > self._start:
+                row = digest(json.dumps(record, sort_keys=True, default=str))
+                if len(self.found) < _MOST_FUTURE_ROWS:
+                    self.found.append(row)
+                if self._known[row]:
+                    self._known[row] -= 1
+                    continue
+            yield record
 
 
 def start_text(start: str, state: Mapping[str, Any], overlap: int) -> str:

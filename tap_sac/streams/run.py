@@ -92,7 +92,8 @@ class Run:
         if not outcome.verdict.is_complete or self._is_withheld:
             return
         if self._is_incremental:
-            self._store(reading.state())
+            found = tuple(self._stream.future_rows.found)
+            self._store(replace(reading.state(), future_rows=found))
         else:
             self._complete(reading.state().completed(self._last_read(reading, outcome)), outcome)
 

@@ -23,7 +23,7 @@ _DAY = 24 * 60 * 60 * 1000  # milliseconds
 _DIGEST_LENGTH = 16
 _OF_LINK = ("delta_link", "question", "is_followed", "signature")
 _OF_READ = ("version", "filter", "key", "slices", "person", "rows", "types", "in_order", "tenant")
-_NAMES = {*_OF_LINK, "extra_facts", *_OF_READ}
+_NAMES = {*_OF_LINK, "extra_facts", *_OF_READ, "future_rows"}
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ class StreamState:
         needs_order: Whether a read was proven only in the order of its keys.
         had_slices: Whether the state names slices: removed, they would come back in a merge.
         tenant: The hash of the tenant that the rest is about.
+        future_rows: Digests of written rows of audit data whose time was still to come.
         others: What the SDK keeps there.
     """
 
@@ -147,6 +148,7 @@ class StreamState:
     needs_order: bool = False
     had_slices: bool = False
     tenant: str | None = None
+    future_rows: tuple[str, ...] = ()
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -163,12 +165,14 @@ class StreamState:
             version=version if is_version(version) else None,
             needs_order=state.get("in_order") is True,
             had_slices="slices" in state,
+            future_rows=_texts(state.get("future_rows")),
             others={name: value for name, value in state.items() if name not in _NAMES},
         )
 
     def write(self) -> dict[str, Any]:
         """Return the state of the stream, as Singer has it."""
-        state: dict[str, Any] = dict(self.others)
+        future_rows = {"future_rows": [*self.future_rows]} if self.future_rows else {}
+        state: dict[str, Any] = {**self.others, **future_rows}
         if self.version is not None:
             state["version"] = self.version
         if self.last:
@@ -283,6 +287,11 @@ def _types(value: object) -> dict[str, str] | None:
     if not isinstance(value, dict):
         return None
     return {name: type_ for name, type_ in value.items() if isinstance(type_, str)}
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else ()
+    return tuple(item for item in items if isinstance(item, str))
 
 
 def _unfinished(value: object) -> UnfinishedRead | None:

@@ -19,7 +19,7 @@ from tap_sac.singer.maps import MappedDeletions, check_single_table
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.schema import DELETED_AT
 from tap_sac.singer.shared_tables import Writer
-from tap_sac.streams.audit import check_bookmark, check_time
+from tap_sac.streams.audit import FutureRows, check_bookmark
 from tap_sac.streams.catalog_columns import CatalogColumns
 from tap_sac.streams.paths import Paths
 from tap_sac.streams.progress import RequestMeter
@@ -207,10 +207,14 @@ class SACStream(PageStream):
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        for record in super().get_records(context):
-            if self.replication_method == REPLICATION_INCREMENTAL:
-                check_time(self.name, record)
-            yield record
+        records = super().get_records(context)
+        return self.future_rows.without_known(records) if self.is_incremental else records
+
+    @cached_property
+    def future_rows(self) -> FutureRows:
+        """The rows of audit data whose time is still to come."""
+        known = StreamState.read(self.stream_state).future_rows
+        return FutureRows(self.name, known, self.started_at)
 
     @property
     def why_unread(self) -> str | None:

@@ -92,12 +92,20 @@ def test_date_to_wait_for_is_one_of_the_clock_of_the_server(year: int) -> None:
     assert Answer("GET", URL, 429, headers=dates).retry_after == 90
 
 
-@pytest.mark.parametrize("body", [b"<html>no</html>", b"no", b'"no"'])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>no</html>", b"no", b'"no"', b'{"message":"no Route"}', b'{"error":null}', b"[]"],
+)
 @pytest.mark.parametrize("status", [403, 404, 405, 412])
 def test_page_of_a_gateway_is_not_a_refusal_of_sac(status: int, body: bytes) -> None:
     error = refused(status, body)
     assert isinstance(error, ForeignAnswerError)
     assert error.failure is Failure.FOREIGN_ANSWER
+
+
+@pytest.mark.parametrize("body", [b"", b' {"error" : {"code":"x","mess', b"<error>no</error>"])
+def test_refusal_of_sac_may_be_empty_or_cut_off(body: bytes) -> None:
+    assert not isinstance(refused(404, body), ForeignAnswerError)
 
 
 @pytest.mark.parametrize(

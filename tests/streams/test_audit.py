@@ -62,6 +62,30 @@ def test_audit_bookmark_is_never_ahead_of_the_rows(
     assert bookmark["replication_key_value"] == "2026-11-03T00:00:00.000Z"
 
 
+def test_row_from_the_future_comes_once(serve: Serve) -> None:
+    rows = [f'{{"Audit_Time":"20{year}-11-02T05:12:44.123Z"}}' for year in (97, 98, 98)]
+    model = Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": rows})
+    config = serve(StandIn(model))
+    catalog = select(discover(config), "sales_audit_data")
+
+    def run(state: dict[str, Any] | None) -> tuple[list[str], dict[str, Any]]:
+        messages = sync(config, catalog, state)
+        times = [record["Audit_Time"][:4] for record in messages.records("sales_audit_data")]
+        return times, messages.state
+
+    times, state = run(None)
+    assert times == ["2097", "2098", "2098"]
+    times, state = run(state)
+    assert times == []
+    late = ["2020-11-03T05:12:44.123Z", "2098-11-02T05:12:44.123Z", "2099-11-02T05:12:44.123Z"]
+    model.sets["AuditData"] = [*rows, *(f'{{"Audit_Time":"{time}"}}' for time in late)]
+    times, state = run(state)
+    assert times == ["2020", "2098", "2099"]
+    assert state["bookmarks"]["sales_audit_data"]["replication_key_value"] < "2097"
+    times, _ = run(state)
+    assert times == ["2020"]
+
+
 @pytest.mark.parametrize("start_date", ["2026-11-10", "2026-11-10T01:00:00+01:00"])
 def test_audit_data_begins_at_start_date(serve: Serve, start_date: str) -> None:
     config = {**serve(SampleService()), "start_date": start_date}

@@ -33,6 +33,7 @@ _ROUTER_ERROR = "x-cf-routererror"
 _NEVER_PASSED_ON = "unknown_route"
 # Permanent, whatever the status.
 _FINAL_NUMBERS = {SACErrorNumber.CANNOT_PREPARE, SACErrorNumber.CLIENT_NOT_ALLOWED}
+_JSON_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
 _XML_ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(\w+:)?error\b")
 _XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
 _NUMBER = re.compile(r"\[(\d{4})\]")
@@ -111,8 +112,10 @@ def error_number(answer: Answer) -> int | None:
 
 def is_of_sac_itself(answer: Answer) -> bool:
     """Return whether a refusal is JSON or OData XML with an error, and not of SAC's router."""
-    if _ROUTER_ERROR in answer.headers:
-        return False
+    return _ROUTER_ERROR not in answer.headers and _has_error(answer)
+
+
+def _has_error(answer: Answer) -> bool:
     try:
         return bool(json.loads(answer.body)["error"])
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -133,10 +136,9 @@ def web_page_error(answer: Answer) -> SACError:
 
 
 def _may_be_of_sac(answer: Answer) -> bool:
-    """Return whether a body is empty, JSON or an OData error in XML, and not a page or a text."""
+    """Return whether a body is empty, or an error in JSON that may be cut off, or in XML."""
     # unseen: OData errors in XML
-    start = answer.body.lstrip()[:1]
-    return start in {b"", b"{", b"["} or bool(_XML_ERROR.match(answer.body))
+    return not answer.body.strip() or bool(_JSON_ERROR.match(answer.body)) or _has_error(answer)
 
 
 def _text_and_reason(answer: Answer) -> tuple[str, str]:

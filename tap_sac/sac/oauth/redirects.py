@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from string import Template
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
@@ -89,18 +89,20 @@ class RedirectURI:
 class RedirectListener:
     """Waits for the browser on a port that only this machine can reach."""
 
-    def __init__(self, redirect_uri: RedirectURI) -> None:
+    def __init__(self, redirect_uri: RedirectURI, state: str) -> None:
         """Listen from now on.
 
         Args:
             redirect_uri: One with a port. Requests for other paths, such as a browser's for an
                 icon, are not answers.
+            state: That of the sign-in. Requests with another one are not its answer, either: any
+                page in the browser can send some.
 
         Raises:
             SACError: If the port is in use, or may not be used.
         """
         try:
-            self._server = _Server(redirect_uri)
+            self._server = _Server(redirect_uri, state)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             msg = f"The tap cannot listen on port {redirect_uri.port} of this machine ({reason})"
@@ -136,7 +138,8 @@ class _Server(ThreadingHTTPServer):
     # On Windows that would let two programs listen on one port.
     allow_reuse_address = sys.platform != "win32"
 
-    def __init__(self, redirect_uri: RedirectURI) -> None:
+    def __init__(self, redirect_uri: RedirectURI, state: str) -> None:
+        self.state = state
         self.path = urlsplit(redirect_uri.text).path or "/"
         self.origin = redirect_uri.text.partition("?")[0].removesuffix(self.path)
         self.redirected: queue.Queue[str] = queue.Queue()
@@ -160,8 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _SECONDS_PER_REQUEST
 
     def do_GET(self) -> None:
-        """Take the first request for the path of the redirect URI, and no other."""
-        is_answer = urlsplit(self.path).path == self.server.path
+        """Take the first request for the path of the redirect URI with the state, and no other."""
+        url = urlsplit(self.path)
+        has_state = parse_qs(url.query).get("state") == [self.server.state]
+        is_answer = url.path == self.server.path and has_state
         if not (is_answer and self.server.may_take.acquire(blocking=False)):
             self.send_response(HTTPStatus.NOT_FOUND)
             self.send_header("Content-Length", "0")

@@ -36,19 +36,20 @@ class SignIn:
 
     Attributes:
         address: The URL where the user signs in.
+        state: What the answer has, too, and nobody can guess.
     """
 
     def __init__(self, authorize_url: str, *, client_id: str, redirect_uri: RedirectURI) -> None:
         """Make a state and a code verifier that cannot be guessed."""
         self._redirect_uri = redirect_uri.text
         self._client = WebApplicationClient(client_id)
-        self._state = secrets.token_urlsafe()
+        self.state = secrets.token_urlsafe()
         self._verifier = self._client.create_code_verifier(_VERIFIER_LENGTH)
         keep_secret(self._verifier)
         address = self._client.prepare_request_uri(
             _with_https(authorize_url),
             redirect_uri=self._redirect_uri,
-            state=self._state,
+            state=self.state,
             code_challenge=self._client.create_code_challenge(self._verifier, "S256"),
             code_challenge_method="S256",
         )
@@ -62,7 +63,7 @@ class SignIn:
             SACError: If it does not belong to this sign-in, or reports an error.
         """
         try:
-            answer = self._client.parse_request_uri_response(_with_https(redirected), self._state)
+            answer = self._client.parse_request_uri_response(_with_https(redirected), self.state)
         except MismatchingStateError:
             msg = "The answer does not belong to this sign-in: its state is missing or different"
             raise SACError(msg, Failure.NOT_A_REDIRECT) from None
