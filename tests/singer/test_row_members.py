@@ -76,19 +76,17 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize(
-    ("column", "other"),
+    ("way", "column", "other", "number"),
     [
-        ("Revenue", "REVENUE"),
-        ("Revenue", "Revenue "),
-        ("Revenue", " revenue"),
-        ("Revenue", "Rev\u00a0enue"),
-        ("NAME", "Name"),
-        ("N", "n\t"),
+        *((way, "Revenue", "REVENUE", number) for way in WAYS.values() for number in (0, 5)),
+        ({}, "Revenue", "Revenue ", 5),
+        ({}, "Revenue", " revenue", 5),
+        ({}, "Revenue", "Rev\u00a0enue", 5),
+        ({}, "NAME", "Name", 5),
+        ({}, "N", "n\t", 5),
     ],
 )
-@pytest.mark.parametrize("number", [0, 5])
 def test_column_that_comes_under_another_spelling_alone_fails_its_stream_by_name(
     serve: Serve, way: dict[str, Any], column: str, other: str, number: int
 ) -> None:
@@ -200,9 +198,15 @@ TWICE = {
 }
 
 
-@pytest.mark.parametrize("way", [{}, MAPS], ids=["at once", "one by one"])
+OTHERS = [row(1), row(1, N=""), row(1, **{"@odata.id": '"a:b"'})]
+
+
+@pytest.mark.parametrize(
+    ("way", "others"),
+    [*(({}, others) for others in OTHERS), (MAPS, OTHERS[0])],
+    ids=["at once", "at once beside fewer", "at once beside an annotation", "one by one"],
+)
 @pytest.mark.parametrize("twice", TWICE.values(), ids=TWICE)
-@pytest.mark.parametrize("others", [row(1), row(1, N=""), row(1, **{"@odata.id": '"a:b"'})])
 def test_member_twice_in_a_row_is_refused_as_in_the_page(
     serve: Serve, way: dict[str, Any], twice: str, others: str
 ) -> None:
