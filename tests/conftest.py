@@ -40,9 +40,9 @@ settings.register_profile("quick", deadline=None, max_examples=-(-_USUAL_EXAMPLE
 settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 
-def examples(thorough: int) -> int:
+def examples(thorough: int, *, least: int = 1) -> int:
     """Return how many examples a test tries that needs so many to be thorough."""
-    return -(-thorough * settings().max_examples // _USUAL_EXAMPLES)
+    return max(least, -(-thorough * settings().max_examples // _USUAL_EXAMPLES))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

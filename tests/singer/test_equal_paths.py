@@ -71,7 +71,7 @@ def tracking_tenant(whole: list[str], changes: list[str]) -> StandIn:
     return tenant
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30, least=10))
 @given(
     whole=rows,
     changes=st.lists((usual_rows | unusual_rows).map(row_text) | deletions, max_size=6),
@@ -102,7 +102,7 @@ def test_log_based(whole: list[str], changes: list[str], *, use_singer_decimal: 
         assert outcome(config, state) == outcome({**config, **MAPS}, state)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30, least=10))
 @given(whole=rows, size=st.integers(1, 4), use_singer_decimal=st.booleans())
 def test_batch(whole: list[str], size: int, *, use_singer_decimal: bool) -> None:
     with (
@@ -159,7 +159,7 @@ odd_parquet_rows = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30, least=10))
 @given(
     whole=st.lists((parquet_rows | odd_parquet_rows).map(row_text), max_size=6),
     size=st.integers(1, 4),
@@ -246,7 +246,7 @@ MAPPINGS: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30, least=10))
 @given(
     whole=rows,
     changes=st.lists((usual_rows | unusual_rows).map(row_text) | deletions, max_size=6),

@@ -408,7 +408,7 @@ def test_the_text_of_every_decimal_survives(number: str, as_string: bool) -> Non
         assert str(record["X"]) == number
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30, least=10))
 @given(
     rows=st.lists(usual_rows | unusual_rows, max_size=6),
     use_singer_decimal=st.booleans(),

@@ -256,7 +256,9 @@ def test_delta_that_was_not_read_is_requested_again(pipeline: Pipeline, serve: S
     pipeline.check()
 
 
-@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(15, least=5), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     operations=OPERATIONS,
     answer_again=st.sampled_from(["same", "empty", "error"]),
