@@ -8,6 +8,7 @@ import io
 import json
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     RunCli = Callable[..., CompletedProcess[str]]
 
 _PATIENCE = 10  # seconds, with a thread that cannot end because a failed test holds its run
+_LONG_WAIT = 0.5  # seconds
 _USUAL_EXAMPLES = 100  # of Hypothesis
 
 settings.register_profile("thorough", deadline=None, max_examples=_USUAL_EXAMPLES)
@@ -156,6 +158,23 @@ def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the secrets of other tests: each line of the log is searched for all of them."""
     monkeypatch.setattr("tap_sac.safety.masks.known", Secrets())
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that would wait for a retry, instead of waiting: it needs the fixture `waits`."""
+    too_long: list[float] = []
+    sleep = time.sleep
+
+    def short_sleep(seconds: float) -> None:
+        if seconds < _LONG_WAIT:
+            sleep(seconds)
+        else:
+            too_long.append(seconds)
+
+    monkeypatch.setattr("time.sleep", short_sleep)
+    yield
+    assert not too_long, "the test needs the fixture waits, or backoff_max_tries"
 
 
 @pytest.fixture(scope="session")
