@@ -42,7 +42,11 @@ _IGNORED = {"in list": "$filter", "$pagesize": "$pagesize", "$apply": "$apply"} 
 
 
 class LikeReport:
-    """Answers like the tenant of a report."""
+    """Answers like the tenant of a report.
+
+    Attributes:
+        service: The sample tenant behind it, with the models of the report.
+    """
 
     def __init__(self, report: Mapping[str, Any]) -> None:
         """Read what its tenant is like.
@@ -67,7 +71,7 @@ class LikeReport:
             model_of(shape, self._rows(shape), has_nulls=has_nulls)
             for shape in self._shapes.values()
         ]
-        self._service = SampleService(behaviour, models)
+        self.service = SampleService(behaviour, models)
         self._sets = {model.id: {table.name: table for table in model.tables} for model in models}
         self._links: dict[str, str] = {}
         self._is_turned = False
@@ -80,7 +84,7 @@ class LikeReport:
         request = replace(request, target=target)
         part = self._part(path, request)
         said = self._of("refusals").get(part, "")
-        answer = self._service(self._changed(request, part if said == _SERVED else ""))
+        answer = self.service(self._changed(request, part if said == _SERVED else ""))
         if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return answer  # Who has no token gets nothing else.
         answer = self._instead(path, request, answer, said) or answer
@@ -233,7 +237,7 @@ class LikeReport:
         if said and _COUNT not in page:
             kept = {name: it for name, it in request.options.items() if name == "$filter"}
             target = _target(request, {**kept, "$count": "true", "$top": "0"})
-            page = {**json.loads(self._service(replace(request, target=target)).body), **page}
+            page = {**json.loads(self.service(replace(request, target=target)).body), **page}
         return {**page, _COUNT: page[_COUNT] + 1} if said == "another" else page
 
     def _link(self, link: str, request: Request, shown: Mapping[str, str]) -> str:
