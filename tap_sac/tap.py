@@ -18,9 +18,9 @@ from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import plural
 from tap_sac.settings import SETTINGS
-from tap_sac.singer.maps import check_columns, table_names
+from tap_sac.singer.maps import check_columns
 from tap_sac.singer.schema import add_decimal_facets
-from tap_sac.singer.shared_tables import SharedTables, Writer
+from tap_sac.singer.shared_tables import SharedTables, Writer, table_names
 from tap_sac.streams.providers import ProvidersSource
 from tap_sac.streams.run import read_records
 from tap_sac.streams.source import Source
@@ -271,7 +271,8 @@ class TapSAC(CommandLineTap):
         where = "give it a table of its own, or remove it from catalog and state"
         others = {*bookmarks, *(self.choice.selected or ())} - {item.name for item in selected}
         for name in sorted(others):
-            tables = table_names(name, self.config.get("stream_maps") or {})
+            maps = self.config.get("stream_maps") or {}
+            tables = table_names(name, maps, type(self.mapper))
             yield Writer(name, tables, hindrance=f"is not read in this run: {where}")
 
     @cached_property

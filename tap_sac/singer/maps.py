@@ -257,20 +257,6 @@ def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def table_names(stream: str, config: Mapping[str, Any]) -> list[str]:
-    """Return the tables that maps make of a stream that is not read, by its name alone.
-
-    An alias that is an expression counts as it is written.
-    """
-    names, own = [], stream
-    for name, definition in applied(stream, config).items():
-        if _has_source(definition):
-            names.append(stream if name == definition["__source__"] else name)
-        else:
-            own = definition.get("__alias__", stream) if isinstance(definition, dict) else ""
-    return [own, *names] if own else names
-
-
 def mapped(stream: str, messages: Iterable[_Message]) -> list[_Message]:
     """Make the messages of a record, through the stream maps.
 

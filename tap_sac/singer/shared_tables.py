@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tap_sac.safety.text import folded, log_safe, plural
+from tap_sac.singer.maps import applied
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from logging import Logger
+
+_NAMING = ("__source__", "__alias__")  # the parts of a map that name its table
+
+
+class Mapper(Protocol):
+    """What makes the stream maps of the SDK."""
+
+    stream_maps: dict[str, Any]
+
+    def register_raw_stream_schema(
+        self, stream_name: str, schema: dict[str, Any], key_properties: Sequence[str] | None
+    ) -> None:
+        """Make the maps of a stream."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class SharedTables:
                 ready += [name for name in names if folded(name) == folded(table)]
         return [*dict.fromkeys(ready)]
 
-    def warn(self, logger: logging.Logger) -> None:
+    def warn(self, logger: Logger) -> None:
         """Say, after the last stream, which tables keep older rows although they were read."""
         for table, group in self._groups.items():
             hindrance = self._hindrance(group)
@@ -99,3 +114,29 @@ class SharedTables:
 
 def _names(group: Iterable[Writer]) -> list[str]:
     return [item.stream for item in group]
+
+
+def table_names(
+    stream: str, config: Mapping[str, Any], make_mapper: Callable[[dict[str, Any], Logger], Mapper]
+) -> list[str]:
+    """Return the tables that maps make of a stream that is not read, by its name alone.
+
+    Args:
+        stream: Its name.
+        config: The setting ``stream_maps``.
+        make_mapper: Makes a mapper of the SDK, which evaluates aliases, of settings and a logger.
+    """
+    found = applied(stream, config)
+    maps = {
+        name: {part: definition[part] for part in _NAMING if part in definition}
+        for name, definition in found.items()
+        if isinstance(definition, dict)
+    }
+    own = [found[name] for name in found if "__source__" not in maps.get(name, ())]
+    mapper = make_mapper({"stream_maps": maps}, logging.getLogger(__name__))
+    try:
+        mapper.register_raw_stream_schema(stream, {"properties": {}}, None)
+    except Exception:  # noqa: BLE001  (of whatever an expression does with a name that is gone)
+        return [stream]
+    is_removed = bool(own) and not isinstance(own[-1], dict)
+    return [item.stream_alias for item in mapper.stream_maps[stream]][is_removed:]

@@ -141,6 +141,7 @@ METHOD = "is LOG_BASED: make it FULL_TABLE, or give it a table of its own"
         ("no rows", "A", "", LATER),
         ("not served", "C", "", LATER),
         ("no metadata", "A", "", ABSENT),
+        ("expression", "A", "", ABSENT),
         ("no state", "A", "The model 'A' (C4A) was not read", ABSENT),
         ("no model", "C", "", ABSENT),
         ("not selected", "A", "", ABSENT),
@@ -155,7 +156,8 @@ def test_nothing_is_deleted_unless_all_streams_were_read(
     model = next(item for item in tenant.models if item.name == name)
     stream = f"{name.lower()}_d_master" if trouble == "not served" else f"{name.lower()}_fact_data"
     pattern = "*_d*" if trouble == "not served" else "*_fact_data"
-    warehouse = Warehouse({**serve(tenant), "stream_maps": {pattern: {"__alias__": TABLE}}})
+    alias = f"'{TABLE}' + __stream_name__[99:]" if trouble == "expression" else TABLE
+    warehouse = Warehouse({**serve(tenant), "stream_maps": {pattern: {"__alias__": alias}}})
     model.sets["DMaster"] = [f'{{"ID":"D{number}"}}' for number in range(SIZE)]
     assert not warehouse.load()[1]
     everything = warehouse.numbers()
@@ -172,7 +174,7 @@ def test_nothing_is_deleted_unless_all_streams_were_read(
         settings["filters"] = {stream: "ID eq 'x'"}
     elif trouble == "not served":
         tenant.refuse(f"C4{name}/DMaster", 404)
-    elif trouble in {"no metadata", "no state"}:
+    elif trouble in {"no metadata", "no state", "expression"}:
         tenant.refuse(f"C4{name}/$metadata", 412)
     elif trouble == "no model":
         tenant.models = tuple(item for item in models if item is not model)
