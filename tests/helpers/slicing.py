@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from tap_sac.demo.odata_filter import parse_filter
+from tests.conftest import discover, select
 from tests.helpers.stand_in import Model, StandIn, edmx
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from tests.conftest import Messages
 
 FACTS = "sales_fact_data"
+COLOURED = {"partition_by": {"a_product_master": "Colour"}}
 SLICED = {"partition_by": {FACTS: "Version"}}
+SIZES = {"public.Actual": 5, "public.Plan": 3, "public.Budget": 1, "public.Old": 4}
 COLUMNS = {"Version": "Edm.String*", "Date": "Edm.String*", "AMOUNT": "Edm.Decimal"}
 
 
@@ -120,3 +123,31 @@ def warnings(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
         for record in caplog.records
         if record.levelname == "WARNING" and part in record.getMessage()
     ]
+
+
+def members(colour_type: str, colours: Sequence[object]) -> StandIn:
+    """Serve a master with two members of each colour, and the list of the colours."""
+    document = edmx(
+        ProductMaster={"ID": "Edm.String*", "Colour": colour_type},
+        Colour___Distinct={"Colour": colour_type},
+    )
+    rows = [
+        json.dumps({"ID": f"{number}-{copy}"} | ({} if colour is None else {"Colour": colour}))
+        for number, colour in enumerate(colours)
+        for copy in range(2)
+    ]
+    listed = [json.dumps({} if colour is None else {"Colour": colour}) for colour in colours]
+    sets: dict[str, Sequence[str]] = {"ProductMaster": rows, "Colour___Distinct": listed}
+
+    class Tenant(StandIn):
+        @override
+        def page(self, request: Request, rows: Sequence[str]) -> Response:
+            return super().page(request, kept(request, rows))
+
+    return Tenant(Model("C4A", "A", document, sets))
+
+
+def without_key(config: dict[str, Any]) -> dict[str, Any]:
+    catalog = discover(config)
+    catalog[FACTS]["key_properties"] = []
+    return select(catalog, FACTS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hypothesis import strategies as st
+
 GUID = "21ec2020-3aea-1069-a2dd-08002b30309d"
 # As JSON has them. tests/end_to_end/test_pipelines.py loads all of them into PostgreSQL.
 KEPT = {
@@ -34,3 +36,9 @@ KEPT = {
     "Edm.String": ['""', '"2024-02-30"', '"\\ud83d\\ude00"', json.dumps(10_000 * "x")],
 }
 RESPELLED: dict[str, dict[str, Any]] = {"Edm.Byte": {'"255"': 255, "255.0": 255}}
+# JSON of any kind.
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)

@@ -10,9 +10,17 @@ from typing_extensions import override
 
 from tests.helpers.disorder import load
 from tests.helpers.runs import is_activated, run
-from tests.helpers.slicing import FACTS, SLICED, SlicingStandIn, fact, is_of_facts, warnings
+from tests.helpers.slicing import (
+    COLOURED,
+    FACTS,
+    SLICED,
+    SlicingStandIn,
+    fact,
+    is_of_facts,
+    members,
+    warnings,
+)
 from tests.helpers.target import Target
-from tests.streams.test_slices import COLOURED, members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

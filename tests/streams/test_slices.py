@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typing_extensions import override
 
 from tap_sac.demo.behaviour import Behaviour
 from tap_sac.demo.service import SALES_MODEL, Response, SampleService
@@ -19,18 +18,20 @@ from tests.helpers.gauge import (
 )
 from tests.helpers.runs import is_activated, run
 from tests.helpers.slicing import (
+    COLOURED,
     FACTS,
+    SIZES,
     SLICED,
     SlicingStandIn,
     at_slice,
     fact,
     is_of_facts,
-    kept,
+    members,
     versions,
     warnings,
     without_link,
 )
-from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response
+from tests.helpers.stand_in import StandIn, edmx, error_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from tap_sac.demo.service import Request
     from tests.conftest import Messages, Serve
 
+
 SALES = "sales_planning_fact_data"
-SIZES = {"public.Actual": 5, "public.Plan": 3, "public.Budget": 1, "public.Old": 4}
 
 
 def whole_then_sliced(
@@ -117,28 +118,6 @@ ODD_VALUES = [
 ]
 
 
-def members(colour_type: str, colours: Sequence[object]) -> StandIn:
-    """Serve a master with two members of each colour, and the list of the colours."""
-    document = edmx(
-        ProductMaster={"ID": "Edm.String*", "Colour": colour_type},
-        Colour___Distinct={"Colour": colour_type},
-    )
-    rows = [
-        json.dumps({"ID": f"{number}-{copy}"} | ({} if colour is None else {"Colour": colour}))
-        for number, colour in enumerate(colours)
-        for copy in range(2)
-    ]
-    listed = [json.dumps({} if colour is None else {"Colour": colour}) for colour in colours]
-    sets: dict[str, Sequence[str]] = {"ProductMaster": rows, "Colour___Distinct": listed}
-
-    class Tenant(StandIn):
-        @override
-        def page(self, request: Request, rows: Sequence[str]) -> Response:
-            return super().page(request, kept(request, rows))
-
-    return Tenant(Model("C4A", "A", document, sets))
-
-
 @pytest.mark.parametrize(
     ("colour_type", "colours"),
     [("Edm.String", ODD_VALUES), ("Edm.Int32", [3, -1, 0, None])],
@@ -197,120 +176,6 @@ def test_as_many_slices_are_read_at_once_as_requests_may_be(serve: Serve) -> Non
     assert not failure
     assert gauge.most == 4
     assert versions(messages) == [f"V{number}" for number in range(8)]
-
-
-REST = "(Version eq null or Version ne 'public.Actual' and Version ne 'public.Budget' and "
-REST += "Version ne 'public.Plan')"
-
-
-def lacking_a_value(sizes: dict[str, int] | None = None) -> SlicingStandIn:
-    """Serve facts of which the list of values lacks the last one."""
-    tenant = SlicingStandIn(sizes or SIZES)
-    tenant.values = [*(sizes or SIZES)][:-1]
-    return tenant
-
-
-def rows(*texts: str) -> Response:
-    return Response(200, f'{{"value":[{",".join(texts)}]}}'.encode(), JSON)
-
-
-def at_rest(answer: Callable[[], Response]) -> Callable[[Request], Response | None]:
-    """Answer in another way to what no slice has."""
-    return lambda request: answer() if " ne " in request.options.get("$filter", "") else None
-
-
-def test_last_slice_has_what_the_list_of_values_lacks(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    tenant = lacking_a_value()
-    messages, failure = run({**serve(tenant), **SLICED})
-    assert not failure
-    assert is_activated(messages, FACTS)
-    assert len({(row["Version"], row["Date"]) for row in messages.records(FACTS)}) == 13
-    assert len(messages.records(FACTS)) == 13
-    assert tenant.asked()[-1] == REST
-    assert not warnings(caplog, "")
-
-
-@pytest.mark.parametrize("listed", [["blue"], [None, "blue"]])
-def test_last_slice_has_null_unless_another_one_has(serve: Serve, listed: list[str | None]) -> None:
-    tenant = members("Edm.String", [None, "blue", "red"])
-    lines = [json.dumps({} if colour is None else {"Colour": colour}) for colour in listed]
-    tenant.models[0].sets["Colour___Distinct"] = lines
-    messages, failure = run({**serve(tenant), **COLOURED})
-    assert not failure
-    assert is_activated(messages, "a_product_master")
-    assert len(messages.records("a_product_master")) == 6
-
-
-@pytest.mark.parametrize(
-    ("answer", "why"),
-    [
-        (
-            lambda: error_response(400, "no"),
-            "to the slice (Version eq null or Version ne 'public.Actual'",
-        ),
-        # As in SQL, where a condition on null keeps nothing.
-        (rows, "SAC counts 13 rows of sales_fact_data"),
-        (lambda: rows(fact("public.Plan", 1)), "with rows of 'public.Plan'"),
-    ],
-    ids=["refused", "empty", "ignored"],
-)
-@pytest.mark.parametrize("has_key", [True, False])
-def test_what_no_slice_has_is_read_in_one_go_or_fails_by_name(
-    serve: Serve,
-    caplog: pytest.LogCaptureFixture,
-    answer: Callable[[], Response],
-    why: str,
-    *,
-    has_key: bool,
-) -> None:
-    tenant = lacking_a_value()
-    config = {**serve(tenant), **SLICED}
-    catalog = select(discover(config), FACTS) if has_key else without_key(config)
-    tenant.fault = at_rest(answer)
-    messages, failure = run(config, catalog=catalog)
-    assert is_activated(messages, FACTS) is has_key
-    if has_key:
-        assert not failure
-        assert len({(row["Version"], row["Date"]) for row in messages.records(FACTS)}) == 13
-        assert why in warnings(caplog, "in one go")[0]
-    else:
-        assert f"{FACTS}: " in failure
-        assert "and without a key, rows would come twice in one go" in failure
-        assert len(messages.records(FACTS)) == 9
-
-
-@pytest.mark.parametrize("has_key", [True, False])
-def test_condition_of_the_last_slice_is_no_longer_than_gateways_take(
-    serve: Serve, caplog: pytest.LogCaptureFixture, *, has_key: bool
-) -> None:
-    tenant = lacking_a_value({f"public.{number:03}{200 * 'x'}": 1 for number in range(40)})
-    config = {**serve(tenant), **SLICED}
-    catalog = select(discover(config), FACTS) if has_key else without_key(config)
-    messages, failure = run(config, catalog=catalog)
-    assert is_activated(messages, FACTS) is has_key
-    assert ("without a key, rows would come twice" in failure) is not has_key
-    assert bool(warnings(caplog, "in one go: SAC does not list all values of Version")) is has_key
-    assert len(set(versions(messages))) == 40 - (not has_key)
-    assert max(len(target) for target in tenant.targets) < 6_000
-
-
-def test_slices_that_lack_rows_which_sac_does_not_show_activate_nothing(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    tenant = lacking_a_value()
-    tenant.skips = False
-    tenant.fault = at_rest(rows)
-    messages, failure = run({**serve(tenant), **SLICED})
-    assert not failure
-    assert not is_activated(messages, FACTS)
-    (line,) = warnings(caplog, "not proven to be the whole")
-    assert line == (
-        "The slices of sales_fact_data by Version are not proven to be the whole table, so rows "
-        "that are gone from SAC stay in the target: SAC counts 13 rows of sales_fact_data, and 9 "
-        "in its slices."
-    )
 
 
 def cut_slice(
@@ -414,91 +279,6 @@ def test_changes_between_slices_are_no_reason_to_doubt_them(
     assert not warnings(caplog, "not proven")
 
 
-@pytest.mark.parametrize(
-    ("fault", "why"),
-    [
-        (
-            lambda tenant: (
-                lambda request: (
-                    tenant.page(replace(request, target=request.path), tenant.rows)
-                    if is_of_facts(request) and "$filter" in request.options
-                    else None
-                )
-            ),
-            "SAC answered to the slice Version eq 'public.Actual' with rows of 'public.Plan'.",
-        ),
-        (
-            lambda _: at_slice("public.Actual", lambda _: error_response(400, "no")),
-            "SAC answered 400 Bad Request, 'no'",
-        ),
-        (
-            lambda _: at_slice("public.Actual", lambda _: error_response(500, "SQL [1205]")),
-            "'SQL [1205]'",
-        ),
-        (
-            lambda _: at_slice("public.Plan", lambda _: error_response(400, "late")),
-            "to the slice Version eq 'public.Plan'.",
-        ),
-        (
-            lambda _: (
-                lambda request: (
-                    error_response(404, "no [3707]") if "Distinct" in request.target else None
-                )
-            ),
-            "SAC lists no values of Version.",
-        ),
-    ],
-    ids=["ignored", "400", "1205", "late", "no values"],
-)
-def test_what_cannot_be_sliced_is_read_in_one_go(
-    serve: Serve,
-    caplog: pytest.LogCaptureFixture,
-    fault: Callable[[SlicingStandIn], Callable[[Request], Response | None]],
-    why: str,
-) -> None:
-    tenant = SlicingStandIn(SIZES)
-    tenant.fault = fault(tenant)
-    messages, failure = run({**serve(tenant), **SLICED})
-    assert not failure
-    records = {(row["Version"], row["Date"]) for row in messages.records(FACTS)}
-    assert len(records) == 13
-    assert len({item["version"] for item in messages.of(FACTS) if "version" in item}) == 1
-    assert is_activated(messages, FACTS)
-    (line,) = warnings(caplog, "The table of sales_fact_data is read in one go")
-    assert why in line
-    assert not messages.state["bookmarks"][FACTS].get("slices")
-
-
-def test_column_with_too_many_values_is_read_in_one_go(
-    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.helpers.stand_in.PAGE_SIZE", 1_000)
-    tenant = SlicingStandIn({f"V{number}": 1 for number in range(2_500)})
-    messages, failure = run({**serve(tenant), **SLICED})
-    assert not failure
-    assert len(messages.records(FACTS)) == 2_500
-    assert tenant.asked() == [""]
-    assert sum("/Version___Distinct" in target for target in tenant.targets) == 2
-    (line,) = warnings(caplog, "in one go")
-    assert line.endswith("Version has more than 1,000 values.")
-
-
-def without_key(config: dict[str, Any]) -> dict[str, Any]:
-    catalog = discover(config)
-    catalog[FACTS]["key_properties"] = []
-    return select(catalog, FACTS)
-
-
-def test_rows_without_a_key_are_not_written_twice(serve: Serve) -> None:
-    tenant = SlicingStandIn(SIZES)
-    tenant.fault = at_slice("public.Plan", lambda _: error_response(400, "late"))
-    config = {**serve(tenant), **SLICED}
-    messages, failure = run(config, catalog=without_key(config))
-    assert "without a key, rows would come twice in one go: SAC does not list all values" in failure
-    assert len(messages.records(FACTS)) == 10
-    assert not is_activated(messages, FACTS)
-
-
 def test_rows_without_a_key_in_two_slices_fail_the_stream(serve: Serve) -> None:
     tenant = SlicingStandIn({"A": 2, "B": 2})
     # A tenant that compares in another way, of a column that cannot be looked at.
@@ -575,74 +355,10 @@ def test_totals_of_slices_are_compared(
     assert len(re.findall("  the same$", caplog.text, re.MULTILINE)) == 3
 
 
-def test_opening_read_of_a_delta_is_in_one_go(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    service = SampleService()
-    service.limit(SALES_MODEL, 400)
-    config = {**serve(service), "models": ["Sales Planning"], "partition_by": {SALES: "Date"}}
-    messages, failure = run({**config, "default_replication_method": "LOG_BASED"})
-    assert not failure
-    assert is_activated(messages, SALES)
-    assert len(messages.records(SALES)) == 400
-    assert len(service.subscriptions) == 1
-    (line,) = warnings(caplog, "in one go")
-    assert "SAC would track the changes of each slice alone" in line
-
-
-def test_incremental_read_is_in_one_go(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    stream = "workforce_planning_audit_data"
-    config = {**serve(SampleService()), "models": ["Workforce Planning"]}
-    config["partition_by"] = {stream: "Version"}
-    messages, failure = run(config, catalog=select(discover(config), stream))
-    assert not failure
-    assert len(messages.records(stream)) == 300
-    assert warnings(caplog, "an INCREMENTAL read has only the rows since the last one")
-
-
-def test_hierarchies_are_in_one_go(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    stream = "sales_planning_product_master_with_hierarchy"
-    config = {**serve(SampleService()), "models": ["Sales Planning"]}
-    config["partition_by"] = {stream: "Brand"}
-    messages, failure = run(config, catalog=select(discover(config), stream))
-    assert not failure
-    assert is_activated(messages, stream)
-    assert warnings(caplog, "a place in a hierarchy is not known before all members are")
-
-
-def test_sums_over_a_deselected_column_are_in_one_go(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    stream = "a_fact_data_aggregation"
-    document = edmx(
-        FactDataAggregation={"Version": "Edm.String", "AMOUNT": "Edm.Decimal"},
-        Version___Distinct={"Version": "Edm.String"},
-    )
-    tenant = StandIn(Model("C4A", "A", document))
-    tenant.models[0].sets |= {
-        "FactDataAggregation": ['{"AMOUNT":3.0}'],
-        "Version___Distinct": ['{"Version":"A"}'],
-    }
-    config = serve(tenant)
-    config["partition_by"] = {stream: "Version"}
-    catalog = select(discover(config), stream)
-    for entry in catalog["streams"]:
-        for item in entry["metadata"]:
-            if item["breadcrumb"][1:] == ["Version"]:
-                item["metadata"]["selected"] = False
-    messages, failure = run(config, catalog=catalog)
-    assert not failure
-    assert len(messages.records(stream)) == 1
-    assert warnings(caplog, "SAC adds up rows over a column that is deselected")
-
-
 def test_dry_run_asks_for_no_slice(serve: Serve) -> None:
     tenant = SlicingStandIn(SIZES)
     TapSAC(config={**serve(tenant), **SLICED}).run_connection_test()
     assert set(tenant.asked()) == {""}
-
-
-COLOURED = {"partition_by": {"a_product_master": "Colour"}}
 
 
 def test_row_that_moves_to_a_slice_that_was_read_does_not_go_from_the_target(
