@@ -58,6 +58,7 @@ def test_notebook_has_the_tables_of_a_model(capfd: pytest.CaptureFixture[str]) -
     assert isinstance(row["REVENUE"], Decimal)
 
 
+PATIENCE = 20  # seconds, with a command that no signal reaches
 # A process has the number 1 in a namespace of its own, as in a container.
 AS_PROCESS_1 = (
     *("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"),
@@ -72,7 +73,10 @@ def process_1() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
         def start(command: str) -> subprocess.Popen[str]:
             words = [*AS_PROCESS_1, "sh", "-c", command]
-            return stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))  # noqa: S603
+            process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)  # noqa: S603
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
 
         if not shutil.which("unshare") or start("exit").wait():
             pytest.skip("There are no namespaces here")
@@ -88,12 +92,12 @@ def test_container_ends_with_the_exit_code_of_its_command(
 def test_container_passes_sigterm_on_and_waits(
     process_1: Callable[[str], subprocess.Popen[str]],
 ) -> None:
-    process = process_1(
-        "trap 'echo ended; exit 9' TERM; echo ready; while :; do sleep 1 & wait; done"
-    )
+    is_waited_for = "until grep -q 'State:.S' /proc/1/status; do :; done"
+    trap = "trap 'echo ended; exit 9' TERM"
+    process = process_1(f"{trap}; {is_waited_for}; echo ready; while :; do sleep 1 & wait; done")
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGTERM)
-    assert process.stdout.readline() == "ended\n"
-    assert process.wait() == 9
+    assert process.communicate(timeout=PATIENCE)[0] == "ended\n"
+    assert process.returncode == 9
