@@ -6,10 +6,11 @@ trap 'stopped=yes; [ -z "$command" ] || kill -TERM "$command"' TERM INT
 "$@" &
 command=$!
 [ -z "$stopped" ] || kill -TERM "$command"
-wait "$command"
-code=$?
-while kill -0 "$command" 2>/dev/null; do # A signal has ended the wait, and not the command.
+code=127
+while :; do
+  stopped=
   wait "$command"
-  code=$?
+  ended=$?
+  [ "$ended" = 127 ] || code=$ended # 127: it has been waited for, or does not exist.
+  [ -n "$stopped" ] || exit "$code" # A signal may have ended the wait, and not the command.
 done
-exit "$code"
