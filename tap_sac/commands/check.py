@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_MOST_KEY_COLUMNS = 32  # of PostgreSQL
 # SAC has answered, and would answer alike at another address.
 _ANSWERED = {Failure.CLIENT_NOT_ALLOWED, Failure.TOO_MANY_REQUESTS}
 
@@ -207,7 +208,7 @@ def _steps(
     offered_streams = [made[offered.name] for offered in offer.streams]
     streams = [stream for stream in offered_streams if isinstance(stream, SACStream)]
     selected = [stream for stream in streams if stream.selected]
-    yield step, _describe_streams(len(streams), len(selected), offer)
+    yield step, _describe_streams(len(streams), selected, offer)
     if not selected:
         yield (step := Step.ROWS.value), ""
         choice.check_selection()
@@ -251,8 +252,11 @@ def _describe_user(user: User | None) -> str:
     return f"issued for {name}; SAC applies this user's permissions (3-legged)"
 
 
-def _describe_streams(total: int, selected: int, offer: Offer) -> str:
-    found = f"{plural(total, 'stream')}, {selected:,} of them selected"
+def _describe_streams(total: int, selected: Sequence[SACStream], offer: Offer) -> str:
+    found = f"{plural(total, 'stream')}, {len(selected):,} of them selected"
+    if wide := [item.name for item in selected if len(item.primary_keys) > _MOST_KEY_COLUMNS]:
+        most = f"more than {_MOST_KEY_COLUMNS} columns, which target-postgres cannot load"
+        found += f"; with a key of {most}: {some_of(wide)}"
     if offer.gone:
         found += f"; in the catalog or the state, but not in SAC: {some_of(offer.gone)}"
     return found

@@ -42,6 +42,22 @@ def test_each_step_reports_what_it_found(run_process: RunCli) -> None:
     assert "0 change-tracking subscriptions for " in result.stdout
 
 
+def test_keys_that_postgres_cannot_have_are_named_and_no_failure(
+    serve: Serve, run_cli: RunCli
+) -> None:
+    sets = {
+        f"S{number}": {f"C{column:02}": "Edm.String*" for column in range(number)}
+        for number in (32, 33)
+    }
+    tenant = StandIn(Model("C4T", "T", edmx(**sets), dict.fromkeys(sets, ())))
+    config = serve(tenant)
+    result = run_cli(config, "--check")
+    assert result.returncode == 0
+    told = "with a key of more than 32 columns, which target-postgres cannot load: t_s33\n"
+    assert told in result.stdout
+    assert "32 columns" not in run_cli(config).stderr
+
+
 def test_a_stream_map_that_a_sync_refuses_fails_the_check(run_cli: RunCli) -> None:
     stream = "sales_planning_fact_data"
     settings = {
