@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from tap_sac.commands.check import check as run_check
 from tap_sac.commands.models import models as list_models
-from tap_sac.commands.options import JSON, OPTIONS
+from tap_sac.commands.options import JSON, OPTIONS, Content
 from tap_sac.commands.report import report as write_report
 from tap_sac.commands.trial import try_streams
 from tap_sac.environment import misspelt_variables, read_environment
@@ -256,7 +256,7 @@ class CommandLineTap(Tap, abc.ABC):
         command = ConciseErrorCommand.like(super().get_singer_command())
         for option in command.params:
             if option.name in {"catalog", "state"}:
-                option.type = click.File("rb")
+                option.type = Content("rb")
             if option.name == "test":  # The SDK's has exit code 0 whatever fails.
                 option.callback, option.expose_value = None, True
         command.params += OPTIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from tests.helpers.stand_in import StandIn, sales, sales_row
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
 
     from tests.conftest import RunCli, Serve
 
@@ -31,6 +33,21 @@ def written(result: subprocess.CompletedProcess[str]) -> tuple[int, str, list[st
     log = re.sub(r"\b\d\S*[.:]\d\S*|\bpid\S+", "#", log.replace("python -m tap_sac", "tap-sac"))
     # The threads that read ahead log when they are at it.
     return result.returncode, output, sorted(log.splitlines())
+
+
+def test_no_file_is_left_open_when_another_option_is_refused(
+    run_cli: RunCli, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    state.write_text("{}")
+    with pytest.MonkeyPatch.context() as patch:
+        left_open: list[object] = []
+        patch.setattr("sys.unraisablehook", left_open.append)
+        result = run_cli({"demo": True}, "--state", str(state), "--catalog", "missing")
+        gc.collect()
+    assert result.returncode == 2
+    assert "missing" in result.stderr
+    assert not left_open
 
 
 @pytest.mark.parametrize(

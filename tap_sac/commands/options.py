@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
 import click
+from typing_extensions import override
 
 from tap_sac.sac.oauth.redirects import DEFAULT_REDIRECT_URI
+
+
+class Content(click.File):
+    """The bytes of a file. click leaves one open if it refuses an option after it."""
+
+    @override
+    def convert(self, value: Any, *others: Any) -> io.BytesIO:
+        file = super().convert(value, *others)
+        content = io.BytesIO(file.read())
+        if value != "-":  # That is standard input.
+            file.close()
+        return content
+
 
 TABLE, JSON = "table", "json"
 OPTIONS: list[click.Parameter] = [
