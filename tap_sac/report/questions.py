@@ -320,7 +320,7 @@ def _paging(page: Page) -> str | None:
 
 
 def _questions() -> Iterable[Question]:
-    looks = (
+    looks: tuple[Callable[[Scene, Any], Answers], ...] = (
         *(_token, _namespaces, _shapes, _first_page, _sized_pages, _links, _counts, _positions),
         *(_values, _refusals, _csrf, lambda scene, _: scene.changes, _pace),
     )
