@@ -10,7 +10,7 @@ annotated set (CSDL 4.0, 14.2.1: ``Schema.Container/Set``), which the live docum
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
 from tap_sac.demo.tables import AGGREGATION, TRACKABLE
@@ -83,6 +83,54 @@ def edmx_document(model: Model, service_root: str, *, sums_have_keys: bool) -> s
     return '<?xml version="1.0" encoding="UTF-8"?>' + element(
         "edmx:Edmx", *references, services, **attributes
     )
+
+
+def document_of(shape: dict[str, Any]) -> str:
+    """Write ``$metadata`` as a report describes it."""
+    prefix = shape.get("alias") or shape["namespace"]
+    sets = [(item["name"], item) for item in shape["sets"]]
+    types = (
+        element(
+            "EntityType",
+            *[element("Key", *(element("PropertyRef", Name=key) for key in item["key"]))]
+            if "key" in item
+            else [],
+            *map(_noted_property, item.get("columns", ())),
+            *map(_noted, item.get("type", ())),
+            Name=name,
+        )
+        for name, item in sets
+    )
+    named = (element("EntitySet", Name=name, EntityType=f"{prefix}.{name}") for name, _ in sets)
+    is_own = shape.get("container") == "ProviderID"
+    container = element("EntityContainer", *named, Name=shape["name"] if is_own else "other")
+    notes = (
+        element("Annotations", *map(_noted, item["set"]), Target=f"{prefix}.{name}")
+        for name, item in sets
+        if "set" in item
+    )
+    parts = (*types, container if "container" in shape else "", *notes)
+    names = {"Namespace": shape["namespace"], "Alias": shape.get("alias", "")}
+    schema = element("Schema", *parts, **{name: text for name, text in names.items() if text})
+    return element("Edmx", element("DataServices", schema), Version="4.0")
+
+
+def _noted_property(text: str) -> str:
+    name, kind, *words = text.split()
+    # Terms have a dot, and facets have none.
+    facets = dict(
+        word.split("=") for word in words if "=" in word and "." not in word.split("=")[0]
+    )
+    terms = (word for word in words if word.split("=")[0] not in facets)
+    return element("Property", *map(_noted, terms), Name=name, Type=kind, **facets)
+
+
+def _noted(text: str) -> str:
+    term, _, value = text.partition("=")
+    inside = element("String", value) if value else ""
+    if value in {"true", "false"}:
+        inside = element("PropertyValue", element("Bool", value), Property="Supported")
+    return element("Annotation", inside, Term=term)
 
 
 def _entity_type(table: Table, model: Model, *, has_key: bool) -> str:

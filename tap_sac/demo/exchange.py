@@ -65,6 +65,9 @@ class Response:
 
 Application = Callable[[Request], Response]
 
+_REFUSAL = re.compile(r"(\d{3}) (\[\d{4}\] )?(text:|object:|XML|HTML|JSON|plain|empty) ?(.*)")
+_BODIES = {"XML": "<error/>", "HTML": "<html></html>", "JSON": "[]", "plain": "Xx", "empty": ""}
+
 
 class Refusal:
     """An answer to some requests, a number of times or for ever.
@@ -112,6 +115,18 @@ def other_address(url: str) -> str:
 def error_answer(status: HTTPStatus, message: str) -> Response:
     """Answer as SAC does: the code is an id of this request, the number is in the message."""
     return json_answer({"error": {"code": str(uuid.uuid4()), "message": message}}, status)
+
+
+def described_answer(text: str) -> Response | None:
+    """Write a refusal that a report describes; None if it describes something else."""
+    if (match := _REFUSAL.fullmatch(text)) is None:
+        return None
+    status, number, form, words = match.groups()
+    if form in _BODIES:
+        return Response(int(status), _BODIES[form].encode())
+    message = f"{words.replace('...', 'Xx')} {number or ''}".strip()
+    said = message if form == "text:" else {"lang": "en", "value": message}
+    return json_answer({"error": {"code": "0", "message": said}}, HTTPStatus(int(status)))
 
 
 def page_answer(

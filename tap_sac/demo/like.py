@@ -11,12 +11,14 @@ from dataclasses import replace
 from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from tap_sac.demo.behaviour import Behaviour
-from tap_sac.demo.exchange import Request, Response, json_answer
+from tap_sac.demo.edmx import document_of
+from tap_sac.demo.exchange import Request, Response, described_answer, json_answer
+from tap_sac.demo.exchange import link as link_to
 from tap_sac.demo.service import SERVICE_ROOT, SampleService
-from tap_sac.demo.shapes import document_of, model_of
+from tap_sac.demo.shapes import model_of
 from tap_sac.demo.tables import AGGREGATION, AUDIT, DIFFERENCES, DISTINCT, FACTS
 
 if TYPE_CHECKING:
@@ -32,9 +34,6 @@ _NAMESPACES = ("sac", "sac_public_dimensions", "sac_currency_tables", "sac_unit_
 _MODEL = re.compile(rf"{SERVICE_ROOT}/providers/([^/]+)/([^/]+)/([^/]+)")
 _PROVIDERS = re.compile(r".*/Namespaces\(NamespaceID='([^']+)'\)/Providers")
 _UNKNOWN_PATH = re.compile(r".*/administration/(?!Namespaces$|Subscriptions$)[^/(]*")
-_REFUSAL = re.compile(r"(\d{3}) (?:\[(\d{4})\] )?(text:|object:|XML|HTML|JSON|plain|empty) ?(.*)")
-_XML = "<error><message>{}</message></error>"
-_BODIES = {"XML": _XML, "HTML": "<html></html>", "JSON": '["{}"]', "plain": "Xx {}", "empty": ""}
 # The options that a tenant ignores, where it serves what the sample tenant refuses.
 _IGNORED = {"in list": "$filter", "$pagesize": "$pagesize", "$apply": "$apply"} | dict.fromkeys(
     ("unknown column", "key column missing"), "$select"
@@ -96,7 +95,7 @@ class LikeReport:
             said = self._of("CSRF").get("api" if path == "/api/v1/csrf" else "service", "given")
             kept = {name: it for name, it in answer.headers.items() if name != "x-csrf-token"}
             answer = answer if said == "given" else replace(answer, headers=kept)
-            answer = _refusal(said) or answer
+            answer = described_answer(said) or answer
         names = self._of("pace").get("headers", "none").replace("none", "").split()
         return replace(answer, headers={**dict.fromkeys(names, "1"), **answer.headers})
 
@@ -180,7 +179,7 @@ class LikeReport:
             columns = (column.name for column in self._sets[model][AGGREGATION].columns)
             options["$select"] = ",".join(columns)
         is_same = options == request.options
-        return request if is_same else replace(request, target=_target(request, options))
+        return request if is_same else replace(request, target=link_to(request, options))
 
     def _instead(self, path: str, request: Request, answer: Response, said: str) -> Response | None:
         """Answer as the report says, where that is no page of the sample tenant."""
@@ -204,7 +203,7 @@ class LikeReport:
         if match and {"$orderby", "$skip"} <= request.options.keys():
             said = said or self._of("positions").get("$orderby and $skip", "")
         is_empty = said == _SERVED and answer.status != HTTPStatus.OK
-        return json_answer({"value": []}) if is_empty else _refusal(said)
+        return json_answer({"value": []}) if is_empty else described_answer(said)
 
     def _page(
         self, form: str, request: Request, shown: Mapping[str, str], answer: Response
@@ -213,7 +212,7 @@ class LikeReport:
         page: Page = json.loads(answer.body, parse_float=Decimal)
         if "$count" in request.options:
             said = self._of("$count").get(form, "")
-            if refused := _refusal(said):
+            if refused := described_answer(said):
                 return refused
             page = self._counted(page, request, said)
         page["value"] = [self._row(row, number) for number, row in enumerate(page["value"])]
@@ -236,7 +235,7 @@ class LikeReport:
             return {name: value for name, value in page.items() if name != _COUNT}
         if said and _COUNT not in page:
             kept = {name: it for name, it in request.options.items() if name == "$filter"}
-            target = _target(request, {**kept, "$count": "true", "$top": "0"})
+            target = link_to(request, {**kept, "$count": "true", "$top": "0"})
             page = {**json.loads(self.service(replace(request, target=target)).body), **page}
         return {**page, _COUNT: page[_COUNT] + 1} if said == "another" else page
 
@@ -245,11 +244,11 @@ class LikeReport:
         said, token = self._of("links"), str(len(self._links) + 1)
         if self._of("positions").get("keys again") == "same figures":
             link = re.sub(r"(?<=skiptoken=)\d+", lambda found: str(int(found[0]) - 1), link)
-        self._links[token] = link.removeprefix(request.base_url)
+        self._links[token] = link
         options = {**shown, "$skiptoken": token}
         if said.get("pagesize") == "dropped":
             options.pop("pagesize", None)
-        target = _target(request, options)
+        target = link_to(request, options).removeprefix(request.base_url)
         forms = {"root": target, "relative": target.rpartition("/")[2]}
         return forms.get(said.get("form", ""), f"{request.base_url}{target}")
 
@@ -275,21 +274,3 @@ def _form(name: str, options: Mapping[str, str]) -> str:
     if "$select" in options or options.get("$top") != "0":
         return "few columns" if "$select" in options else "with rows"
     return "$filter" if "$filter" in options else "$top=0"
-
-
-def _refusal(text: str) -> Response | None:
-    """Write a refusal that a report describes; None if it describes something else."""
-    if (match := _REFUSAL.fullmatch(text)) is None:
-        return None
-    status, number, form, words = match.groups()
-    number = f"[{number}]" if number else ""
-    if form in _BODIES:
-        return Response(int(status), _BODIES[form].format(number).encode())
-    message = f"{words.replace('...', 'Xx')} {number}".strip()
-    said = message if form == "text:" else {"lang": "en", "value": message}
-    return json_answer({"error": {"code": "0", "message": said}}, HTTPStatus(int(status)))
-
-
-def _target(request: Request, options: Mapping[str, str]) -> str:
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
-    return f"{request.path}?{query}" if query else request.path

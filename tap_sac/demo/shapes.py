@@ -1,4 +1,4 @@
-"""Models and ``$metadata`` as a report describes them, with made-up members and figures."""
+"""Models of the shapes that a report describes, with made-up members and figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.demo.edmx import element
 from tap_sac.demo.tables import (
     AGGREGATION,
     AUDIT,
@@ -117,51 +116,3 @@ def _value(text: str, number: int) -> Value:
         return number % 100 if kind in _INTEGERS else number % 2 == 1
     day = f"2026-11-{number % 28 + 1:02}"
     return {"Date": day, "DateTimeOffset": f"{day}T05:00:00.000Z"}.get(kind, f"{name} {number}")
-
-
-def document_of(shape: Shape) -> str:
-    """Write ``$metadata`` as a report describes it."""
-    prefix = shape.get("alias") or shape["namespace"]
-    sets = [(item["name"], item) for item in shape["sets"]]
-    types = (
-        element(
-            "EntityType",
-            *[element("Key", *(element("PropertyRef", Name=key) for key in item["key"]))]
-            if "key" in item
-            else [],
-            *map(_property, item.get("columns", ())),
-            *map(_annotation, item.get("type", ())),
-            Name=name,
-        )
-        for name, item in sets
-    )
-    named = (element("EntitySet", Name=name, EntityType=f"{prefix}.{name}") for name, _ in sets)
-    is_own = shape.get("container") == "ProviderID"
-    container = element("EntityContainer", *named, Name=shape["name"] if is_own else "other")
-    notes = (
-        element("Annotations", *map(_annotation, item["set"]), Target=f"{prefix}.{name}")
-        for name, item in sets
-        if "set" in item
-    )
-    parts = (*types, container if "container" in shape else "", *notes)
-    names = {"Namespace": shape["namespace"], "Alias": shape.get("alias", "")}
-    schema = element("Schema", *parts, **{name: text for name, text in names.items() if text})
-    return element("Edmx", element("DataServices", schema), Version="4.0")
-
-
-def _property(text: str) -> str:
-    name, kind, *words = text.split()
-    # Terms have a dot, and facets have none.
-    facets = dict(
-        word.split("=") for word in words if "=" in word and "." not in word.split("=")[0]
-    )
-    terms = (word for word in words if word.split("=")[0] not in facets)
-    return element("Property", *map(_annotation, terms), Name=name, Type=kind, **facets)
-
-
-def _annotation(text: str) -> str:
-    term, _, value = text.partition("=")
-    inside = element("String", value) if value else ""
-    if value in {"true", "false"}:
-        inside = element("PropertyValue", element("Bool", value), Property="Supported")
-    return element("Annotation", inside, Term=term)

@@ -1,18 +1,14 @@
-"""The words of a report: from lists, or numbered stand-ins for the names of a company.
-
-Nothing is masked: what is on no list here cannot be in a report.
-"""
+"""The words of a report, and stand-ins for names: what is on no list here cannot be in one."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.failures import Failure
-from tap_sac.sac.http.refusals import error_number
+from tap_sac.sac.http.refusals import error_form
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -24,31 +20,26 @@ _LISTS = """
 NAMES: FactData FactDataAggregation FactDataDifference MasterData AuditData CurrencyTable
 ConversionRates PublicDimensionData PublicDimensionDataWithHierarchy Version Date SignedData ID
 Description DATE YEAR CALMONTH MONTHDESC FISCAL_CALPERIOD VERSION CATEGORY RATE_VERSION accType
-CURRENCY_CONVERSION_CATEGORY rateType Language scale numericShift unitType unitOfMeasure formula
-aggregationType exceptionAggregationType rate fromCurr toCurr GroupID GroupIDText UnitOfMeasurement
-IsoCode IsBaseUnitInGroup Numerator Denominator BaseTenExponent AdditiveConstant Audit_Time
-Audit_User sac sac_public_dimensions sac_currency_tables sac_unit_conversion
-TYPES: Edm.String Edm.Decimal Edm.Boolean Edm.Byte Edm.SByte Edm.Int16 Edm.Int32 Edm.Int64
-Edm.Double Edm.Single Edm.Date Edm.DateTimeOffset Edm.TimeOfDay Edm.Guid Edm.Binary
+CURRENCY_CONVERSION_CATEGORY rate fromCurr toCurr Audit_Time Audit_User sac sac_public_dimensions
+sac_currency_tables sac_unit_conversion
+TYPES: Edm.String Edm.Decimal Edm.Boolean Edm.Byte Edm.Int16 Edm.Int32 Edm.Int64 Edm.Double
+Edm.Date Edm.DateTimeOffset Edm.TimeOfDay
 FACETS: Nullable MaxLength Precision Scale
 TERMS: Capabilities.ChangeTracking Capabilities.FilterRestrictions Capabilities.InsertRestrictions
-Capabilities.UpdateRestrictions Capabilities.DeleteRestrictions Capabilities.SortRestrictions
-Capabilities.CountRestrictions Integration.Extractable Integration.OriginalDataType Common.Label
-Integration.OriginalName Integration.ConversionExit Integration.SourceSystem Core.Description
-Integration.DeltaMethod Integration.CDataID Integration.PropertyType
-VALUES: true false variable floating NVARCHAR VARCHAR DECIMAL BOOLEAN INTEGER BIGINT DOUBLE DATE
-TIMESTAMP ID DESCRIPTION ACCOUNT_TYPE VERSION CATEGORY CURRENCY_CONVERSION_CATEGORY RATE_VERSION
+Capabilities.UpdateRestrictions Capabilities.DeleteRestrictions Integration.Extractable
+Integration.OriginalDataType Common.Label Core.Description Integration.CDataID
+Integration.PropertyType
+VALUES: true false variable floating NVARCHAR DECIMAL BOOLEAN INTEGER DATE TIMESTAMP ID DESCRIPTION
+ACCOUNT_TYPE VERSION CATEGORY CURRENCY_CONVERSION_CATEGORY RATE_VERSION
 com.sap.cloudDataIntegration CloudDataIntegration sac ProviderID other
 HEADERS: retry-after x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset ratelimit-limit
 ratelimit-remaining ratelimit-reset x-correlationid odata-version preference-applied etag
 FORMS: text: object: XML HTML JSON plain empty
-MESSAGE: a access allowed an api are at audit authorized available be by cannot client column
-columns data denied
-disabled does enabled endpoint entity error exist exists expired export for found has
-header in internal invalid is key keys lacks malformed method missing model must needed needs no
-not of offered on operation option or parameter path permission prepared property provider query
-request required resource select server service set sql statement supported syntax table the there
-this to token type unauthorized unknown unsupported uri use valid value with without
+MESSAGE: a access allowed an api are at audit be by cannot client column columns data denied
+disabled does endpoint entity error exist exists for has header in invalid is key keys lacks
+malformed method missing model needs no not of offered on operation option or parameter path
+prepared property provider query select service set sql statement table the there this to token
+type unauthorized valid value with without
 """
 _GAP, _MOST_WORDS = "...", 25  # for another word in the text of an error
 _WORDS = [text.split() for text in re.split(r"[A-Z]+: ", _LISTS)[1:]]
@@ -71,10 +62,9 @@ _OF_COLUMNS = (
 
 def is_of_grammar(text: str, words: Collection[str] = ()) -> bool:
     """Return whether a text is made of these words, of those of the lists, and of stand-ins."""
-    return text in words or all(
-        item in words or item in _ALL_WORDS or _NAME.fullmatch(item)
-        for item in re.split("[ =]", text)
-    )
+    parts = re.split("[ =]", text)
+    known = (item in words or item in _ALL_WORDS or _NAME.fullmatch(item) for item in parts)
+    return text in words or all(known)
 
 
 class StandIns:
@@ -86,12 +76,7 @@ class StandIns:
         self._numbers: Counter[str] = Counter()
 
     def of(self, name: str, kind: str) -> str:
-        """Return a name that SAC gives as it is, and any other by what it is made of.
-
-        Args:
-            name: As SAC writes it.
-            kind: What a new stand-in begins with.
-        """
+        """Return a name that SAC gives as it is, and any other by what it is made of."""
         if name in NAMES:
             return name
         patterns = {"Set": _OF_SETS, "Attribute": _OF_COLUMNS, "Column": _OF_COLUMNS}
@@ -117,22 +102,8 @@ def magnitude(number: float) -> int:
 
 def refusal(answer: Answer) -> str:
     """Describe a refusal: status, SAC's number, the form of the body, and known words in it."""
-    number = error_number(answer)
-    form, message = _message(answer)
+    form, message = error_form(answer)
+    number = re.findall(r"\[[0-9]{4}\](?=[\s.]*$)", message)  # Elsewhere it may be a value.
     words = [word.lower() for word in re.findall(r"[^\W\d_]+", message)]
     known = (word if word in MESSAGE else _GAP for word in words[:_MOST_WORDS])
-    tokens = [str(answer.status), *([] if number is None else [f"[{number:04}]"]), form]
-    return " ".join([*tokens, *(word for word, _ in groupby(known))])
-
-
-def _message(answer: Answer) -> tuple[str, str]:
-    """Return the form of an error, and its message if it has the form of SAC's."""
-    if answer.is_markup:
-        return ("HTML" if b"<html" in answer.body[:1000].lower() else "XML"), ""
-    try:
-        message = json.loads(answer.body)["error"]["message"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        start = answer.body.strip()[:1]
-        return ("JSON" if start in {b"{", b"["} else "plain") if start else "empty", ""
-    is_object = isinstance(message, dict)
-    return ("object:", str(message.get("value"))) if is_object else ("text:", str(message))
+    return " ".join([str(answer.status), *number, form, *(word for word, _ in groupby(known))])

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tap_sac.report.grammar import HEADERS, magnitude, refusal
-from tap_sac.report.scene import COUNT, LINK, Scene
-from tap_sac.sac.export.asker import Number, page_of
+from tap_sac.report.scene import COUNT, Scene
+from tap_sac.sac.export.asker import NEXT_LINK, Number, page_of
 from tap_sac.sac.export.kinds import AGGREGATION, FACTS
 from tap_sac.sac.odata.model import NUMBERS
 from tap_sac.sac.urls import other_origin
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 Answers = Mapping[str, str | None]
 
-# A question, its request, and all answers beside numbers, refusals and words of the grammar. Then
-# a line for each part of it: what is asked for below the model, what the tap expects, or how that
-# begins, and how this is known (docs/internals/sac-export-service.md).
+# A question, its request, and all answers beside numbers, refusals and words of the grammar; then
+# its parts: what is asked for, what is believed, or how that begins, and how that is known.
 _TABLE = """
 token | the answer of the Token URL | JWT opaque
  seconds | | 3599, 3600, 86399, 86400 | live
@@ -99,17 +98,10 @@ pace | headers, and powers of ten: how long the first page took, and how many ro
 """
 NOTHING = "TapSACAsksForNothing"  # a set, a column, a member and a model that do not exist
 VERDICTS = AS_BELIEVED, OTHERWISE, SEEN, NOT_SEEN = "as believed", "otherwise", "seen", "not seen"
-_FETCH = {"x-csrf-token": "fetch"}
 
 
 class Part(NamedTuple):
-    """A part of a question.
-
-    Attributes:
-        request: What is asked for, if it is one request; with gaps.
-        believed: The answers that are no surprise, or how they begin; all if there are none.
-        mark: How that is known.
-    """
+    """A part of a question: its request, if it is one, what is believed, and how that is known."""
 
     request: str
     believed: str
@@ -117,15 +109,15 @@ class Part(NamedTuple):
 
     def verdict(self, answer: str | None) -> str:
         """Compare an answer with what is believed."""
+        if answer is None or not self.believed:
+            return NOT_SEEN if answer is None else SEEN
         starts = tuple(f"{text} " for text in self.believed.split(", "))
-        parts = "" if answer is None else answer.split(" / ")
-        fits = all(f"{part} ".startswith(starts) for part in parts)
-        known = (AS_BELIEVED if fits else OTHERWISE) if self.believed else SEEN
-        return NOT_SEEN if answer is None else known
+        fits = all(f"{part} ".startswith(starts) for part in answer.split(" / "))
+        return AS_BELIEVED if fits else OTHERWISE
 
 
 class Question(NamedTuple):
-    """Something to ask: its name, request and words, its parts, and what finds the answers."""
+    """Something to ask: its parts, and what finds the answers to them."""
 
     name: str
     request: str
@@ -159,7 +151,7 @@ def _shapes(scene: Scene, _: object) -> Answers:
     notes = [(i["name"], term) for i in sets for term in i["set"] if "ChangeTracking" in term]
     tracked = " ".join(sorted({name for name, term in notes if term.endswith("=true")}))
     return {
-        "namespace": _either(shape["namespace"] for shape in shapes),
+        "namespace": _either(shape.get("namespace", "none") for shape in shapes),
         "Nullable": _either(_written("Nullable=" in str(words)) for _, words in columns),
         "types of measures": _either(measures),
         "key of sums": _either(_written(i["key"]) for i in sets if i["name"] == AGGREGATION),
@@ -182,43 +174,32 @@ def _sized_pages(scene: Scene, _: object) -> Answers:
 
 
 def _links(scene: Scene, _: object) -> Answers:
-    found = (str(page[LINK]) for page in [*scene.pages, scene.first] if page.get(LINK))
+    found = (str(page[NEXT_LINK]) for page in [*scene.pages, scene.first] if page.get(NEXT_LINK))
     if (link := next(found, None)) is None:
         return {}
     own = scene.asker.client.origin
-    host = {own: "same", other_origin(own): "other address"}.get(origin_of(link), "elsewhere")
+    hosts = {own: "same", other_origin(own): "other address"}
     form = "absolute" if "://" in link else "root" if link[0] == "/" else "relative"
+    host = hosts.get(origin_of(link), "elsewhere") if form == "absolute" else None
     kept = "kept" if "pagesize=" in link else "dropped"
-    return {
-        "form": form,
-        "host": host if form == "absolute" else None,
-        "pagesize": kept if scene.pages else None,
-    }
+    return {"form": form, "host": host, "pagesize": kept if scene.pages else None}
 
 
 def _requests(scene: Scene, parts: Mapping[str, Part]) -> Iterable[tuple[str, Answer | None]]:
-    """Ask what is one request, of the subject; what its gaps are filled with may be missing."""
-    if scene.subject is None:
-        return
-    sets, facts = scene.sets, scene.sets[FACTS]
-    columns = [item.name for item in facts.properties]
+    """Ask what is one request, of the subject."""
+    sets, facts = scene.sets, scene.sets.get(FACTS)
+    columns = [item.name for item in facts.properties] if facts else []
     masters = [name for name in sets if name.endswith("Master")]
-    gaps = {
-        "nothing": NOTHING,
-        "first": next(iter(columns), NOTHING),
-        "key": ",".join(facts.key),
-        "columns": ",".join(columns),
-        "others": ",".join(columns[1:]),
-        "master": next(iter(masters), NOTHING),
-        "flat": next((name for name in masters if f"{name}WithHierarchy" not in sets), NOTHING),
-    }
+    flat = (name for name in masters if f"{name}WithHierarchy" not in sets)
+    gaps = {"nothing": NOTHING, "columns": ",".join(columns), "others": ",".join(columns[1:])}
+    gaps |= {"key": ",".join(facts.key) if facts else "", "flat": next(flat, NOTHING)}
+    gaps |= {"first": (columns or [NOTHING])[0], "master": (masters or [NOTHING])[0]}
     for part, (request, _, _) in parts.items():
-        path, _, query = request.format(**gaps).partition("?")
-        pairs = (pair.partition("=") for pair in query.split("&") if pair)
+        path, *query = (text.format(**gaps) for text in re.split("[?&]", request))
         if path.startswith("/"):
             yield part, scene.asker.get(f"{scene.asker.client.service_root}{path}")
         elif path:
-            yield part, scene.ask(path, {name: value for name, _, value in pairs})
+            yield part, scene.ask(path, {it.split("=", 1)[0]: it.split("=", 1)[1] for it in query})
 
 
 def _counts(scene: Scene, parts: Mapping[str, Part]) -> Answers:
@@ -242,7 +223,8 @@ def _positions(scene: Scene, _: object) -> Answers:
     three = page_of(scene.ask(FACTS, {**in_order, "$top": "3"})).get("value", ())
     answer = scene.ask(FACTS, {**in_order, "$skip": "1", "$top": "2"})
     words = {str(three[1:]): "right", str(three[:2]): "ignored"}
-    position = words.get(str(page_of(answer).get("value")), "another")
+    later = page_of(answer).get("value")
+    position = words.get(str(later), "another") if three[2:] else None
     plain = scene.ask(FACTS, {"$top": "3"})
     again = page_of(scene.asker.get(plain.url, {"Accept": "*/*"}) if plain else None)
     is_same = again.get("value") == page_of(plain).get("value")
@@ -251,9 +233,8 @@ def _positions(scene: Scene, _: object) -> Answers:
     pairs = [(first.setdefault(str([row.get(name) for name in key]), row), row) for row in rows]
     repeated = [before == row for before, row in pairs if before is not row]
     figures = "same figures" if all(repeated) else "other figures"
-    outcome = outcome_of(answer)
     return {
-        "$orderby and $skip": position if three[2:] and outcome == "served" else outcome,
+        "$orderby and $skip": outcome_of(answer) if later is None else position,
         "order": ("kept" if is_same else "changes") if again else None,
         "keys again": (figures if repeated else "never") if rows and key else None,
     }
@@ -272,14 +253,10 @@ def _values(scene: Scene, _: object) -> Answers:
     }
 
 
-def _refusals(scene: Scene, parts: Mapping[str, Part]) -> Answers:
-    return {part: outcome_of(answer) for part, answer in _requests(scene, parts)}
-
-
 def _csrf(scene: Scene, _: object) -> Answers:
     client = scene.asker.client
     urls = {"api": f"{client.origin}/api/v1/csrf", "service": f"{client.administration}/Namespaces"}
-    asked = {part: scene.asker.get(url, _FETCH) for part, url in urls.items()}
+    asked = {part: scene.asker.get(url, {"x-csrf-token": "fetch"}) for part, url in urls.items()}
     given = {part: "given" for part, it in asked.items() if it and "x-csrf-token" in it.headers}
     return {part: given.get(part) or outcome_of(answer) for part, answer in asked.items()}
 
@@ -287,14 +264,11 @@ def _csrf(scene: Scene, _: object) -> Answers:
 def _pace(scene: Scene, _: object) -> Answers:
     came = " ".join(name for name in HEADERS if name in scene.asker.headers) or "none"
     answer, rows = scene.ask(FACTS, {"$count": "true"}), scene.first.get("value")
-    if not answer or not rows:
-        return {"headers": came}
-    took, speed = answer.seconds * 1000, len(rows) / max(answer.seconds, 0.001)
-    return {
-        "headers": came,
-        "milliseconds": str(magnitude(took)),
-        "rows per second": str(magnitude(speed)),
-    }
+    seconds = answer.seconds if answer and rows else 0.0
+    took = scene.first.get("@des.processingTimeInMilliseconds", seconds * 1000)
+    speed = str(magnitude(len(rows) / seconds)) if rows and seconds else None
+    ours = str(magnitude(float(took))) if re.fullmatch(r"[\d.]{1,20}", str(took)) else None
+    return {"headers": came, "milliseconds": ours, "rows per second": speed}
 
 
 def outcome_of(answer: Answer | None) -> str | None:
@@ -303,7 +277,6 @@ def outcome_of(answer: Answer | None) -> str | None:
 
 
 def _either(words: Iterable[str]) -> str | None:
-    """Join different answers; None if there is none."""
     return " / ".join(sorted(set(words))) or None
 
 
@@ -313,16 +286,16 @@ def _written(is_written: object) -> str:
 
 def _paging(page: Page) -> str | None:
     """Return whether a page is followed by others, is all there is, or looks so and is not."""
-    count = page.get(COUNT)
-    is_whole = count == str(len(page.get("value", ())))
-    not_linked = None if count is None else "whole" if is_whole else "cut"
-    return "linked" if page.get(LINK) else not_linked
+    if page.get(NEXT_LINK) or COUNT not in page:
+        return "linked" if page.get(NEXT_LINK) else None
+    return "whole" if page[COUNT] == str(len(page["value"])) else "cut"
 
 
 def _questions() -> Iterable[Question]:
     looks: tuple[Callable[[Scene, Any], Answers], ...] = (
         *(_token, _namespaces, _shapes, _first_page, _sized_pages, _links, _counts, _positions),
-        *(_values, _refusals, _csrf, lambda scene, _: scene.changes, _pace),
+        *(_values, lambda *it: {part: outcome_of(answer) for part, answer in _requests(*it)}),
+        *(_csrf, lambda scene, _: scene.changes, _pace),
     )
     for block, look in zip(re.split(r"\n(?! |$)", _TABLE)[1:], looks, strict=True):
         head, *lines = (re.split(r" ?\| ?", line.strip()) for line in block.strip().split("\n"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tap_sac.report.grammar import StandIns
 from tap_sac.report.shapes import Document
-from tap_sac.sac.export.asker import Page, followed, page_of
+from tap_sac.sac.export.asker import Page, page_of
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.urls import with_query
 
@@ -19,22 +19,13 @@ if TYPE_CHECKING:
     from tap_sac.sac.http.answer import Answer
     from tap_sac.sac.odata.model import EntitySet, Provider
 
-COUNT, LINK = "@odata.count", "@odata.nextLink"
+COUNT = "@odata.count"
 MOST_MODELS = 20
 _MOST_PAGES, _PAGES = 5, 3  # read at most; and how many the first page is divided into
 
 
 class Scene:
-    """A tenant, and one of its models.
-
-    Attributes:
-        asker: Asks the tenant.
-        models: The entity sets of its models, by name.
-        subject: The model that is asked for rows; None if there is none.
-        sizes: How many facts SAC counts.
-        names: Stand-ins for names.
-        changes: What a subscription to changes looks like.
-    """
+    """A tenant, and the one of its models that is asked for rows, if there is one."""
 
     def __init__(self, asker: Asker, models: Mapping[Provider, Mapping[str, EntitySet]]) -> None:
         """Look at a model whose first page has been read, if there is one."""
@@ -52,9 +43,8 @@ class Scene:
             page = page_of(self.asker.get(self.url(model, FACTS, {"$count": "true", "$top": "0"})))
             if (count := str(page.get(COUNT))).isdecimal():
                 self.sizes[model] = int(count)
-        counted = [(size, number) for number, size in enumerate(self.sizes.values()) if size]
-        smallest = [list(self.sizes)[number] for _, number in sorted(counted)]
-        self.subject = next(iter([*smallest, *self._with_facts]), None)
+        counted = sorted(filter(self.sizes.get, self.sizes), key=lambda model: self.sizes[model])
+        self.subject = next(iter([*counted, *self._with_facts]), None)
 
     @property
     def sets(self) -> Mapping[str, EntitySet]:
@@ -80,12 +70,7 @@ class Scene:
         """Some pages of facts, smaller than the first one, so that there are several."""
         size = -(-len(self.first.get("value", ())) // _PAGES)
         answer = self.ask(FACTS, {"pagesize": str(size), "$count": "true"}) if size else None
-        found: list[Page] = []
-        while answer and (page := page_of(answer)) and len(found) < _MOST_PAGES:
-            found.append(page)
-            link = followed(page.get(LINK), answer)
-            answer = self.asker.get(link) if link else None
-        return found
+        return self.asker.follow(answer, _MOST_PAGES)
 
     @cached_property
     def shapes(self) -> dict[Provider, Shape]:

@@ -1,7 +1,4 @@
-"""What ``$metadata`` looks like: SAC's own names, stand-ins for the rest, types and annotations.
-
-A column is one text, such as ``Measure1 Edm.Decimal Precision=31 Scale=7``.
-"""
+"""What ``$metadata`` looks like; a column is a text such as ``Measure1 Edm.Decimal Scale=7``."""
 
 from __future__ import annotations
 
@@ -32,65 +29,58 @@ class Document:
         self._root = fromstring(text.lstrip(), forbid_dtd=True)
         self._provider_id = provider_id
         types = {item.get("Name", ""): item for item in _all(self._root, "EntityType")}
-        sets = {
-            item.get("Name", ""): types.get(item.get("EntityType", "").rpartition(".")[2])
-            for item in _all(self._root, "EntitySet")
+        found = {item.get("Name", ""): item for item in _all(self._root, "EntitySet")}
+        named = {
+            name: item.get("EntityType", "").rpartition(".")[2] for name, item in found.items()
         }
-        self._types = {name: item for name, item in sets.items() if item is not None} or types
+        self._types = {name: types[it] for name, it in named.items() if it in types} or types
+        self._noted = {name: [item] for name, item in found.items()}
+        for item in _all(self._root, "Annotations"):
+            self._noted.setdefault(re.split("[./]", item.get("Target", ""))[-1], []).append(item)
 
     def number_facts(self, names: StandIns) -> None:
         """Give the columns of FactData their stand-ins, before any other column gets one."""
-        for item in [self._types[FACTS]] if FACTS in self._types else []:
-            key = _key(item)
-            for column in _all(item, "Property"):
-                name = column.get("Name", "")
-                names.of(name, "Dimension" if name in key else "Measure")
+        for item in (self._types[name] for name in (FACTS,) if name in self._types):
+            for name in _names(item, "Property"):
+                names.of(name, "Dimension" if name in _names(item, "PropertyRef") else "Measure")
 
     def shape(self, names: StandIns) -> Shape:
         """Describe the schema and the sets, in the order of their stand-ins."""
         (schema, *_) = _all(self._root, "Schema")
         given = {"namespace": schema.get("Namespace"), "alias": schema.get("Alias")}
-        for container in _all(schema, "EntityContainer"):
-            name = container.get("Name")
+        for name in _names(schema, "EntityContainer"):
             given["container"] = "ProviderID" if name == self._provider_id else name
         words = {part: one_of(value, VALUES) for part, value in given.items() if value is not None}
         sets = [(names.of(name, "Set"), name) for name in self._types]
-        sets.sort(key=lambda pair: _natural(pair[0]))
+        sets.sort(key=lambda pair: re.sub(r"\d+", lambda digits: digits[0].zfill(6), pair[0]))
         return {**words, "sets": [self._set(name, raw, names) for name, raw in sets]}
 
     def _set(self, name: str, raw: str, names: StandIns) -> Shape:
         """Describe a set, with what the document notes of it, and of its type."""
-        entity_type = self._types[raw]
-        kind = "Attribute" if FACTS in self._types else "Column"
-        places = [item for item in _all(self._root, "EntitySet") if item.get("Name") == raw]
-        blocks = _all(self._root, "Annotations")
-        places += (i for i in blocks if re.split("[./]", i.get("Target", ""))[-1] == raw)
+        kind, entity_type = "Attribute" if FACTS in self._types else "Column", self._types[raw]
+        columns = zip(_names(entity_type, "Property"), _all(entity_type, "Property"), strict=True)
         shape = {
             "name": name,
-            "key": [names.of(column, kind) for column in _key(entity_type)],
-            "columns": [
-                _column(names.of(item.get("Name", ""), kind), item)
-                for item in _all(entity_type, "Property")
-            ],
+            "key": [names.of(column, kind) for column in _names(entity_type, "PropertyRef")],
+            "columns": [_column(names.of(column, kind), item) for column, item in columns],
             "type": list(_terms(entity_type)),
-            "set": [term for place in places for term in _terms(place)],
+            "set": [term for item in self._noted.get(raw, ()) for term in _terms(item)],
         }
         return {part: value for part, value in shape.items() if value}
 
 
 def _column(name: str, element: Element) -> str:
     given = ((facet, element.get(facet)) for facet in FACETS)
-    facets = (f"{facet}={_value(value)}" for facet, value in given if value is not None)
+    known = (
+        (name, it if _NUMBER.fullmatch(it) else one_of(it, VALUES)) for name, it in given if it
+    )
+    facets = (f"{facet}={value}" for facet, value in known)
     return " ".join([name, one_of(element.get("Type"), TYPES), *facets, *_terms(element)])
-
-
-def _value(value: str | None) -> str:
-    return value if value and _NUMBER.fullmatch(value) else one_of(value, VALUES)
 
 
 def _terms(element: Element) -> Iterator[str]:
     """Describe the annotations of an element: their terms, and values that SAC gives."""
-    for annotation in (item for item in element if _local(item) == "Annotation"):
+    for annotation in element.iterfind("{*}Annotation"):
         term = one_of(annotation.get("Term"), TERMS)
         texts = [annotation.get("String"), *(item.text for item in _all(annotation, "String"))]
         texts += [item.text for item in _all(annotation, "Bool")]
@@ -99,17 +89,9 @@ def _terms(element: Element) -> Iterator[str]:
         yield term if value == "other" else f"{term}={value}"
 
 
-def _key(element: Element) -> list[str]:
-    return [item.get("Name", "") for item in _all(element, "PropertyRef")]
+def _names(element: Element, kind: str) -> list[str]:
+    return [item.get("Name", "") for item in _all(element, kind)]
 
 
 def _all(element: Element, name: str) -> Iterator[Element]:
-    return (item for item in element.iter() if _local(item) == name)
-
-
-def _local(element: Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    return [(int(part or 0) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", text)]
+    return element.iterfind(f".//{{*}}{name}")

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -201,10 +202,11 @@ def test_no_name_value_or_number_of_the_company_is_in_it(
         command, "is_of_grammar", lambda *_: True
     )  # What is written is checked twice.
     tenant, path = Marked(), tmp_path / "report.json"
-    result = run_cli(serve(tenant), "--report", str(path))
+    result = run_cli(serve(tenant), "--report", str(path), "--report-changes")
     assert result.returncode == 0, result.stdout + result.stderr
     text = path.read_text()
     assert len(tenant.markers) > 1000
+    assert "could not be deleted" in result.stdout  # The list has other ids, which are markers.
     lower = text.lower()
     pieces = {lower[start : start + LENGTH] for start in range(len(lower))}
     assert pieces & {marker.lower() for marker in tenant.markers} == set()
@@ -228,7 +230,9 @@ def test_refusals_have_their_form(serve: Serve, run_cli: RunCli, tmp_path: Path)
     bodies = {
         "$apply": Response(200, b"[]"),
         "$pagesize": Response(400, b"<html>Acme</html>"),
-        "AuditData": error_response(403, {"lang": "en", "value": "Acme has no data [3905]"}),
+        "AuditData": error_response(
+            403, {"lang": "en", "value": "Acme [4711] has no data. [3905]"}
+        ),
         "FactDataDifference": Response(502, b"Acme"),
         "$count=true&$top=1": Response(500, b"{}"),
     }
@@ -351,3 +355,16 @@ def test_subscriptions_of_older_tenants_are_looked_at(
         "text",
         "left out",
     )
+
+
+def test_namespaces_that_sac_does_not_document_have_stand_ins(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    models = [
+        replace(sales(sales_row(number)), namespace=name)
+        for number, name in enumerate(("sac", "acme"))
+    ]
+    report = report_of(run_cli, tmp_path, serve(StandIn(*models)))
+    assert [model["namespace_id"] for model in report["models"]["list"]] == ["sac", "Namespace1"]
+    assert answers(report)["namespaces"]["others"] == "some"
+    assert list(flaws(report)) == []

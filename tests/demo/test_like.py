@@ -167,7 +167,7 @@ OTHERWISE = [
     {("refusals", "key column missing"): "served", ("refusals", "AuditData"): "403 HTML"},
     {
         ("refusals", "sums without $select"): "served",
-        ("refusals", "unknown model"): "400 [1305] JSON",
+        ("refusals", "unknown model"): "400 JSON",
     },
     {("CSRF", "api"): "404 text: the ...", ("namespaces", "others"): "some"},
     {("CSRF", "api"): "200 empty", ("CSRF", "service"): "served", ("token", "kind"): "JWT"},

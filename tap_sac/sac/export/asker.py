@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.http.answer import Answer
 
+NEXT_LINK = "@odata.nextLink"
 _MOST_TRIES = 2
 _MOST_BYTES_KEPT = 64 * 1024**2
 
@@ -70,6 +71,15 @@ class Asker:
                     break
         return answer
 
+    def follow(self, answer: Answer | None, most: int) -> list[Page]:
+        """Read a page, and the pages behind its links, but no more than so many."""
+        found: list[Page] = []
+        while answer and (page := page_of(answer)) and len(found) < most:
+            found.append(page)
+            link = _followed(page.get(NEXT_LINK), answer)
+            answer = self.get(link) if link else None
+        return found
+
     def _keep(self, answer: Answer) -> None:
         self.headers.update(answer.headers)
         self._bytes_kept += len(answer.body)
@@ -88,7 +98,7 @@ def page_of(answer: Answer | None) -> Page:
         return {}
 
 
-def followed(link: object, page: Answer) -> str | None:
+def _followed(link: object, page: Answer) -> str | None:
     """Return the address behind a link of a page; None if it leads to another server."""
     try:
         url = absolute_link(link, page.url)

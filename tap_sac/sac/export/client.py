@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 ResponseObserver = Callable[[Answer], None]
 
+_ASKED_LIMIT = Limit(64 * 1024**2, Failure.HUGE_PAGE)
 _METADATA_LIMIT = Limit(512 * 1024**2, Failure.BROKEN_METADATA)
 _JSON = {"Accept": "application/json"}
 _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
@@ -260,7 +261,7 @@ class SACClient:
         Raises:
             SACError: If there is no answer, or no token.
         """
-        return self._sender.send(method, url, {**_JSON, **headers})
+        return self._sender.send(method, url, {**_JSON, **headers}, limit=_ASKED_LIMIT)
 
     def subscriptions(self, provider: Provider) -> list[dict[str, Any]]:
         """List the change-tracking subscriptions of a model, including those of other clients.

@@ -110,6 +110,19 @@ def error_number(answer: Answer) -> int | None:
     return int(found[1]) if found else None
 
 
+def error_form(answer: Answer) -> tuple[str, str]:
+    """Return the form of an error in a word, and its message if that is the form of SAC's."""
+    if answer.is_markup:
+        return ("HTML" if b"<html" in answer.body[:1000].lower() else "XML"), ""
+    try:
+        message = json.loads(answer.body)["error"]["message"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        start = answer.body.strip()[:1]
+        return ("JSON" if start in {b"{", b"["} else "plain") if start else "empty", ""
+    is_object = isinstance(message, dict)
+    return ("object:", str(message.get("value"))) if is_object else ("text:", str(message))
+
+
 def is_of_sac_itself(answer: Answer) -> bool:
     """Return whether a refusal is JSON or OData XML with an error, and not of SAC's router."""
     return _ROUTER_ERROR not in answer.headers and _has_error(answer)
