@@ -214,7 +214,7 @@ _CAUSE: dict[Failure, Cause] = {
     ),
     Failure.ROWS_TWICE: Cause(
         "SAC returns rows in no fixed order",
-        "Run the tap again; if it persists, raise page_size so that there are fewer pages",
+        "Run the tap again, or raise page_size to get fewer pages",
     ),
     Failure.WRONG_TOTAL: Cause(
         "rows are missing or came twice, or SAC adds them up differently",

@@ -167,8 +167,9 @@ class TapSAC(CommandLineTap):
         check_columns(self.config.get("stream_maps") or {}, tables, self.logger)
         try:
             super().setup_mapper()
-        except SingerSDKError as error:
-            msg = f"The setting stream_maps cannot be applied ({error}): correct it."
+        except Exception as error:  # noqa: BLE001  (of whatever an expression does)
+            kind = "" if isinstance(error, SingerSDKError) else f"{type(error).__name__}: "
+            msg = f"The setting stream_maps cannot be applied ({kind}{error}): correct it."
             raise SACError(msg) from None
         selected = [stream for stream in self._sac_streams if stream.selected]
         for stream in selected:

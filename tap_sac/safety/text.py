@@ -53,7 +53,8 @@ def decimal_digits(text: object) -> int | None:
 
 def folded(name: str) -> str:
     """Remove what names differ in that people take for the same: case, blanks, and normal form."""
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(char for char in text if char.isprintable() and not char.isspace())
 
 
 def origin_of(url: str) -> str:

@@ -62,7 +62,7 @@ class ColumnWatch:
             if other := spelled.get(folded(name)):
                 msg = (
                     f"No row of {self._name} has the column {name} of $metadata, but rows have "
-                    f"{log_safe(repr(other))}, so it would be null everywhere: rename it in SAC, "
+                    f"{log_safe(ascii(other))}, so it would be null everywhere: rename it in SAC, "
                     "or deselect the column."
                 )
                 raise DataError(msg)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _Message = TypeVar("_Message")
 
 _NEARNESS = 0.5
+_NEARNESS_OF_OPERATIONS = 0.85
+_OPERATIONS = ("__alias__", "__else__", "__filter__", "__key_properties__", "__source__")
 _MARK = "2026-01-01T00:00:00+00:00"
 # Values of a key, by format or type; an expression that is right for SAC's may fail on one of them.
 _SAMPLES: tuple[dict[str, object], ...] = (
@@ -192,12 +194,14 @@ def check_columns(
         logger: Warns of columns that cannot be removed.
 
     Raises:
-        SACError: If one differs from a column of SAC only by case, blanks or normal form.
+        SACError: If one differs from a column of SAC only by case, blanks or normal form, or looks
+            like an operation such as ``__filter__``.
     """
     for name, definition in config.items():
         fitting = [stream for stream in tables if applied(stream, {name: definition})]
         for column in definition if isinstance(definition, dict) and fitting else ():
             if column.startswith("__"):
+                _check_operation(name, column)
                 continue
             lacking = [stream for stream in fitting if column not in tables[stream]]
             for stream in lacking:
@@ -210,6 +214,14 @@ def check_columns(
                     column,
                     f": {hint}" if hint else ".",
                 )
+
+
+def _check_operation(name: str, word: str) -> None:
+    if word in _OPERATIONS:
+        return
+    if hint := did_you_mean(word.lower(), _OPERATIONS, cutoff=_NEARNESS_OF_OPERATIONS):
+        msg = f"The stream map {name!r} has {word!r}, which would be a new column: {hint}"
+        raise SACError(msg)
 
 
 def _check_spelling(

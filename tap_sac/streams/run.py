@@ -206,8 +206,7 @@ class Run:
         if changed := changed_types(self._state.types or {}, self._stream.sent_types):
             self._stream.logger.warning(
                 "These columns of %s have another type than in the last completed read: %s. A "
-                "target's table does not change by itself: change the columns there, or load into "
-                "a new table.",
+                "target's table does not change by itself: change it, or load into a new table.",
                 self._stream.name,
                 ", ".join(changed),
             )

@@ -81,6 +81,16 @@ class WatchedKeys:
         """Return whether the key of a row is one of those that came."""
         return not self.is_over and self._counter.knows(hash(_keys_of(self._reading, [row])[0]))
 
+    def are_filtered(self, rows: list[msgspec.Raw]) -> bool:
+        """Ask whether the filter leaves out rows that are there, and that came all the same."""
+        reading, keys = self._reading, _keys_of(self._reading, rows)
+        plain = {name: text for name, text in reading.query.items() if name != "$filter"}
+        kept = count_rows(reading, self._table, keys)
+        there = count_rows(reading, reading.source.table(plain), keys)
+        if kept is None or there is None or max(kept.values(), default=0) > 1:
+            return False
+        return not there.keys() <= kept.keys()
+
     @property
     def repeated_values(self) -> dict[str, Any]:
         """The values of the first key that came again, by column."""

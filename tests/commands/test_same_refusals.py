@@ -41,6 +41,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stream_maps": {"sales": {"AMOUNT": "1"}}}, "The setting stream_maps has 'sales', which ma"),
     ({"stream_maps": {FACTS: {"amount": "1"}}}, "names the column 'amount', which SAC spells 'AM"),
     ({"stream_maps": {FACTS: {"AMOUNT": "1 +"}}}, "1 +"),
+    ({"stream_maps": {FACTS: {"__alias__": "__stream_name__ + 1"}}}, "applied (TypeError: "),
+    ({"stream_maps": {FACTS: {"__filtre__": "AMOUNT > 1"}}}, "did you mean __filter__?"),
 ]
 
 

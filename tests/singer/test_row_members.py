@@ -83,6 +83,7 @@ WAYS: dict[str, dict[str, Any]] = {
         ({}, "Revenue", "Revenue ", 5),
         ({}, "Revenue", " revenue", 5),
         ({}, "Revenue", "Rev\u00a0enue", 5),
+        ({}, "Revenue", "Rev\u200benue", 5),
         ({}, "NAME", "Name", 5),
         ({}, "N", "n\t", 5),
     ],
@@ -94,6 +95,7 @@ def test_column_that_comes_under_another_spelling_alone_fails_its_stream_by_name
     rows[number] = row(number, **{column: "", other: "1"})
     messages, failure = run({**serve(tenant_of(*rows)), **way})
     assert f"No row of FactData has the column {column} of $metadata, but rows have " in failure
+    assert f"rows have {other!a}, so" in failure  # It may look the same.
     assert not is_activated(messages, STREAM)
     assert messages.records("providers")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_sac.demo.behaviour import Behaviour
-from tap_sac.demo.service import SALES_MODEL, SampleService
+from tap_sac.demo.service import SALES_MODEL, Response, SampleService
 from tests.helpers.disorder import TABLES, DisorderlyStandIn, ids, load, member, overlapping
 from tests.helpers.stand_in import error_response
 from tests.helpers.target import Target
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tap_sac.demo.service import Request, Response
+    from tap_sac.demo.service import Request
     from tests.conftest import Serve
 
 GONE = 20
@@ -221,6 +221,27 @@ def test_link_that_forgets_the_filter_leaves_no_row_behind(
     config["filters"] = {tenant.stream: "X lt 4"}
     assert not load(config, target)
     assert ids(target, tenant.stream) == ["M000", "M001", "M002", "M003"]
+
+
+@pytest.mark.parametrize("are_there", [False, True])
+def test_rows_that_the_filter_leaves_out_fail_the_stream_unless_they_are_gone(
+    serve: Serve, *, are_there: bool
+) -> None:
+    tenant = DisorderlyStandIn()
+    others = tenant.rows[4:] if are_there else [member("facts", GONE)]
+    tenant.arrange = tenant.arrange_ordered = lambda rows: [*rows, *others]
+    failure = load({**serve(tenant), "filters": {tenant.stream: "X lt 4"}}, Target())
+    told = f"{tenant.stream} but sent 9, and the filter leaves some of them out"
+    assert told in failure if are_there else not failure
+
+
+def test_count_of_no_rows_does_not_excuse_missing_rows(serve: Serve) -> None:
+    tenant = DisorderlyStandIn()
+    config, target = begun(serve, tenant, "facts")
+    none = Response(200, b'{"@odata.count":0,"value":[]}')
+    tenant.fault = lambda request: none if request.options.get("$top") == "0" else None
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == wanted(tenant)
 
 
 def test_opening_is_read_once_more_without_tracking_and_keeps_its_link(serve: Serve) -> None:

@@ -40,7 +40,7 @@ def follow(
         DataError: If a link leads to another entity set, or the same rows come again and again.
         SACError: If links lead in a circle, or to too many empty pages.
     """
-    place = _entity_set_of(table or url)
+    path, place = urlsplit(table or url).path, _entity_set_of(table or url)
     repetition = _Repetition()
     # Hashes: links may be kilobytes long, and pages many.
     read_before = {_hash(link.encode()) for link in seen}
@@ -48,20 +48,20 @@ def follow(
     next_url: str | None = url
     while next_url:
         if _hash(next_url.encode()) in read_before:
-            msg = f"SAC's pages of {urlsplit(url).path} lead in a circle, so they would never end"
+            msg = f"SAC's pages of {path} lead in a circle, so they would never end"
             raise SACError(msg, Failure.BROKEN_PROTOCOL)
         if place != _entity_set_of(next_url):
             other = log_safe(urlsplit(next_url).path)
-            msg = f"SAC's pages of {urlsplit(url).path} go on in another table, {other}"
+            msg = f"SAC's pages of {path} go on in another table, {other}"
             raise DataError(msg, Failure.BROKEN_PROTOCOL)
         read_before.add(_hash(next_url.encode()))
         page = read(next_url)
         if repetition.continues_with(page):
-            msg = f"SAC's pages of {urlsplit(url).path} have the same rows, with ever new links"
+            msg = f"SAC's pages of {path} have the same rows, with ever new links"
             raise DataError(msg, Failure.BROKEN_PROTOCOL)
         empty_pages = 0 if page.items else empty_pages + 1
         if empty_pages > _MOST_EMPTY_PAGES:
-            msg = f"SAC's pages of {urlsplit(url).path} go on without rows, with ever new links"
+            msg = f"SAC's pages of {path} go on without rows, with ever new links"
             raise SACError(msg, Failure.BROKEN_PROTOCOL)
         yield page
         next_url = page.next_url
