@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from singer_sdk import Stream
 
-    from tap_sac.discovery.namespaces import Listing
     from tap_sac.discovery.offer import Offer
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.oauth.user import User
@@ -55,7 +54,6 @@ class Found:
         most_requests: How many requests may be sent.
         steps: The steps, and why one of them failed.
         asker: Knows the answers; None if there is no client.
-        listing: What SAC lists; None if it does not.
         offer: What SAC offers; None if that is unknown.
     """
 
@@ -63,7 +61,6 @@ class Found:
     most_requests: int | None = None
     steps: dict[str, SACError | None] = field(default_factory=dict)
     asker: Asker | None = None
-    listing: Listing | None = None
     offer: Offer | None = None
 
     @property
@@ -196,7 +193,7 @@ def _steps(
     namespaces = read_namespaces(client, choice)
     yield step, ", ".join(map(log_safe, namespaces.chosen))
     yield (step := Step.PROVIDERS.value), ""
-    found.listing = listing = list_models(client, namespaces, choice)
+    listing = list_models(client, namespaces, choice)
     models = models_to_read(listing, choice)
     _raise_if(listing.failures())
     yield step, f"{len(listing.prefixes)} in SAC, {len(models)} chosen"
