@@ -102,8 +102,9 @@ class Proof:
         self.rows += len(page.items)
         self._pages += 1
         self._has_shifted = self._has_shifted or page.has_shifted
-        if page.items and self._is_filtered:  # Copies, because rows hold their page in memory.
-            self._last_rows = [row.copy() for row in page.items[-_MOST_ROWS_ASKED_FOR:]]
+        if self._is_filtered:  # Copies, because rows hold their page in memory.
+            self._last_rows += [row.copy() for row in page.items[-_MOST_ROWS_ASKED_FOR:]]
+            del self._last_rows[:-_MOST_ROWS_ASKED_FOR]
         if page.count is not None:
             self._counts = self._counts or [page.count]
             self._last_count = page.count

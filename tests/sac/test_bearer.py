@@ -124,6 +124,7 @@ def test_credentials_in_the_body(secret: str) -> None:
         ({"json": ["x"]}, "something other than a JSON object.*token_url"),
         ({"text": "[" * 100_000}, "something other than a JSON object.*token_url"),
         ({"status_code": 503}, "answered 503.*later"),
+        ({"status_code": 429}, "answered 429.*rate-limiting requests"),
         ({"status_code": 503, "reason": "s3cret"}, r"answered 503 \*\*\*"),
         (
             {"status_code": 302, "headers": {"Location": "http://[::1/x"}},

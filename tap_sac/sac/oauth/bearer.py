@@ -19,7 +19,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from typing_extensions import override
 
 from tap_sac.sac.errors import SACError, TransientError, during
-from tap_sac.sac.failures import Failure, Step
+from tap_sac.sac.failures import Failure, Step, refusal_kind
 from tap_sac.sac.http.refusals import is_transient
 from tap_sac.sac.http.transport import HEADER_VALUE, Limit, exchange
 from tap_sac.sac.oauth.user import claims_of, user_of
@@ -225,7 +225,8 @@ class BearerAuthenticator(AuthBase):
         answered = f"The token endpoint {self._without_secrets(self._token_url)} answered {status}"
         if is_transient(status):
             msg = f"{answered} {self._without_secrets(answer.reason)}".rstrip()
-            raise TransientError(msg, Failure.SERVER_FAULT, retry_after=answer.retry_after)
+            failure = refusal_kind(status, None) or Failure.SERVER_FAULT
+            raise TransientError(msg, failure, retry_after=answer.retry_after)
         try:
             body = json.loads(answer.body)
         except (ValueError, RecursionError):
