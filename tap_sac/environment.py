@@ -49,9 +49,11 @@ def read_environment(
                 found[name] = read_json_file(text.encode())
             else:
                 found |= parse(name, schema)
-        except (ValueError, ArithmeticError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            # What is wrong with JSON is said without its values.
+            why = f" ({error})" if "object" in schema["type"] else ""
             msg = (
-                f"The environment variable {variable} cannot be read: write true or false, a "
+                f"The environment variable {variable} cannot be read{why}: write true or false, a "
                 "number in digits, and a list or an object as JSON."
             )
             raise SACError(msg) from None

@@ -92,7 +92,7 @@ def test_name_that_is_twice_in_a_variable_is_refused(
     monkeypatch.setenv("TAP_SAC_FILTERS", '{"a":"x","a":"y"}')
     result = run_cli(None, "--config=ENV")
     assert result.returncode == 1
-    assert "The environment variable TAP_SAC_FILTERS cannot be read" in result.stderr
+    assert "TAP_SAC_FILTERS cannot be read (it has 'a' twice in one object)" in result.stderr
 
 
 @pytest.mark.parametrize(
