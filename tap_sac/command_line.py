@@ -30,7 +30,6 @@ from typing_extensions import override
 from tap_sac.commands.check import check as run_check
 from tap_sac.commands.models import models as list_models
 from tap_sac.commands.options import JSON, OPTIONS, Content
-from tap_sac.commands.report import report as write_report
 from tap_sac.commands.trial import try_streams
 from tap_sac.environment import misspelt_variables, read_environment
 from tap_sac.inputs import read_catalog, read_settings, read_state
@@ -174,6 +173,8 @@ class CommandLineTap(Tap, abc.ABC):
             "catalog": None if catalog is None else read_catalog(catalog),
         }
         if report is not None:
+            from tap_sac.commands.report import report as write_report  # noqa: PLC0415  (no other run needs it)
+
             run, version = partial(cls._check, parts), cls.plugin_version
             sys.exit(write_report(report, run, version, with_changes=report_changes))
         if report_changes:

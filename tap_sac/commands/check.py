@@ -13,8 +13,6 @@ from tap_sac.discovery.discover import offer_streams
 from tap_sac.discovery.namespaces import list_models, models_to_read, read_namespaces
 from tap_sac.discovery.naming import some_of
 from tap_sac.inputs import Choice
-from tap_sac.report.questions import OTHERWISE, QUESTIONS
-from tap_sac.report.scene import MOST_MODELS, Scene
 from tap_sac.sac.errors import ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.asker import Asker
 from tap_sac.sac.export.kinds import FACTS
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_KEY_COLUMNS = 32  # of PostgreSQL
+MOST_MODELS = 20  # that a report, or a check of beliefs, looks at
 # SAC has answered, and would answer alike at another address.
 _ANSWERED = {Failure.CLIENT_NOT_ALLOWED, Failure.TOO_MANY_REQUESTS}
 
@@ -136,6 +135,10 @@ def _explain(step: str, error: SACError, print_line: Callable[[str], None]) -> N
 
 def _print_differences(found: Found, print_line: Callable[[str], None]) -> None:
     """Say what SAC has answered otherwise than the tap believes."""
+    # Late, because no sync needs them.
+    from tap_sac.report.questions import OTHERWISE, QUESTIONS  # noqa: PLC0415
+    from tap_sac.report.scene import Scene  # noqa: PLC0415
+
     if found.asker is None:
         return
     scene = Scene(found.asker, found.models)

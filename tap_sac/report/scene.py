@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import EntitySet, Provider
 
 COUNT = "@odata.count"
-MOST_MODELS = 20
 _MOST_PAGES, _PAGES = 5, 3  # read at most; and how many the first page is divided into
 
 

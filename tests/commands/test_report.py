@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -368,3 +370,12 @@ def test_namespaces_that_sac_does_not_document_have_stand_ins(
     assert [model["namespace_id"] for model in report["models"]["list"]] == ["sac", "Namespace1"]
     assert answers(report)["namespaces"]["others"] == "some"
     assert list(flaws(report)) == []
+
+
+def test_a_run_without_a_report_does_not_load_its_modules() -> None:
+    code = "import sys, tap_sac.tap; print(*[name for name in sys.modules if 'tap_sac.' in name])"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    assert "tap_sac.commands.check" in loaded
+    assert "tap_sac.report" not in loaded
+    assert "tap_sac.commands.report" not in loaded
