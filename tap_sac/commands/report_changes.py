@@ -39,7 +39,7 @@ def try_changes(
         connect_again: Makes a client that a signal has not stopped.
     """
     model, client = scene.subject, scene.asker.client
-    if model is None or not scene.sets[FACTS].key:
+    if model is None or not scene.sets[FACTS].key or scene.asker.is_over:
         return
     tell(
         f"Opening one subscription to the changes of {FACTS} of {log_safe(model.name)} "

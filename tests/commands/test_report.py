@@ -114,9 +114,12 @@ def test_limits_end_the_questions_and_leave_a_report(
     value: int,
 ) -> None:
     monkeypatch.setattr(command, name, value)
-    service = Counted(SampleService())
-    report = report_of(run_cli, tmp_path, {**serve(service), "models": ["Budget"]})
+    tenant = SampleService()
+    service = Counted(tenant)
+    config = {**serve(service), "models": ["Budget"]}
+    report = report_of(run_cli, tmp_path, config, "--report-changes")
     assert len(service.targets) <= 31  # with the token
+    assert tenant.subscriptions == {}
     assert report["steps"]["rows"] == "ok"
     assert ("CSRF", "api") in verdicts(report, "not seen")
     assert answers(report)["token"]["seconds"] == "3600"
