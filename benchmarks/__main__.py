@@ -13,7 +13,9 @@ import sys
 import tempfile
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
+from operator import attrgetter
 from pathlib import Path
 
 from benchmarks.processes import Environments, run_pipeline, serving, tap_settings
@@ -34,6 +36,7 @@ _ENVIRONMENTS = {
     "msdk": ["tap-rest-api-msdk==1.4.2", "setuptools<81"],
 }
 _PARALLEL = 4
+_MOST_ROWS_OF_ROUNDS = 1_000_000  # More rows are about memory, and take their time.
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,14 @@ class Benchmark:
             *arguments,
         ]
 
-    def tap_sac_into_files(self, model: str, encoding: dict[str, str]) -> list[str]:
+    def tap_sac_into_files(
+        self, model: str, encoding: dict[str, str], **settings: object
+    ) -> list[str]:
         """Make the command that writes a model to files, in a folder of their own."""
         folder = self._folder / "files" / f"{model}-{'-'.join(encoding.values())}"
         folder.mkdir(parents=True, exist_ok=True)
         batch_config = {"encoding": encoding, "storage": {"root": folder.as_uri()}}
-        return self.tap_sac(model, batch_config=batch_config)
+        return self.tap_sac(model, batch_config=batch_config, **settings)
 
     def remove_files(self) -> float:
         """Remove the files that were written, and say how many megabytes they had."""
@@ -140,7 +145,7 @@ class Benchmark:
         """Compare the digits that the tap writes with those that the tenant sends."""
         output = self._folder / "output"
         self.run(self.tap_sac("SHORT10K"), output)
-        pattern = re.compile(rb'"AMOUNT":[^,}]*,"QUANTITY":[^,}]*')
+        pattern = re.compile(rb'"AMOUNT":[^,}"]+,"QUANTITY":[^,}"]+')
         written, sent = hashlib.sha256(), hashlib.sha256()
         with output.open("rb") as lines:
             for line in lines:
@@ -237,6 +242,42 @@ def _files(benchmark: Benchmark, rounds: int) -> None:
         )
 
 
+def _keys(benchmark: Benchmark, rounds: int) -> None:
+    """Read the same rows with and without comparing their keys."""
+    print(f"\nKeys compared, and not; medians of {rounds} rounds, of one from 5,000,000 rows on\n")
+    print("| | rows | rows per page | CPU s | CPU s without | speed | peak MB | MB without |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    parquet = {"format": "parquet"}
+    for name, model in (
+        ("RECORD, in order", "PAGES10K"),
+        ("RECORD, in order", "PAGES100K"),
+        ("RECORD, shuffled", "SHUFFLED"),
+        ("Parquet, in order", "PAGES10K"),
+        ("Parquet, shuffled", "SHUFFLED"),
+        ("RECORD, in order", "LONG"),
+        ("RECORD, in order", "SOAK"),
+    ):
+        facts = FACTS[model]
+        results: dict[str, list[Result]] = {"fail": [], "off": []}
+        for _ in range(rounds if facts.rows <= _MOST_ROWS_OF_ROUNDS else 1):
+            for setting, found in results.items():
+                if name.startswith("Parquet"):
+                    make = partial(benchmark.tap_sac_into_files, model, parquet)
+                else:
+                    make = partial(benchmark.tap_sac, model)
+                found.append(benchmark.run(make(verify_counts=setting)))
+                benchmark.remove_files()
+        cpu, peak, seconds = (
+            [statistics.median(map(attrgetter(field), found)) for found in results.values()]
+            for field in ("cpu_seconds", "peak_megabytes", "seconds")
+        )
+        print(
+            f"| {name} | {facts.rows:,} | {facts.page_size:,} | {cpu[0]:.1f} | {cpu[1]:.1f} "
+            f"| {seconds[1] / seconds[0]:.2f} x | {peak[0]:.0f} | {peak[1]:.0f} |",
+            flush=True,
+        )
+
+
 def _single_runs(benchmark: Benchmark) -> None:
     print("\n| | measured | for comparison |\n|---|---:|---:|")
     paced = benchmark.run(benchmark.tap_sac("PACED"))
@@ -247,14 +288,6 @@ def _single_runs(benchmark: Benchmark) -> None:
         f"| 1,000,000 rows at {SAC_ROWS_PER_SECOND:,} per second | {paced.seconds:.2f} s "
         f"| {server:.2f} s of the floor ({paced.seconds / server - 1:+.1%}), "
         f"{nominal:.2f} s by arithmetic ({paced.seconds / nominal - 1:+.1%}) |",
-        flush=True,
-    )
-    peaks = [
-        benchmark.run(benchmark.tap_sac(model)).peak_megabytes for model in ("PAGES10K", "LONG")
-    ]
-    print(
-        f"| peak memory at 5,000,000 rows | {peaks[1]:.0f} MB "
-        f"| {peaks[0]:.0f} MB at 1,000,000 ({peaks[1] / peaks[0] - 1:+.1%}) |",
         flush=True,
     )
     small = benchmark.run(benchmark.tap_sac("SMALL"))
@@ -294,18 +327,25 @@ def main() -> None:
     """Print tables in Markdown."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only-files", action="store_true", help="measure BATCH messages alone")
+    parts = ("throughput", "files", "keys", "single")
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(parts)}; all if none is named")
     arguments = parser.parse_args()
-    rounds, only_files = arguments.rounds, arguments.only_files
+    rounds = arguments.rounds
+    if unknown := {*arguments.parts} - {*parts}:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    chosen = arguments.parts or parts
     with tempfile.TemporaryDirectory() as folder, serving() as url:
         benchmark = Benchmark(url, Path(folder))
         print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
         exact = "the same" if benchmark.amounts_are_exact() else "NOT the same"
         print(f"The digits of 400,000 decimals are {exact} as those that were sent.")
-        if not only_files:
+        if "throughput" in chosen:
             _throughput(benchmark, rounds)
-        _files(benchmark, rounds)
-        if not only_files:
+        if "files" in chosen:
+            _files(benchmark, rounds)
+        if "keys" in chosen:
+            _keys(benchmark, rounds)
+        if "single" in chosen:
             _single_runs(benchmark)
 
 
