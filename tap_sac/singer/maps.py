@@ -147,9 +147,9 @@ class MappedDeletions:
                 mapped = stream_map.transform(dict(deletion))
             except Exception as error:  # noqa: BLE001  (of whatever an expression does)
                 return (
-                    f"fails on a deleted row, whose measures are null ({_reason(error)}): write "
-                    f"'None if {DELETED_AT.name} is not None else ...' in expressions, and "
-                    f"'{DELETED_AT.name} is not None or ...' in the filter"
+                    f"fails on a deleted row ({_reason(error)}): write 'None if {DELETED_AT.name} "
+                    f"is not None else ...' in expressions, '{DELETED_AT.name} is not None or "
+                    "...' in filters"
                 )
             rule = definition.get("__filter__")
             if mapped is None:

@@ -39,6 +39,8 @@ class ChangedKeys:
         self._rows = 0
         # The first keys that came again, and whether the last row of each is a deleted one.
         self._repeated: dict[Key, bool] = {}
+        # The first ones, as of the changed rows.
+        self._deleted: list[Key] = []
         self._changed: list[Key] = []
 
     def close(self) -> None:
@@ -60,6 +62,7 @@ class ChangedKeys:
         self._rows += len(keys)
         room = _MOST_CHANGED - len(self._changed)
         self._changed += islice(compress(keys, map(not_, are_deleted)), room)
+        self._deleted += islice(compress(keys, are_deleted), _MOST_CHANGED - len(self._deleted))
         if not (again or self._repeated):
             return
         for key, is_deleted in zip(keys, are_deleted, strict=True):
@@ -87,7 +90,8 @@ class ChangedKeys:
     def _check_repeated(self) -> None:
         found = self._ask([*self._repeated])
         for key, is_deleted in self._repeated.items():
-            if found is None or (is_deleted and found[key]):
+            is_mixed = is_deleted or key in self._deleted
+            if found is None or (is_mixed and is_deleted == bool(found[key])):
                 shown = shown_key(key_values(self._reading.source.key, key))
                 msg = f"a key came again ({shown}), and SAC does not show which row is the last one"
                 raise DeltaLostError(msg)

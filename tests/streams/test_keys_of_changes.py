@@ -159,6 +159,7 @@ CHANGE, DELETION = changed(sales_row(1, "9.5")), gone(1)
         ([CHANGE, DELETION], True, True),
         ([CHANGE, DELETION], False, False),
         ([DELETION, CHANGE], True, False),
+        ([DELETION, CHANGE], False, True),
         ([CHANGE, DELETION, CHANGE], True, False),
     ],
 )
