@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.odata.model import Provider
 
+_LEFT = "If there is a new one under Data Management > API Subscriptions, delete it."
 _REQUESTS = 5  # that it sends
 _UUID = re.compile(r"(first-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -55,10 +56,14 @@ def try_changes(
             answer = client.ask("GET", url, {"Prefer": "odata.track-changes"})
             page = page_of(answer)
             own = _opened(page)
-        found.update(_of_link(page) if own else {"link": outcome_of(answer) or "none"})
-        found.update(_of_list(client, model, own) if own else {})
+        if own:
+            found.update(_of_link(page))
+            found.update(_of_list(client, model, own))
+        else:
+            found["link"] = "none" if page else outcome_of(answer) or "none"
+            tell(f"SAC gave no link to changes. {_LEFT}" if page else "SAC refused it.")
     except SACError as error:
-        tell(f"The subscription cannot be looked at: {error}")
+        tell(f"The subscription cannot be looked at: {error}{'' if own else f' {_LEFT}'}")
     finally:
         if own:
             found["deleted"] = _delete(model, own, tell, connect_again)

@@ -382,3 +382,25 @@ def test_a_run_without_a_report_does_not_load_its_modules() -> None:
     assert "tap_sac.commands.check" in loaded
     assert "tap_sac.report" not in loaded
     assert "tap_sac.commands.report" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("answer", "link", "told"),
+    [
+        (None, "none", "SAC gave no link to changes. If there is a new one under Data Management"),
+        (error_response(403, "not allowed"), "403 text: not allowed", "SAC refused it."),
+        (Response(502, b""), "502 empty", "SAC refused it."),
+    ],
+    ids=["no link", "refused", "fault"],
+)
+def test_a_tenant_that_tracks_no_changes_is_told_of(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, answer: Response | None, link: str, told: str
+) -> None:
+    tenant = StandIn(sales(*map(sales_row, range(2))))
+    tenant.fault = lambda request: answer if "prefer" in request.headers else None
+    path = tmp_path / "report.json"
+    result = run_cli(serve(tenant), "--report", str(path), "--report-changes")
+    assert told in result.stdout
+    report = read_report(path)
+    assert answers(report)["changes"] == {"link": link}
+    assert list(flaws(report)) == []
