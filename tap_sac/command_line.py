@@ -42,7 +42,7 @@ from tap_sac.settings import with_defaults
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.sdk_logs import quiet
 from tap_sac.tenant import connect
-from tap_sac.validation import ignored_settings, settings_errors
+from tap_sac.validation import ignored_settings, secret_params, settings_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -289,6 +289,8 @@ class CommandLineTap(Tap, abc.ABC):
         for name, declared in schema["properties"].items():
             if declared.get("secret") and name not in _NOT_MASKED:
                 keep_secret(str(given.get(name, "")))
+        for secret in secret_params(given):
+            keep_secret(secret)
         errors = settings_errors(given, schema)
         if errors and raise_errors:
             msg = "Config validation failed"

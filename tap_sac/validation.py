@@ -24,6 +24,8 @@ _NO_CERTIFICATES = (
     "The setting certificate is ignored, because tap-sac does not support X.509 client "
     "certificates: it signs in with client_id and client_secret."
 )
+_SECRET_NAME = re.compile("key|secret|token|pass|credential|connection_string", re.IGNORECASE)
+_PASSWORD_IN_ROOT = re.compile(r"\w+://[^/@]*:[^/]*@", re.ASCII)
 _LOCAL_ROOT = re.compile(r"(?!\w+:/?/)|(file|local):", re.ASCII)
 
 
@@ -62,6 +64,16 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
         if _CERTIFICATE in config and "client_secret" not in config:
             errors.append(_NO_CERTIFICATES)
     return errors
+
+
+def secret_params(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the secrets among the parameters of a storage, which go to libraries that may log."""
+    batches = config.get("batch_config")
+    storage = batches.get("storage") if isinstance(batches, dict) else None
+    params = storage.get("params") if isinstance(storage, dict) else None
+    for name, value in params.items() if isinstance(params, dict) else ():
+        if _SECRET_NAME.search(str(name)) and isinstance(value, str):
+            yield value
 
 
 def ignored_settings(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
@@ -147,6 +159,11 @@ def _start_date_errors(config: Mapping[str, Any]) -> Iterator[str]:
 def _batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     batches = config.get("batch_config") or {}
     encoding, storage = batches.get("encoding") or {}, batches.get("storage") or {}
+    if _PASSWORD_IN_ROOT.match(storage.get("root", "")):
+        yield (
+            "The setting batch_config has a password in root, which messages and logs show: set it "
+            "in params of storage, or in the environment, or use a key file."
+        )
     if encoding.get("format") != "arrow":
         return
     if (encoding.get("compression") or "none") != "none":

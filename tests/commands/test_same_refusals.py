@@ -25,6 +25,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"start_date": "yesterday"}, "The setting start_date is not a valid time"),
     ({"batch_config": {"encoding": {}}}, "The setting batch_config needs an encoding"),
     (
+        {
+            "batch_config": {
+                "encoding": {"format": "jsonl"},
+                "storage": {"root": "sftp://me:hidden-word@host/sac"},
+            }
+        },
+        "The setting batch_config has a password in root, which messages and logs show",
+    ),
+    (
         {"batch_config": {"encoding": {"format": "arrow", "compression": "gzip"}}},
         "The setting batch_config asks for compression, which Arrow files do not have",
     ),

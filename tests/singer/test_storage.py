@@ -7,7 +7,9 @@ import json
 import sys
 import tempfile
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import url2pathname
 
 import pytest
 from pyarrow import parquet
@@ -20,7 +22,6 @@ from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import Messages, RunCli, Serve
 
@@ -122,6 +123,31 @@ def test_run_that_fails_leaves_no_part_of_a_file(
     (whole,) = (path for path in file_system(s3).find(f"lake/failed-{format_}") if STREAM in path)
     assert "-1." in whole
     assert not file_system(s3).call_s3("list_multipart_uploads", Bucket="lake").get("Uploads")
+
+
+def test_local_files_are_written_where_they_stay(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    config = batch_config(tmp_path, "parquet", None, 3)
+    config["batch_config"]["storage"]["prefix"] = "folder/"
+    messages = sync({**serve(StandIn(sales(*ROWS))), **config})
+    written = {Path(url2pathname(path.removeprefix("file://"))) for path in paths(messages)}
+    assert len(written) == 2
+    assert written < {*(tmp_path / "folder").iterdir()}
+    assert all(path.suffix == ".parquet" for path in (tmp_path / "folder").iterdir())
+    assert all(path.stat().st_mode & 0o044 for path in written)
+
+
+def test_secrets_among_the_parameters_of_a_storage_are_masked(
+    serve: Serve, run_cli: RunCli
+) -> None:
+    params = {"token": "hidden-word-hidden-word"}
+    storage = {"root": "nope://hidden-word-hidden-word", "params": params}
+    config = {"batch_config": {"encoding": {"format": "jsonl"}, "storage": storage}}
+    result = run_cli({**serve(StandIn(sales(*ROWS))), **config})
+    assert "check the storage of the setting batch_config" in result.stderr
+    assert "hidden-word" not in result.stderr + result.stdout
 
 
 def test_s3_without_its_package_is_an_error_that_names_the_extra(

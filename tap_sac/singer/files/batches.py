@@ -16,6 +16,9 @@ from tempfile import TemporaryFile, gettempdir
 from typing import IO, TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import log_safe
 from tap_sac.singer.files.chunks import with_version
@@ -41,12 +44,10 @@ class Storage(Protocol):
 
     root: str
     prefix: str | None
+    params: dict[str, Any]
 
     def get_url(self, filename: str) -> str:
         """Return the URL of a file."""
-
-    def open(self, filename: str, mode: str) -> AbstractContextManager[IO[Any]]:
-        """Open a file."""
 
 
 class Encoding(Protocol):
@@ -167,18 +168,15 @@ def batch_file(
         DataError: If a value does not fit the type of its column.
         SACError: If the storage cannot be written, or needs a package that is not installed.
     """
-    file: Any = None
+    is_open = False
     try:
-        with storage.open(name, "wb") as file, format_.open(file) as add:
+        with _opened(storage, name) as file, format_.open(file) as add:
+            is_open = True
             yield storage.get_url(name), add
     except BaseException as error:
-        if file:
-            # fsspec would leave a temporary file behind, or an upload that is not finished.
-            with suppress(Exception):
-                file.discard()
-        elif isinstance(error, ImportError):
+        if not is_open and isinstance(error, ImportError):
             raise _missing_package_error(storage, error) from None
-        is_unknown = file is None and isinstance(error, ValueError)
+        is_unknown = not is_open and isinstance(error, ValueError)
         if not (is_unknown or _is_of_storage(error)):
             raise
         msg = (
@@ -186,6 +184,39 @@ def batch_file(
             "setting batch_config."
         )
         raise SACError(msg) from None
+
+
+def _opened(storage: Storage, name: str) -> AbstractContextManager[IO[Any]]:
+    """Open a file that gets its name when it is complete."""
+    system, path = url_to_fs(storage.get_url(name), **storage.params)
+    is_local = isinstance(system, LocalFileSystem)
+    return _renamed(system, path) if is_local else _uploaded(system, path)
+
+
+@contextmanager
+def _uploaded(system: Any, path: str) -> Iterator[IO[bytes]]:  # noqa: ANN401  (fsspec has no types)
+    with system.transaction, system.open(path, "wb") as file:
+        yield file
+
+
+@contextmanager
+def _renamed(system: Any, path: str) -> Iterator[IO[bytes]]:  # noqa: ANN401
+    """Write a file beside its place.
+
+    fsspec would do so in a temporary directory. From another disk, it would then be copied, and
+    half of it would be seen under its name.
+    """
+    folder = path.rpartition("/")[0]
+    system.makedirs(folder, exist_ok=True)
+    part = f"{folder}/.{uuid4()}.part"
+    try:
+        with system.open(part, "wb") as file:
+            yield file
+        system.mv(part, path)
+    except BaseException:
+        with suppress(Exception):
+            system.rm_file(part)
+        raise
 
 
 def check_storage(storage: Storage, find_root: Callable[[], Any]) -> None:
