@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "settings.md"
 README = ROOT / "README.md"
 FACTS = ROOT / "docs" / "internals" / "sac-export-service.md"
-# What Meltano installs: from the first release on, the tag of the version, such as v0.1.0.
+# What Meltano installs: once there is one, the tag of the version, such as v0.1.0.
 PINNED_TO = "main"
 # Meltano finds it by this path, and reads JSON wherever it reads YAML.
 DEFINITION = ROOT / "plugins" / "extractors" / "tap-sac--tap-sac.lock"

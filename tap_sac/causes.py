@@ -107,7 +107,7 @@ _CAUSE: dict[Failure, Cause] = {
     Failure.CLIENT_NOT_ALLOWED: NO_DATA_EXPORT,
     Failure.LIVE_MODEL: Cause(
         "the model is a live connection, whose rows are not in SAC",
-        "Leave it out of the setting models",
+        "Load them from their source",
     ),
     Failure.LONG_URL: Cause(
         "the URL is too long, because it names every selected column and the filter",

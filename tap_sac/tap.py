@@ -238,9 +238,9 @@ class TapSAC(CommandLineTap):
             )
         if withheld := [item.name for item in streams if item.was_withheld]:
             failures.append(
-                "A different user is signed in than in the last run, whose permissions may "
-                f"differ, so no rows were removed from the target ({some_of(withheld)}): run with "
-                "--full-refresh (or without --state), or sign in as before."
+                "A different user is signed in than in the last run, so no rows were removed from "
+                f"the target ({some_of(withheld)}): run with --full-refresh (or without --state), "
+                "or sign in as before."
             )
         return failures
 

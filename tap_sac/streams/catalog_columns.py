@@ -94,8 +94,8 @@ class CatalogColumns:
     def _warn_of_decimals(self) -> None:
         self._warn(
             "$metadata does not give both precision and scale of these decimals of %s: %s. Some "
-            "targets round them to whole numbers: check their type in the target, or remove the "
-            f"format {SINGER_DECIMAL} from them in the catalog, to write them as plain text.",
+            "targets round them: check their type there, or remove the format "
+            f"{SINGER_DECIMAL} in the catalog, to write plain text.",
             decimals_without_scale(self._selection.sac_columns, self._stream.effective_schema),
         )
 

@@ -48,8 +48,7 @@ class Permissions:
         if self._state.user and last and 2 * rows < last:
             logger.warning(
                 "The read of %s has %s, and the last one had %s: if the others are still in "
-                "SAC, the user who is signed in has lost permissions, and the target will mark or "
-                "delete these rows.",
+                "SAC, the user has lost permissions, and the target will mark or delete them.",
                 stream,
                 plural(rows, "row"),
                 f"{last:,}",
@@ -84,9 +83,8 @@ def check_writable(stream: str, *, is_sum: bool, has_key: bool) -> None:
     if has_key and not is_sum:
         return
     msg = (
-        "This run is signed in as a different user than the last one, and rows of "
+        "A different user is signed in than in the last run, and rows of "
         f"{stream} {'are sums, which permissions change' if is_sum else 'have no key'}, so none "
-        "was written: run with --full-refresh (or without --state) to apply the permissions of "
-        "this user, or sign in as before."
+        "was written: run with --full-refresh (or without --state), or sign in as before."
     )
     raise DataError(msg)

@@ -142,5 +142,6 @@ class Changes:
 
     def text(self, verb: str = "") -> str:
         """Write how many there are, and how many of them are deletions."""
-        deletions = f", {self.deletions:,} of them deletions" if self.deletions else ""
+        kind = "a deletion" if self.deletions == 1 else "deletions"
+        deletions = f", {self.deletions:,} of them {kind}" if self.deletions else ""
         return f"{plural(self.rows, 'change')}{verb}{deletions}"

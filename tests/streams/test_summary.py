@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tap_sac.sac.errors import SACError
+from tap_sac.streams.reading import Changes
 from tests.conftest import sync
 from tests.helpers.batches import batch_config
 from tests.helpers.counts import FACTS, ROWS, counting, without_link
@@ -92,6 +93,7 @@ def test_changes_and_deletions_are_told_apart(
     told = {"tables": 2, "rows": 1, "changes": 4, "deletions": 2, "not_counted": 1, "updated": 1}
     assert numbers == {**NOTHING, **told}
     assert "sales_fact_data: 4 changes read, 2 of them deletions, 1 page." in caplog.messages
+    assert Changes(3, 1).text() == "3 changes, 1 of them a deletion"
 
 
 def test_files_are_counted(serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
