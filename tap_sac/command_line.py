@@ -311,7 +311,7 @@ class CommandLineTap(Tap, abc.ABC):
         No state is written here, which could be in the middle of a message: bookmarks move only
         after a complete read, which has written them.
         """
-        self.logger.warning("Stopped by signal %d before the read was complete.", signum)
+        self.logger.warning("Stopped by signal %d before the end.", signum)
         if client := vars(self).get("client"):  # Made when it is first needed, and not here.
             client.transport.stop()
         if isinstance(self.message_writer, MessageWriter):

@@ -206,8 +206,8 @@ def report(path: str, run: Callable[..., int], version: str, *, with_changes: bo
             lines = plural(text.count("\n") + 1, "line")
             tell(f"The report is in {log_safe(path)} ({lines}).")
         tell(
-            "It has answers and shapes, and no name, value or number of rows of yours. Read it, "
-            f"and attach it to an issue at {_ISSUES}."
+            "It describes SAC's answers and the shapes of your models, without names, values or "
+            f"numbers of rows. Read it, and attach it to an issue at {_ISSUES}."
         )
 
 

@@ -58,7 +58,7 @@ def test_the_sample_tenant_is_as_believed(serve: Serve, run_cli: RunCli, tmp_pat
     assert verdicts(report, "otherwise") == set()
     assert not [text for text in strings(report) if text == "other"]
     assert len(service.targets) <= 200
-    assert result.stdout.splitlines()[-1].startswith("It has answers and shapes, and no name")
+    assert result.stdout.splitlines()[-1].startswith("It describes SAC's answers")
 
 
 def strings(part: object) -> list[str]:
