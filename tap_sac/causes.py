@@ -52,7 +52,7 @@ WRONG_SECRET = Cause(
 )
 OTHER_AUTH_METHOD = Cause(
     "the token endpoint expects the secret in another place",
-    "Set token_endpoint_auth_method to the other one of client_secret_basic and client_secret_post",
+    "Set token_endpoint_auth_method to the other of client_secret_basic and client_secret_post",
 )
 WRONG_TOKEN_URL = Cause(
     "token_url belongs to another tenant, or to SAML",

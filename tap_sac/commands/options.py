@@ -33,7 +33,7 @@ OPTIONS: list[click.Parameter] = [
     click.Option(
         ["--report"],
         metavar="FILE",
-        help="Check, and write how SAC answers, without names and values; - for standard output.",
+        help="Check, and write how SAC answers, without names or values; - for standard output.",
     ),
     click.Option(
         ["--report-changes"],
