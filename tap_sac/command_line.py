@@ -165,7 +165,7 @@ class CommandLineTap(Tap, abc.ABC):
         if no_browser or redirect_uri:
             msg = "--no-browser and --redirect-uri require --login."
             raise click.UsageError(msg)
-        if models:  # Without the catalog that Meltano passes, which may lack some.
+        if models:  # Without the catalog that Meltano passes, which may lack some; so is a report.
             tap = cls(**parts, setup_mapper=False)
             sys.exit(list_models(tap.choice, tap.client, tap.print_line, as_json=models == JSON))
         parts |= {
@@ -175,7 +175,7 @@ class CommandLineTap(Tap, abc.ABC):
         if report is not None:
             from tap_sac.commands.report import report as write_report  # noqa: PLC0415  (no other run needs it)
 
-            run, version = partial(cls._check, parts), cls.plugin_version
+            run, version = partial(cls._check, {**parts, "catalog": None}), cls.plugin_version
             sys.exit(write_report(report, run, version, with_changes=report_changes))
         if report_changes:
             msg = "--report-changes requires --report."

@@ -119,6 +119,7 @@ class Outcome:
         version: The version of its rows; None without versions.
         may_delete: Whether rows that did not come may be deleted from the target.
         delta_link: Where the changes after it are, if SAC tracks them.
+        rows_before: How many of the rows an earlier run has read.
     """
 
     verdict: Verdict
@@ -126,6 +127,7 @@ class Outcome:
     version: int | None
     may_delete: bool
     delta_link: str | None = None
+    rows_before: int = 0
 
 
 @dataclass(frozen=True)

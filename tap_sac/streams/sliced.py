@@ -149,7 +149,13 @@ class SlicedRead:
             warn_uncompared(reading.name, reading.logger, why)
         elif reading.totals:
             reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
-        return Outcome(verdict, slices.rows, self.version, verdict is Verdict.PROVEN)
+        return Outcome(
+            verdict,
+            slices.rows,
+            self.version,
+            verdict is Verdict.PROVEN,
+            rows_before=slices.rows_of_earlier_run,
+        )
 
     def _read_values(self, values: Collection[Value], maker: RecordMaker) -> Iterator[Records]:
         """Read the slices of some values, in the order of those."""

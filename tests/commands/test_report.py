@@ -17,6 +17,7 @@ from tap_sac.commands import report as command
 from tap_sac.demo import Behaviour
 from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH, Response, SampleService
 from tap_sac.report.questions import NOTHING
+from tests.conftest import discover, select
 from tests.helpers.markers import LENGTH, Marked
 from tests.helpers.reports import answers, flaws, read_report, report_of, verdicts
 from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
@@ -75,6 +76,14 @@ def test_standard_output_has_the_report_alone(run_cli: RunCli) -> None:
     assert json.loads(result.stdout)["steps"]["rows"] == "ok"
     assert "ok      rows" in result.stderr
     assert "attach it to an issue" in result.stderr
+
+
+def test_models_that_a_catalog_lacks_are_in_the_report(run_cli: RunCli, tmp_path: Path) -> None:
+    catalog, path = discover({**DEMO, "models": ["Budget"]}), tmp_path / "catalog.json"
+    path.write_text(json.dumps(select(catalog, next(name for name in catalog if "fact" in name))))
+    config = {**DEMO, "models": ["Budget", "Sales*"]}
+    report = report_of(run_cli, tmp_path, config, "--catalog", str(path))
+    assert len(report["models"]["list"]) == 3
 
 
 def test_rows_are_read_from_the_smallest_model_alone(

@@ -88,6 +88,7 @@ def test_run_that_failed_goes_on_with_the_rest_under_the_same_version(
     assert ", after 4 slices" in caplog.text
     assert " 4 of 4 rows (100%) so far" in caplog.text
     assert "4 rows read after 14 of an earlier run, 18 counted by SAC" in caplog.text
+    assert "seconds: 5 rows; 1 counted and proven, 1 not counted." in caplog.text  # 1 provider
 
 
 def test_slice_whose_count_has_changed_is_read_again(serve: Serve) -> None:
