@@ -164,6 +164,12 @@ def _batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
             "The setting batch_config has a password in root, which messages and logs show: set it "
             "in params of storage, or in the environment, or use a key file."
         )
+    is_sftp = storage.get("root", "").startswith(("sftp://", "ssh://"))
+    if is_sftp and "known_hosts" not in storage.get("params", {}):
+        yield (
+            "The setting batch_config has no known_hosts in params of storage, without which any "
+            "server that answers would be trusted: set it to the path of a known_hosts file."
+        )
     if encoding.get("format") != "arrow":
         return
     if (encoding.get("compression") or "none") != "none":

@@ -34,6 +34,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "The setting batch_config has a password in root, which messages and logs show",
     ),
     (
+        {
+            "batch_config": {
+                "encoding": {"format": "jsonl"},
+                "storage": {"root": "sftp://me@host/sac"},
+            }
+        },
+        "The setting batch_config has no known_hosts in params of storage",
+    ),
+    (
         {"batch_config": {"encoding": {"format": "arrow", "compression": "gzip"}}},
         "The setting batch_config asks for compression, which Arrow files do not have",
     ),

@@ -150,18 +150,26 @@ def test_secrets_among_the_parameters_of_a_storage_are_masked(
     assert "hidden-word" not in result.stderr + result.stdout
 
 
-def test_s3_without_its_package_is_an_error_that_names_the_extra(
-    serve: Serve, s3: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("scheme", "package", "extra"),
+    [("s3", "s3fs", "s3"), ("az", "adlfs", "azure"), ("sftp", "sshfs", "sftp")],
+)
+def test_storage_without_its_package_is_an_error_that_names_the_extra(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str, extra: str
 ) -> None:
     # What fsspec has imported for the tests before this one.
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # noqa: SLF001
-    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, scheme, raising=False)  # noqa: SLF001
+    for name in (package, "paramiko"):
+        monkeypatch.setitem(sys.modules, name, None)
+    config = in_s3("", "x", "jsonl", None, 3)
+    storage = {"root": f"{scheme}://lake/x", "params": {"known_hosts": None}}
+    config["batch_config"]["storage"] = storage
     message = (
-        r"^The setting batch_config asks for storage in s3://, which needs s3fs: install "
-        r"tap-sac\[s3\], or use another storage\.$"
+        rf"^The setting batch_config asks for storage in {scheme}://, which needs {package}: "
+        rf"install tap-sac\[{extra}\], or use another storage\.$"
     )
     with pytest.raises(SACError, match=message):
-        sync({**serve(StandIn(sales(*ROWS))), **in_s3(s3, "x", "jsonl", None, 3)})
+        sync({**serve(StandIn(sales(*ROWS))), **config})
 
 
 def test_other_storage_without_its_package_is_an_error_that_names_it(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import log_safe
@@ -37,6 +39,15 @@ if TYPE_CHECKING:
 _GZIP_LEVEL = 1
 _MOST_BYTES_OF_NAME = 255  # in most file systems
 _LOCAL = {"", "file", "local"}  # of fsspec
+_SFTP = {"sftp", "ssh"}  # of fsspec
+# The package that fsspec opens a storage with, and the tap's extra that installs it.
+_PACKAGES = {
+    "s3": ("s3fs", "s3"),
+    **dict.fromkeys(("abfs", "abfss", "az"), ("adlfs", "azure")),
+    **dict.fromkeys(_SFTP, ("sshfs", "sftp")),
+}
+# The libraries whose errors are no OSError.
+_LIBRARIES = {"asyncssh", "azure", "botocore"}
 
 
 class Storage(Protocol):
@@ -172,7 +183,7 @@ def batch_file(
     try:
         with _opened(storage, name) as file, format_.open(file) as add:
             is_open = True
-            yield storage.get_url(name), add
+            yield _url(storage, name), add
     except BaseException as error:
         if not is_open and isinstance(error, ImportError):
             raise _missing_package_error(storage, error) from None
@@ -188,15 +199,32 @@ def batch_file(
 
 def _opened(storage: Storage, name: str) -> AbstractContextManager[IO[Any]]:
     """Open a file that gets its name when it is complete."""
-    system, path = url_to_fs(storage.get_url(name), **storage.params)
-    is_local = isinstance(system, LocalFileSystem)
-    return _renamed(system, path) if is_local else _uploaded(system, path)
+    system, path = url_to_fs(_url(storage, name), **storage.params)
+    has_names = isinstance(system, LocalFileSystem) or _scheme(storage) in _SFTP
+    return _renamed(system, path) if has_names else _uploaded(system, path)
+
+
+def _url(storage: Storage, name: str) -> str:
+    """Return the URL of a file; the SDK's would lose the host of an SFTP server."""
+    if _scheme(storage) in _LOCAL:
+        return storage.get_url(name)
+    return f"{storage.root.rstrip('/')}/{name}"
+
+
+def _scheme(storage: Storage) -> str:
+    scheme, mark, _ = storage.root.partition("://")
+    return scheme if mark else ""
 
 
 @contextmanager
 def _uploaded(system: Any, path: str) -> Iterator[IO[bytes]]:  # noqa: ANN401  (fsspec has no types)
     with system.transaction, system.open(path, "wb") as file:
-        yield file
+        try:
+            yield file
+        except BaseException:
+            if isinstance(file, AbstractBufferedFile):
+                file.closed = True  # Closing it would upload what there is of it to Azure.
+            raise
 
 
 @contextmanager
@@ -229,6 +257,8 @@ def check_storage(storage: Storage, find_root: Callable[[], Any]) -> None:
     Raises:
         SACError: If it cannot be reached or written, or needs a package that is not installed.
     """
+    for library in _LIBRARIES:
+        logging.getLogger(library).setLevel(logging.WARNING)  # Some log each request as INFO.
     try:
         root = find_root()
         if root.protocol in _LOCAL:
@@ -262,9 +292,9 @@ def _list(root: Any) -> None:  # noqa: ANN401  (fsspec has no types)
 
 
 def _missing_package_error(storage: Storage, error: ImportError) -> SACError:
-    scheme = storage.root.partition("://")[0]
-    if scheme == "s3":
-        what = "s3fs: install tap-sac[s3]"
+    scheme = _scheme(storage)
+    if scheme in _PACKAGES:
+        what = "{}: install tap-sac[{}]".format(*_PACKAGES[scheme])
     else:
         what = f"a package that is not installed ({error}): install it"
     return SACError(
@@ -274,5 +304,6 @@ def _missing_package_error(storage: Storage, error: ImportError) -> SACError:
 
 
 def _is_of_storage(error: BaseException) -> bool:
-    """Return whether the storage failed; the library for S3 raises errors of its own."""
-    return isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
+    """Return whether the storage failed, with an error of its library or one that names it."""
+    modules = (type(each).__module__ for each in (error, error.__cause__))
+    return isinstance(error, OSError) or any(m.partition(".")[0] in _LIBRARIES for m in modules)
