@@ -98,7 +98,7 @@ def check(
         make_streams: Makes the streams of an offer, as a sync does.
         print_line: Writes what a step found, or the likely causes of its failure.
         connect_to: Makes a client of another address.
-        found: Is told what was found, for a report, which compares it with more answers.
+        found: Collects what the steps find, for a report.
 
     Returns:
         The exit code: 1 if a step failed, else 0.

@@ -35,7 +35,7 @@ def try_changes(
     A filter that no row passes makes the read, which opens it, a single page.
 
     Args:
-        scene: The tenant, and its smallest table of facts; is told the answers.
+        scene: The tenant, and its smallest table of facts; it collects the answers.
         tell: Writes a line for the user.
         connect_again: Makes a client that a signal has not stopped.
     """

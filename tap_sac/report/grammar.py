@@ -61,7 +61,7 @@ _OF_COLUMNS = (
 
 
 def is_of_grammar(text: str, words: Collection[str] = ()) -> bool:
-    """Return whether a text is made of these words, of those of the lists, and of stand-ins."""
+    """Return whether a text consists of these words, listed words and stand-ins alone."""
     parts = re.split("[ =]", text)
     known = (item in words or item in _ALL_WORDS or _NAME.fullmatch(item) for item in parts)
     return text in words or all(known)

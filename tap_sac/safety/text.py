@@ -42,7 +42,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def none_of(count: int, noun: str) -> str:
-    """Write that it is none of a number of things, such as ``None of the 3 models``."""
+    """Write the subject of a failure of all things, such as ``None of the 3 models can``."""
     return f"The only {noun} cannot" if count == 1 else f"None of the {plural(count, noun)} can"
 
 

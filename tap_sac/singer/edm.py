@@ -47,7 +47,7 @@ class NotFiniteError(ValueError):
 
 
 class UnfitError(ValueError):
-    """A value fits the type of its column in SAC, but not the schema that targets are told."""
+    """A value fits the type of its column in SAC, but not the schema that targets get."""
 
 
 def _as_boolean(value: object) -> bool:
@@ -248,8 +248,8 @@ def is_written_alike(column: Property, schema: Mapping[str, Any]) -> bool:
 def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Return the function that converts a value of a column, other than null, for the record.
 
-    It raises `UnfitError` for a value that does not fit the schema, and where targets are told a
-    scale, `PrecisionError` for digits beyond it.
+    It raises `UnfitError` for a value that does not fit the schema, and `PrecisionError` for digits
+    beyond a scale in the schema.
 
     Args:
         column: The column.

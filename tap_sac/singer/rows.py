@@ -280,7 +280,7 @@ class _Number:
         self._unusual = unusual
 
     def conform(self, rows: list[Any]) -> bool:
-        """Make the numbers those of the records; False if the converter has to look at one."""
+        """Write the numbers as records have them; False if one needs the converter."""
         texts = list(map(self._text_of, rows))
         self.texts = joined = b",".join(texts)
         # A JSON value of these characters alone is a number, without an exponent.

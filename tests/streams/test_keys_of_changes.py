@@ -196,15 +196,21 @@ def test_second_fact_of_a_key_is_found_by_the_counts(serve: Serve) -> None:
     assert tenant.asked[0] == 2
 
 
-@pytest.mark.parametrize("answers", [True, False])
-def test_counts_that_differ_without_a_second_fact_are_a_warning(
-    serve: Serve, caplog: pytest.LogCaptureFixture, *, answers: bool
-) -> None:
+def suspected(serve: Serve) -> tuple[FactsStandIn, dict[str, Any], Target]:
+    """Change a fact of a tenant that counts a key less since its first read."""
     tenant = FactsStandIn()
     config, target = opened(serve, tenant)
     tenant.rows[1] = sales_row(1, "9.5")
     tenant.answer(changed(tenant.rows[1]))
     tenant.uncounted_keys = 1
+    return tenant, config, target
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_counts_that_differ_without_a_second_fact_are_a_warning(
+    serve: Serve, caplog: pytest.LogCaptureFixture, *, answers: bool
+) -> None:
+    tenant, config, target = suspected(serve)
     if not answers:
         tenant.fault = lambda request: (
             error_response(400, "no") if request.options.get("$top") == "2" else None
@@ -220,11 +226,7 @@ def test_counts_that_differ_without_a_second_fact_are_a_warning(
 def test_facts_that_are_written_between_the_counts_are_no_suspicion(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tenant = FactsStandIn()
-    config, target = opened(serve, tenant)
-    tenant.rows[1] = sales_row(1, "9.5")
-    tenant.answer(changed(tenant.rows[1]))
-    tenant.uncounted_keys = 1
+    tenant, config, target = suspected(serve)
     tenant.on_count = lambda: tenant.rows.append(sales_row(9))
     assert not load(config, target)
     assert not tenant.asked

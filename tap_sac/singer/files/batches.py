@@ -1,6 +1,6 @@
 """Records -> the files of BATCH messages, many at a time.
 
-The names and contents of the files are those of the SDK's own batch encoders, with two differences:
+Names and contents of the files are as the SDK's own batch encoders write them, but for two things:
 records have their version, which RECORD messages have beside the record, in the column where
 targets store it; and Parquet and Arrow have the types of ``$metadata``, because types that are
 inferred from values differ from file to file.
