@@ -9,6 +9,8 @@ from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from tap_sac.safety.waiting import wait_for
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 
@@ -205,7 +207,10 @@ class _Reader(Generic[_Item]):
     def __iter__(self) -> Iterator[_Item]:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._items or self._is_finished or self.is_dropped)
+                wait_for(
+                    self._changed,
+                    lambda: self._items or self._is_finished or self.is_dropped,
+                )
                 if self.is_dropped:
                     msg = f"{self._name} was given up while it was being read"
                     raise RuntimeError(msg)

@@ -164,15 +164,14 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test that would wait for a retry, instead of waiting: it needs the fixture `waits`."""
     too_long: list[float] = []
-    sleep = time.sleep
 
     def short_sleep(seconds: float) -> None:
         if seconds < _LONG_WAIT:
-            sleep(seconds)
+            time.sleep(seconds)
         else:
             too_long.append(seconds)
 
-    monkeypatch.setattr("time.sleep", short_sleep)
+    monkeypatch.setattr("tap_sac.safety.waiting.sleep", short_sleep)
     yield
     assert not too_long, "the test needs the fixture waits, or backoff_max_tries"
 
@@ -224,7 +223,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         if threading.current_thread() not in left_behind:
             waited.append(seconds)
 
-    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("tap_sac.safety.waiting.sleep", sleep)
     monkeypatch.setattr("tap_sac.sac.http.pace.monotonic", lambda: clock[-1])
     return waited
 

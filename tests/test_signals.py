@@ -15,9 +15,8 @@ import pytest
 
 from tap_sac.singer.messages import MessageWriter
 from tests.conftest import discover, read_messages, select
-from tests.helpers.cli import tap_command
-from tests.helpers.gauge import PATIENCE
-from tests.helpers.stand_in import StandIn, sales, sales_row
+from tests.helpers.cli import read_until, started, tap_command
+from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,10 +39,9 @@ def test_no_request_follows_a_signal(serve: Serve, tmp_path: Path) -> None:
     tenant.fault = fault
     config = {**serve(tenant), "default_replication_method": "LOG_BASED", "page_size": len(rows)}
     command = tap_command(tmp_path, config)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with started(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
-        while '"RECORD","stream":"sales_fact_data"' not in process.stdout.readline():
-            pass
+        read_until('"RECORD","stream":"sales_fact_data"', process.stdout)
         process.terminate()
         output = process.stdout.read()
     assert process.returncode == 128 + signal.SIGTERM
@@ -98,6 +96,29 @@ def test_signal_at_the_beginning_of_a_line_leaves_a_whole_one(
     assert message["record"] == {"A": 1}
 
 
+# The main thread does not see the signal, which another one gets, as if it came too early for its
+# wait: after Python has looked for signals for the last time.
+MISSES_SIGNALS = """
+import runpy, signal, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+runpy.run_module("tap_sac", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("path", ["/FactData", "/Providers"])
+def test_signal_just_before_a_wait_ends_it(serve: Serve, tmp_path: Path, path: str) -> None:
+    """The main thread waits for a reader, or for the time."""
+    tenant = StandIn(sales(sales_row(1)))
+    slow_down = error_response(429, "slow down", **{"Retry-After": "900"})
+    tenant.fault = lambda request: slow_down if path in request.target else None
+    python, _, _, *arguments = tap_command(tmp_path, serve(tenant))
+    with started([python, "-c", MISSES_SIGNALS, *arguments], stderr=subprocess.PIPE) as process:
+        read_until("Retrying in 900.0 seconds", process.stderr)
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 IS_HANGUP_IGNORED = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
 
 
@@ -123,23 +144,16 @@ def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
     config = {**serve(tenant), "page_size": 5_000, "stream_maps": stream_maps}
     catalog = tmp_path / "catalog.json"
     catalog.write_text(json.dumps(select(discover(config), "sales_fact_data")))
-    with subprocess.Popen(  # noqa: S603
-        tap_command(tmp_path, config, "--catalog", str(catalog)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = tap_command(tmp_path, config, "--catalog", str(catalog))
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
-        first = ""
-        while '"RECORD"' not in first:
-            first += process.stdout.readline()
+        first = read_until('"RECORD"', process.stdout)
         process.send_signal(number)
         # The tap says so when it has understood; until then the pipe is full and nobody reads.
         log = iter(process.stderr.readline, "")
         assert any("Stopped by signal" in line for line in log)
         output = first + process.stdout.read()
-        process.wait(PATIENCE)
     assert process.returncode == 128 + number
     assert output.endswith("\n")
     messages = read_messages(output)

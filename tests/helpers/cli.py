@@ -22,7 +22,7 @@ from tap_sac.demo import sample_tenant
 from tap_sac.tap import TapSAC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 _PATIENCE = 240  # of a run that hangs, so that it does not block all tests
@@ -67,6 +67,37 @@ def run_process(
         env={**os.environ, **_variables(log_level)},
         **options,
     )
+
+
+@contextlib.contextmanager
+def started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a command beside a test; it is killed if the test fails, or if it does not end.
+
+    Args:
+        command: The command.
+        options: As of `subprocess.Popen`.
+    """
+    with subprocess.Popen(command, text=True, **options) as process:  # noqa: S603
+        watchdog = threading.Timer(_PATIENCE, process.kill)
+        watchdog.start()
+        try:
+            yield process
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            watchdog.cancel()
+
+
+def read_until(text: str, lines: Iterable[str] | None) -> str:
+    """Read the lines of a process to the first one with a text, and return them."""
+    read = ""
+    for line in lines or ():
+        read += line
+        if text in line:
+            return read
+    pytest.fail(f"no line has {text!r}: {read}")
 
 
 class Here:

@@ -13,7 +13,7 @@ import pytest
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
-from tests.helpers.cli import tap_command
+from tests.helpers.cli import read_until, started, tap_command
 from tests.helpers.counts import FACTS, ROWS, dates, options
 from tests.helpers.gauge import PATIENCE
 from tests.helpers.stand_in import PAGE_SIZE, Model, StandIn, edmx, error_response, sales
@@ -86,7 +86,7 @@ def test_wait_is_for_all_requests_to_the_tenant_or_model(
         return None
 
     tenant.fault = fault
-    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("tap_sac.safety.waiting.sleep", sleep)
     monkeypatch.setattr("tap_sac.sac.http.pace.monotonic", lambda: clock)
     with ThreadPoolExecutor() as pool:
         page("A/One")
@@ -200,9 +200,7 @@ def test_signal_ends_a_wait(serve: Serve, tmp_path: Path) -> None:
 
     tenant.fault = fault
     command = tap_command(tmp_path, serve(tenant))
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
-        assert process.stderr
-        while "Retrying in 900.0 seconds" not in process.stderr.readline():
-            pass
+    with started(command, stderr=subprocess.PIPE) as process:
+        read_until("Retrying in 900.0 seconds", process.stderr)
         process.terminate()
-        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+    assert process.returncode == 128 + signal.SIGTERM

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import TransientError
 from tap_sac.sac.http.refusals import refusal
+from tap_sac.safety import waiting
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -124,7 +124,7 @@ class Pace:
     def begin(self, turn: Turn) -> None:
         """Wait until a request may be sent."""
         while seconds := self._seconds_left(turn):
-            time.sleep(seconds)
+            waiting.sleep(seconds)
 
     def end(self, turn: Turn) -> None:
         """Begin a wait if the answer asks for it, or else let all go that waited for it."""
@@ -151,7 +151,7 @@ class Pace:
         Only the one that is sent first waits for the time, and the others for it.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._may_go(turn))
+            waiting.wait_for(self._changed, lambda: self._may_go(turn))
             for hold in turn.holds:
                 if hold.waits:
                     hold.first = turn

@@ -27,6 +27,7 @@ from tap_sac.sac.http.answer import Answer
 from tap_sac.sac.http.network_errors import connection_error
 from tap_sac.sac.http.pace import LONGEST_BACKOFF_SECONDS, Pace
 from tap_sac.sac.http.refusals import MOST_BYTES_OF_AN_ERROR
+from tap_sac.safety import waiting
 from tap_sac.safety.text import log_safe, origin_of, plural
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ class Transport:
             stop=self._is_last_try,
             wait=_wait,
             before_sleep=_log_retry,
+            sleep=waiting.sleep,
             reraise=True,
         )
 

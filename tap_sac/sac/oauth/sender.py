@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from tap_sac.sac.failures import SACErrorNumber
 from tap_sac.sac.http.refusals import asks_for_csrf_token, error_number, is_of_sac_itself
 from tap_sac.sac.http.transport import PAGE_LIMIT, Limit
 from tap_sac.sac.urls import model_path
+from tap_sac.safety import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -100,7 +100,7 @@ class Sender:
             self._has_waited_in_vain = True
             return False
         logger.info("SAC does not accept the new token yet. Retrying in %d seconds.", seconds)
-        time.sleep(seconds)
+        waiting.sleep(seconds)
         return True
 
     def _renews_token(self, answer: Answer, request: requests.PreparedRequest) -> bool:

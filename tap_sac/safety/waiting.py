@@ -1,0 +1,29 @@
+"""Waits that a signal ends.
+
+Python checks for signals before it starts to wait. One that comes between the check and the wait
+would be noticed only when the wait is over, so a long wait is made of short ones.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+_LONGEST_WAIT = 0.5  # seconds
+
+
+def wait_for(changed: threading.Condition, predicate: Callable[[], object]) -> None:
+    """Wait with a condition, which is held, until a predicate is true."""
+    while not changed.wait_for(predicate, _LONGEST_WAIT):
+        pass
+
+
+def sleep(seconds: float) -> None:
+    """Sleep so many seconds."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, _LONGEST_WAIT))
