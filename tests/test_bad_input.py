@@ -14,7 +14,7 @@ import pytest
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import CLIENT_SECRET, Request, Response
 from tests.conftest import discover, read_messages, select
-from tests.helpers.cli import tap_command
+from tests.helpers.cli import started, tap_command
 from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
@@ -317,10 +317,10 @@ def test_run_that_is_terminated_has_not_succeeded(serve: Serve, tmp_path: Path) 
 
     tenant.fault = fault
     command = tap_command(tmp_path, serve(tenant))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with started(command, stdout=subprocess.PIPE) as process:
         assert reached.wait(30)
         process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate()
         released.set()
     assert process.returncode == 128 + signal.SIGTERM
     assert output.endswith("\n")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.helpers.cli import started, tap_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,27 +23,20 @@ pytestmark = pytest.mark.skipif(openpty is None, reason="There are no such termi
 
 def seen(tmp_path: Path, *, is_output_seen: bool = False, **environment: str) -> str:
     """Run the tap in a terminal, with its messages in a file unless they are seen, too."""
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"demo": True, "models": ["Sales Planning"]}))
+    command = tap_command(tmp_path, {"demo": True, "models": ["Sales Planning"]})
+    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "200", **environment}
     assert openpty
     terminal, end = openpty()
-    with (tmp_path / "messages").open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "tap_sac", "--config", str(config)],
-            stdout=end if is_output_seen else file,
-            stderr=end,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "200", **environment},
-        )
-    os.close(end)
     parts = []
-    try:
-        while part := os.read(terminal, 65_536):
-            parts.append(part)
-    except OSError:  # Linux says so that the other end is closed.
-        pass
-    finally:
-        os.close(terminal)
-    assert process.wait() == 0
+    with (tmp_path / "messages").open("wb") as file:
+        output = end if is_output_seen else file
+        with started(command, stdout=output, stderr=end, env=variables) as process:
+            os.close(end)
+            with contextlib.suppress(OSError):  # Linux says so that the other end is closed.
+                while part := os.read(terminal, 65_536):
+                    parts.append(part)
+    os.close(terminal)
+    assert process.returncode == 0
     return b"".join(parts).decode()
 
 

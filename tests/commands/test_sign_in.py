@@ -24,7 +24,7 @@ from tap_sac.sac.errors import SACError
 from tap_sac.sac.urls import derive_authorize_url, derive_token_url, tenant_origin
 from tap_sac.safety.masks import masked
 from tests.conftest import sync
-from tests.helpers.cli import tap_command
+from tests.helpers.cli import read_until, started, tap_command
 from tests.helpers.demo_client import ANNA, BEN, choose, tokens
 from tests.helpers.stand_in import JSON
 
@@ -195,20 +195,16 @@ def test_no_browser_is_opened_where_nobody_wants_one(
     command = tap_command(
         tmp_path, config, "--login", "--no-browser", "--redirect-uri", redirect_uri
     )
-    with subprocess.Popen(  # noqa: S603
+    with started(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         env={**os.environ, "BROWSER": f"touch {opened} %s"},
     ) as process:
-        assert process.stderr is not None
-        told = ""
-        while "Waiting" not in told:
-            told += process.stderr.readline()
+        told = read_until("Waiting", process.stderr)
         (address,) = re.findall(r"^http\S+authorize\S+$", told, re.MULTILINE)
         assert sign_in_as(ANNA)(address)
-        output, told = process.communicate(timeout=60)
+        output, told = process.communicate()
     assert process.returncode == 0, told
     assert "TAP_SAC_REFRESH_TOKEN=" in output
     assert "No browser" not in told

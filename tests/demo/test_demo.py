@@ -15,6 +15,7 @@ from tap_sac.demo import Behaviour, SampleTenant
 from tap_sac.demo.company import models
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tests.conftest import sync
+from tests.helpers.cli import read_until, started
 from tests.helpers.demo_client import BUDGET, FINANCE, SALES, WORKFORCE, Client
 from tests.helpers.stand_in import error_response
 
@@ -278,14 +279,10 @@ def command(*arguments: str) -> str:
 @contextlib.contextmanager
 def serving(*options: str) -> Iterator[dict[str, Any]]:
     """Serve the sample tenant in a process of its own; returns the settings that it prints."""
-    with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "tap_sac.demo", *options], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
-        finally:
-            process.terminate()
+    command = [sys.executable, "-m", "tap_sac.demo", *options]
+    with started(command, stdout=subprocess.PIPE) as process:
+        yield json.loads(read_until("}", process.stdout))
+        process.terminate()
 
 
 def test_change_leaves_no_fact_without_its_members(serve: Serve) -> None:

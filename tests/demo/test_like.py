@@ -16,6 +16,7 @@ from tap_sac.demo import Behaviour
 from tap_sac.demo.like import LikeReport
 from tap_sac.demo.service import SampleService
 from tests.conftest import sync
+from tests.helpers.cli import read_until, started
 from tests.helpers.reports import answers, flaws, report_of
 
 if TYPE_CHECKING:
@@ -243,11 +244,7 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str | None, told: st
 def test_a_report_is_served_from_the_command_line(run_cli: RunCli, tmp_path: Path) -> None:
     report_of(run_cli, tmp_path, {"demo": True, "models": ["Budget"]})
     command = [sys.executable, "-m", "tap_sac.demo", "--like", str(tmp_path / "report.json")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        try:
-            assert process.stdout
-            lines = iter(process.stdout.readline, "}\n")
-            settings = json.loads("".join([*lines, "}"]))
-            assert len(sync({**settings}).records("model1_fact_data")) == 100
-        finally:
-            process.terminate()
+    with started(command, stdout=subprocess.PIPE) as process:
+        settings = json.loads(read_until("}", process.stdout))
+        assert len(sync({**settings}).records("model1_fact_data")) == 100
+        process.terminate()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from uv import find_uv_bin
 
+from tests.helpers.cli import started
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -58,7 +60,6 @@ def test_notebook_has_the_tables_of_a_model(capfd: pytest.CaptureFixture[str]) -
     assert isinstance(row["REVENUE"], Decimal)
 
 
-PATIENCE = 20  # seconds, with a command that no signal reaches
 # A process has the number 1 in a namespace of its own, as in a container.
 AS_PROCESS_1 = (
     *("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"),
@@ -73,10 +74,7 @@ def process_1() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
         def start(command: str) -> subprocess.Popen[str]:
             words = [*AS_PROCESS_1, "sh", "-c", command]
-            process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)  # noqa: S603
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            return process
+            return stack.enter_context(started(words, stdout=subprocess.PIPE))
 
         if not shutil.which("unshare") or start("exit").wait():
             pytest.skip("There are no namespaces here")
@@ -99,5 +97,5 @@ def test_container_passes_sigterm_on_and_waits(
     assert process.stdout.readline() == "ready\n"
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGTERM)
-    assert process.communicate(timeout=PATIENCE)[0] == "ended\n"
+    assert process.communicate()[0] == "ended\n"
     assert process.returncode == 9

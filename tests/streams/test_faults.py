@@ -14,13 +14,13 @@ import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tap_sac.demo.service import TOKEN_PATH, Request, Response
 from tests.conftest import Messages, read_messages
-from tests.helpers.cli import tap_command
+from tests.helpers.cli import started, tap_command
 from tests.helpers.relay import Relay, cut, reset
 from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
@@ -361,24 +361,19 @@ def test_types_that_are_unknown_are_text(serve: Serve, run_cli: RunCli) -> None:
     assert record == {"Version": "a", "X": '{"y":1.50}'}
 
 
-def tap_process(
-    tmp_path: Path, config: dict[str, Any], *options: str, **streams: Any
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(tap_command(tmp_path, config, *options), **streams)  # noqa: S603
-
-
 def test_target_that_dies_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
     tenant = StandIn(sales(*(sales_row(number) for number in range(20_000))))
     config = {**serve(tenant), "page_size": 5_000}
     reading, writing = os.pipe()
-    with tap_process(tmp_path, config, stdout=writing, stderr=subprocess.PIPE) as process:
+    command = tap_command(tmp_path, config)
+    with started(command, stdout=writing, stderr=subprocess.PIPE) as process:
         os.close(writing)
         os.read(reading, 1000)
         os.close(reading)
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate()
     assert process.returncode == 1
-    assert b"program reading the output exited before the tap finished" in log
-    assert b"Traceback" not in log
+    assert "program reading the output exited before the tap finished" in log
+    assert "Traceback" not in log
 
 
 def test_closed_output_ends_the_tap(serve: Serve, tmp_path: Path) -> None:
@@ -400,7 +395,7 @@ def test_pipe_that_does_not_block_loses_nothing(serve: Serve, tmp_path: Path) ->
     log = tmp_path / "log"
     with (
         log.open("wb") as stderr,
-        tap_process(tmp_path, config, stdout=writing, stderr=stderr) as process,
+        started(tap_command(tmp_path, config), stdout=writing, stderr=stderr) as process,
     ):
         os.close(writing)
         with open(reading, "rb") as pipe:  # noqa: PTH123  (a file descriptor)
@@ -413,15 +408,15 @@ def test_pipe_that_does_not_block_loses_nothing(serve: Serve, tmp_path: Path) ->
 def test_full_disk_behind_the_output_ends_the_tap(
     serve: Serve, tmp_path: Path, option: list[str]
 ) -> None:
-    config = serve(StandIn(sales(*ROWS)))
+    command = tap_command(tmp_path, serve(StandIn(sales(*ROWS))), *option)
     with (
         Path("/dev/full").open("wb") as full,
-        tap_process(tmp_path, config, *option, stdout=full, stderr=subprocess.PIPE) as process,
+        started(command, stdout=full, stderr=subprocess.PIPE) as process,
     ):
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate()
     assert process.returncode == 1
-    assert b"No space left on device" in log
-    assert b"Traceback" not in log
+    assert "No space left on device" in log
+    assert "Traceback" not in log
 
 
 def test_full_disk_behind_batch_files_ends_the_tap(serve: Serve, tmp_path: Path) -> None:

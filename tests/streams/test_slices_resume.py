@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import discover, read_messages, select
 from tests.helpers.batches import batch_config, records_of
-from tests.helpers.cli import tap_command
+from tests.helpers.cli import read_until, started, tap_command
 from tests.helpers.runs import is_activated, run
 from tests.helpers.slicing import (
     FACTS,
@@ -424,11 +424,11 @@ def test_signal_leaves_a_state_to_go_on_from(serve: Serve, tmp_path: Path) -> No
 
     tenant.fault = at_slice("D", wait)
     command = tap_command(tmp_path, config, "--catalog", str(catalog))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with started(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
         output = line = ""
-        while '"STATE"' not in line or done_slices(json.loads(line)["value"]) < 3:
-            line = process.stdout.readline()
+        while not line or done_slices(json.loads(line.splitlines()[-1])["value"]) < 3:
+            line = read_until('"STATE"', process.stdout)
             output += line
         process.send_signal(signal.SIGTERM)
         output += process.stdout.read()
