@@ -66,12 +66,13 @@ def misspelt_variables(
     """Warn of variables that nothing reads, and whose names are nearly those of settings."""
     known = [f"{prefix}{name.upper()}" for name in settings]
     for variable in sorted({*variables} - {*known}):
-        if variable.startswith(tuple(f"{prefix}{start}" for start in _OF_OTHERS)):
+        name = variable.upper()  # Names differ by case, but nobody means that.
+        if name.startswith(tuple(f"{prefix}{start}" for start in _OF_OTHERS)):
             continue
         # An environment may have hundreds of variables: most are longer or shorter than a setting.
-        alike = [name for name in known if abs(len(name) - len(variable)) <= _MOST_LETTERS]
-        nearest = min(alike, key=partial(_distance, variable), default="")
-        if nearest and _distance(variable, nearest) <= _MOST_LETTERS:
+        alike = [other for other in known if abs(len(other) - len(name)) <= _MOST_LETTERS]
+        nearest = min(alike, key=partial(_distance, name), default="")
+        if nearest and _distance(name, nearest) <= _MOST_LETTERS:
             yield (
                 f"The environment variable {log_safe(variable)} is ignored, because there is no "
                 f"such setting: did you mean {nearest}?"

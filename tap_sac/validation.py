@@ -37,13 +37,15 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
         schema: `SETTINGS`, and the settings that the SDK adds.
     """
     validator = th.DEFAULT_JSONSCHEMA_VALIDATOR(schema)
+    of_maps = [*_map_errors(config)]  # The SDK's schema of maps breaks the validator on some.
     errors = [
         *_misspelt(config, schema["properties"]),
-        *(_schema_error(error) for error in validator.iter_errors(config)),
+        *(of_maps or map(_schema_error, validator.iter_errors(config))),
     ]
     errors = errors or [
         *_text_errors(config),
         *_blank_errors(config),
+        *_flattening_errors(config),
         *_start_date_errors(config),
         *_batch_errors(config),
     ]
@@ -90,7 +92,7 @@ def _unknown(config: Mapping[str, Any], known: Iterable[str]) -> list[str]:
 def _misspelt(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
     """Find likely misspellings: an ignored ``filter`` would filter nothing."""
     for name in _unknown(config, known):
-        if hint := did_you_mean(name, known, cutoff=_NEARNESS_OF_SETTINGS):
+        if hint := did_you_mean(name.lower(), known, cutoff=_NEARNESS_OF_SETTINGS):
             yield f"The setting {log_safe(name)} is unknown to tap-sac: {hint}"
 
 
@@ -99,7 +101,10 @@ def _schema_error(error: ValidationError) -> str:
     expected: Any = error.validator_value
     match error.validator:
         case "type":
-            rule = f"must be of type {' or '.join(name for name in expected if name != 'null')}"
+            types = [expected] if isinstance(expected, str) else expected
+            rule = f"must be of type {' or '.join(name for name in types if name != 'null')}"
+        case "pattern":  # of user_agent alone
+            rule = "must be ASCII, in one line, without a blank at an end"
         case "enum":
             rule = f"must be one of {', '.join(map(str, expected))}"
         case "minimum":
@@ -149,6 +154,38 @@ def _blank_errors(config: Mapping[str, Any]) -> Iterator[str]:
                 )
 
 
+def _map_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    """Find what is no stream map, or blank."""
+    maps = config.get("stream_maps")
+    maps = maps if isinstance(maps, dict) else {}
+    for name, definition in {"all streams": maps, **maps}.items():
+        entries = definition if isinstance(definition, dict) else {}
+        if entries.get("__else__") not in (None, "__NULL__"):
+            yield (
+                f"The setting stream_maps has an __else__ for {log_safe(name)} that is neither "
+                "null nor __NULL__: correct it."
+            )
+        if not isinstance(entries.get("__source__", ""), str):
+            yield (
+                f"The setting stream_maps has a __source__ for {log_safe(name)} that is no name of "
+                "a stream: correct it."
+            )
+        for column, text in entries.items():
+            if isinstance(text, str) and not text.strip():
+                yield (
+                    f"The setting stream_maps has a blank entry for {log_safe(column)} of "
+                    f"{log_safe(name)}: write an expression, or remove it."
+                )
+
+
+def _flattening_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    if config.get("flattening_enabled") and config.get("flattening_max_depth", -1) < 0:
+        yield (
+            "The setting flattening_enabled needs flattening_max_depth: set that to 0 or more, or "
+            "remove both."
+        )
+
+
 def _start_date_errors(config: Mapping[str, Any]) -> Iterator[str]:
     try:
         utc_text(config.get("start_date") or "1970-01-01")
@@ -159,6 +196,8 @@ def _start_date_errors(config: Mapping[str, Any]) -> Iterator[str]:
 def _batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     batches = config.get("batch_config") or {}
     encoding, storage = batches.get("encoding") or {}, batches.get("storage") or {}
+    if storage and not storage["root"].strip():
+        yield "The setting batch_config has a blank root: set it, or remove storage."
     if _PASSWORD_IN_ROOT.match(storage.get("root", "")):
         yield (
             "The setting batch_config has a password in root, which messages and logs show: set it "

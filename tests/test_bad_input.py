@@ -62,9 +62,9 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"tenant_url": f"https://{64 * 'a'}.sap"}, r"setting tenant_url is not a valid URL"),
     ({"tenant_url": f"https://{'a.' * 127}sap"}, r"setting tenant_url is not a valid URL"),
     ({"filters": {"*": "\ud800"}}, r"setting filters contains invalid Unicode"),
-    ({"user_agent": "a\nb"}, r"setting user_agent violates the pattern"),
-    ({"user_agent": "a\n"}, r"setting user_agent violates the pattern"),
-    ({"user_agent": " a"}, r"setting user_agent violates the pattern"),
+    ({"user_agent": "a\nb"}, r"setting user_agent must be ASCII, in one line"),
+    ({"user_agent": "a\n"}, r"setting user_agent must be ASCII, in one line"),
+    ({"user_agent": " a"}, r"setting user_agent must be ASCII, in one line"),
     (
         {"stream_maps": {"x": 5}},
         r"setting stream_maps.x does not match any format shown by tap-sac --abo",

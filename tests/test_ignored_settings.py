@@ -100,6 +100,7 @@ def test_name_that_is_twice_in_a_variable_is_refused(
     [
         ("TAP_SAC_FILTER", "FILTERS"),
         ("TAP_SAC_FLITERS", "FILTERS"),
+        ("tap_sac_filters", "FILTERS"),
         ("TAP_SAC_MODEL", "MODELS"),
         ("TAP_SAC_STREAM_MAP", "STREAM_MAPS"),
         ("TAP_SAC_PAGESIZE", "PAGE_SIZE"),
@@ -125,6 +126,7 @@ def test_variable_whose_name_nearly_is_a_setting_is_a_warning(
     [
         *("TAP_SAC_LOGLEVEL", "TAP_SAC__SELECT", "TAP_SAC_SERVICE_HOST", "TAP_SAC_SERVICE_PORT"),
         *("TAP_SAC_PORT", "TAP_SAC_PORT_80_TCP", "TAP_SAC_SOMETHING_ELSE", "TARGET_SAC_FILTER"),
+        "tap_sac_loglevel",
     ],
 )
 def test_variable_of_others_is_no_warning(

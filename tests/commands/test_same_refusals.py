@@ -21,8 +21,11 @@ FACTS = "sales_fact_data"
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"page_size": 0}, "The setting page_size must be at least 1"),
     ({"pagesize": 5}, "The setting pagesize is unknown to tap-sac"),
+    ({"FILTERS": {FACTS: "AMOUNT gt 1"}}, "The setting FILTERS is unknown to tap-sac: did you me"),
+    ({"flattening_enabled": True}, "The setting flattening_enabled needs flattening_max_depth"),
     ({"refresh_token": " "}, "The setting refresh_token is blank"),
     ({"start_date": "yesterday"}, "The setting start_date is not a valid time"),
+    ({"batch_config": {"encoding": "jsonl"}}, "batch_config.encoding must be of type object"),
     ({"batch_config": {"encoding": {}}}, "The setting batch_config needs an encoding"),
     (
         {
@@ -60,6 +63,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stream_maps": {FACTS: {"amount": "1"}}}, "names the column 'amount', which SAC spells 'AM"),
     ({"stream_maps": {FACTS: {"AMOUNT": "1 +"}}}, "1 +"),
     ({"stream_maps": {FACTS: {"__alias__": "__stream_name__ + 1"}}}, "applied (TypeError: "),
+    ({"stream_maps": {FACTS: {"AMOUNT": " "}}}, "stream_maps has a blank entry for AMOUNT of sale"),
+    ({"stream_maps": {FACTS: {"__else__": []}}}, "has an __else__ for sales_fact_data that is n"),
+    ({"stream_maps": {"__else__": 5}}, "stream_maps has an __else__ for all streams that is n"),
+    ({"stream_maps": {"copy": {"__source__": None}}}, "has a __source__ for copy that is no name"),
     ({"stream_maps": {FACTS: {"__filtre__": "AMOUNT > 1"}}}, "did you mean __filter__?"),
 ]
 
@@ -110,6 +117,8 @@ def test_check_and_run_refuse_parquet_without_its_package_alike(
     [
         ("gs://lake/x", "which needs a package that is not installed"),
         ("nope://lake/x", "cannot be written to nope://lake/x"),
+        ("github://acme/x", "cannot be written to github://acme/x"),
+        (" ", "The setting batch_config has a blank root"),
         ("{folder}/file/below", "cannot be written to"),
         ("/proc/tap-sac", "cannot be written to /proc/tap-sac"),
     ],

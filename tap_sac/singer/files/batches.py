@@ -272,7 +272,8 @@ def check_storage(storage: Storage, find_root: Callable[[], Any]) -> None:
     except ImportError as error:
         raise _missing_package_error(storage, error) from None
     except BaseException as error:
-        if not (isinstance(error, ValueError) or _is_of_storage(error)):
+        # A TypeError is of a file system that lacks a parameter, or does not know one.
+        if not (isinstance(error, ValueError | TypeError) or _is_of_storage(error)):
             raise
         msg = (
             f"The batch files cannot be written to {log_safe(storage.root)} ({error}): check the "
