@@ -18,7 +18,7 @@ from tap_sac.read_ahead import Extent, ReadAhead
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import plural
 from tap_sac.settings import SETTINGS
-from tap_sac.singer.maps import check_columns
+from tap_sac.singer.map_columns import check_columns
 from tap_sac.singer.schema import add_decimal_facets
 from tap_sac.singer.shared_tables import SharedTables, Writer, table_names
 from tap_sac.streams.providers import ProvidersSource

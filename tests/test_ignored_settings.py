@@ -276,6 +276,12 @@ def test_map_of_a_column_in_another_spelling_is_refused(
     [
         ({"SALARY": "__NULL__"}, {"ID", "Gr\u00f6\u00dfe"}),
         ({"PAY": "SALARY * 12"}, {"ID", "SALARY", "Gr\u00f6\u00dfe", "PAY"}),
+        ({"PAY": "[x for x in [SALARY]][0]"}, {"ID", "SALARY", "Gr\u00f6\u00dfe", "PAY"}),
+        (
+            {"PAY": "md5(record['ID'] + str(Gr\u00f6\u00dfe))"},
+            {"ID", "SALARY", "Gr\u00f6\u00dfe", "PAY"},
+        ),
+        ({"SALARY": "self * 2"}, {"ID", "SALARY", "Gr\u00f6\u00dfe"}),
         ({"salary": "SALARY", "SALARY": "__NULL__"}, {"ID", "salary", "Gr\u00f6\u00dfe"}),
         ({"salary": "SALARY", "ID": "ID", "__else__": None}, {"ID", "salary"}),
     ],
@@ -298,6 +304,18 @@ def test_map_that_removes_no_column_is_a_warning(serve: Serve, run_cli: RunCli, 
         f"map '{place}' removes the column 'SALRY', which none of its streams has: did you mean S"
     )
     assert told in result.stderr
+
+
+def test_map_of_several_streams_that_reads_a_column_of_one_is_a_warning(
+    serve: Serve, run_cli: RunCli
+) -> None:
+    maps = {"*_master": {"PAY": "SALARY * 12 if 'SALARY' in record else None"}}
+    document = edmx(PayMaster=PAY, AgeMaster={"ID": "Edm.String*"})
+    tenant = StandIn(Model("C4HR", "HR", document, {"PayMaster": [PERSON], "AgeMaster": []}))
+    result = run_cli({**serve(tenant), "stream_maps": maps})
+    assert result.returncode == 0, result.stderr
+    assert "The stream map of hr_age_master reads 'SALARY' for PAY, which is" in result.stderr
+    assert read_messages(result.stdout).records(STREAM)[0]["PAY"]
 
 
 def test_map_of_several_streams_may_remove_a_column_of_one(serve: Serve, run_cli: RunCli) -> None:

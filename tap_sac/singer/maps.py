@@ -7,13 +7,12 @@ it, fails on it or gives it another key would leave the row in the target.
 from __future__ import annotations
 
 import ast
-import unicodedata
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tap_sac.sac.errors import DataError, SACError
-from tap_sac.safety.text import did_you_mean, folded, log_safe
+from tap_sac.safety.text import log_safe
 from tap_sac.singer.schema import DELETED_AT
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 _Message = TypeVar("_Message")
 
-_NEARNESS = 0.5
-_NEARNESS_OF_OPERATIONS = 0.85
-_OPERATIONS = ("__alias__", "__else__", "__filter__", "__key_properties__", "__source__")
 _MARK = "2026-01-01T00:00:00+00:00"
 # Values of a key, by format or type; an expression that is right for SAC's may fail on one of them.
 _SAMPLES: tuple[dict[str, object], ...] = (
@@ -134,12 +130,8 @@ class MappedDeletions:
 
     def _maps(self) -> Iterator[tuple[StreamMap, dict[str, Any]]]:
         """Return the maps that change records, each with its definition."""
-        definitions = [*applied(self.stream, self.config).values()]
-        own = [item for item in definitions if not _has_source(item)][-1:] or [None]
-        others = filter(_has_source, definitions)
-        for stream_map, definition in zip(self.stream_maps, [*own, *others], strict=True):
-            if isinstance(definition, dict):
-                yield stream_map, definition
+        for _, stream_map, definition in defined(self.stream, self.stream_maps, self.config):
+            yield stream_map, definition
 
     def _problem(self, deletion: Mapping[str, Any]) -> str | None:
         for stream_map, definition in self._maps():
@@ -180,65 +172,19 @@ class MappedDeletions:
         key = {*self.entity_set.key}
         lacking = {column.name for column in self.entity_set.properties} - key
         lacking |= {DELETED_AT.name, "record", "_", "fake"} | (set() if of in key else {"self"})
-        return lacking.isdisjoint(_names(expression, key))
+        return lacking.isdisjoint(names_in(expression, key))
 
 
-def check_columns(
-    config: Mapping[str, Any], tables: Mapping[str, Collection[str]], logger: Logger
-) -> None:
-    """Check the columns of stream maps: a misspelt one would be a new column, or remove nothing.
-
-    Args:
-        config: The setting ``stream_maps``.
-        tables: The columns of each stream that is read.
-        logger: Warns of columns that cannot be removed.
-
-    Raises:
-        SACError: If one differs from a column of SAC only by case, blanks or normal form, or looks
-            like an operation such as ``__filter__``.
-    """
-    for name, definition in config.items():
-        fitting = [stream for stream in tables if applied(stream, {name: definition})]
-        for column in definition if isinstance(definition, dict) and fitting else ():
-            if column.startswith("__"):
-                _check_operation(name, column)
-                continue
-            lacking = [stream for stream in fitting if column not in tables[stream]]
-            for stream in lacking:
-                _check_spelling(stream, column, definition, tables[stream])
-            if len(lacking) == len(fitting) and definition[column] in {None, "__NULL__"}:
-                hint = did_you_mean(column, tables[lacking[0]], cutoff=_NEARNESS)
-                logger.warning(
-                    "The stream map %r removes the column %r, which none of its streams has%s",
-                    name,
-                    column,
-                    f": {hint}" if hint else ".",
-                )
-
-
-def _check_operation(name: str, word: str) -> None:
-    if word in _OPERATIONS:
-        return
-    if hint := did_you_mean(word.lower(), _OPERATIONS, cutoff=_NEARNESS_OF_OPERATIONS):
-        msg = f"The stream map {name!r} has {word!r}, which would be a new column: {hint}"
-        raise SACError(msg)
-
-
-def _check_spelling(
-    stream: str, column: str, definition: Mapping[str, Any], known: Collection[str]
-) -> None:
-    """Refuse a column that looks like another one, unless the map knows that one, too."""
-    alike = [name for name in known if folded(name) == folded(column)]
-    leaves_out_others = definition.get("__else__", "") in {None, "__NULL__"}
-    if not alike or leaves_out_others or any(name in definition for name in alike):
-        return
-    same = unicodedata.normalize("NFC", column) == unicodedata.normalize("NFC", alike[0])
-    shown, right = map(ascii if same else repr, (column, alike[0]))
-    msg = (
-        f"The stream map of {stream} names the column {shown}, which SAC spells {right}: correct "
-        "it in the setting stream_maps."
-    )
-    raise SACError(msg)
+def defined(
+    stream: str, stream_maps: Sequence[StreamMap], config: Mapping[str, Any]
+) -> Iterator[tuple[str, StreamMap, dict[str, Any]]]:
+    """Return the maps that change records, each with its name in the setting and definition."""
+    definitions = [*applied(stream, config).items()]
+    own = [item for item in definitions if not _has_source(item[1])][-1:] or [("", None)]
+    others = [item for item in definitions if _has_source(item[1])]
+    for stream_map, (name, definition) in zip(stream_maps, [*own, *others], strict=True):
+        if isinstance(definition, dict):
+            yield name, stream_map, definition
 
 
 def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:
@@ -295,11 +241,13 @@ def _has_source(definition: object) -> bool:
     return isinstance(definition, dict) and "__source__" in definition
 
 
-def _names(expression: str, key: Collection[str]) -> set[str]:
+def names_in(expression: str, key: Collection[str]) -> set[str]:
     """Return the names that an expression reads, but for key columns read from the record."""
     nodes = [*ast.walk(ast.parse(expression))]
     of_key = [_record_of(node, key) for node in nodes]
-    return {node.id for node in nodes if isinstance(node, ast.Name) and node not in of_key}
+    names = [node for node in nodes if isinstance(node, ast.Name) and node not in of_key]
+    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}  # by a comprehension
+    return {node.id for node in names} - made
 
 
 def _record_of(node: ast.AST, key: Collection[str]) -> ast.Name | None:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from tap_sac.sac.errors import DataError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.subscriptions import Subscriptions
+from tap_sac.singer.map_columns import check_names
 from tap_sac.singer.maps import MappedDeletions, check_single_table
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.schema import DELETED_AT
@@ -182,11 +183,19 @@ class SACStream(PageStream):
         return Writer(self.name, [name for name, _ in self.tables], version, hindrance)
 
     def check_maps(self) -> None:
-        """Check that stream maps go together with batch files, and let deleted rows pass.
+        """Check that stream maps can be applied to rows, to deleted ones, and in batch files.
 
         Raises:
             SACError: If they do not.
         """
+        selected = (*self.selection.sac_columns, *self.selection.own_columns)
+        check_names(
+            self.name,
+            self.stream_maps,
+            self.config.get("stream_maps") or {},
+            {column.name for column in selected},
+            self.logger,
+        )
         if DELETED_AT in self.entity_set.own_columns:
             self.mapped_deletions = MappedDeletions(
                 self.name,

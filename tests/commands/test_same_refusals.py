@@ -63,6 +63,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stream_maps": {FACTS: {"amount": "1"}}}, "names the column 'amount', which SAC spells 'AM"),
     ({"stream_maps": {FACTS: {"AMOUNT": "1 +"}}}, "1 +"),
     ({"stream_maps": {FACTS: {"__alias__": "__stream_name__ + 1"}}}, "applied (TypeError: "),
+    (
+        {"stream_maps": {FACTS: {"X": "amount"}}},
+        "reads 'amount' for X, which is no column of its rows: did you mean AMOUNT?",
+    ),
+    ({"stream_maps": {FACTS: {"X": "SALES"}}}, "reads 'SALES' for X, which is no column"),
+    ({"stream_maps": {FACTS: {"X": "self"}}}, "reads 'self' for X, which is no column"),
+    ({"stream_maps": {"*": {"__filter__": "amount > 1"}}}, "reads 'amount' for __filter__"),
     ({"stream_maps": {FACTS: {"AMOUNT": " "}}}, "stream_maps has a blank entry for AMOUNT of sale"),
     ({"stream_maps": {FACTS: {"__else__": []}}}, "has an __else__ for sales_fact_data that is n"),
     ({"stream_maps": {"__else__": 5}}, "stream_maps has an __else__ for all streams that is n"),
