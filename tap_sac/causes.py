@@ -64,7 +64,7 @@ OTHER_REGION = Cause(
 )
 PROXY = Cause(
     "a proxy or firewall is in the way",
-    "Check the environment variables HTTPS_PROXY and NO_PROXY, or ask your network team",
+    "Check HTTPS_PROXY and NO_PROXY, or ask your network team",
 )
 NOT_SHARED = Cause(
     "the model is not shared with the OAuth client or user, or was deleted",

@@ -192,7 +192,9 @@ def test_unknown_setting_is_reported(run_cli: RunCli) -> None:
 def test_other_page_of_sac_as_token_url_is_reported(serve: Serve, run_cli: RunCli) -> None:
     refusal = error_response(401, "Unauthorized [1305]")
     result = run_cli(serve(lambda _: refusal))
-    assert_one_sentence(result, r"answered 401 \(Unauthorized \[1305\]\) and gave no token", {})
+    assert_one_sentence(
+        result, r"answered 401 \(Unauthorized \[1305\]\): token_url belongs to another", {}
+    )
 
 
 def test_several_wrong_settings_are_all_reported(run_cli: RunCli) -> None:

@@ -86,7 +86,7 @@ def derive_token_url(tenant_url: str) -> str:
         tenant, region = match["tenant"], match["region"]
         return f"https://{tenant}.authentication.{region}.hana.ondemand.com{_TOKEN_PATH}"
     if _NEO_TENANT.fullmatch(host):
-        msg = f"The Token URL of {host} is unknown (a region with one digit is SAP's Neo platform)"
+        msg = f"The Token URL of {host} is unknown (region with one digit)"
         raise SACError(msg, Failure.NEO_TENANT)
     msg = f"The Token URL cannot be derived from the host {host}"
     raise SACError(msg, Failure.NO_TOKEN_URL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 TOKEN_URL = "https://acme.authentication.eu10.hana.ondemand.com/oauth/token"
 CLIENT_ID = "sb-2f0e!b12|client!b345"
 SECRETS = ["a$b=c+d/e%f:g", "Größe-ß-é_=", "plain", "100%25 +&?#"]
+MOST_WORDS = 35
 ROWS = [sales_row(number) for number in range(9)]
 
 
@@ -116,13 +118,27 @@ def test_credentials_in_the_body(secret: str) -> None:
             {"status_code": 401, "json": {"error": "x" * 280 + " s3cret s3cret"}},
             "answered 401.*client_secret",
         ),
-        ({"status_code": 404, "text": "<html>tenant not found"}, "web page.*token_url.*OAuth2SAML"),
-        ({"text": "<html>Log in"}, "web page.*token_url.*not OAuth2SAML"),
+        ({"status_code": 404, "text": "<html>tenant not found"}, "HTML.*token_url.*OAuth2SAML"),
+        ({"text": "<html>Log in"}, "HTML.*token_url.*not OAuth2SAML"),
         ({"status_code": 302, "headers": {"Location": "https://x"}}, "302.*token_url"),
         ({"json": {"token": "x"}}, "access_token.*token_url"),
         ({"json": {"access_token": "a\nb"}}, "access_token.*token_url"),
-        ({"json": ["x"]}, "something other than a JSON object.*token_url"),
-        ({"text": "[" * 100_000}, "something other than a JSON object.*token_url"),
+        ({"json": ["x"]}, "without JSON.*token_url"),
+        ({"text": "[" * 100_000}, "without JSON.*token_url"),
+        ({"json": {"error": "invalid_client"}}, "200 .invalid_client.*client_secret"),
+        ({"status_code": 403, "json": {"error": "access_denied"}}, "403 .*client_secret"),
+        *(
+            (
+                {"status_code": status, "json": {"error": "invalid_client"}},
+                f"{status} .*: token_url",
+            )
+            for status in (302, 404, 405, 406, 410, 415)
+        ),
+        *(
+            ({"status_code": status, "json": body}, f"{status}.*: token_url belongs to another")
+            for status in (400, 401, 403)
+            for body in ({"message": "no route"}, {"error": {"code": "x", "message": "[1305]"}})
+        ),
         ({"status_code": 503}, "answered 503.*later"),
         ({"status_code": 429}, "answered 429.*rate-limiting requests"),
         ({"status_code": 503, "reason": "s3cret"}, r"answered 503 \*\*\*"),
@@ -139,6 +155,8 @@ def test_refusal_names_the_setting_and_hides_the_secret(answer: dict[str, Any], 
         with pytest.raises(SACError, match=told) as error:
             authorize(make_authenticator())
     assert error.value.step is Step.TOKEN
+    said = re.sub(r" \(.*\):", ":", str(error.value))  # without what the server says
+    assert len(said.split()) <= MOST_WORDS
     assert "s3cret" not in str(error.value)
 
 

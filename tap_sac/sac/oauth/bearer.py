@@ -38,6 +38,8 @@ AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 _LONGEST_LEEWAY = 60.0
 _YOUNG = 60.0  # seconds since a token was requested
 _WITH_TOKEN = {HTTPStatus.OK, HTTPStatus.CREATED}
+# RFC 6749, 5.2; XSUAA refuses some with 403. Others are not of a token endpoint.
+_REFUSING = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, *_WITH_TOKEN}
 _PASTED = (
     " \t\r\n\u00a0\u200b\ufeff'\"\u201c\u201d"  # what comes along when somebody pastes a value
 )
@@ -235,8 +237,7 @@ class BearerAuthenticator(AuthBase):
                 raise TransientError(msg, Failure.DAMAGED_ANSWER) from None
             body = None
         if not isinstance(body, dict):
-            what = "a web page" if answer.is_markup else "something other than a JSON object"
-            msg = f"{answered} with {what}, so it is not a token endpoint"
+            msg = f"{answered} {'with HTML' if answer.is_markup else 'without JSON'}"
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         token = body.get("access_token")
         if status not in _WITH_TOKEN:
@@ -244,7 +245,7 @@ class BearerAuthenticator(AuthBase):
         if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
             if body.get("error"):
                 raise self._refusal(answered, body, status)
-            msg = f"{answered} without a usable access_token"
+            msg = f"{answered} without access_token"
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
         keep_token(token)
         self._grant.store(body)
@@ -260,17 +261,18 @@ class BearerAuthenticator(AuthBase):
 
     def _refusal(self, answered: str, body: dict[str, Any], status: int) -> SACError:
         error, description = body.get("error"), str(body.get("error_description") or "")
+        is_of_endpoint = status in _REFUSING and isinstance(error, str)
         if isinstance(error, dict):  # unseen: SAC's own error, at a wrong path of its host
             error = error.get("message")
         failure = self._grant.failure_of(str(error), description)
-        if status == HTTPStatus.NOT_FOUND:
+        if not is_of_endpoint:
             failure = Failure.NOT_A_TOKEN_ENDPOINT
         elif failure is Failure.CLIENT_REFUSED:
             failure = self._flaw_of_credentials() or failure
         reason = self._without_secrets(
             ": ".join(str(part) for part in (error, description) if part)
         )
-        return SACError(f"{answered} ({reason}) and gave no token", failure)
+        return SACError(f"{answered} ({reason})" if reason else answered, failure)
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
