@@ -28,11 +28,7 @@ def read_environment(
 ) -> dict[str, Any]:
     """Read the settings that environment variables have; an empty one counts as not set.
 
-    Args:
-        variables: The environment.
-        prefix: What the names of the variables begin with.
-        settings: The JSON Schema of each setting.
-        parse: Reads a setting that is neither a boolean nor an object.
+    `parse` reads a setting that is neither a boolean nor an object.
 
     Raises:
         SACError: If one cannot be read; its message does not show the value.

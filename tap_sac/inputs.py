@@ -160,9 +160,6 @@ def read_json_file(data: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
 
     PowerShell writes UTF-16 behind ``>``, and some editors begin UTF-8 with a mark.
 
-    Args:
-        data: The content of the file.
-
     Raises:
         ValueError: If it is not JSON, with the reason.
     """
@@ -310,11 +307,7 @@ def _check(value: Any, schema: dict[str, Any], kind: str, next_step: str) -> dic
 
 
 def _flat(value: Any) -> Any:  # noqa: ANN401  (JSON may be anything)
-    """Return a value that is not nested too deeply for the SDK and the validators.
-
-    Raises:
-        ValueError: If it is.
-    """
+    """Return a value, or raise a ValueError if it nests too deeply for SDK and validators."""
     items = [value]
     for _ in range(_MOST_LEVELS):
         lists = [item for item in items if isinstance(item, list)]

@@ -115,9 +115,6 @@ class ReadAhead(Generic[_Item]):
 
         More may be kept of each than of a table, and those that are kept count no longer: as many
         are read at once as there is room for. So a large part does not hold up small ones.
-
-        Args:
-            plan: As of another reader: the parts in their order, and how to begin to read each.
         """
         return ReadAhead(self._parallel, lambda: plan, self._extent_of, are_parts=True)
 
@@ -157,10 +154,6 @@ def read_each(
     parallel: int, reads: Mapping[_Name, Callable[[], Iterable[_Item]]]
 ) -> Iterator[tuple[_Name, _Item]]:
     """Read several things at a time, and give the items of each in turn.
-
-    Args:
-        parallel: How many are read or kept at once.
-        reads: How to begin to read each.
 
     Raises:
         Exception: Whatever reading raises; the rest is given up then.

@@ -53,12 +53,7 @@ class TapSAC(CommandLineTap):
         state: PurePath | str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Make a tap.
-
-        Args:
-            catalog: What to read.
-            state: The bookmarks of the last run.
-            kwargs: The other arguments of `singer_sdk.Tap`.
+        """Make a tap, with what other taps take, too.
 
         Raises:
             SACError: If the catalog or the state is malformed.

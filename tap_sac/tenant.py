@@ -50,23 +50,13 @@ GRANTS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Grant]], ...]
 
 
 def tenant_hash(config: Mapping[str, Any], origin: str) -> str:
-    """Return what bookmarks remember of the tenant: ``sample``, or a hash of its name.
-
-    Args:
-        config: The settings, with their defaults.
-        origin: The address of the tenant.
-    """
+    """Return what bookmarks remember of the tenant: ``sample``, or a hash of its name."""
     name = tenant_name(origin)
     return _SAMPLE if config["demo"] else sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
 
 
 def check_bookmarks(bookmarks: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
     """Check that a state is of the tenant that is read; an older one does not say.
-
-    Args:
-        bookmarks: The state, by stream.
-        config: The settings, with their defaults.
-        origin: The address of the tenant.
 
     Raises:
         SACError: If a bookmark is of another tenant.
@@ -91,13 +81,10 @@ def connect(
     grant: Grant | None = None,
     patience: float = PATIENCE,
 ) -> SACClient:
-    """Make a client. It sends no request yet.
+    """Make a client, which sends no request yet.
 
-    Args:
-        config: The settings, with their defaults.
-        user_agent: The User-Agent header, if no setting says otherwise.
-        grant: How to get access tokens; the settings decide if None.
-        patience: The most seconds that a request waits in all because SAC asks for it.
+    The settings decide on the User-Agent header and on the grant, where they have one or none is
+    given. A request waits no longer in all than the patience because SAC asks for it.
 
     Raises:
         SACError: If a URL is invalid, or no Token URL is set and none can be derived.
@@ -138,9 +125,6 @@ def connect(
 def authorize_url(config: Mapping[str, Any]) -> str:
     """Return the URL where users sign in.
 
-    Args:
-        config: The settings, with their defaults.
-
     Raises:
         SACError: As `connect` does.
     """
@@ -164,11 +148,7 @@ def _grant(config: Mapping[str, Any]) -> Grant:
 
 
 def _check_query(token_url: str) -> None:
-    """Check that the Token URL does not request a token of the OAuth client itself.
-
-    Raises:
-        SACError: If it does.
-    """
+    """Check that the Token URL does not request a token of the OAuth client itself."""
     if "grant_type" in parse_qs(urlsplit(token_url).query):
         msg = (
             "The setting token_url has a grant_type, which is not possible with the sign-in of a "

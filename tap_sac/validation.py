@@ -32,9 +32,7 @@ _LOCAL_ROOT = re.compile(r"(?!\w+:/?/)|(file|local):", re.ASCII)
 def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """List the errors in the settings, one sentence each, without showing any value.
 
-    Args:
-        config: The settings of a user; unset ones are absent.
-        schema: `SETTINGS`, and the settings that the SDK adds.
+    The schema also has the settings that the SDK adds.
     """
     validator = th.DEFAULT_JSONSCHEMA_VALIDATOR(schema)
     of_maps = [*_map_errors(config)]  # The SDK's schema of maps breaks the validator on some.

@@ -90,15 +90,8 @@ def check(
 ) -> int:
     """Run the steps of a sync, up to the first page of one stream.
 
-    Then say in what the answers differ from what the tap believes of SAC, without another request.
-
-    Args:
-        choice: The settings, the catalog and the state.
-        connect: Makes a client of the tenant.
-        make_streams: Makes the streams of an offer, as a sync does.
-        print_line: Writes what a step found, or the likely causes of its failure.
-        connect_to: Makes a client of another address.
-        found: Collects what the steps find, for a report.
+    Then say in what the answers differ from what the tap believes of SAC, without another request;
+    for a report, `found` collects what the steps find.
 
     Returns:
         The exit code: 1 if a step failed, else 0.
@@ -174,11 +167,7 @@ def _steps(
     make_streams: Callable[[Offer], Mapping[str, Stream]],
     found: Found,
 ) -> Iterator[tuple[str, str]]:
-    """Run the steps; yields the name of each when it begins, and again with what it found.
-
-    Raises:
-        SACError: If a step fails.
-    """
+    """Run the steps; yields the name of each when it begins, and again with what it found."""
     step = "settings"
     yield step, ""
     client = connect()
@@ -217,11 +206,7 @@ def _steps(
 
 
 def _reads(selected: Sequence[SACStream]) -> Iterator[tuple[str, str]]:
-    """Run the steps that read from a stream, as `_steps` does.
-
-    Raises:
-        SACError: If a step fails.
-    """
+    """Run the steps that read from a stream, as `_steps` does."""
     # Audit data needs more than the rest: an administrator, and Data Audit.
     demanding = [stream for stream in selected if stream.kind.needs_administrator]
     others = [stream for stream in selected if stream not in demanding]

@@ -39,13 +39,6 @@ def login(
 
     What is for the user goes to stderr, and the refresh token alone to stdout.
 
-    Args:
-        settings: With their defaults.
-        print_line: Writes a line to stdout.
-        user_agent: The User-Agent header, if no setting says otherwise.
-        redirect_uri: The one that the OAuth client has; the tap's own if None.
-        opens_browser: Whether to open a browser, besides printing the address.
-
     Raises:
         SACError: If the user does not sign in, or the tenant refuses.
     """

@@ -78,12 +78,6 @@ def models(
 ) -> int:
     """Print the models that the settings choose, when all of them have answered.
 
-    Args:
-        choice: The settings.
-        client: Asks SAC.
-        print_line: Writes to standard output.
-        as_json: Whether to write JSON for programs, instead of a table for people.
-
     Returns:
         The exit code: 1 if no model can be read, or a required namespace is missing.
 
@@ -119,11 +113,7 @@ def _list(client: SACClient, listing: Listing, choice: Choice) -> Iterator[Liste
 
 
 def _describe(client: SACClient, model: Provider, listing: Listing) -> ListedModel:
-    """Ask for the description of a model, and for the number of its rows.
-
-    Raises:
-        SACError: If the description cannot be read.
-    """
+    """Ask for the description of a model, and for the number of its rows."""
     metadata = read_metadata(client, model)
     if reason := metadata.unreadable.get(FACTS):
         return _unreadable(model, reason)

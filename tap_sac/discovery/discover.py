@@ -52,10 +52,6 @@ def discover(client: SACClient, choice: Choice) -> Offer:
 
     With a catalog, only the models are read that it selects streams of.
 
-    Args:
-        client: Asks SAC.
-        choice: The settings, the catalog and the state.
-
     Raises:
         SACError: If SAC refuses, a setting or the catalog names what does not exist, or nothing
             at all can be read.
@@ -120,11 +116,6 @@ def read_each_model(
     parallel: int, models: Collection[Provider], read: Callable[[Provider], _Result]
 ) -> Iterator[tuple[Provider, _Result | SACError]]:
     """Read something of each model, of several at a time, with a progress line.
-
-    Args:
-        parallel: How many models are read at once.
-        models: The models.
-        read: Reads it.
 
     Yields:
         Each model, with what was read, or why SAC does not export the model.

@@ -52,10 +52,6 @@ class Namespaces:
     def skip_or_raise(self, name: str, error: SACError) -> None:
         """Log that a namespace is skipped, if the others can be read without it.
 
-        Args:
-            name: The namespace.
-            error: Why SAC does not list its providers.
-
         Raises:
             SACError: `error`, if the others cannot be read, either.
         """
@@ -167,8 +163,7 @@ def list_models(client: SACClient, namespaces: Namespaces, choice: Choice) -> Li
 def models_to_read(listing: Listing, choice: Choice) -> list[Provider]:
     """Choose the models that the setting `models` names and that the catalog selects streams of.
 
-    Returns:
-        The models, in SAC's order.
+    They are in SAC's order.
 
     Raises:
         SACError: If SAC lists no models, an entry of the setting matches none, or all are
@@ -204,11 +199,7 @@ def would_choose(choice: Choice, model: Provider) -> bool:
 
 
 def _named_models(listing: Listing, entries: Sequence[str]) -> set[Provider]:
-    """Choose models by the setting `models`: ids, names or globs, and ``!`` to exclude those.
-
-    Raises:
-        SACError: If an entry matches none, or all are excluded.
-    """
+    """Choose models by the setting `models`: ids, names or globs, and ``!`` to exclude those."""
     excluding = [entry for entry in entries if entry.startswith(_NOT)]
     including = [entry for entry in entries if not entry.startswith(_NOT)] or ["*"]
     included = {model for entry in including for model in _matching(listing, entry)}
@@ -234,11 +225,7 @@ def _no_models_error(listing: Listing) -> SACError:
 
 
 def _matching(listing: Listing, entry: str) -> list[Provider]:
-    """Return the models that an entry of the setting `models` includes or excludes.
-
-    Raises:
-        SACError: If there are none.
-    """
+    """Return the models that an entry of the setting `models` fits: at least one."""
     pattern = entry.removeprefix(_NOT)
 
     def is_named(model: Provider) -> bool:

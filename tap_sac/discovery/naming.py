@@ -95,12 +95,7 @@ def stream_names(
 
 
 def model_of(models: Mapping[str, Provider], stream_name: str) -> Provider | None:
-    """Find the model that a stream name belongs to, without asking SAC.
-
-    Args:
-        models: The models of the tenant by prefix.
-        stream_name: The name, as `stream_names` gave it.
-    """
+    """Find the model, of those by prefix, that a stream name belongs to, without asking SAC."""
     words = stream_name.split("_")
     prefixes = ("_".join(words[:count]) for count in range(len(words) - 1, 0, -1))
     return next((models[prefix] for prefix in prefixes if prefix in models), None)
@@ -118,13 +113,7 @@ def same_text(text: str) -> str:
 
 
 def no_match(kind: str, pattern: str, labels: list[str]) -> str:
-    """Describe that a pattern matches nothing, with near misses.
-
-    Args:
-        kind: What it should match, such as ``model``.
-        pattern: The pattern.
-        labels: The names that exist.
-    """
+    """Describe that a pattern matches nothing, with near misses."""
     if not labels:
         return f"but there is no {kind} at all."
     there_are = ", ".join(map(log_safe, labels[:MOST_LABELS]))

@@ -96,11 +96,6 @@ def check_filters(
 ) -> None:
     """Warn of filters that SAC will refuse.
 
-    Args:
-        filters: The setting `filters`.
-        streams: The streams that may be read.
-        has_providers: Whether the list of providers may be read.
-
     Raises:
         SACError: As `check_filter` does.
     """
@@ -123,10 +118,6 @@ def check_filters(
 
 def check_slice_columns(columns: Mapping[str, str], streams: Sequence[OfferedStream]) -> None:
     """Warn of streams that cannot be read in slices by the column of the setting `partition_by`.
-
-    Args:
-        columns: The setting.
-        streams: The streams that may be read.
 
     Raises:
         SACError: If the setting has one of them by its name, or the list of providers.

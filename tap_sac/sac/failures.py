@@ -139,10 +139,5 @@ _BY_STATUS: dict[int, Failure] = {
 
 
 def refusal_kind(status: int, number: int | None) -> Failure | None:
-    """Classify a refusal; None if neither code is known.
-
-    Args:
-        status: The HTTP status code.
-        number: SAC's four-digit error number, which says more than the status.
-    """
+    """Classify a refusal; None if neither code is known. SAC's number says more than the status."""
     return _BY_NUMBER.get(number or 0) or _BY_STATUS.get(status)

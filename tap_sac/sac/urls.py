@@ -34,11 +34,9 @@ _NEO_TENANT = re.compile(rf"[^.]+\.(api\.)?[a-z]{{2,}}\d\.{_FAMILY}")
 
 
 def checked_url(text: str, subject: str) -> str:
-    """Complete an address that a user pastes: a missing scheme is https.
+    """Complete an address that a user pastes, such as ``acme.eu10.hcs.cloud.sap/``.
 
-    Args:
-        text: Such as ``acme.eu10.hcs.cloud.sap/``.
-        subject: What messages call it.
+    A missing scheme is https. The subject is what messages call the address.
 
     Raises:
         SACError: If there is no host, or credentials would travel in clear text.
@@ -74,9 +72,6 @@ def derive_token_url(tenant_url: str) -> str:
     ``.hanacloudservices.cloud.sap``), also with ``.api`` before ``<dc>``, has its tokens at
     ``https://<tenant>.authentication.<dc>.hana.ondemand.com/oauth/token`` (SAP Help, "Manage
     OAuth Clients").
-
-    Args:
-        tenant_url: The tenant, with a scheme.
 
     Raises:
         SACError: If the host has another form.

@@ -51,9 +51,6 @@ def unescape(data: bytes) -> Unescaped:
 
     Different spellings of one text become the same bytes, in time proportional to their length. The
     exception is a text broken into lines between a backslash and a letter, then escaped.
-
-    Args:
-        data: A text in UTF-8.
     """
     text = Unescaped(data, range(len(data)), range(1, len(data) + 1))
     for _ in range(_MOST_ENCODINGS):

@@ -114,11 +114,6 @@ def excerpt(text: str, longest: int, *others: str) -> str:
 
     The masks do not recognize a part of a secret, so every text is cut here. Of a long text, only
     the part is searched that can belong to a secret which starts before the cut.
-
-    Args:
-        text: Of any length.
-        longest: How many characters to show.
-        others: Secrets besides those that are known.
     """
     secrets = known.with_others(others)
     if len(text) <= longest:
@@ -138,11 +133,9 @@ def has_control_characters(text: str) -> bool:
 
 
 def reveals(text: str, *others: str) -> bool:
-    """Return whether a text holds something secret, encoded or not.
+    """Return whether a text, such as a link, holds something secret, encoded or not.
 
-    Args:
-        text: Such as a link.
-        others: Secrets besides those that are known; short words are too common to count.
+    Of secrets besides those that are known, short words are too common to count.
     """
     return bool(_places(_bytes(text), known.with_others(filter(_is_telling, others))))
 

@@ -25,10 +25,8 @@ _MOST_NEAR_MISSES = 3
 def log_safe(text: str, *secrets: str) -> str:
     """Make a server's text fit for a log line: one line, bounded, without credentials.
 
-    Args:
-        text: Whatever somebody else wrote.
-        secrets: Texts to mask, besides all secrets that are known, and whatever looks like a token
-            or the user part of a URL.
+    Masked are the given secrets, all that are known, and whatever looks like a token or the user
+    part of a URL.
     """
     text = excerpt(text.lstrip(), _MOST_READ, *secrets)
     text = "".join(char if char.isprintable() else " " for char in text)
@@ -70,9 +68,7 @@ def origin_of(url: str) -> str:
 def utc_text(time: str, *, seconds_earlier: int = 0) -> str:
     """Write a time as SAC does: in UTC, with milliseconds and a Z.
 
-    Args:
-        time: ISO 8601; UTC if it has no offset.
-        seconds_earlier: How much earlier than that.
+    It is given in ISO 8601, and is in UTC if it has no offset.
 
     Raises:
         ValueError: If it is not a time.
@@ -87,10 +83,7 @@ def utc_text(time: str, *, seconds_earlier: int = 0) -> str:
 def did_you_mean(text: str, labels: Iterable[str], *, cutoff: float) -> str | None:
     """Ask for what is spelled nearly like a text; None if nothing is.
 
-    Args:
-        text: What somebody wrote.
-        labels: What there is.
-        cutoff: From 0 for everything to 1 for the text itself.
+    The cutoff is from 0 for everything to 1 for the text itself.
     """
     near = get_close_matches(text, list(labels), n=_MOST_NEAR_MISSES, cutoff=cutoff)
     return f"did you mean {', '.join(map(log_safe, near))}?" if near else None

@@ -121,12 +121,7 @@ def arrow_limits(column: Property) -> DecimalLimits:
 
 
 def decimals_without_scale(columns: Iterable[Property], schema: Mapping[str, Any]) -> list[str]:
-    """Name the columns that are `SINGER_DECIMAL` without a scale.
-
-    Args:
-        columns: Those that are read.
-        schema: The JSON Schema of the records.
-    """
+    """Name the columns that are `SINGER_DECIMAL` in a schema of records, without a scale."""
     return [
         column.name
         for column in columns

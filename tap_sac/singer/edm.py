@@ -57,12 +57,7 @@ def _as_boolean(value: object) -> bool:
 
 
 def _as_integer(value: object, *, least: int, most: int) -> int:
-    """Accept an integer within limits, as a number or as a string of digits (IEEE754Compatible).
-
-    Raises:
-        ValueError: If it is beyond the limits.
-        TypeError: If it is no integer.
-    """
+    """Accept an integer within limits, as a number or as a string of digits (IEEE754Compatible)."""
     if isinstance(value, str) and _INTEGER_TEXT.fullmatch(value):
         number = int(value)
     elif isinstance(value, int) and not isinstance(value, bool):
@@ -97,13 +92,7 @@ def _as_number(value: object) -> ExactDecimal | int:
 
 
 def _as_double(value: object) -> ExactDecimal | int:
-    """Accept a number that a double can hold.
-
-    Raises:
-        NotFiniteError: As `_as_number` does.
-        ValueError: If it is too large.
-        TypeError: If it is no number.
-    """
+    """Accept a number that a double can hold."""
     number = _as_number(value)
     if math.isinf(float(str(number))):
         raise ValueError
@@ -248,12 +237,8 @@ def is_written_alike(column: Property, schema: Mapping[str, Any]) -> bool:
 def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Return the function that converts a value of a column, other than null, for the record.
 
-    It raises `UnfitError` for a value that does not fit the schema, and `PrecisionError` for digits
-    beyond a scale in the schema.
-
-    Args:
-        column: The column.
-        schema: Its JSON Schema, which decides how decimals are written.
+    The schema decides how decimals are written. The function raises `UnfitError` for a value that
+    does not fit it, and `PrecisionError` for digits beyond a scale in it.
     """
     if is_decimal_text(column, schema):
         return partial(_as_number_text, limits=declared_limits(column, schema))
@@ -275,11 +260,7 @@ def text_format(schema: Mapping[str, Any]) -> TextFormat | None:
 
 
 def _fitted(value: object, *, schema: Mapping[str, Any]) -> object:
-    """Write a value in one of the types that a schema declares.
-
-    Raises:
-        UnfitError: If that would change it.
-    """
+    """Write a value in one of the types that a schema declares, if that does not change it."""
     is_number = isinstance(value, (ExactDecimal, int)) and not isinstance(value, bool)
     declared = declared_types(schema)
     if "boolean" in declared and isinstance(value, bool):

@@ -19,11 +19,6 @@ def output_fingerprint(
 
     A run that continues the read of another one compares it, because half a table in another shape
     or place would be neither.
-
-    Args:
-        stream: The name of the stream.
-        config: The settings of the tap.
-        schema: The JSON Schema of its records, before stream maps.
     """
     batch_config = config.get("batch_config") or {}
     storage = batch_config.get("storage") or {}

@@ -47,14 +47,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
     def write_records(
         self, stream: str, lines: bytes, version: int | None, time_extracted: datetime
     ) -> None:
-        """Write a RECORD message for each of many records.
-
-        Args:
-            stream: Their stream.
-            lines: The records as JSON, each with a newline at its end.
-            version: Their version, if they have one.
-            time_extracted: When they were read, in UTC.
-        """
+        """Write a RECORD message for each of many records: JSON, each with a newline at its end."""
         begin = b'{"type":"RECORD","stream":%b,"record":' % ENCODER.encode(stream)
         end = b',"version":%d' % version if version is not None else b""
         end += b',"time_extracted":"%b"}\n' % time_extracted.isoformat().encode()
@@ -101,9 +94,6 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         """Write all; after a signal, only up to the end of the line, as a reader may be slow.
 
         A signal makes `os.write` return early, with the number of bytes that went out.
-
-        Raises:
-            SACError: If the reader has exited, or the disk is full.
         """
         while data:
             try:

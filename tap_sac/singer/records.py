@@ -196,10 +196,6 @@ class RecordMaker:
     def columns(self, items: list[msgspec.Raw], source: str) -> Columns | bytes:
         """Return the records of rows by column, or as `lines` if a value needs conversion.
 
-        Args:
-            items: The JSON text of each row.
-            source: The name of the page, for errors.
-
         Raises:
             SACError: As `records` does.
         """

@@ -24,10 +24,6 @@ def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str,
 
     Everything but the key is nullable. Decimals have no ``multipleOf``, which validators in
     targets cannot check at 31 digits.
-
-    Args:
-        entity_set: The columns and the key.
-        use_singer_decimal: Whether decimals are strings with precision and scale.
     """
     properties = {}
     for column in entity_set.properties:

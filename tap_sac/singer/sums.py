@@ -56,9 +56,7 @@ class Sums:
     def add_texts(self, column: str, texts: bytes) -> None:
         """Add many numbers of a column.
 
-        Args:
-            column: The column.
-            texts: Numbers as JSON has them, without exponents, or null, with commas between.
+        They are as JSON has them, without exponents, or null, with commas between.
         """
         if texts:
             numbers = map(Decimal, texts.replace(b"null", b"0").decode().split(","))

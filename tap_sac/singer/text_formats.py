@@ -45,11 +45,7 @@ class TextFormat:
         return text
 
     def fits(self, values: bytes) -> bool:
-        """Return whether texts have this format.
-
-        Args:
-            values: JSON of texts, or null, with commas between.
-        """
+        """Return whether texts, or null, have this format: JSON with commas between."""
         return self._match_json(values + b",") is not None
 
 

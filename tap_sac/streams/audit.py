@@ -98,12 +98,9 @@ class FutureRows:
 
 
 def start_text(start: str, state: Mapping[str, Any], overlap: int) -> str:
-    """Return the time to start from: SAC's own text, unless it is that of a setting.
+    """Return the time to start from: SAC's own text, unless it is that of the setting start_date.
 
-    Args:
-        start: The bookmark, or the setting start_date.
-        state: The state of the stream.
-        overlap: Seconds before the bookmark, since SAC may write late, with an earlier time.
+    SAC may write late, with an earlier time: the overlap is the seconds before the bookmark.
     """
     is_of_sac = start == state.get("replication_key_value")
     if is_of_sac and not overlap:

@@ -117,11 +117,7 @@ class ChangedKeys:
         )
 
     def _ask(self, keys: list[Key]) -> Counter[Key] | None:
-        """Ask how many rows keys have; None if SAC does not answer.
-
-        Raises:
-            DeltaLostError: If one has several.
-        """
+        """Ask how many rows keys have, which must not be several; None if SAC does not answer."""
         reading = self._reading
         found = count_rows(reading, self._table, keys)
         for key, rows in (found or {}).items():

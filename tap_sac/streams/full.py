@@ -45,12 +45,9 @@ class FullRead:
         table: Table | None = None,
         tracks_changes: bool = False,
     ) -> None:
-        """Prepare a read; nothing is requested yet.
+        """Prepare a read of a table, or of the rows of the query; nothing is requested yet.
 
-        Args:
-            reading: What it needs of its stream.
-            table: The rows to read; those of the query if None.
-            tracks_changes: Whether SAC tracks the changes after it; `prove_keys` comes first.
+        If SAC shall track the changes after it, `prove_keys` comes first.
         """
         self.version = reading.version
         self.delta_link: str | None = None

@@ -78,10 +78,7 @@ class Paths:
     ) -> Iterator[Page]:
         """Read all pages, and return them with levels and paths in their rows.
 
-        Args:
-            pages: The members.
-            own: The columns to add.
-            is_filtered: Whether a filter may have left out parents.
+        A filter may have left out parents.
 
         Raises:
             DataError: If pages repeat their rows under ever new links.

@@ -212,11 +212,7 @@ class Run:
             )
 
     def _report_lost(self, reading: Reading, error: DeltaLostError) -> None:
-        """Log why the table is read again, or stop.
-
-        Raises:
-            SACError: If lost changes stop the run.
-        """
+        """Log why the table is read again, or stop."""
         if self._stream.kind.is_additive and not self._stream.has_versions:
             msg = (
                 f"The differences of {reading.name} since the last run are lost, because {error}: "

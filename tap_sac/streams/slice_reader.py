@@ -93,11 +93,7 @@ class SliceReader:
         return self._see if self.watch.keys else None
 
     def _see(self, keys: Keys) -> None:
-        """Watch the keys of some records, before anybody has them.
-
-        Raises:
-            DataError: If a key has several facts.
-        """
+        """Watch the keys of some records, before anybody has them."""
         self.watch.see(keys)
         if self._proof:
             self._proof.see(keys)
@@ -128,11 +124,7 @@ class SliceReader:
         return proof.needs_order
 
     def _check_value(self, item: Slice, page: Page) -> None:
-        """See by two rows that a page is of its slice: SAC ignores what it does not know.
-
-        Raises:
-            SliceError: If it is of another one.
-        """
+        """See by two rows that a page is of its slice: SAC ignores what it does not know."""
         name = self._column
         if name not in self._reading.columns:
             return

@@ -169,11 +169,7 @@ class SlicedRead:
         )
 
     def _read_rest(self, maker: RecordMaker) -> Iterator[Records]:
-        """Read the rows that no slice has: the list of values may be truncated.
-
-        Raises:
-            SliceError: If SAC counts such rows, and their condition is too long.
-        """
+        """Read the rows that no slice has: the list of values may be truncated."""
         known = [*self._known]
         rest = self._slice(differs(self._column, known), lambda value: value not in known)
         if self._slicing.source.has_room_for(self._filtered(rest.condition)):
@@ -235,11 +231,7 @@ class SlicedRead:
             self._reading.save(self._reading.state().slicing(unfinished))
 
     def _judge(self) -> Verdict:
-        """Return whether the slices are proven to be the whole table, and log it.
-
-        Raises:
-            DataError: As `Slices.judge` does.
-        """
+        """Return whether the slices are proven to be the whole table, and log it."""
         reading, slices = self._reading, self._slices
         earlier = slices.rows_of_earlier_run
         reading.logger.info(

@@ -104,13 +104,9 @@ class Slices:
     """
 
     def __init__(self, reading: Reading, table: Table, proof: Proof, *, is_fixed: bool) -> None:
-        """Begin without slices.
+        """Begin without slices; the proof sees the rows of all of them.
 
-        Args:
-            reading: The read.
-            table: The whole table.
-            proof: The proof that sees the rows of all slices.
-            is_fixed: Whether rows cannot move between slices, because the key has the column.
+        Rows cannot move between slices that are fixed, because the key has the column.
         """
         self.read: list[Slice] = []
         self.counts: list[int] = []

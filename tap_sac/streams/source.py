@@ -205,9 +205,6 @@ class Source:
         """Return whether this user may not read it, although SAC still accepts the sign-in.
 
         SAP's older pages have audit data for administrators' clients alone, its newer ones do not.
-
-        Raises:
-            SACError: If SAC no longer accepts the sign-in.
         """
         is_refused = error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
         if not (is_refused and self.kind.needs_administrator and self.client.user):

@@ -209,9 +209,6 @@ class StreamState:
         The SDK has seconds: a run that is started again within the second in which another was
         killed would then keep rows of the other run that are gone by now. The clocks of two
         machines may differ.
-
-        Args:
-            started_at: When the run started, in milliseconds since 1970.
         """
         versions = [self.version, self.unfinished.version if self.unfinished else None]
         return max(started_at, *(item + 1 for item in versions if item is not None), 0)

@@ -66,16 +66,7 @@ class SACStream(PageStream):
         shared_tables: SharedTables,
         partition_by: str | None = None,
     ) -> None:
-        """Create the stream of an entity set, or of the list of providers.
-
-        Args:
-            tap: The tap that it belongs to.
-            source: Asks SAC.
-            read: Reads its records.
-            read_ahead: Reads pages before they are needed.
-            shared_tables: The target tables of several streams.
-            partition_by: The column by whose values it is read in slices; None for one go.
-        """
+        """Create the stream of an entity set, or of the list of providers."""
         self.kind: Kind = source.kind
         self.partition_by = partition_by
         self.found: Outcome | Changes | None = None
@@ -170,11 +161,7 @@ class SACStream(PageStream):
         return CatalogColumns(self).check(needs_select=self.kind.needs_select)
 
     def writer(self, state: Mapping[str, Any]) -> Writer:
-        """Describe which target tables have its rows, and when older ones may go.
-
-        Args:
-            state: Its own part of the state.
-        """
+        """Describe by its state which target tables have its rows, and when older ones may go."""
         hindrance = None
         if self.replication_method != REPLICATION_FULL_TABLE:
             method = self.replication_method

@@ -133,11 +133,7 @@ def count_rows(reading: Reading, table: Table, keys: list[Key]) -> Counter[Key] 
 
 
 def _conditions(reading: Reading, keys: list[Key]) -> Iterator[tuple[str, list[Key]]]:
-    """Write conditions that keep the rows of all keys, short enough for a URL.
-
-    Raises:
-        ValueError: If a value cannot be written.
-    """
+    """Write conditions that keep the rows of all keys, short enough for a URL."""
     source = reading.source
     columns = {item.name: item for item in source.entity_set.properties}
     each = [

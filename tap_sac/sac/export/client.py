@@ -134,9 +134,7 @@ class SACClient:
     def providers(self, namespace: str, *, is_vital: bool = True) -> list[Provider]:
         """List the providers of a namespace: its models, public dimensions and the like.
 
-        Args:
-            namespace: The id.
-            is_vital: Whether to retry.
+        Only a vital list is asked for again.
 
         Raises:
             SACError: If SAC does not list them.

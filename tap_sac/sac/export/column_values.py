@@ -180,10 +180,6 @@ class ColumnValues:
         ).pages()
 
     def _checked(self, value: Value) -> Value:
-        """Return a value that fits the column.
-
-        Raises:
-            ValueError: If it does not.
-        """
+        """Return a value, or raise a ValueError if it does not fit the column."""
         equals(self._column, value)
         return value

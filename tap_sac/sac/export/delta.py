@@ -56,10 +56,6 @@ def was_read(link: DeltaLink, subscriptions: Sequence[Mapping[str, Any]]) -> boo
     later than its ``StartTime``: a subscription opened by the ``Prefer`` header is listed with
     both the same, although nobody has read its changes (SAP Help, "Subscriptions"). If the list
     does not tell, they may have been read if a request to the link was sent.
-
-    Args:
-        link: The link.
-        subscriptions: As SAC lists them.
     """
     own_id = link.subscription_id
     if own_id is None:  # Then a list, in which a first subscription follows none, says nothing.

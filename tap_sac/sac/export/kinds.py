@@ -136,11 +136,6 @@ def with_fact_keys(entity_sets: Sequence[EntitySet]) -> list[EntitySet]:
 
 
 def master_of(dimension: str, entity_sets: Collection[str]) -> str | None:
-    """Find the entity set with the members of a dimension; None if there is none.
-
-    Args:
-        dimension: The name, as in the columns of facts.
-        entity_sets: The names of all sets of the model.
-    """
+    """Find the entity set with the members of a dimension; None if the model has none."""
     candidates = (f"{dimension}{_MASTER}", f"{dimension}{_WITH_HIERARCHY}")
     return next((name for name in candidates if name in entity_sets), None)

@@ -58,9 +58,7 @@ class Subscriptions:
     def check_unread(self, link: DeltaLink, otherwise: str) -> None:
         """Check that SAC has not marked the changes as read, because it would not send them again.
 
-        Args:
-            link: The link to them.
-            otherwise: Why they are lost if it has.
+        `otherwise` says why they are lost if it has.
 
         Raises:
             DeltaLostError: If it has, or if that is unknown.

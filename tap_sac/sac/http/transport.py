@@ -130,11 +130,7 @@ def exchange(
 
 
 def _decoded_body(response: requests.Response, limit: Limit) -> bytes:
-    """Read a body as `_read_body` does; that of a refusal may say why it cannot be decoded.
-
-    Raises:
-        TransientError: If it is in an encoding that was not asked for, or not in the one it names.
-    """
+    """Read a body as `_read_body` does; that of a refusal may say why it cannot be decoded."""
     encoding = response.headers.get("content-encoding", "")
     is_asked_for = {part.strip().lower() for part in encoding.split(",")} <= _ENCODINGS
     try:
@@ -152,11 +148,7 @@ def _decoded_body(response: requests.Response, limit: Limit) -> bytes:
 
 
 def _read_body(response: requests.Response, limit: Limit) -> bytes:
-    """Read a body, and decompress no more than the limit.
-
-    Raises:
-        SACError: If it is larger; the rest is not read.
-    """
+    """Read a body, and decompress no more than the limit; the rest of a larger one is not read."""
     is_cut = _is_refusal(response) and limit.size > MOST_BYTES_OF_AN_ERROR
     most = MOST_BYTES_OF_AN_ERROR if is_cut else limit.size
     length = response.headers.get("content-length", "")

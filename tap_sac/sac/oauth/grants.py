@@ -89,12 +89,7 @@ class RefreshToken:
     is_of_user = True
 
     def __init__(self, token: str | None, file: TokenFile | None = None) -> None:
-        """Store where the token comes from; nothing is read yet.
-
-        Args:
-            token: The configured token.
-            file: Stores the newest token.
-        """
+        """Store where the token comes from; nothing is read yet."""
         self._newest = token
         self._file = file
         self._sent: str | None = None

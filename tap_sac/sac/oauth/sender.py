@@ -50,16 +50,8 @@ class Sender:
         SAC may refuse a new token because its clock is behind that of the token endpoint: it is
         sent again for 15 seconds. Another token that is refused is replaced once.
 
-        A 429 that names a wait is waited out, and a 503, too.
-
-        Args:
-            method: The HTTP method.
-            url: The exact URL.
-            headers: All headers except Authorization.
-            on_response: Observes each answer.
-            limit: The largest answer.
-            repeats: Whether it may be sent again after a 503, behind which SAC may have carried
-                it out.
+        A 429 that names a wait is waited out; so is a 503, behind which SAC may have carried the
+        request out, if it may be repeated.
 
         Raises:
             SACError: If there is no answer, no token, or no end of waits.

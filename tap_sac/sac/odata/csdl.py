@@ -144,11 +144,7 @@ class _Document:
         return f"{self._aliases.get(namespace, namespace)}.{local}"
 
     def _entity_set(self, name: str, type_name: str) -> EntitySet:
-        """Read a set.
-
-        Raises:
-            CSDLError: If the document does not describe its columns.
-        """
+        """Read a set whose columns the document describes."""
         if type_name not in self._types:
             msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
             raise CSDLError(msg)
@@ -219,11 +215,7 @@ class _Document:
 
 
 def _unique_columns(properties: list[Property], owner: str) -> tuple[Property, ...]:
-    """Read each column once, however often it is declared.
-
-    Raises:
-        CSDLError: If a column is declared in two ways.
-    """
+    """Read each column once, however often it is declared in the same way."""
     columns: dict[str, Property] = {}
     for item in properties:
         if columns.setdefault(item.name, item) != item:

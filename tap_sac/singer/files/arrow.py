@@ -37,11 +37,7 @@ class ArrowTables:
     """
 
     def __init__(self, columns: Sequence[Property], *, has_others: bool) -> None:
-        """Choose the types of the columns.
-
-        Args:
-            columns: The columns of the records whose types are known.
-            has_others: Whether there may be others, such as those of a stream map.
+        """Choose the types of the columns, as `file_format` is given them.
 
         Raises:
             SACError: If pyarrow is not installed.
@@ -100,12 +96,7 @@ class ArrowTables:
         return self._pa.chunked_array(arrays, self._types[name])
 
     def _numbers(self, name: str, texts: bytes) -> Any:  # noqa: ANN401
-        """Read numbers.
-
-        Args:
-            name: Their column.
-            texts: The numbers as in JSON, without exponents, or null, with commas between.
-        """
+        """Read numbers as in JSON, without exponents, or null, with commas between."""
         from pyarrow import compute  # noqa: PLC0415  (see __init__)
 
         arrow = self._types[name]

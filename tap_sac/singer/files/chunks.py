@@ -59,12 +59,7 @@ class Chunk(NamedTuple):
 
 
 def divide(reads: Iterable[Records], batch_size: int) -> Generator[Chunk, None, None]:
-    """Divide records into chunks; a batch ends when it is full, and at the end of a slice.
-
-    Args:
-        reads: The records, some at a time.
-        batch_size: How many records a full batch has.
-    """
+    """Divide records into chunks; a batch ends when it is full, and at the end of a slice."""
     number = in_batch = 0
     for records in reads:
         now = datetime.now(timezone.utc)
@@ -83,12 +78,7 @@ def divide(reads: Iterable[Records], batch_size: int) -> Generator[Chunk, None, 
 
 
 def gather(records: Iterable[Record], batch_size: int) -> Iterator[Records]:
-    """Gather records that come one by one, and take none of the next batch before it begins.
-
-    Args:
-        records: The records.
-        batch_size: How many records a full batch has.
-    """
+    """Gather records that come one by one, and take none of the next batch before it begins."""
     source = iter(records)
     left = batch_size
     while some := MadeRecords(islice(source, min(left, AT_ONCE))):
@@ -101,9 +91,7 @@ def mapped_records(
 ) -> Generator[Records, None, None]:
     """Apply stream maps and flattening to records, not to too many at a time.
 
-    Args:
-        reads: The records, some at a time.
-        make: Makes the messages of a record: none if a map drops it.
+    A map that drops a record makes no message of it.
     """
     with closing(reads):  # Not only when the frames of a failure are gone.
         for records in reads:

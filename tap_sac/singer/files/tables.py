@@ -120,12 +120,7 @@ class ColumnFormat:
     def __init__(
         self, encoding: ColumnEncoding, columns: Sequence[Property], *, has_others: bool
     ) -> None:
-        """Choose the types of the columns.
-
-        Args:
-            encoding: How they are written.
-            columns: The columns of the records whose types are known.
-            has_others: Whether there may be others, such as those of a stream map.
+        """Choose the types of the columns, as `file_format` is given them.
 
         Raises:
             SACError: If pyarrow is not installed.
