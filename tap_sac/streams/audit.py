@@ -8,8 +8,11 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.export.kinds import AUDIT_TIME
+from tap_sac.sac.export.tables import Table
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both
 from tap_sac.safety.text import utc_text
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from tap_sac.sac.export.tables import RowAt, Table
     from tap_sac.sac.odata.pages import Page
     from tap_sac.singer.records import Record
     from tap_sac.streams.source import Source
@@ -108,7 +110,7 @@ def start_text(start: str, state: Mapping[str, Any], overlap: int) -> str:
     return utc_text(start, seconds_earlier=overlap if is_of_sac else 0)
 
 
-class TimedTable:
+class TimedTable(Table):
     """The rows from a time on, with the time itself.
 
     How SAC wants times in filters is not documented: as OData has it, or as text.
@@ -124,6 +126,7 @@ class TimedTable:
             _since(source, query, f"{quote}{time}{quote}") for quote in quotes
         )
 
+    @override
     def pages(self) -> Iterator[Page]:
         """Read the pages, in the first spelling of the time that SAC takes.
 
@@ -148,16 +151,16 @@ class TimedTable:
         yield first
         yield from pages
 
+    @override
     def count(self, *, is_filtered: bool = True) -> int | None:
-        """Ask how many rows there are now; None if SAC does not say."""
         return self._table.count(is_filtered=is_filtered)
 
-    def row_at(self, position: int) -> RowAt | None:
-        """Ask for the row at a position, counted from 0; None if SAC does not answer."""
+    @override
+    def row_at(self, position: int) -> list[msgspec.Raw] | None:
         return self._table.row_at(position)
 
+    @override
     def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:
-        """Ask for the first rows that a condition keeps; None if SAC does not answer."""
         return self._table.first_rows(number, condition)
 
 

@@ -300,11 +300,9 @@ class Proof:
         A row that is known to have come shows nothing: SAC may ignore ``$skip`` or ``$orderby``.
         """
         found = self._table.row_at(rows)
-        if found is None:
-            return None
-        if found.row is None or found.is_first:
-            return False
-        return not (self.keys and self.keys.knows(found.row))
+        if not found:
+            return None if found is None else False
+        return not (self.keys and self.keys.knows(found[0]))
 
     def disprove(self, error: DataError) -> Verdict:
         """Fail the stream, or warn if that is what the settings say.

@@ -10,11 +10,11 @@ from operator import eq
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DataError
-from tap_sac.sac.export.column_values import MOST_VALUES
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.conditions import both, differs, equals
 from tap_sac.safety.text import plural
 from tap_sac.singer.records import END_OF_SLICE, PageRecords
+from tap_sac.streams.column_values import MOST_VALUES, ColumnValues
 from tap_sac.streams.full import FullRead
 from tap_sac.streams.progress import Progress
 from tap_sac.streams.reading import Outcome, Verdict
@@ -49,7 +49,7 @@ class SlicedRead:
         self._reading = reading
         self._slicing = slicing
         self._column = slicing.column
-        self._values = slicing.source.column_values(slicing.column)
+        self._values = ColumnValues(slicing.source, slicing.column)
         self._known: set[Value] = set()
         self._query_hash = digest(slicing.query)
         self._started_at = slicing.started_at

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
-from tap_sac.sac.export.column_values import ColumnValues
 from tap_sac.sac.export.kinds import AUDIT_TIME, Kind, kind_of
 from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
 from tap_sac.sac.failures import Failure, SACErrorNumber
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.export.client import ResponseObserver, SACClient
     from tap_sac.sac.export.tables import Table
-    from tap_sac.sac.odata.model import EntitySet, Property, Provider
+    from tap_sac.sac.odata.model import EntitySet, Provider
 
 _NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 # Gateways refuse longer ones, some of them from 8 KB on.
@@ -149,24 +148,20 @@ class Source:
         options = {"$select": ",".join(columns)}
         if self.filter:
             options["$filter"] = self.filter
+        counted = replace(self, is_counted=True)
+        return counted.list_of(aggregation or "", options, *self.key).count()
+
+    def list_of(self, set_name: str, options: Mapping[str, str], *order: str) -> Table:
+        """Return rows of any set of the model, which are told apart by some columns."""
+        url = self.client.entity_set_url(self.provider, set_name)
+        if not self.is_counted:
+            return UncountedTable(self.client.pages(with_query(url, options), self.on_response))
         return CountedTable(
             self.client,
-            self.client.entity_set_url(self.provider, aggregation or ""),
+            url,
             options,
-            order=self.key,
-            counts_with=CountsWith.ITS_SELECT,
-            on_response=self.on_response,
-        ).count()
-
-    def column_values(self, column: Property) -> ColumnValues:
-        """Return what finds the values of a column."""
-        return ColumnValues(
-            self.client,
-            self.provider,
-            self.siblings,
-            column,
-            odata_filter=self.filter,
-            is_counted=self.is_counted,
+            order=order,
+            counts_with=CountsWith.ITS_SELECT if options else CountsWith.THE_READ,
             on_response=self.on_response,
         )
 

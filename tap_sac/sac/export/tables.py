@@ -9,10 +9,13 @@ that leaves out columns, except on FactDataAggregation.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from tap_sac.sac.errors import ResponseError, SACError, may_retry
 from tap_sac.sac.odata.conditions import both
@@ -43,22 +46,10 @@ class CountsWith(Enum):
     NO_SELECT = auto()  # apart from the read, whose $select leaves out columns
 
 
-@dataclass(frozen=True)
-class RowAt:
-    """SAC's answer to a request for the row at a position.
+class Table(ABC):
+    """Rows to read, of which SAC may answer nothing else."""
 
-    Attributes:
-        row: The JSON text of the row; None if there is none.
-        is_first: Whether the row is the first one of the table, because SAC ignores ``$skip``.
-    """
-
-    row: msgspec.Raw | None = None
-    is_first: bool = False
-
-
-class Table(Protocol):
-    """Rows to read, which SAC may be able to count."""
-
+    @abstractmethod
     def pages(self) -> Iterator[Page]:
         """Read the pages; the first one has SAC's count, if there is one.
 
@@ -66,45 +57,37 @@ class Table(Protocol):
             SACError: If SAC refuses, or its pages break the protocol.
         """
 
-    def count(self, *, is_filtered: bool = True) -> int | None:
-        """Ask how many rows there are now; None if SAC does not say.
+    def count(self, *, is_filtered: bool = True) -> int | None:  # noqa: ARG002
+        """Ask how many rows there are now, or without the filter; None if SAC does not say."""
+        return None
 
-        Args:
-            is_filtered: Whether to count only the rows that match the filter.
+    def row_at(self, position: int) -> list[msgspec.Raw] | None:  # noqa: ARG002
+        """Ask for the row at a position, counted from 0.
+
+        Returns:
+            The row, or nothing if it is not there or SAC ignores ``$skip``; None if SAC does not
+            answer.
         """
+        return None
 
-    def row_at(self, position: int) -> RowAt | None:
-        """Ask for the row at a position, counted from 0; None if SAC does not answer."""
-
-    def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:
+    def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:  # noqa: ARG002
         """Ask for the first rows that a condition keeps; None if SAC does not answer."""
+        return None
 
 
-class UncountedTable:
-    """Rows that SAC does not count."""
+class UncountedTable(Table):
+    """Rows that SAC is not asked to count."""
 
     def __init__(self, pages: Iterator[Page]) -> None:
         """Keep the pages."""
         self._pages = pages
 
+    @override
     def pages(self) -> Iterator[Page]:
-        """Read the pages."""
         return self._pages
 
-    def count(self, *, is_filtered: bool = True) -> int | None:  # noqa: ARG002
-        """Return None: nobody knows."""
-        return None
 
-    def row_at(self, position: int) -> RowAt | None:  # noqa: ARG002
-        """Return None: nobody knows."""
-        return None
-
-    def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:  # noqa: ARG002
-        """Return None: nobody knows."""
-        return None
-
-
-class CountedTable:
+class CountedTable(Table):
     """An entity set, asked for with query options."""
 
     def __init__(
@@ -147,8 +130,9 @@ class CountedTable:
         self._on_response = on_response
         self._counted: int | None = None
 
+    @override
     def pages(self) -> Iterator[Page]:
-        """Read the pages; the first one has SAC's count, if there is one.
+        """Read the pages.
 
         Where the first page has fewer rows than SAC counts and no link to more, the rest is asked
         for in other ways, before anybody has seen a row.
@@ -166,8 +150,8 @@ class CountedTable:
             first = replace(first, count=count)
         yield from self._uncut(first)
 
+    @override
     def count(self, *, is_filtered: bool = True) -> int | None:
-        """Ask how many rows there are now, as `Table.count` does."""
         options = {**_COUNT, "$top": "0"}
         if is_filtered and "$filter" in self._options:
             options["$filter"] = self._options["$filter"]
@@ -177,8 +161,9 @@ class CountedTable:
         self._counted = page.count if page else None
         return self._counted
 
-    def row_at(self, position: int) -> RowAt | None:
-        """Ask for the row at a position, counted from 0; None if SAC does not answer.
+    @override
+    def row_at(self, position: int) -> list[msgspec.Raw] | None:
+        """Ask for the row at a position.
 
         Each request is tried as often as any other. Where SAC refuses ``$orderby``, its own order
         has to do.
@@ -188,8 +173,8 @@ class CountedTable:
         found = self._row_at(position, {**options, **self._ordered})
         return self._row_at(position, options) if found is None and self._ordered else found
 
+    @override
     def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:
-        """Ask for the first rows that a condition keeps; None if SAC does not answer."""
         left_out = {"pagesize", "$orderby"}
         options = {name: text for name, text in self._options.items() if name not in left_out}
         options["$filter"] = both(options.get("$filter"), condition)
@@ -204,16 +189,16 @@ class CountedTable:
     def _ordered(self) -> dict[str, str]:
         return {"$orderby": self._order} if self._order else {}
 
-    def _row_at(self, position: int, options: Mapping[str, str]) -> RowAt | None:
+    def _row_at(self, position: int, options: Mapping[str, str]) -> list[msgspec.Raw] | None:
         try:
             found = self._page_with_tries({**options, "$skip": str(position)}).items[:1]
-            if not found:
-                return RowAt()
-            is_first = position > 0 and self._page_with_tries(options).items[:1] == found
+            if found and position:
+                is_first = self._page_with_tries(options).items[:1] == found
+                return [] if is_first else found
         except SACError as error:
             logger.debug("SAC does not show the row at position %d: %s", position, error)
             return None
-        return RowAt(found[0], is_first=is_first)
+        return found
 
     def _first_page(self, options: Mapping[str, str]) -> Page:
         """Ask for the first page, and for a count with it as long as nothing speaks against it."""
