@@ -113,17 +113,22 @@ class TapSAC(CommandLineTap):
             filter=self.offer.providers_filter,
             page_size=self.config.get("page_size"),
         )
-        providers = SACStream(
-            self,
-            self._providers,
-            read=read_records,
-            read_ahead=self._read_ahead,
-            shared_tables=self._shared_tables,
-        )
-        return [providers, *map(self._make_stream, self.offer.streams)]
+        sources: list[tuple[ProvidersSource | Source, str | None]] = [(self._providers, None)]
+        sources += ((self._source(item), item.partition_by) for item in self.offer.streams)
+        return [
+            SACStream(
+                self,
+                source,
+                read=read_records,
+                read_ahead=self._read_ahead,
+                shared_tables=self._shared_tables,
+                partition_by=column,
+            )
+            for source, column in sources
+        ]
 
-    def _make_stream(self, offered: OfferedStream) -> SACStream:
-        source = Source(
+    def _source(self, offered: OfferedStream) -> Source:
+        return Source(
             name=offered.name,
             client=self.client,
             provider=offered.provider,
@@ -133,14 +138,6 @@ class TapSAC(CommandLineTap):
             filter=offered.odata_filter,
             page_size=self.config.get("page_size"),
             is_counted=self.config["verify_counts"] != "off",
-        )
-        return SACStream(
-            self,
-            source,
-            read=read_records,
-            read_ahead=self._read_ahead,
-            shared_tables=self._shared_tables,
-            partition_by=offered.partition_by,
         )
 
     @override
@@ -156,8 +153,7 @@ class TapSAC(CommandLineTap):
                 *item.schema["properties"],
                 *(column.name for column in item.entity_set.properties),
             }
-            for item in self._sac_streams
-            if item.selected
+            for item in self._selected
         }
         check_columns(self.config.get("stream_maps") or {}, tables, self.logger)
         try:
@@ -166,10 +162,9 @@ class TapSAC(CommandLineTap):
             kind = "" if isinstance(error, SingerSDKError) else f"{type(error).__name__}: "
             msg = f"The setting stream_maps cannot be applied ({kind}{error}): correct it."
             raise SACError(msg) from None
-        selected = [stream for stream in self._sac_streams if stream.selected]
-        for stream in selected:
+        for stream in self._selected:
             stream.check_maps()
-        for stream in selected[:1]:  # All of them write to the same place.
+        for stream in self._selected[:1]:  # All of them write to the same place.
             stream.check_batches()
 
     @property
@@ -226,7 +221,7 @@ class TapSAC(CommandLineTap):
         refused = self._providers.refused
         failures = [*self.offer.failures(refused), *self.offer.stream_failures]
         if failed := [f"{item.name}: {item.failure}" for item in streams if item.failure]:
-            selected = sum(stream.selected for stream in streams)
+            selected = len(self._selected)
             failures.append(
                 f"{len(failed)} of {plural(selected, 'stream')} failed"
                 f"{'; the others were read' if selected > len(failed) else ''}. {' '.join(failed)}"
@@ -254,6 +249,10 @@ class TapSAC(CommandLineTap):
     def _sac_streams(self) -> list[SACStream]:
         return [stream for stream in self.streams.values() if isinstance(stream, SACStream)]
 
+    @property
+    def _selected(self) -> list[SACStream]:
+        return [stream for stream in self._sac_streams if stream.selected]
+
     @cached_property
     def _shared_tables(self) -> SharedTables:
         return SharedTables(self._writers)
@@ -261,7 +260,7 @@ class TapSAC(CommandLineTap):
     def _writers(self) -> Iterator[Writer]:
         """Return what has rows in the target: streams of this run, and those of earlier runs."""
         bookmarks = self.state.get("bookmarks", {})
-        selected = [stream for stream in self._sac_streams if stream.selected]
+        selected = self._selected
         for stream in selected:
             yield stream.writer(bookmarks.get(stream.name, {}))
         where = "give it a table of its own, or remove it from catalog and state"
@@ -275,6 +274,6 @@ class TapSAC(CommandLineTap):
     def _read_ahead(self) -> ReadAhead[Page]:
         return ReadAhead(
             self.config["max_parallel_requests"],
-            lambda: {item.name: item.pages_ahead for item in self._sac_streams if item.selected},
+            lambda: {item.name: item.pages_ahead for item in self._selected},
             lambda page: Extent(page.size, page.next_url is None, page.size_of_all),
         )

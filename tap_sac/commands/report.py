@@ -52,18 +52,8 @@ _WORDS = {
     *chain(*((question.name, *question.parts, *question.words.split()) for question in QUESTIONS)),
     *("about", "alias", "columns", "container", "FAILED", "key", "list", "magnitude", "name"),
     *("namespace", "namespace_id", "ok", "other", "providers", "refused", "report_version"),
-    *(
-        "rows",
-        "set",
-        "sets",
-        "settings",
-        "subject",
-        "subscriptions",
-        "tap",
-        "token",
-        "totals",
-        "type",
-    ),
+    *("rows", "set", "sets", "settings", "subject", "subscriptions", "tap", "token", "totals"),
+    "type",
 }
 
 
@@ -103,7 +93,7 @@ class Report:
     def _ask(self) -> None:
         """Ask all questions, if there is a token; when the time is over, look at what came."""
         asker = self.found.asker
-        if asker is None or asker.client.has_readable_token is None:
+        if asker is None or asker.client.authenticator.has_readable_token is None:
             return
         self.scene = Scene(asker, self.found.models)
         asker.asks_until = self._until

@@ -127,7 +127,8 @@ class Question(NamedTuple):
 
 
 def _token(scene: Scene, _: object) -> Answers:
-    life, is_jwt = scene.asker.client.token_life, scene.asker.client.has_readable_token
+    authenticator = scene.asker.client.authenticator
+    life, is_jwt = authenticator.token_life, authenticator.has_readable_token
     kind = None if is_jwt is None else "JWT" if is_jwt else "opaque"
     return {"seconds": None if life is None else str(min(life, 999_999)), "kind": kind}
 

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 class PageStream(Stream, abc.ABC):
     """A stream of an entity set, and all that the streams of the tap use of the SDK's.
 
-    A subclass implements `read`, which calls `activate` and `complete` after its last record. A
-    `DataError` fails this stream alone; anything else stops the run.
+    A subclass implements `read`, which says after its last record what follows. A `DataError` fails
+    this stream alone; anything else stops the run.
 
     Attributes:
         entity_set: The columns and the key, with the columns that the tap adds.
@@ -65,6 +65,8 @@ class PageStream(Stream, abc.ABC):
         is_written: Whether all messages of this run are written.
         files: How many batch files are written.
         may_advance: Whether the bookmark may move to the rows of this run.
+        version_to_activate: Of which targets have all rows then, so that they drop older ones.
+        completed_state: The state after a complete read, which counts once all is written.
         mapped_deletions: Checks what stream maps do to deleted rows, where there may be some.
         shared_tables: The target tables that have rows of other streams, too.
     """
@@ -87,8 +89,8 @@ class PageStream(Stream, abc.ABC):
         self.files = 0
         self.may_advance = True
         self.mapped_deletions: MappedDeletions | None = None
-        self._version_to_activate: int | None = None
-        self._completed_state: dict[str, Any] | None = None
+        self.version_to_activate: int | None = None
+        self.completed_state: dict[str, Any] | None = None
         schema = json_schema(entity_set, use_singer_decimal=tap.config["use_singer_decimal"])
         super().__init__(tap, schema=schema, name=name)
         quiet(self.logger.name)
@@ -147,21 +149,13 @@ class PageStream(Stream, abc.ABC):
         """Give the records that follow this version; None where there are no versions."""
         self._stream_version = version
 
-    def activate(self, version: int) -> None:
-        """Let targets drop the rows of older versions, once they have all rows of this one."""
-        self._version_to_activate = version
-
-    def complete(self, state: dict[str, Any]) -> None:
-        """Accept the state after a complete read, which counts once all messages are written."""
-        self._completed_state = state
-
-    def mark_state_changed(self) -> None:
-        """Have `stream_state` written with the next STATE, although no record was."""
-        self.state_manager.is_flushed = False
-
-    def write_state(self) -> None:
-        """Write a STATE now, if anything has changed since the last one."""
-        self._write_state_message()
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the state, and write a STATE now, unless this is a dry run."""
+        self.stream_state.clear()
+        self.stream_state.update(state)
+        self.state_manager.is_flushed = False  # Although no record was written.
+        if not self.is_dry_run:
+            self._write_state_message()
 
     def begin_incremental(self) -> None:
         """Find the bookmark to start from, as the SDK does before it reads records."""
@@ -231,7 +225,7 @@ class PageStream(Stream, abc.ABC):
         """Divide the records that come, and count them."""
         with closing(reads), self.get_record_counter() as counter, self.get_sync_timer():
             for chunk in divide(reads, size):
-                self.mark_state_changed()
+                self.state_manager.is_flushed = False
                 yield chunk
                 counter.increment(chunk.size)
 
@@ -256,7 +250,7 @@ class PageStream(Stream, abc.ABC):
                         name, chunk.lines(), self._stream_version, chunk.time_extracted
                     )
                     if chunk.ends_batch:
-                        self.write_state()
+                        self._write_state_message()
             self._finish()
             self._write_state_message()
 
@@ -288,15 +282,15 @@ class PageStream(Stream, abc.ABC):
 
     def _finish(self) -> None:
         """Write ACTIVATE_VERSION before the final STATE, after which no run would write it."""
-        if self._version_to_activate is not None:
-            version, tables = self._version_to_activate, [name for name, _ in self.tables]
+        if self.version_to_activate is not None:
+            version, tables = self.version_to_activate, [name for name, _ in self.tables]
             for table in self.shared_tables.activate(self.name, tables, version):
                 self._tap.write_message(ActivateVersionMessage(stream=table, version=version))
         state = self.stream_state
-        if self._completed_state is not None:
+        if self.completed_state is not None:
             state.clear()
-            state.update(self._completed_state)
-        self._version_to_activate = self._completed_state = None  # The SDK finalizes twice.
+            state.update(self.completed_state)
+        self.version_to_activate = self.completed_state = None  # The SDK finalizes twice.
         if self.may_advance:
             super()._finalize_state(state)
         self.is_written = True

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.kinds import PROVIDERS, Kind, kind_of
 from tap_sac.sac.export.tables import UncountedTable
+from tap_sac.sac.failures import Step
 from tap_sac.sac.odata.model import EntitySet, Property
+from tap_sac.sac.urls import with_query
 from tap_sac.streams.source import read_options, refused_filter
 
 if TYPE_CHECKING:
@@ -89,7 +91,8 @@ class ProvidersSource:
             if namespace in self.refused:  # When they were read ahead, and thrown away.
                 continue
             try:
-                yield from self.client.provider_pages(namespace, query, self.on_response)
+                url = with_query(self.client.providers_url(namespace), query)
+                yield from self.client.pages(url, self.on_response, step=Step.PROVIDERS)
             except SACError as error:
                 self.skip_or_raise(namespace, error)
                 self.refused[namespace] = error

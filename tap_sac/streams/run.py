@@ -173,13 +173,14 @@ class Run:
         if self._is_withheld:
             self._stream.was_withheld = True
         elif may_delete(reading, outcome.rows, self._permissions):
-            self._stream.activate(outcome.version)
+            self._stream.version_to_activate = outcome.version
 
     def _complete(self, state: StreamState, outcome: Outcome) -> None:
         self._store(self._permissions.after(state, outcome.rows))
 
     def _store(self, state: StreamState) -> None:
-        self._stream.complete(replace(state, types=self._stream.sent_types).write())
+        state = replace(state, types=self._stream.sent_types)
+        self._stream.completed_state = state.write()
 
     def _last_read(self, reading: Reading, outcome: Outcome) -> LastRead:
         return LastRead(outcome.version, reading.source.filter, self._chosen_key)
@@ -266,7 +267,7 @@ class Run:
             make=self._record_maker,
             take=partial(take_pages, stream),
             totals=totals_of(stream) if totals else None,
-            save=self._save,
+            save=lambda state: stream.save(state.write()),
             state=lambda: self._state,
             begin_version=stream.begin_version,
         )
@@ -294,15 +295,6 @@ class Run:
         stream = self._stream
         tenant = tenant_hash(stream.config, stream.source.client.origin)
         return replace(StreamState.read(stream.stream_state), tenant=tenant)
-
-    def _save(self, state: StreamState) -> None:
-        """Write a state now."""
-        stream = self._stream
-        stream.stream_state.clear()
-        stream.stream_state.update(state.write())
-        stream.mark_state_changed()
-        if not stream.is_dry_run:
-            stream.write_state()
 
     def _record_maker(
         self, sums: Sums | None, on_keys: Callable[[Keys], None] | None

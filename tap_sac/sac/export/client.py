@@ -35,7 +35,6 @@ from tap_sac.sac.urls import (
     path_segment,
     provider_key,
     string_literal,
-    with_query,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ class SACClient:
         service_root: The URL below which all is that the service has.
         administration: The URL below which namespaces, providers and subscriptions are.
         transport: Sends the requests.
+        authenticator: Gives them tokens.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class SACClient:
         self.service_root = f"{origin}/api/v1/dataexport"
         self.administration = f"{self.service_root}/administration"
         self.transport = transport
-        self._authenticator = authenticator
+        self.authenticator = authenticator
         self._sender = Sender(transport, authenticator)
 
     def sign(self, text: str) -> str:
         """Sign a text about this tenant, so that only the same OAuth client can prove it."""
-        return self._authenticator.sign(f"{self.tenant.lower()}\n{text}")
+        return self.authenticator.sign(f"{self.tenant.lower()}\n{text}")
 
     def has_signed(self, text: str, signature: str) -> bool:
         """Return whether this OAuth client has signed a text about this tenant."""
         # Older versions have signed with the address as it is set.
-        made = (self.sign(text), self._authenticator.sign(f"{self.origin}\n{text}"))
+        made = (self.sign(text), self.authenticator.sign(f"{self.origin}\n{text}"))
         return signature.isascii() and any(hmac.compare_digest(item, signature) for item in made)
 
     def authenticate(self) -> None:
@@ -95,17 +95,7 @@ class SACClient:
         request = requests.Request("GET", self.origin)
         for attempt in self.transport.tries():
             with attempt:
-                self._authenticator(self.transport.session.prepare_request(request))
-
-    @property
-    def token_life(self) -> int | None:
-        """How many seconds the token endpoint gave its last token; None if it did not say."""
-        return self._authenticator.token_life
-
-    @property
-    def has_readable_token(self) -> bool | None:
-        """Whether the token is a JWT, which has claims; None before there is one."""
-        return self._authenticator.has_readable_token
+                self.authenticator(self.transport.session.prepare_request(request))
 
     @property
     def user(self) -> User | None:
@@ -114,9 +104,9 @@ class SACClient:
         Raises:
             SACError: If no token can be obtained.
         """
-        if self._authenticator.acts_as_user and self._authenticator.user is None:
+        if self.authenticator.acts_as_user and self.authenticator.user is None:
             self.authenticate()
-        return self._authenticator.user
+        return self.authenticator.user
 
     def namespaces(self) -> list[str]:
         """List the namespaces; ``sac`` is the one of models.
@@ -139,11 +129,8 @@ class SACClient:
         Raises:
             SACError: If SAC does not list them.
         """
-        url, read = (
-            self.providers_url(namespace),
-            self.page_with_retries if is_vital else partial(self.page, repeats=False),
-        )
-        pages = follow(url, partial(read, step=Step.PROVIDERS))
+        read = self.page_with_retries if is_vital else partial(self.page, repeats=False)
+        pages = follow(self.providers_url(namespace), partial(read, step=Step.PROVIDERS))
         return [
             Provider(
                 namespace_id=str(row["NamespaceID"]),
@@ -154,17 +141,6 @@ class SACClient:
             for row in page.rows
             if row.get("NamespaceID") and row.get("ProviderID")
         ]
-
-    def provider_pages(
-        self, namespace: str, query: Mapping[str, str], on_response: ResponseObserver | None
-    ) -> Iterator[Page]:
-        """Read the providers of a namespace as rows.
-
-        Raises:
-            SACError: If SAC does not list them.
-        """
-        url = with_query(self.providers_url(namespace), query)
-        return self.pages(url, on_response, step=Step.PROVIDERS)
 
     def metadata(self, provider: Provider) -> bytes:
         """Read the CSDL document of a model.
