@@ -11,10 +11,20 @@ import singer_sdk.typing as th
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_Type = th.JSONTypeHelper[Any]
+
 REQUIRED = ("tenant_url", "client_id", "client_secret")  # by a tenant
 
+
+def _setting(
+    name: str, kind: _Type | type[_Type], *, title: str | None = None, **options: Any
+) -> th.Property[Any]:
+    """Declare a setting; most titles are their names."""
+    return th.Property(name, kind, title=title or name.replace("_", " ").capitalize(), **options)
+
+
 SETTINGS: dict[str, Any] = th.PropertiesList(
-    th.Property(
+    _setting(
         "tenant_url",
         th.StringType,
         title="Tenant URL",
@@ -23,178 +33,157 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
             "host, https://acme.api.eu10.hcs.cloud.sap."
         ),
     ),
-    th.Property(
+    _setting(
         "token_url",
         th.StringType,
         title="Token URL",
         description="Token URL that SAC shows under App Integration. Default: from tenant_url.",
     ),
-    th.Property(
+    _setting(
         "client_id",
         th.StringType,
         secret=True,
         title="Client ID",
         description="ID of an OAuth client with the access 'Data Export Service'.",
     ),
-    th.Property(
+    _setting(
         "client_secret",
         th.StringType,
         secret=True,
-        title="Client secret",
         description="Secret of the OAuth client.",
     ),
-    th.Property(
+    _setting(
         "refresh_token",
         th.StringType,
         secret=True,
-        title="Refresh token",
         description="A user's sign-in (tap-sac --login), whose permissions SAC then applies.",
     ),
-    th.Property(
+    _setting(
         "refresh_token_file",
         th.StringType,
-        title="Refresh token file",
         description="File that stores rotating refresh tokens; it overrides refresh_token.",
     ),
-    th.Property(
+    _setting(
         "token_endpoint_auth_method",
         th.StringType,
         allowed_values=["client_secret_basic", "client_secret_post"],
         default="client_secret_basic",
-        title="Token endpoint auth method",
         description="Whether the client secret is sent in a Basic header or in the body.",
     ),
-    th.Property(
+    _setting(
         "namespaces",
         th.ArrayType(th.StringType),
-        title="Namespaces",
         description="Namespaces to read, such as sac_public_dimensions. Default: all listed.",
     ),
-    th.Property(
+    _setting(
         "models",
         th.ArrayType(th.StringType),
-        title="Models",
         description="IDs, names or globs of models to read; a leading ! excludes. Default: all.",
     ),
-    th.Property(
+    _setting(
         "filters",
         th.ObjectType(additional_properties=th.StringType),
-        title="Filters",
         description='OData filters by stream or glob: {"*_fact_data": "Date ge \'202601\'"}.',
     ),
-    th.Property(
+    _setting(
         "partition_by",
         th.ObjectType(additional_properties=th.StringType),
-        title="Partition by",
         description='Read in parallel slices, by stream or glob: {"*_fact_data": "Version"}.',
     ),
-    th.Property(
+    _setting(
         "verify_counts",
         th.StringType,
         allowed_values=["fail", "warn", "off"],
         default="fail",
-        title="Verify counts",
         description="If a read is incomplete, or several facts have the same key: fail or warn.",
     ),
-    th.Property(
+    _setting(
         "verify_totals",
         th.BooleanType,
         default=False,
-        title="Verify totals",
         description="Compare the sum of each measure with SAC's own after a full read of facts.",
     ),
-    th.Property(
+    _setting(
         "page_size",
         th.IntegerType(minimum=1),
-        title="Page size",
         description="Rows per page. Default: SAC's own.",
     ),
-    th.Property(
+    _setting(
         "stream_naming",
         th.StringType,
         allowed_values=["name", "id"],
         default="name",
-        title="Stream naming",
         description="Whether streams are named after the name or the ID of their model.",
     ),
-    th.Property(
+    _setting(
         "default_replication_method",
         th.StringType,
         allowed_values=["FULL_TABLE", "LOG_BASED"],
         default="FULL_TABLE",
-        title="Default replication method",
         description="Read whole tables or only changes, where SAC can track them.",
     ),
-    th.Property(
+    _setting(
         "on_delta_lost",
         th.StringType,
         allowed_values=["full_refresh", "fail"],
         default="full_refresh",
-        title="On delta lost",
         description="If the changes since the last run are lost: read the whole table, or fail.",
     ),
-    th.Property(
+    _setting(
         "start_date",
         th.DateTimeType,
-        title="Start date",
         description="Time from which the first run reads audit data.",
     ),
-    th.Property(
+    _setting(
         "audit_overlap",
         th.IntegerType(minimum=0, maximum=31_536_000),
         default=0,
-        title="Audit overlap",
         description="Seconds before the bookmark from which audit data is read again.",
     ),
-    th.Property(
+    _setting(
         "use_singer_decimal",
         th.BooleanType,
         default=False,
         title="Use Singer decimal",
         description="Write decimals as strings, for targets that turn numbers into floats.",
     ),
-    th.Property(
+    _setting(
         "request_timeout",
         th.IntegerType(minimum=1, maximum=86_400),
         default=300,
-        title="Request timeout",
         description="Seconds without a byte after which a request has failed.",
     ),
-    th.Property(
+    _setting(
         "backoff_max_tries",
         th.IntegerType(minimum=1),
         default=8,
-        title="Backoff max tries",
         description="Maximum number of attempts per request.",
     ),
-    th.Property(
+    _setting(
         "max_parallel_requests",
         th.IntegerType(minimum=1, maximum=100),
         default=4,
-        title="Max parallel requests",
         description="Maximum number of requests at the same time.",
     ),
-    th.Property(
+    _setting(
         "demo",
         th.BooleanType,
         default=False,
-        title="Demo",
         description="Read the built-in sample tenant instead of SAC. No other setting is needed.",
     ),
-    th.Property(
+    _setting(
         "user_agent",
         th.StringType(pattern=r"^[!-~]([ -~]*[!-~])?$(?!\n)"),
-        title="User agent",
         description="The User-Agent header. Default: tap-sac and its version.",
     ),
-    th.Property(
+    _setting(
         "emit_activate_version_messages",
         th.BooleanType,
         default=True,
         title="Emit ACTIVATE_VERSION messages",
         description="After a complete read, let targets remove the rows that are gone from SAC.",
     ),
-    th.Property(
+    _setting(
         # The SDK would add it without Arrow, and with a storage that must not be missing.
         "batch_config",
         th.ObjectType(
@@ -224,7 +213,6 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
             th.Property("batch_size", th.IntegerType(minimum=1)),
             additional_properties=False,
         ),
-        title="Batch config",
         description="Write rows to files, which BATCH messages name.",
     ),
 ).to_dict()

@@ -24,32 +24,25 @@ class Content(click.File):
 
 
 TABLE, JSON = "table", "json"
+
+
+def _flag(name: str, text: str) -> click.Option:
+    return click.Option([name], is_flag=True, help=text)
+
+
 OPTIONS: list[click.Parameter] = [
-    click.Option(
-        ["--check"],
-        is_flag=True,
-        help="Test the connection step by step, and name the likely causes of a failure.",
-    ),
+    _flag("--check", "Test the connection step by step, and name the likely causes of a failure."),
     click.Option(
         ["--report"],
         metavar="FILE",
         help="Check, and write how SAC answers, without names or values; - for standard output.",
     ),
-    click.Option(
-        ["--report-changes"],
-        is_flag=True,
-        help="With --report: open one subscription to changes, look at it, and delete it.",
+    _flag(
+        "--report-changes",
+        "With --report: open one subscription to changes, look at it, and delete it.",
     ),
-    click.Option(
-        ["--login"],
-        is_flag=True,
-        help="Sign in as a user in a browser, and print the refresh token.",
-    ),
-    click.Option(
-        ["--no-browser"],
-        is_flag=True,
-        help="With --login: print the sign-in address, and open no browser.",
-    ),
+    _flag("--login", "Sign in as a user in a browser, and print the refresh token."),
+    _flag("--no-browser", "With --login: print the sign-in address, and open no browser."),
     click.Option(
         ["--redirect-uri"],
         help=(
