@@ -42,7 +42,7 @@ from tap_sac.settings import with_defaults
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.sdk_logs import quiet
 from tap_sac.tenant import connect
-from tap_sac.validation import ignored_settings, secret_params, settings_errors
+from tap_sac.validation import ignored_settings, secrets_in, settings_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.client import SACClient
 
 
-# Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
-_NOT_MASKED = {"client_id"}
 _NO_TEST = CliTestOptionValue.Disabled.value
 # Somebody waits, and the first failure says as much as the last.
 _MOST_TRIES_OF_A_CHECK, _PATIENCE_OF_A_CHECK = 2, 60.0
@@ -183,7 +181,8 @@ class CommandLineTap(Tap, abc.ABC):
         if check:
             sys.exit(cls._check(parts, MessageWriter().write_line, run_check))
         if test != _NO_TEST:
-            sys.exit(cls._test(parts, is_of_schemas=test == CliTestOptionValue.Schema.value))
+            is_of_schemas = test == CliTestOptionValue.Schema.value
+            sys.exit(try_streams(cls(**parts), is_of_schemas=is_of_schemas))
         cls._sync(parts)
 
     @classmethod
@@ -214,14 +213,6 @@ class CommandLineTap(Tap, abc.ABC):
             return 1
         tap.most_tries, tap.patience = _MOST_TRIES_OF_A_CHECK, _PATIENCE_OF_A_CHECK
         return run(tap.choice, lambda: tap.client, tap.streams_of, print_line, tap.connect_to)
-
-    @classmethod
-    def _test(cls, parts: dict[str, Any], *, is_of_schemas: bool) -> int:
-        tap = cls(**parts)
-        if is_of_schemas:
-            tap.write_schemas()
-            return 0
-        return try_streams(tap.streams.values())
 
     @classmethod
     def _login(cls, parts: dict[str, Any], **options: Any) -> None:
@@ -269,14 +260,10 @@ class CommandLineTap(Tap, abc.ABC):
         """Read the settings from the environment, and warn of misspelt names."""
         cls.append_builtin_config(cls.config_jsonschema)
         prefix, settings = cls._env_var_prefix, cls.config_jsonschema["properties"]
-
-        def parse(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-            return parse_environment_config({"properties": {name: schema}}, prefix)
-
         parse_environment_config({}, prefix)  # It adds the variables of the file .env.
         for text in misspelt_variables(os.environ, prefix, settings):
             cls.logger.warning("%s", text)
-        return read_environment(os.environ, prefix, settings, parse)
+        return read_environment(os.environ, prefix, settings, parse_environment_config)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -286,10 +273,7 @@ class CommandLineTap(Tap, abc.ABC):
         }
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
-        for name, declared in schema["properties"].items():
-            if declared.get("secret") and name not in _NOT_MASKED:
-                keep_secret(str(given.get(name, "")))
-        for secret in secret_params(given):
+        for secret in secrets_in(given, schema):
             keep_secret(secret)
         errors = settings_errors(given, schema)
         if errors and raise_errors:

@@ -24,11 +24,11 @@ def read_environment(
     variables: Mapping[str, str],
     prefix: str,
     settings: Mapping[str, dict[str, Any]],
-    parse: Callable[[str, dict[str, Any]], dict[str, Any]],
+    parse: Callable[[dict[str, Any], str], dict[str, Any]],
 ) -> dict[str, Any]:
     """Read the settings that environment variables have; an empty one counts as not set.
 
-    `parse` reads a setting that is neither a boolean nor an object.
+    `parse` reads settings that are neither booleans nor objects, by their JSON Schema.
 
     Raises:
         SACError: If one cannot be read; its message does not show the value.
@@ -44,7 +44,7 @@ def read_environment(
             elif "object" in schema["type"]:
                 found[name] = read_json_file(text.encode())
             else:
-                found |= parse(name, schema)
+                found |= parse({"properties": {name: schema}}, prefix)
         except (ValueError, ArithmeticError, RecursionError) as error:
             # What is wrong with JSON is said without its values.
             why = f" ({error})" if "object" in schema["type"] else ""

@@ -24,6 +24,8 @@ _NO_CERTIFICATES = (
     "The setting certificate is ignored, because tap-sac does not support X.509 client "
     "certificates: it signs in with client_id and client_secret."
 )
+# Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
+_NOT_MASKED = {"client_id"}
 _SECRET_NAME = re.compile("key|secret|token|pass|credential|connection_string", re.IGNORECASE)
 _PASSWORD_IN_ROOT = re.compile(r"\w+://[^/@]*:[^/]*@", re.ASCII)
 _LOCAL_ROOT = re.compile(r"(?!\w+:/?/)|(file|local):", re.ASCII)
@@ -66,8 +68,11 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
     return errors
 
 
-def secret_params(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the secrets among the parameters of a storage, which go to libraries that may log."""
+def secrets_in(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield secrets, also of the parameters of a storage, which go to libraries that may log."""
+    for name, declared in schema["properties"].items():
+        if declared.get("secret") and name not in _NOT_MASKED:
+            yield str(config.get(name, ""))
     batches = config.get("batch_config")
     storage = batches.get("storage") if isinstance(batches, dict) else None
     params = storage.get("params") if isinstance(storage, dict) else None

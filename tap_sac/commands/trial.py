@@ -11,20 +11,21 @@ from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from singer_sdk import Stream
+    from singer_sdk import Tap
 
 logger = logging.getLogger(__name__)
 
 
-def try_streams(streams: Iterable[Stream]) -> int:
-    """Write one record of each selected stream, and log a line with the verdict.
+def try_streams(tap: Tap, *, is_of_schemas: bool) -> int:
+    """Write schemas, or one record of each selected stream and a line with the verdict.
 
     Returns:
         The exit code: 0 if each stream gave a record or is empty, else 1.
     """
-    selected = [stream for stream in streams if stream.selected]
+    if is_of_schemas:
+        tap.write_schemas()
+        return 0
+    selected = [stream for stream in tap.streams.values() if stream.selected]
     failed = []
     for stream in selected:
         stream.ABORT_AT_RECORD_COUNT = 1
