@@ -85,17 +85,17 @@ class OpeningRead:
             self._unsubscribe(whole.delta_link)
             raise
         if not outcome.verdict.is_complete:
-            self._unsubscribe(outcome.delta_link)
+            self._unsubscribe(whole.delta_link)
             return outcome, None
         reading = self._reading
-        if outcome.delta_link is None:
+        if whole.delta_link is None:
             if not self._is_dry_run:
                 reading.logger.warning(
                     "SAC gave no delta link for %s, so the next run reads the whole table again.",
                     reading.name,
                 )
             return outcome, None
-        link = self._tracking.subscriptions.signed(DeltaLink(outcome.delta_link))
+        link = self._tracking.subscriptions.signed(DeltaLink(whole.delta_link))
         reading.logger.info(
             "SAC tracks the changes of %s with the subscription %s.",
             reading.name,

@@ -140,11 +140,11 @@ class FullRead:
                 raise reading.source.refusal(error, reading.query) from None
             msg = f"SAC answered {error.reason} when {reading.name} was read in order of its keys"
             verdict = (before or proof).judge_last(msg)
-            return Outcome(verdict, 0, self.version, may_delete=False, delta_link=self.delta_link)
+            return Outcome(verdict, 0, self.version, may_delete=False)
         verdict = proof.settle()
         if reading.totals and not proof.needs_order:
             reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
-        return Outcome(verdict, proof.rows, self.version, verdict.is_complete, self.delta_link)
+        return Outcome(verdict, proof.rows, self.version, verdict.is_complete)
 
 
 def may_delete(reading: Reading, rows: int, permissions: Permissions) -> bool:

@@ -118,7 +118,6 @@ class Outcome:
         rows: How many rows it had.
         version: The version of its rows; None without versions.
         may_delete: Whether rows that did not come may be deleted from the target.
-        delta_link: Where the changes after it are, if SAC tracks them.
         rows_before: How many of the rows an earlier run has read.
     """
 
@@ -126,7 +125,6 @@ class Outcome:
     rows: int
     version: int | None
     may_delete: bool
-    delta_link: str | None = None
     rows_before: int = 0
 
 

@@ -20,7 +20,6 @@ from tap_sac.streams.progress import Progress
 from tap_sac.streams.reading import Outcome, Verdict
 from tap_sac.streams.slice_reader import SliceReader
 from tap_sac.streams.slices import Slice, SliceError, Slices
-from tap_sac.streams.source import in_order
 from tap_sac.streams.state import UnfinishedRead, digest
 from tap_sac.streams.totals import warn_uncompared
 
@@ -207,14 +206,9 @@ class SlicedRead:
             yield from self._read_values(new, maker)
 
     def _slice(self, condition: str, has: Callable[[object], bool]) -> Slice:
-        source, query = self._slicing.source, self._filtered(condition)
-        return Slice(
-            condition,
-            has,
-            lambda: source.table(query),
-            lambda: source.table(in_order(query, source.key)),
-            self._done.get(digest(condition)),
-        )
+        known_rows = self._done.get(digest(condition))
+        query = self._filtered(condition)
+        return Slice(self._slicing.source, query, condition, has, known_rows)
 
     def _filtered(self, condition: str) -> dict[str, str]:
         query = self._reading.query

@@ -15,15 +15,17 @@ from tap_sac.sac.failures import Failure
 from tap_sac.safety.masks import excerpt
 from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.reading import Verdict
+from tap_sac.streams.source import in_order
 from tap_sac.streams.state import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
     from tap_sac.streams.proof import Proof
     from tap_sac.streams.reading import Reading
+    from tap_sac.streams.source import Source
 
 
 _LONGEST_CONDITION_SHOWN = 200
@@ -48,22 +50,22 @@ class Slice:
 
     def __init__(
         self,
+        source: Source,
+        query: Mapping[str, str],
         condition: str,
         has: Callable[[object], bool],
-        make_table: Callable[[], Table],
-        make_ordered: Callable[[], Table],
         known_rows: int | None,
     ) -> None:
-        """Prepare a slice; nothing is requested yet."""
+        """Prepare a slice, for which the query has the condition; nothing is requested yet."""
         self.condition = condition
         self.has = has
-        self.table = make_table()
+        self.table = source.table(query)
         self.known_rows = known_rows
         self.is_unchanged = False
         self.rows = 0
         self.is_proven = False
-        self._make_table = make_table
-        self._make_ordered = make_ordered
+        self._source = source
+        self._query = query
 
     @override
     def __str__(self) -> str:
@@ -79,11 +81,11 @@ class Slice:
         if self.known_rows is not None and self.table.count() == self.known_rows:
             self.is_unchanged, self.rows, self.is_proven = True, self.known_rows, True
             return
-        yield from self._make_table().pages()
+        yield from self._source.table(self._query).pages()
 
     def pages_in_order(self) -> Iterator[Page]:
         """Read the pages once more, in the order of the keys."""
-        return self._make_ordered().pages()
+        return self._source.table(in_order(self._query, self._source.key)).pages()
 
     def settle(self, proof: Proof) -> None:
         """Compare the rows that came with SAC's count, after the last one.
