@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tap_sac.singer.fingerprint import output_fingerprint
+from tap_sac.singer.maps import applied
 from tap_sac.streams.changes import Tracking
 from tap_sac.streams.progress import with_progress
 from tap_sac.streams.slice_reader import Slicing
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.pages import Page
     from tap_sac.streams.stream import SACStream
+
+_OPTIONS_OF_MAPS = ("stream_map_", "flattening_", "faker_")
 
 
 def tracking_of(stream: SACStream, *, has_changed_user: bool) -> Tracking:
@@ -38,16 +40,35 @@ def slicing_of(stream: SACStream) -> Slicing | None:
     columns = {item.name: item for item in stream.entity_set.properties}
     column = columns[stream.partition_by]
     source = stream.entity_set_source
-    # Half a table in another shape, or in another place, would be neither.
-    output = output_fingerprint(stream.name, stream.config, stream.effective_schema)
     identity = source.identity(stream.columns)
     return Slicing(
         column,
         source,
-        query=json.dumps([*identity, column.name, output], sort_keys=True),
+        query=json.dumps([*identity, column.name, _output_of(stream)], sort_keys=True),
         started_at=stream.started_at,
         read_ahead=stream.read_ahead.of_parts,
     )
+
+
+def _output_of(stream: SACStream) -> dict[str, Any]:
+    """Return what decides on the shape of rows in a target, and on the table or files they go to.
+
+    Half a table in another shape, or in another place, would be neither.
+    """
+    config = stream.config
+    batch_config = config.get("batch_config") or {}
+    storage = batch_config.get("storage") or {}
+    return {
+        "maps": applied(stream.name, config.get("stream_maps") or {}),
+        "options": {
+            name: value for name, value in config.items() if name.startswith(_OPTIONS_OF_MAPS)
+        },
+        "types": {
+            name: [column.get("type"), column.get("format")]
+            for name, column in stream.effective_schema["properties"].items()
+        },
+        "files": [batch_config.get("encoding"), storage.get("root"), storage.get("prefix")],
+    }
 
 
 def totals_of(stream: SACStream) -> Totals | None:
