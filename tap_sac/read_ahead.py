@@ -172,6 +172,7 @@ class _Reader(Generic[_Item]):
 
     Attributes:
         is_dropped: Whether it was given up, and its items with it.
+        is_finished: Whether all has been read.
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class _Reader(Generic[_Item]):
         self._changed = threading.Condition()
         self._items: deque[_Item] = deque()
         self._size = 0
-        self._is_finished = False
+        self.is_finished = False
         self._error: BaseException | None = None
         threading.Thread(
             target=self._run, args=(items,), name="tap-sac reader", daemon=True
@@ -202,7 +203,7 @@ class _Reader(Generic[_Item]):
             with self._changed:
                 wait_for(
                     self._changed,
-                    lambda: self._items or self._is_finished or self.is_dropped,
+                    lambda: self._items or self.is_finished or self.is_dropped,
                 )
                 if self.is_dropped:
                     msg = f"{self._name} was given up while it was being read"
@@ -216,16 +217,11 @@ class _Reader(Generic[_Item]):
             raise self._error
 
     @property
-    def is_finished(self) -> bool:
-        """Whether all has been read."""
-        return self._is_finished
-
-    @property
     def reserved(self) -> int:
         """The bytes that it may come to keep."""
         if self._extent_of is None:
             return 0
-        return self._size if self._is_finished else self._most_bytes
+        return self._size if self.is_finished else self._most_bytes
 
     def begin_turn(self) -> bool:
         """Throw nothing away from now on; return False if that has happened."""
@@ -250,7 +246,7 @@ class _Reader(Generic[_Item]):
         except BaseException as caught:  # noqa: BLE001  (raised again where the items are taken)
             self._error = caught
         with self._changed:
-            self._is_finished = True
+            self.is_finished = True
             self._changed.notify_all()
 
     def _keep(self, item: _Item) -> None:

@@ -73,7 +73,6 @@ class Listing:
     """What SAC lists in the namespaces of a tenant.
 
     Attributes:
-        namespaces: The namespaces.
         models: The models and other providers of each namespace, also of those not read:
             stream names are unique among all models, so that they do not change with the settings.
         refused: The chosen namespaces that SAC does not serve, and why.

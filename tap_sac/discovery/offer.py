@@ -22,9 +22,7 @@ class OfferedStream:
     """A stream that can be read.
 
     Attributes:
-        name: The stream name.
         provider: The model.
-        entity_set: Its columns and key.
         siblings: All entity sets of the model, by name.
         odata_filter: The ``$filter`` of the setting `filters`.
         partition_by: The column of the setting `partition_by` to read it in slices, if it can be.

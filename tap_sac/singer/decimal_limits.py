@@ -31,7 +31,6 @@ class DecimalLimits:
     """The digits that a column of decimals can hold.
 
     Attributes:
-        column: The column.
         scale: Digits after the point.
         precision: Digits in all; None if nobody has to count them.
         undeclared: Which of the two ``$metadata`` does not declare, and the tap has chosen.
@@ -76,11 +75,7 @@ class DecimalLimits:
 
 
 class PrecisionError(ValueError):
-    """A decimal has more digits than its column can hold.
-
-    Attributes:
-        limits: The limits of the column.
-    """
+    """A decimal has more digits than its column can hold."""
 
     def __init__(self, limits: DecimalLimits, value: Decimal, needed: str) -> None:
         """Create an error that names the value and what it needs."""

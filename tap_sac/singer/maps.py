@@ -62,11 +62,9 @@ class MappedDeletions:
     """The deleted rows of a stream, and its stream maps.
 
     Attributes:
-        stream: The name of the stream.
         stream_maps: What the SDK made of the setting for it.
         config: The setting ``stream_maps``.
         entity_set: Its columns and key.
-        schema: Their JSON Schema.
         needs_key: Whether targets find rows by a key.
     """
 

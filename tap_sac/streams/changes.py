@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DeltaLostError, ResponseError, SACError
@@ -25,18 +24,6 @@ if TYPE_CHECKING:
     from tap_sac.singer.records import Records
     from tap_sac.streams.reading import Changes, Outcome, Reading
     from tap_sac.streams.state import DeltaQuery
-
-
-class Delivery(Enum):
-    """How far a page of changes has come, as far as the tap can know.
-
-    SAC gives changes once: whoever asks again may get nothing, or other changes.
-    """
-
-    UNASKED = auto()
-    REFUSED = auto()  # SAC has certainly not given it.
-    ASKED = auto()  # SAC may have given it, in an answer that did not arrive.
-    TAKEN = auto()
 
 
 @dataclass(frozen=True)
@@ -193,17 +180,19 @@ class ChangesRead:
     def _page(self, url: str, *, is_first: bool = False) -> Page:
         """Ask for a page of changes, and again only if SAC does not count it as read by now.
 
+        SAC gives changes once: whoever asks again may get nothing, or other changes.
+
         Raises:
             DeltaLostError: If it has no changes, or SAC may have given them in an answer that did
                 not arrive.
             SACError: If SAC refuses. Where nothing has happened to the link, the state says so.
         """
         source = self._reading.source
-        delivery = Delivery.UNASKED
+        is_refused = may_be_given = False
         try:
             for attempt in source.client.transport.tries():
                 with attempt:
-                    if is_first and delivery is Delivery.ASKED:
+                    if is_first and may_be_given:
                         self._tracking.subscriptions.check_unread(
                             self._link,
                             "these changes were read by a request whose answer was lost",
@@ -211,24 +200,21 @@ class ChangesRead:
                     try:
                         page = source.client.page(url, source.on_response, repeats=False)
                     except SACError as error:
-                        if delivery is not Delivery.ASKED:
-                            delivery = Delivery.ASKED if error.may_have_run else Delivery.REFUSED
+                        may_be_given = may_be_given or error.may_have_run
+                        is_refused = not may_be_given
                         raise
-            self._check_page(page, delivery, is_first=is_first)
-            delivery = Delivery.TAKEN
+            self._check_page(page, is_first=is_first, may_be_given=may_be_given)
+            is_refused = False
         finally:
-            self._reading.logger.debug(
-                "A page of changes of %s: %s", self._reading.name, delivery.name.lower()
-            )
-            if is_first and delivery is Delivery.REFUSED:
+            if is_first and is_refused:  # Nothing has happened to the link.
                 self._save(self._link)
         return page
 
-    def _check_page(self, page: Page, delivery: Delivery, *, is_first: bool) -> None:
+    def _check_page(self, page: Page, *, is_first: bool, may_be_given: bool) -> None:
         if (is_first or page.context) and not is_delta(page.context):
             msg = "SAC answered its delta link with full data instead of changes"
             raise DeltaLostError(msg)
-        may_be_second = delivery is Delivery.ASKED or (is_first and self._link.may_be_spent)
+        may_be_second = may_be_given or (is_first and self._link.may_be_spent)
         if may_be_second and not page.items:
             msg = "SAC gave no changes, and may have given them in an answer that was lost"
             raise DeltaLostError(msg)

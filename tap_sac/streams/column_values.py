@@ -39,9 +39,7 @@ class _List:
     """An entity set that may list the values of a column.
 
     Attributes:
-        set_name: The entity set.
         columns: Its columns that have them.
-        options: The query options.
         has_members: Whether they are members of a dimension, with facts or without.
     """
 

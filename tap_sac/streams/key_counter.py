@@ -6,14 +6,10 @@ import os
 import tempfile
 from array import array
 from collections import Counter
-from contextlib import contextmanager
 from itertools import accumulate
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from tap_sac.streams.page_spool import no_room_error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tap_sac.streams.page_spool import file_errors
 
 # About 13 MB; a read in slices has two counters. With 157,287, a set doubles its table.
 _MOST_IN_MEMORY = 150_000
@@ -97,7 +93,7 @@ class KeyCounter:
             for part, found in zip(parts, some, strict=True):
                 part.fromlist(found)
         self._recent, self._in_order = set(), []
-        with _file_errors():
+        with file_errors():
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115  (`close` closes it)
             end = self._file.seek(0, os.SEEK_END)
@@ -109,17 +105,9 @@ class KeyCounter:
         found: set[int] = set()
         if self._file:
             place = number % _PARTS  # Half of the ranges are below zero.
-            with _file_errors():
+            with file_errors():
                 for bounds in self._bounds:
                     begin, end = bounds[place : place + 2]
                     self._file.seek(begin)
                     found.update(array("q", self._file.read(end - begin)))
         return found
-
-
-@contextmanager
-def _file_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise no_room_error(error) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,8 @@ class PageSpool:
         """
         rows = b"[" + b",".join(page.items) + b"]"
         self._heads.append((replace(page, items=[], next_url=None), len(rows)))
-        try:
+        with file_errors():
             self._file.write(rows)
-        except OSError as error:
-            raise no_room_error(error) from None
 
     def __iter__(self) -> Iterator[Page]:
         """Give the pages back.
@@ -52,18 +51,24 @@ class PageSpool:
         Raises:
             SACError: If they cannot be read.
         """
-        try:
+        with file_errors():
             self._file.seek(0)
             for head, size in self._heads:
                 yield replace(head, items=_ITEMS.decode(self._file.read(size)))
-        except OSError as error:
-            raise no_room_error(error) from None
 
 
-def no_room_error(error: OSError) -> SACError:
-    """Say that a temporary file cannot be written or read, and what to do."""
-    msg = (
-        f"Rows cannot be kept in a temporary file ({error}): make room in the folder for temporary "
-        "files, or set the environment variable TMPDIR to another one."
-    )
-    return SACError(msg)
+@contextmanager
+def file_errors() -> Iterator[None]:
+    """Say what to do where a temporary file cannot be written or read.
+
+    Raises:
+        SACError: If it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        msg = (
+            f"Rows cannot be kept in a temporary file ({error}): make room in the folder for "
+            "temporary files, or set the environment variable TMPDIR to another one."
+        )
+        raise SACError(msg) from None

@@ -45,7 +45,6 @@ class Proof:
     with one row twice and another one missing.
 
     Attributes:
-        rows: How many came.
         number: How many of them count, after `settle`: different keys, if those are watched.
         needs_order: Whether the table has to be read once more, in the order of its keys.
     """

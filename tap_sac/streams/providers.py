@@ -35,14 +35,11 @@ class ProvidersSource:
     """The models and other providers of the namespaces that are read.
 
     Attributes:
-        name: The stream name, for messages.
-        client: Asks SAC.
         namespaces: Those to list.
         has_all_namespaces: Whether no other namespace should be listed, too.
         skip_or_raise: Raises the refusal of a namespace, unless the others can be listed.
         filter: The ``$filter`` that SAC evaluates.
         page_size: Rows per page; None for SAC's own size.
-        on_response: Observes each answer.
         refused: Namespaces that SAC has refused during the sync, and why.
     """
 

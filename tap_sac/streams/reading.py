@@ -42,8 +42,6 @@ class Reading:
     """What a read needs of its stream.
 
     Attributes:
-        name: The stream name, for messages.
-        logger: The logger of the stream.
         source: Asks SAC.
         columns: SAC's columns that records have.
         query: The query options that ask for them.

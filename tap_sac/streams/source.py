@@ -32,8 +32,6 @@ class Source:
 
     Attributes:
         name: The stream name, for messages.
-        client: Asks SAC.
-        provider: The model.
         entity_set: The columns.
         siblings: All entity sets of the model, by name.
         key: The key columns that are read; ``$metadata`` does not always name them.

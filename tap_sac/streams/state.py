@@ -46,7 +46,6 @@ class DeltaQuery:
     """What a chain of changes is about: another query needs another chain.
 
     Attributes:
-        key: The key columns.
         columns: The columns that are read.
         filter: The ``$filter`` that is sent.
         tables: The target tables that have the rows, each with its key; None in older states.
@@ -74,7 +73,6 @@ class Bookmark:
     """Where the changes since the last LOG_BASED read are.
 
     Attributes:
-        link: The delta link.
         version: The version that the records in the target have; None without ACTIVATE_VERSION.
         query: What the last full read asked for.
         extra_facts: How many more facts than keys SAC counted then.

@@ -59,7 +59,6 @@ class SACClient:
         origin: Scheme, host and port of the tenant.
         service_root: The URL below which all is that the service has.
         administration: The URL below which namespaces, providers and subscriptions are.
-        transport: Sends the requests.
         authenticator: Gives them tokens.
     """
 

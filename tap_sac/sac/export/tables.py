@@ -182,10 +182,6 @@ class CountedTable(Table):
         return page.items if page else None
 
     @property
-    def _tries_with_count(self) -> int:
-        return min(_MOST_TRIES_WITH_COUNT, self._client.transport.max_tries - 1)
-
-    @property
     def _ordered(self) -> dict[str, str]:
         return {"$orderby": self._order} if self._order else {}
 
@@ -203,9 +199,10 @@ class CountedTable(Table):
     def _first_page(self, options: Mapping[str, str]) -> Page:
         """Ask for the first page, and for a count with it as long as nothing speaks against it."""
         counts = self._counts_pages
+        most_tries = min(_MOST_TRIES_WITH_COUNT, self._client.transport.max_tries - 1)
         for attempt in self._client.transport.tries():
             with attempt:
-                counts = counts and attempt.retry_state.attempt_number <= self._tries_with_count
+                counts = counts and attempt.retry_state.attempt_number <= most_tries
                 try:
                     page = self._page({**options, **_COUNT} if counts else options, counts=counts)
                 except SACError as error:
