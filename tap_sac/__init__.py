@@ -1,3 +1,3 @@
 """Singer tap for SAP Analytics Cloud (SAC)."""
 
-from tap_sac import causes as causes  # which gives all errors their words
+from tap_sac import causes as causes  # sets the messages of all errors

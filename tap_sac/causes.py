@@ -1,7 +1,7 @@
 """What each failure means and what to do about it: the one table behind every message.
 
-`tap_sac.sac` raises kinds of failure, and knows no setting. Importing this module gives its errors
-their words, so printing a `SACError` always prints the likeliest cause and the next step, too.
+`tap_sac.sac` raises kinds of failure and knows no settings. Importing this module sets
+`SACError.explain`, so every `SACError` prints its likeliest cause and the next step.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _OTHERS = "Other causes: tap-sac --check."
 
 
 class Cause(NamedTuple):
-    """Why something may fail, and what to click or change then.
+    """Why something may fail, and how to fix it.
 
     Attributes:
-        what: The cause, as a clause; empty where the error itself says it all.
+        what: The cause, as a clause; empty if the error's own text names it.
         next_step: What to do, as a sentence without its period.
     """
 
@@ -51,8 +51,8 @@ WRONG_SECRET = Cause(
     "the client secret has expired or is mistyped", "Check the settings client_id and client_secret"
 )
 OTHER_AUTH_METHOD = Cause(
-    "the token endpoint expects the secret in another place",
-    "Set token_endpoint_auth_method to the other of client_secret_basic and client_secret_post",
+    "the token endpoint expects the client secret in the other place (header or body)",
+    "Switch token_endpoint_auth_method between client_secret_basic and client_secret_post",
 )
 WRONG_TOKEN_URL = Cause(
     "token_url belongs to another tenant, or to SAML",
@@ -68,18 +68,18 @@ PROXY = Cause(
 )
 NOT_SHARED = Cause(
     "the model is not shared with the OAuth client or user, or was deleted",
-    "Share it, or leave it out of the setting models",
+    "Share the model, or exclude it in the setting models",
 )
 OLD_CATALOG = Cause(
     "the model has changed since discovery",
-    "Run the discovery again (meltano --environment=prod run --refresh-catalog)",
+    "Run discovery again (meltano --environment=prod run --refresh-catalog)",
 )
 REFUSED_QUERY = Cause(
-    "SAC does not understand a filter or the page size", "Check the settings filters and page_size"
+    "SAC rejects a filter or the page size", "Check the settings filters and page_size"
 )
 BAD_FILTER = Cause(
-    "SAC cannot prepare some filters, such as in lists",
-    "Correct the setting filters (write an in list with or: A eq 'x' or A eq 'y')",
+    "SAC does not support some filters, such as in lists",
+    "Correct the setting filters (instead of an in list, write A eq 'x' or A eq 'y')",
 )
 NOT_EXPORTABLE = Cause(
     "SAC lists the table, but cannot export it",
@@ -90,7 +90,7 @@ UNSERVED_NAMESPACE = Cause(
 )
 BROKEN_METADATA = Cause(
     "SAC cannot describe the model",
-    "Leave it out of the setting models, and report it to SAP support",
+    "Exclude the model in the setting models, and report it to SAP support",
 )
 DOWN = Cause(
     "SAC, or a gateway in front of it, is down or overloaded",
@@ -100,14 +100,14 @@ NETWORK = Cause(
     "the network, a firewall or SAC itself cut the connection",
     "Check the network and the proxy, and run the tap again",
 )
-BROKEN_PROTOCOL = Cause("the answer breaks the OData protocol", "Report it to SAP support")
+BROKEN_PROTOCOL = Cause("the response violates the OData protocol", "Report it to SAP support")
 
-# What means the same at every step.
+# Failures with the same cause at every step.
 _CAUSE: dict[Failure, Cause] = {
     Failure.CLIENT_NOT_ALLOWED: NO_DATA_EXPORT,
     Failure.LIVE_MODEL: Cause(
-        "the model is a live connection, whose rows are not in SAC",
-        "Load them from their source",
+        "the model is a live connection, so SAC has no rows to export",
+        "Load the data from its source system",
     ),
     Failure.LONG_URL: Cause(
         "the URL is too long, because it names every selected column and the filter",
@@ -123,10 +123,10 @@ _CAUSE: dict[Failure, Cause] = {
     Failure.OLD_CATALOG: OLD_CATALOG,
     Failure.AUDIT_OFF: Cause(
         "Data Audit is off",
-        "Switch it on in the model preferences under Access and Privacy, or deselect the stream",
+        "Turn it on in the model preferences under Access and Privacy, or deselect the stream",
     ),
     Failure.NO_APP: Cause(
-        "the router in front of SAC does not reach it",
+        "SAP's router finds no SAC running at this address",
         "Run the tap again later, and check the setting tenant_url if it persists",
     ),
     Failure.UNKNOWN_HOST: Cause(
@@ -148,7 +148,7 @@ _CAUSE: dict[Failure, Cause] = {
         "Check the network, the proxy, and the settings tenant_url and token_url",
     ),
     Failure.SLOW_ANSWER: Cause(
-        "SAC takes longer than the tap waits",
+        "SAC did not respond in time",
         "Raise the setting request_timeout, or lower page_size",
     ),
     Failure.UNTRUSTED_CERTIFICATE: Cause(
@@ -156,22 +156,22 @@ _CAUSE: dict[Failure, Cause] = {
         "Set the environment variable REQUESTS_CA_BUNDLE to your company's CA bundle",
     ),
     Failure.NO_CONTENT: Cause(
-        "the answer has no content, or only a part of it",
+        "the response is empty or partial",
         "Check the proxy in front of SAC, and report it to SAP support if there is none",
     ),
-    Failure.DAMAGED_ANSWER: Cause("the answer was damaged on its way", "Run the tap again later"),
+    Failure.DAMAGED_ANSWER: Cause("the response was damaged in transit", "Run the tap again later"),
     Failure.HUGE_PAGE: Cause(
         "SAC sends pages that are too large",
         "Lower page_size; if it is already low, contact SAP support",
     ),
     Failure.GARBLED_TEXT: Cause(
-        "a text holds control characters, a stray backslash, or invalid Unicode",
+        "a text contains control characters, a stray backslash, or invalid Unicode",
         "Correct the text in SAC, or deselect the column",
     ),
     Failure.WRONG_ENCODING: PROXY,
     Failure.OTHER_SERVER: Cause(
-        "SAC, or a proxy, names another address than tenant_url",
-        "Set it to that address if it is your tenant",
+        "SAC or a proxy redirects to an address other than tenant_url",
+        "Set tenant_url to that address if it belongs to your tenant",
     ),
     Failure.BROKEN_PROTOCOL: BROKEN_PROTOCOL,
     Failure.NO_MODELS: Cause(
@@ -179,12 +179,12 @@ _CAUSE: dict[Failure, Cause] = {
         "Check that tenant_url is the right tenant, and that it has models",
     ),
     Failure.CREDENTIALS_PASTED: Cause(
-        "client_id or client_secret begins or ends with a blank, a line break or a quote",
-        "Correct these settings: paste the values alone",
+        "client_id or client_secret starts or ends with a space, a line break or a quotation mark",
+        "Paste both values again without it",
     ),
-    Failure.CREDENTIALS_SWAPPED: Cause("client_id and client_secret are swapped", "Exchange them"),
+    Failure.CREDENTIALS_SWAPPED: Cause("client_id and client_secret are swapped", "Swap them"),
     Failure.GRANT_NOT_ALLOWED: Cause(
-        "the OAuth client does not have the grant 'Client Credentials'",
+        "the OAuth client lacks the grant 'Client Credentials'",
         f"Give it that grant, or create a client with it, under {_APP_INTEGRATION}",
     ),
     Failure.SIGN_IN_EXPIRED: Cause(
@@ -202,75 +202,79 @@ _CAUSE: dict[Failure, Cause] = {
     Failure.NO_SIGN_IN_URL: WRONG_TOKEN_URL,
     Failure.CODE_REFUSED: Cause(
         "the code has expired, or is for another redirect URI",
-        "Run tap-sac --login again, with a redirect URI that is registered exactly so",
+        "Run tap-sac --login again, with a redirect URI exactly as registered in SAC",
     ),
     Failure.UNSAVED_REFRESH_TOKEN: Cause(
-        "the next run may find the old one already used",
-        "Set refresh_token_file, where the tap saves the new one",
+        "the next run may fail to sign in with the old one",
+        "Set refresh_token_file, so the tap saves the new one",
     ),
     Failure.PARTIAL_SLICES: Cause(
-        "SAC does not list all values of the column, or filters by it differently",
-        "Name another column for this stream in the setting partition_by, or remove it there",
+        "SAC does not list all values of the column, or filters on it differently",
+        "Choose another column for this stream in the setting partition_by, or remove the entry",
     ),
     Failure.ROWS_TWICE: Cause(
         "SAC returns rows in no fixed order",
         "Run the tap again, or raise page_size to get fewer pages",
     ),
     Failure.WRONG_TOTAL: Cause(
-        "rows are missing or came twice, or SAC adds them up differently",
-        "Run the tap again, and report it with the log of the run if it persists",
+        "rows are missing or duplicated, or SAC aggregates them differently",
+        "Run the tap again; if it persists, open an issue with the log of the run",
     ),
 }
 
-# What to do about failures that say their cause themselves.
+# Next steps for failures whose own text names the cause.
 _NEXT_STEP: dict[Failure, str] = {
     Failure.BROKEN_METADATA: (
-        "Leave the model out of the setting models, and report it to SAP support"
+        "Exclude the model in the setting models, and report it to SAP support"
     ),
     Failure.BROKEN_SET: (
-        "Report it to SAP support; until then, deselect the stream, or leave the model out of "
-        "the setting models"
+        "Report it to SAP support; until then, deselect the stream, or exclude the model in the "
+        "setting models"
     ),
     Failure.NO_TOKEN_URL: (
         "Check the setting tenant_url, or set token_url to the Token URL that SAC shows under "
         f"{_APP_INTEGRATION}"
     ),
     Failure.OTHER_USER: "Run the tap again",
-    Failure.BAD_REDIRECT_URI: "Set --redirect-uri to https, or to http://127.0.0.1:8484/callback",
+    Failure.BAD_REDIRECT_URI: (
+        "Set --redirect-uri to an https address, or to http://127.0.0.1:8484/callback"
+    ),
     Failure.BUSY_PORT: "Choose another port with --redirect-uri, and register that URI in SAC",
     Failure.NOT_A_REDIRECT: "Run tap-sac --login again, and use its address only once",
     Failure.SIGN_IN_DENIED: (
-        "Run tap-sac --login again and allow it, or ask an administrator of SAC for the right "
-        "to export data"
+        "Run tap-sac --login again and allow access, or ask your SAC administrator for "
+        "permission to export data"
     ),
     Failure.SIGN_IN_FAILED: (
         f"Check the OAuth client in SAC, under {_APP_INTEGRATION}, and run tap-sac --login again"
     ),
-    Failure.NO_REFRESH_TOKEN: "Run tap-sac --login with the same settings, which saves one there",
+    Failure.NO_REFRESH_TOKEN: "Run tap-sac --login with the same settings, which saves it there",
     Failure.TOKEN_FILE_PATH: "Correct the setting refresh_token_file",
-    Failure.TOKEN_FILE_UNWRITABLE: "Set refresh_token_file to a file where the tap can write",
+    Failure.TOKEN_FILE_UNWRITABLE: "Set refresh_token_file to a file that the tap can write",
     Failure.TOKEN_FILE_UNREADABLE: "Check the path in refresh_token_file, and its permissions",
-    Failure.TOKEN_FILE_DAMAGED: "Delete it, and run tap-sac --login again",
+    Failure.TOKEN_FILE_DAMAGED: "Delete the file, and run tap-sac --login again",
     Failure.TOKEN_FILE_FULL: "Free disk space, and run tap-sac --login before the next run",
-    Failure.WRONG_VALUE: "Run the discovery again, and deselect the column if it persists",
+    Failure.WRONG_VALUE: "Run discovery again, and deselect the column if it persists",
     Failure.WRONG_FORMAT: (
-        "Correct it in SAC, deselect the column, or remove its format from the catalog to "
-        "load plain text"
+        "Correct the value in SAC, deselect the column, or remove its format from the catalog "
+        "to load plain text"
     ),
-    Failure.NOT_FINITE: "Correct it in SAC, or deselect the column",
+    Failure.NOT_FINITE: "Correct the value in SAC, or deselect the column",
     Failure.MORE_DIGITS: (
-        "Correct it in SAC, set use_singer_decimal to false and run the discovery again, or "
+        "Correct the value in SAC, set use_singer_decimal to false and run discovery again, or "
         "deselect the column"
     ),
     Failure.CUT_READ: "Lower page_size, or read less with the setting filters",
-    Failure.NO_ROW_AT_POSITION: "Run the tap later; if it persists, set verify_counts to warn",
+    Failure.NO_ROW_AT_POSITION: (
+        "Run the tap again later; if it persists, set verify_counts to warn"
+    ),
     Failure.SEVERAL_FACTS: (
         "Select ..._fact_data_aggregation instead, where SAC adds them up, or set "
-        "table-key-properties of this stream to [] in the catalog, so that the target appends"
+        "table-key-properties of this stream to [] in the catalog, so the target appends rows"
     ),
 }
 
-# What may have several causes, the likeliest first.
+# Failures with several possible causes, most likely first.
 _CAUSES: dict[Failure, tuple[Cause, ...]] = {
     Failure.BAD_REQUEST: (REFUSED_QUERY, OLD_CATALOG),
     Failure.UNAUTHORIZED: (OTHER_REGION, NO_DATA_EXPORT),
@@ -285,7 +289,7 @@ _CAUSES: dict[Failure, tuple[Cause, ...]] = {
     Failure.CLIENT_REFUSED: (WRONG_SECRET, WRONG_TOKEN_URL, OTHER_AUTH_METHOD),
     Failure.MISSING_COLUMN: (OLD_CATALOG, BROKEN_PROTOCOL),
 }
-# Once the tenant has listed its namespaces, its address is right, and it accepts the client.
+# Once the tenant has listed its namespaces, its address is right and the client is accepted.
 _AFTER_NAMESPACES = {
     Failure.UNAUTHORIZED: NO_DATA_EXPORT,
     Failure.FORBIDDEN: NOT_SHARED,
@@ -298,7 +302,7 @@ _AFTER_NAMESPACES = {
     Failure.NO_CONNECTION: NETWORK,
     Failure.NO_APP: DOWN,
 }
-# What a step leaves open, of failures that mean something else at another step.
+# Failures whose causes depend on the step that failed.
 _CAUSES_AT: dict[tuple[Failure, Step], tuple[Cause, ...]] = {
     **{
         (failure, step): (cause,)
@@ -317,7 +321,7 @@ _CAUSES_AT: dict[tuple[Failure, Step], tuple[Cause, ...]] = {
 
 
 def causes_of(error: SACError) -> tuple[Cause, ...]:
-    """Find what most likely caused an error, the likeliest first; none if it says so itself."""
+    """Return the likely causes of an error, most likely first; none if its message names them."""
     if error.failure is None:
         return ()
     at_step = _CAUSES_AT.get((error.failure, error.step)) if error.step else None

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 _NO_TEST = CliTestOptionValue.Disabled.value
-# Somebody waits, and the first failure says as much as the last.
+# A user is waiting, and the first failure is as informative as the last.
 _MOST_TRIES_OF_A_CHECK, _PATIENCE_OF_A_CHECK = 2, 60.0
 
 
@@ -65,8 +65,8 @@ class CommandLineTap(Tap, abc.ABC):
     """A tap with a command line for people.
 
     Attributes:
-        most_tries: The most times to try a request, whatever the settings say.
-        patience: The most seconds that a request waits because SAC asks for it.
+        most_tries: The maximum number of attempts per request, whatever the settings say.
+        patience: The maximum seconds that a request waits when SAC limits the rate.
     """
 
     most_tries, patience = sys.maxsize, PATIENCE
@@ -80,7 +80,7 @@ class CommandLineTap(Tap, abc.ABC):
         quiet(parse_environment_config.__module__)
         quiet(METRICS_LOGGER_NAME)
         super().__init__(*args, **kwargs)
-        self.metrics_logger.setLevel(logging.NOTSET)  # The SDK's INFO would hide them from DEBUG.
+        self.metrics_logger.setLevel(logging.NOTSET)  # The SDK's INFO would hide them.
 
     @cached_property
     @abc.abstractmethod
@@ -89,7 +89,7 @@ class CommandLineTap(Tap, abc.ABC):
 
     @abc.abstractmethod
     def streams_of(self, offer: Offer) -> Mapping[str, Stream]:
-        """Make the streams of an offer, and the stream maps, which decide what is left of a key."""
+        """Make the streams of an offer, and their stream maps, which may change the keys."""
 
     @cached_property
     def client(self) -> SACClient:
@@ -97,7 +97,7 @@ class CommandLineTap(Tap, abc.ABC):
         return self.connect_to(self.config.get("tenant_url"))
 
     def connect_to(self, tenant_url: str | None) -> SACClient:
-        """Make a client of an address of the tenant, as `client` is one."""
+        """Make a client like `client` for another address of the tenant."""
         tries = min(self.most_tries, self.config["backoff_max_tries"])
         settings = {**self.config, "backoff_max_tries": tries, "tenant_url": tenant_url}
         return connect(settings, user_agent=self._user_agent, patience=self.patience)
@@ -117,8 +117,8 @@ class CommandLineTap(Tap, abc.ABC):
         The SDK would leave those without columns, and then reject their maps because the key is
         missing; ``--test`` selects some of them later.
         """
-        streams = self.streams  # Made first: the catalog decides what is left of their keys.
-        super(Tap, self).setup_mapper()  # What `Tap` adds is the maps of all streams.
+        streams = self.streams  # Made first, because the catalog may reduce their keys.
+        super(Tap, self).setup_mapper()  # `Tap` adds the maps of all streams.
         selected = {name for name, stream in streams.items() if stream.selected}
         entries = {name: entry for name, entry in self.catalog.items() if name in selected}
         self.mapper.register_raw_streams_from_catalog(Catalog(entries))
@@ -163,7 +163,7 @@ class CommandLineTap(Tap, abc.ABC):
         if no_browser or redirect_uri:
             msg = "--no-browser and --redirect-uri require --login."
             raise click.UsageError(msg)
-        if models:  # Without the catalog that Meltano passes, which may lack some; so is a report.
+        if models:  # Meltano's catalog may lack models, so this ignores it; reports do, too.
             tap = cls(**parts, setup_mapper=False)
             sys.exit(list_models(tap.choice, tap.client, tap.print_line, as_json=models == JSON))
         parts |= {
@@ -226,7 +226,7 @@ class CommandLineTap(Tap, abc.ABC):
     def cb_config(
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
     ) -> _ConfigInput:
-        """Read the files as bytes, because the SDK takes all of them for UTF-8 without a mark."""
+        """Read the files as bytes, because the SDK assumes UTF-8 without a byte order mark."""
         paths = [path for path in value if path != "ENV"]
         return _ConfigInput(config=read_settings(paths), parse_env=len(paths) < len(value))
 
@@ -238,7 +238,7 @@ class CommandLineTap(Tap, abc.ABC):
             return super().cli
         except Exception as error:  # noqa: BLE001  (of any logging configuration)
             sys.exit(
-                f"The log cannot be set up ({log_safe(str(error))}): correct the environment "
+                f"Logging cannot be set up ({log_safe(str(error))}): correct the environment "
                 "variables TAP_SAC_LOGLEVEL, LOGLEVEL and SINGER_SDK_LOG_CONFIG, or unset them."
             )
 
@@ -260,7 +260,7 @@ class CommandLineTap(Tap, abc.ABC):
         """Read the settings from the environment, and warn of misspelt names."""
         cls.append_builtin_config(cls.config_jsonschema)
         prefix, settings = cls._env_var_prefix, cls.config_jsonschema["properties"]
-        parse_environment_config({}, prefix)  # It adds the variables of the file .env.
+        parse_environment_config({}, prefix)  # This adds the variables of the file .env.
         for text in misspelt_variables(os.environ, prefix, settings):
             cls.logger.warning("%s", text)
         return read_environment(os.environ, prefix, settings, parse_environment_config)
@@ -290,13 +290,13 @@ class CommandLineTap(Tap, abc.ABC):
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """End with the exit code of a signal: the SDK's 0 would count as a complete run.
+        """Exit with the code of a signal: the SDK's 0 would count as a complete run.
 
-        No state is written here, which could be in the middle of a message: bookmarks move only
-        after a complete read, which has written them.
+        No state is written here, because that could split a message. Bookmarks move only after a
+        complete read, which writes them itself.
         """
         self.logger.warning("Stopped by signal %d before the end.", signum)
-        if client := vars(self).get("client"):  # Made when it is first needed, and not here.
+        if client := vars(self).get("client"):  # Not if it was never needed.
             client.transport.stop()
         if isinstance(self.message_writer, MessageWriter):
             self.message_writer.stop(signum)
@@ -326,7 +326,7 @@ class ConciseErrorCommand(SingerCommand):
     @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
         guard_logs(is_own_process=True)
-        # The SDK does so later, after the options that are commands, such as --discover.
+        # The SDK does this later, after the options that are commands, such as --discover.
         sys.excepthook = self.excepthook
         try:
             return super().main(*args, **kwargs)

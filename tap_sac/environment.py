@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _TRUE = {"true", "t", "yes", "y", "on", "1"}
 _FALSE = {"false", "f", "no", "n", "off", "0"}
 _QUOTES = "'\""
-_MOST_LETTERS = 2  # in which a misspelt name differs
-# What Meltano, and Kubernetes for a service called tap-sac, set themselves, and the log level.
+_MOST_LETTERS = 2  # by which a misspelling differs
+# Set by Meltano, by Kubernetes for a service called tap-sac, and the log level.
 _OF_OTHERS = ("_", "LOGLEVEL", "SERVICE_", "PORT")
 
 
@@ -26,7 +26,7 @@ def read_environment(
     settings: Mapping[str, dict[str, Any]],
     parse: Callable[[dict[str, Any], str], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Read the settings that environment variables have; an empty one counts as not set.
+    """Read the settings from environment variables; an empty variable counts as unset.
 
     `parse` reads settings that are neither booleans nor objects, by their JSON Schema.
 
@@ -46,7 +46,7 @@ def read_environment(
             else:
                 found |= parse({"properties": {name: schema}}, prefix)
         except (ValueError, ArithmeticError, RecursionError) as error:
-            # What is wrong with JSON is said without its values.
+            # Errors in JSON are described without the values.
             why = f" ({error})" if "object" in schema["type"] else ""
             msg = (
                 f"The environment variable {variable} cannot be read{why}: write true or false, a "
@@ -59,7 +59,7 @@ def read_environment(
 def misspelt_variables(
     variables: Iterable[str], prefix: str, settings: Iterable[str]
 ) -> Iterator[str]:
-    """Warn of variables that nothing reads, and whose names are nearly those of settings."""
+    """Warn of unused variables whose names are close to those of settings."""
     known = [f"{prefix}{name.upper()}" for name in settings]
     for variable in sorted({*variables} - {*known}):
         name = variable.upper()  # Names differ by case, but nobody means that.

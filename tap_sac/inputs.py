@@ -1,7 +1,7 @@
-"""What users hand to the tap: files of settings, a catalog and a state, checked and completed.
+"""What users pass to the tap: settings files, a catalog and a state, checked and completed.
 
-Their formats are in the Singer specification. The SDK takes both for granted, so what it would
-break on is checked here.
+The Singer specification defines catalog and state. The SDK does not validate them, so whatever
+would crash it is checked here.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ _CATALOG = {
     "properties": {"streams": {"type": "array", "items": _ENTRY}},
     "$defs": {"column": _COLUMN_SCHEMA},
 }
-_NO_SETTINGS = "A file that --config names cannot be read ({}: {}): write it as a JSON object."
+_NO_SETTINGS = "A --config file cannot be read ({}: {}): write it as a JSON object."
 _NEW_CATALOG = "make a new one with --discover (meltano --environment=prod run --refresh-catalog)"
-_NEW_STATE = "use the value of the last STATE of a run, or run without one to read everything"
+_NEW_STATE = "use the value of a run's last STATE, or run without a state to read everything"
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,11 @@ class Choice:
     """The settings, the catalog and the state of a run.
 
     Attributes:
-        settings: With their defaults.
+        settings: The settings, with their defaults.
         catalog: Whether each stream of the catalog is selected; None without a catalog.
         bookmarks: The bookmarks of the state, by stream.
-        origins: What the catalog's metadata says of each stream (`OfferedStream.metadata`).
+        origins: The model and entity set of each stream, by the catalog's metadata
+            (`OfferedStream.metadata`).
     """
 
     settings: Mapping[str, Any]
@@ -126,7 +127,7 @@ def read_settings(paths: Iterable[str]) -> dict[str, Any]:
         try:
             found = read_json_file(Path(path).read_bytes())
         except OSError as error:
-            msg = f"A file that --config names cannot be read ({error}): check its path."
+            msg = f"A --config file cannot be read ({error}): check its path."
             raise SACError(msg) from None
         except (ValueError, ArithmeticError) as error:
             msg = _NO_SETTINGS.format(log_safe(path), error)
@@ -158,7 +159,7 @@ def read_state(file: IO[bytes]) -> dict[str, Any]:
 def read_json_file(data: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
     """Read JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
-    PowerShell writes UTF-16 behind ``>``, and some editors begin UTF-8 with a mark.
+    PowerShell's ``>`` writes UTF-16, and some editors start UTF-8 files with a byte order mark.
 
     Raises:
         ValueError: If it is not JSON, with the reason.
@@ -214,11 +215,12 @@ def check_state(state: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be any
 def completed(catalog: dict[str, Any]) -> dict[str, Any]:
     """Add to a catalog what the SDK expects.
 
-    The replication method of a stream comes from its metadata, where the Singer specification has
-    it for the user's choice, and the SDK overlooks it. A key that is empty, there or in the entry,
-    means no key, whatever the other place has. A selection that the metadata lacks may be in the
-    entry itself, as in older catalogs; a stream that has it in neither place is selected. The name
-    of the stream is its id, because the SDK would not find another one.
+    - The replication method comes from the metadata, where the Singer specification puts the user's
+      choice, but where the SDK does not look.
+    - An empty key means no key, whether the entry or its metadata has it.
+    - A selection may be in the entry instead of the metadata, as in older catalogs; a stream
+      without any is selected.
+    - The name of a stream is its ID, because the SDK would not find it otherwise.
     """
     return {**catalog, "streams": [_completed_entry(item) for item in catalog.get("streams", [])]}
 
@@ -259,7 +261,7 @@ def _completed_entry(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _selections(entry: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    """Find the selections in a catalog entry, and what they are for."""
+    """Yield the selections in a catalog entry, each with the stream or column that it is for."""
     stream = f"the stream {entry['tap_stream_id']}"
     yield stream, entry.get("selected")
     for item in entry.get("metadata") or []:

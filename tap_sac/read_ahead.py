@@ -1,4 +1,4 @@
-"""Reading ahead of the writer: the next page, and the tables behind it."""
+"""Reads pages and tables before the writer needs them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ logger = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 _Name = TypeVar("_Name", bound="Hashable")
 
-# What may be kept of one table until its turn. SAC needs two seconds for that much, so it costs
-# little to read a larger table again; and small tables, which are all waiting for answers, fit.
+# The bytes of one table that may be buffered before its turn. SAC needs two seconds for them, so
+# reading a larger table again costs little; small tables, which mostly wait for responses, fit.
 MOST_BYTES_OF_A_TABLE = 16 * 1024**2
-# The same of all tables, however many are read at once.
+# The same for all tables together.
 MOST_BYTES = 256 * 1024**2
 
 
 class Extent(NamedTuple):
-    """What an item says about the extent of its table.
+    """How much of a table an item is.
 
     Attributes:
         size: The bytes that the item takes in memory.
-        is_last: Whether no other item like it is known to follow.
-        whole: About how many bytes all items will take; 0 if the item does not say.
+        is_last: Whether no other item is known to follow.
+        whole: About how many bytes all items will take; 0 if unknown.
     """
 
     size: int
@@ -41,15 +41,14 @@ class Extent(NamedTuple):
 
 
 class ReadAhead(Generic[_Item]):
-    """Reads several tables at a time, each in its own order, ahead of their turn.
+    """Reads several tables at a time, each in its own thread, ahead of their turn.
 
-    A table has a thread of its own while it is read. Where a source pages by offset, an item that
-    waits misses what is inserted and deleted before the next one, and links expire. So a table is
-    read without a break: what comes before its turn is kept, and thrown away when it is more than
-    may be kept; then the table is read at its turn, from the start. Only its own consumer holds a
-    table back: at its turn, nothing is asked for while two items wait to be taken.
+    A table is read without pauses: while paging by offset, a pause would miss rows that are
+    inserted or deleted meanwhile, and links expire. Items that come before the table's turn are
+    buffered. If they exceed the buffer, they are dropped, and the table is read again at its turn.
+    Backpressure is per table: while a table is being consumed, at most two items are buffered.
 
-    The threads are daemons, because an answer may take minutes, and a process that has failed must
+    The threads are daemons, because a response may take minutes, and a process that has failed must
     not wait for it.
     """
 
@@ -61,14 +60,14 @@ class ReadAhead(Generic[_Item]):
         *,
         are_parts: bool = False,
     ) -> None:
-        """Make a reader, which begins with the first table that is asked for.
+        """Make a reader, which starts with the first call of `read`.
 
         Args:
-            parallel: How many tables are read or kept at once, with the one whose turn it is.
-            plan: Says then which tables there are, in the order in which they will be asked for,
-                and how to begin to read each; what gives None is not read before its turn.
+            parallel: How many tables are read or buffered at once, with the one being consumed.
+            plan: Called then; returns the tables in the order in which they will be consumed, with
+                functions that start reading them, or return None to wait for the table's turn.
             extent_of: Measures an item; None if all items are small.
-            are_parts: Whether they are parts of one table (`of_parts`).
+            are_parts: Whether the tables are slices of one table (`of_parts`).
         """
         self._parallel = parallel
         self._plan = plan
@@ -86,11 +85,11 @@ class ReadAhead(Generic[_Item]):
     def read(
         self, name: Hashable, items: Callable[[], Iterable[_Item]]
     ) -> Generator[_Item, None, None]:
-        """Read a table, whose turn it is now; closing the generator gives it up.
+        """Consume a table; closing the generator drops it.
 
         Args:
-            name: Its name in the plan, if it is there.
-            items: Begins to read it, unless that has happened ahead.
+            name: Its name in the plan, if it has one.
+            items: Starts reading it, if that has not happened yet.
 
         Raises:
             Exception: Whatever reading the table raises, after the items before it.
@@ -111,21 +110,21 @@ class ReadAhead(Generic[_Item]):
                 del self._readers[name]
 
     def of_parts(self, plan: Mapping[Any, Callable[[], Iterable[_Item]]]) -> ReadAhead[_Item]:
-        """Make a reader of the parts of one table, which are large, and differ in size.
+        """Make a reader of the slices of one table, which are large and differ in size.
 
-        More may be kept of each than of a table, and those that are kept count no longer: as many
-        are read at once as there is room for. So a large part does not hold up small ones.
+        Each has a larger buffer than a table, and finished slices do not count as being read: as
+        many are read at once as there is room for, so a large slice does not block small ones.
         """
         return ReadAhead(self._parallel, lambda: plan, self._extent_of, are_parts=True)
 
     def drop(self, name: Hashable) -> None:
-        """Give up one table: what has been read of it, and what has not been begun."""
+        """Drop one table, whether its reading has started or not."""
         self._planned.pop(name, None)
         if reader := self._readers.pop(name, None):
             reader.drop()
 
     def close(self) -> None:
-        """Give up all tables."""
+        """Drop all tables."""
         self._planned.clear()
         for name in list(self._readers):
             self.drop(name)
@@ -153,10 +152,10 @@ class ReadAhead(Generic[_Item]):
 def read_each(
     parallel: int, reads: Mapping[_Name, Callable[[], Iterable[_Item]]]
 ) -> Iterator[tuple[_Name, _Item]]:
-    """Read several things at a time, and give the items of each in turn.
+    """Read several things at a time, and yield the items of each in turn.
 
     Raises:
-        Exception: Whatever reading raises; the rest is given up then.
+        Exception: Whatever reading raises; the rest is dropped then.
     """
     read_ahead: ReadAhead[_Item] = ReadAhead(parallel, lambda: reads)
     try:
@@ -171,7 +170,7 @@ class _Reader(Generic[_Item]):
     """A thread that reads a table.
 
     Attributes:
-        is_dropped: Whether it was given up, and its items with it.
+        is_dropped: Whether it was dropped, with its items.
         is_finished: Whether all has been read.
     """
 
@@ -206,7 +205,7 @@ class _Reader(Generic[_Item]):
                     lambda: self._items or self.is_finished or self.is_dropped,
                 )
                 if self.is_dropped:
-                    msg = f"{self._name} was given up while it was being read"
+                    msg = f"{self._name} was dropped while it was being read"
                     raise RuntimeError(msg)
                 if not self._items:
                     break
@@ -218,19 +217,19 @@ class _Reader(Generic[_Item]):
 
     @property
     def reserved(self) -> int:
-        """The bytes that it may come to keep."""
+        """The bytes that it may buffer."""
         if self._extent_of is None:
             return 0
         return self._size if self.is_finished else self._most_bytes
 
     def begin_turn(self) -> bool:
-        """Throw nothing away from now on; return False if that has happened."""
+        """Stop dropping items; returns False if some were dropped before."""
         with self._changed:
             self._is_turn = True
             return not self.is_dropped
 
     def drop(self) -> None:
-        """Let the thread end after the request that is under way."""
+        """Discard what was read; the thread ends after its current request."""
         with self._changed:
             self.is_dropped = True
             self._items.clear()
@@ -250,11 +249,11 @@ class _Reader(Generic[_Item]):
             self._changed.notify_all()
 
     def _keep(self, item: _Item) -> None:
-        """Keep an item, and wait at the turn of the table until the consumer is close behind."""
+        """Buffer an item; while the table is being consumed, wait until one item is left."""
         extent = self._extent_of(item) if self._extent_of else None
         with self._changed:
             if extent and not self._is_turn and not self._has_room(extent):
-                logger.debug("%s is read at its turn: it is too large to be kept.", self._name)
+                logger.debug("%s is too large to be read ahead.", self._name)
                 self.drop()
             if self.is_dropped:
                 return
@@ -265,13 +264,13 @@ class _Reader(Generic[_Item]):
             )
 
     def _has_room(self, extent: Extent) -> bool:
-        """Return whether the table can be kept with an item, as far as can be known now."""
+        """Estimate whether the whole table fits into the buffer."""
         self._size += extent.size
-        # What follows is most often as large as what came.
+        # The next item is usually as large as this one.
         expected = self._size if extent.is_last else max(self._size + extent.size, extent.whole)
         return expected <= self._most_bytes
 
 
 def _generator(items: Iterable[_Item]) -> Generator[_Item, None, None]:
-    """Make a generator that closes another one, in the thread that runs both."""
+    """Wrap an iterator in a generator, which closes it in the thread that runs both."""
     yield from items

@@ -184,7 +184,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         description="After a complete read, let targets remove the rows that are gone from SAC.",
     ),
     _setting(
-        # The SDK would add it without Arrow, and with a storage that must not be missing.
+        # The SDK's own declaration has no Arrow, and requires a storage.
         "batch_config",
         th.ObjectType(
             th.Property(

@@ -164,7 +164,7 @@ class TapSAC(CommandLineTap):
             raise SACError(msg) from None
         for stream in self._selected:
             stream.check_maps()
-        for stream in self._selected[:1]:  # All of them write to the same place.
+        for stream in self._selected[:1]:  # All streams write to the same storage.
             stream.check_batches()
 
     @property
@@ -216,7 +216,7 @@ class TapSAC(CommandLineTap):
             raise SACError(" ".join(failures))
 
     def _failures(self) -> list[str]:
-        """Describe what the run lacks, and what has failed."""
+        """Describe what the run could not read."""
         streams = self._sac_streams
         refused = self._providers.refused
         failures = [*self.offer.failures(refused), *self.offer.stream_failures]
@@ -236,10 +236,10 @@ class TapSAC(CommandLineTap):
 
     @override
     def run_discovery(self) -> str:
-        """Print the catalog, unless models are missing: Meltano caches it.
+        """Print the catalog, unless it is incomplete: Meltano caches it.
 
         Raises:
-            SACError: If a model or a namespace was not read that may exist.
+            SACError: If a model or a namespace that may exist was not read.
         """
         if failures := self.offer.failures():
             raise SACError(" ".join(failures))
@@ -258,7 +258,7 @@ class TapSAC(CommandLineTap):
         return SharedTables(self._writers)
 
     def _writers(self) -> Iterator[Writer]:
-        """Return what has rows in the target: streams of this run, and those of earlier runs."""
+        """Yield the streams that have rows in the target, of this run and of earlier ones."""
         bookmarks = self.state.get("bookmarks", {})
         selected = self._selected
         for stream in selected:

@@ -1,4 +1,4 @@
-"""Settings -> a client of the tenant that they name."""
+"""Makes a client of the tenant from the settings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _refresh_token(config: Mapping[str, Any]) -> Grant:
     return RefreshToken((config.get("refresh_token") or "").strip() or None, token_file(config))
 
 
-# How the tap gets access tokens: the first grant of which one setting is set, or that needs none.
+# Grants, by the settings that choose them: the first one with such a setting, or without any.
 GRANTS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Grant]], ...] = (
     (("refresh_token", "refresh_token_file"), _refresh_token),
     ((), lambda _: ClientCredentials()),
@@ -50,13 +50,13 @@ GRANTS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Grant]], ...]
 
 
 def tenant_hash(config: Mapping[str, Any], origin: str) -> str:
-    """Return what bookmarks remember of the tenant: ``sample``, or a hash of its name."""
+    """Return how bookmarks identify the tenant: ``sample``, or a hash of its name."""
     name = tenant_name(origin)
     return _SAMPLE if config["demo"] else sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
 
 
 def check_bookmarks(bookmarks: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
-    """Check that a state is of the tenant that is read; an older one does not say.
+    """Check that a state is of this tenant; states of older versions do not name one.
 
     Raises:
         SACError: If a bookmark is of another tenant.
@@ -67,9 +67,9 @@ def check_bookmarks(bookmarks: Mapping[str, Any], config: Mapping[str, Any], ori
         if isinstance(before, str) and before != now:
             whose = "the sample tenant" if before == _SAMPLE else "another tenant"
             msg = (
-                f"The state is of {whose} (stream {log_safe(stream)}), and its rows would mix with "
-                "those of this one: correct tenant_url or demo, or run with --full-refresh (or "
-                "without --state)."
+                f"The state is of {whose} (stream {log_safe(stream)}), so rows of both tenants "
+                "would mix: correct tenant_url or demo, or run with --full-refresh (or without "
+                "--state)."
             )
             raise SACError(msg)
 
@@ -151,7 +151,7 @@ def _check_query(token_url: str) -> None:
     """Check that the Token URL does not request a token of the OAuth client itself."""
     if "grant_type" in parse_qs(urlsplit(token_url).query):
         msg = (
-            "The setting token_url has a grant_type, which is not possible with the sign-in of a "
-            "user: remove it from the URL."
+            "The setting token_url has a grant_type, which does not work with a user's sign-in: "
+            "remove it from the URL."
         )
         raise SACError(msg)

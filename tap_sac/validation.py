@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 _NEARNESS_OF_SETTINGS = 0.75
-# What `demo` would silently override.
+# Settings that `demo` would silently override.
 _OF_A_TENANT = (*REQUIRED, "refresh_token")
 _CERTIFICATE = "certificate"  # as service keys of SAP have it
 _NO_CERTIFICATES = (
     "The setting certificate is ignored, because tap-sac does not support X.509 client "
     "certificates: it signs in with client_id and client_secret."
 )
-# Ids are declared as secrets, so that user interfaces hide them; they open nothing by themselves.
+# IDs are declared as secrets so that user interfaces hide them, but they give no access.
 _NOT_MASKED = {"client_id"}
 _SECRET_NAME = re.compile("key|secret|token|pass|credential|connection_string", re.IGNORECASE)
 _PASSWORD_IN_ROOT = re.compile(r"\w+://[^/@]*:[^/]*@", re.ASCII)
@@ -50,7 +50,7 @@ def settings_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
         *_batch_errors(config),
     ]
     errors += [
-        f"The setting {name} is an empty list: name the {name} to read, or remove the setting."
+        f"The setting {name} is an empty list: list the {name} to read, or remove the setting."
         for name in ("namespaces", "models")
         if config.get(name) == []
     ]
@@ -127,7 +127,7 @@ def _schema_error(error: ValidationError) -> str:
 
 
 def _demo_errors(config: Mapping[str, Any]) -> Iterator[str]:
-    """Refuse to load the sample company for someone who has set up a tenant."""
+    """Do not load the sample company if the settings name a tenant."""
     if found := [name for name in _OF_A_TENANT if name in config]:
         yield (
             f"The setting demo cannot be combined with {', '.join(found)}: to read your tenant, "
@@ -152,7 +152,7 @@ def _blank_errors(config: Mapping[str, Any]) -> Iterator[str]:
         for glob, text in (config.get(setting) or {}).items():
             if not text.strip():
                 yield (
-                    f"The setting {setting} has a blank entry for {log_safe(glob)}: write one, or "
+                    f"The setting {setting} has a blank entry for {log_safe(glob)}: set it, or "
                     "remove it."
                 )
 
@@ -209,18 +209,18 @@ def _batch_errors(config: Mapping[str, Any]) -> Iterator[str]:
     is_sftp = storage.get("root", "").startswith(("sftp://", "ssh://"))
     if is_sftp and "known_hosts" not in storage.get("params", {}):
         yield (
-            "The setting batch_config has no known_hosts in params of storage, without which any "
-            "server that answers would be trusted: set it to the path of a known_hosts file."
+            "The setting batch_config has no known_hosts in params of storage, so any server "
+            "would be trusted: set it to the path of a known_hosts file."
         )
     if encoding.get("format") != "arrow":
         return
     if (encoding.get("compression") or "none") != "none":
         yield (
-            "The setting batch_config asks for compression, which Arrow files do not have: remove "
-            "compression, or use the format parquet."
+            "The setting batch_config asks for compression, which Arrow files do not support: "
+            "remove compression, or use the format parquet."
         )
     if not _LOCAL_ROOT.match(storage.get("root", "")):
         yield (
-            "The setting batch_config asks for Arrow files in a remote storage, where targets do "
+            "The setting batch_config asks for Arrow files in remote storage, where targets do "
             "not look for them: set root to a local folder, or use the format parquet."
         )

@@ -127,7 +127,7 @@ def test_log_that_cannot_be_set_up(
     (tmp_path / "broken.yml").write_text("version: 1\nhandlers: {x: [}")
     monkeypatch.setenv(variable, value)
     result = run_process(None, "--about", log_level=None, cwd=tmp_path)
-    assert_one_sentence(result, f"The log cannot be set up .* {variable}", {})
+    assert_one_sentence(result, f"Logging cannot be set up .* {variable}", {})
 
 
 @pytest.mark.parametrize("option", ["--discover", "--test"])
@@ -162,7 +162,7 @@ def assert_one_sentence(
         (Response(200, b"<!DOCTYPE html><html>Log in"), r"web page.*tenant_url is not"),
         (
             Response(302, b"", {"Location": "https://login.example/x?token=y"}),
-            r"302.*leads to https://login.example.*tenant_url is not",
+            r"302.*redirect to https://login.example.*tenant_url is not",
         ),
         (Response(500, b""), r"500 .*Run the tap again later"),
     ],
@@ -179,7 +179,7 @@ def test_refusals_of_the_tenant(serve: Serve, run_cli: RunCli, answer: Response,
 def test_wrong_host(sample: dict[str, Any], run_cli: RunCli) -> None:
     config = {**sample, "tenant_url": "http://127.0.0.1:1", "backoff_max_tries": 2}
     result = run_cli(config)
-    assert_one_sentence(result, r"No answer from http://127.0.0.1:1 \(.*refused.*tenant_url", {})
+    assert_one_sentence(result, r"No response from http://127.0.0.1:1 \(.*refused.*tenant_url", {})
     assert "Retrying" in result.stderr
 
 
@@ -222,7 +222,7 @@ def test_config_file_that_cannot_be_read(run_cli: RunCli, tmp_path: Path, text: 
         path.write_text(text)
     result = run_cli({"demo": True}, "--config", str(path))
     next_step = "check its path" if text is None else "write it as a JSON object"
-    assert_one_sentence(result, rf"file that --config names cannot be read .*: {next_step}", {})
+    assert_one_sentence(result, rf"--config file cannot be read .*: {next_step}", {})
 
 
 @pytest.mark.parametrize(
@@ -268,11 +268,11 @@ def test_number_that_json_does_not_have_fails_its_stream_alone(
     result = run_cli(serve(StandIn(model)), *option)
     told = (
         rf"The column X of S holds {number}, which Edm\.\w+ allows but JSON numbers cannot "
-        "express. Correct it in SAC, or deselect the column"
+        "express. Correct the value in SAC, or deselect the column"
     )
     assert re.search(told, result.stdout + result.stderr)
     assert result.returncode == 1
-    assert "Run the discovery again" not in result.stderr
+    assert "Run discovery again" not in result.stderr
     if not option:
         assert '"ACTIVATE_VERSION","stream":"providers"' in result.stdout
         assert '"stream":"t_s","record"' not in result.stdout

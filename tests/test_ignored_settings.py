@@ -219,7 +219,7 @@ def test_map_of_a_model_that_is_not_read_is_a_warning(
         )
     result = run_cli({**config, "stream_maps": maps})
     assert result.returncode == 0, result.stderr
-    assert f"stream_maps has '{pattern}', which does nothing in this run" in result.stderr
+    assert f"stream_maps has '{pattern}', which has no effect in this run" in result.stderr
     assert len(read_messages(result.stdout).records("sales_fact_data")) == 1
 
 
@@ -301,7 +301,7 @@ def test_map_that_removes_no_column_is_a_warning(serve: Serve, run_cli: RunCli, 
     result = run_cli({**serve(people()), "stream_maps": {place: {"SALRY": "__NULL__"}}})
     assert result.returncode == 0, result.stderr
     told = (
-        f"map '{place}' removes the column 'SALRY', which none of its streams has: did you mean S"
+        f"map '{place}' removes the column 'SALRY', which its streams do not have: did you mean S"
     )
     assert told in result.stderr
 

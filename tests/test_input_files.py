@@ -182,9 +182,7 @@ def test_any_file_is_accepted_or_refused_in_one_sentence(option: str, data: byte
         result = Here(Path(folder)).run({}, option, str(path), log_level="ERROR")
     # What is taken ends with the settings, none of which is there.
     assert result.returncode == 1
-    assert re.search(
-        rf"The {option[2:]} |A file that --config names |The setting \w+ is", result.stderr
-    )
+    assert re.search(rf"The {option[2:]} |A --config file |The setting \w+ is", result.stderr)
     assert "Traceback" not in result.stderr
 
 

@@ -159,7 +159,7 @@ def test_exclusion_that_matches_no_model_is_an_error(serve: Serve, models: list[
     ],
 )
 def test_excluding_all_models_is_an_error(serve: Serve, models: list[str], named: str) -> None:
-    with pytest.raises(SACError, match=rf"setting models excludes all .*{named}"):
+    with pytest.raises(SACError, match=rf"setting models excludes every .*{named}"):
         discover({**serve(StandIn(*BUDGETS)), "models": models})
 
 
@@ -255,7 +255,7 @@ def test_model_that_sac_does_not_export_is_skipped_with_a_warning(
         "providers",
     ]
     assert "Skipping the model 'Budget 2027' (C4B)" in caplog.text
-    assert ' The entry "!Budget 2027" of models leaves it out.' in caplog.text
+    assert ' To exclude it, add "!Budget 2027" to the setting models.' in caplog.text
 
 
 @pytest.mark.parametrize("name", ["Sales", "Sales*"])
@@ -267,7 +267,7 @@ def test_entry_that_leaves_a_skipped_model_out_is_of_no_other_model(
         error_response(412, "no") if request.target.endswith("C4B/$metadata") else None
     )
     sync(serve(tenant))
-    assert ' The entry "!C4B" of models leaves it out.' in caplog.text
+    assert ' To exclude it, add "!C4B" to the setting models.' in caplog.text
 
 
 def test_tenant_without_a_readable_model_is_an_error(serve: Serve) -> None:

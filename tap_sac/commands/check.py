@@ -1,4 +1,4 @@
-"""``--check``: the steps of a sync, one by one, and the likely causes where one fails."""
+"""``--check``: runs the steps of a sync one by one, and prints the likely causes of a failure."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_KEY_COLUMNS = 32  # of PostgreSQL
-MOST_MODELS = 20  # that a report, or a check of beliefs, looks at
-# SAC has answered, and would answer alike at another address.
+MOST_MODELS = 20  # in a report
+# SAC itself answered, so another address would not help.
 _ANSWERED = {Failure.CLIENT_NOT_ALLOWED, Failure.TOO_MANY_REQUESTS}
 
 
@@ -49,11 +49,11 @@ class Found:
     """What the steps have found.
 
     Attributes:
-        most_models: How many models are looked at; the others are left out.
-        most_requests: How many requests may be sent.
-        steps: The steps, and why one of them failed.
-        asker: Knows the answers; None if there is no client.
-        offer: What SAC offers; None if that is unknown.
+        most_models: The maximum number of models to inspect.
+        most_requests: The maximum number of requests.
+        steps: The steps, with the error of the one that failed.
+        asker: Has the answers; None without a client.
+        offer: What SAC offers; None if unknown.
     """
 
     most_models: int | None = None
@@ -64,7 +64,7 @@ class Found:
 
     @property
     def models(self) -> dict[Provider, Mapping[str, EntitySet]]:
-        """The entity sets of each model, in SAC's order, of as many as a report looks at."""
+        """The entity sets of each inspected model, in SAC's order."""
         if self.offer is None:
             return {}
         found = {item.provider: item.siblings for item in self.offer.streams}
@@ -72,7 +72,7 @@ class Found:
         return {model: found[model] for model in islice(listed, MOST_MODELS)}
 
     def narrowed(self, choice: Choice, models: Sequence[Provider]) -> Choice:
-        """Choose fewer models, if these are too many; then without what names streams of others."""
+        """Narrow the choice to the models to inspect, and drop settings for other streams."""
         if self.most_models is None or len(models) <= self.most_models:
             return choice
         ids = [model.provider_id for model in models[: self.most_models]]
@@ -116,19 +116,19 @@ def check(
 
 
 def _explain(step: str, error: SACError, print_line: Callable[[str], None]) -> None:
-    """Say why a step failed, and what the likeliest causes are."""
+    """Print why a step failed, and its likely causes."""
     causes = causes_of(error)
     has_several = len(causes) > 1
     print_line(one_line(f"FAILED  {step}: {error.what if has_several else error}"))
     if has_several:
-        print_line("Most likely causes, in this order:")
+        print_line("Likely causes, most likely first:")
         for number, cause in enumerate(causes, 1):
             print_line(one_line(f"{number}. {cause}"))
 
 
 def _print_differences(found: Found, print_line: Callable[[str], None]) -> None:
-    """Say what SAC has answered otherwise than the tap believes."""
-    # Late, because no sync needs them.
+    """Print where SAC's answers differ from what the tap expects."""
+    # Imported late, because no sync needs them.
     from tap_sac.report.questions import OTHERWISE, QUESTIONS  # noqa: PLC0415
     from tap_sac.report.scene import Scene  # noqa: PLC0415
 
@@ -146,7 +146,7 @@ def _print_differences(found: Found, print_line: Callable[[str], None]) -> None:
 def _try_other_address(
     choice: Choice, connect_to: Callable[[str], SACClient], print_line: Callable[[str], None]
 ) -> None:
-    """Say whether the tenant answers with ``.api`` in its address, or without it."""
+    """Print whether the tenant answers at its address with ``.api``, or without it."""
     if choice.settings["demo"]:
         return
     other = other_origin(tenant_origin(choice.settings["tenant_url"], "The setting tenant_url"))
@@ -167,7 +167,7 @@ def _steps(
     make_streams: Callable[[Offer], Mapping[str, Stream]],
     found: Found,
 ) -> Iterator[tuple[str, str]]:
-    """Run the steps; yields the name of each when it begins, and again with what it found."""
+    """Run the steps; yields the name of each when it starts, and again with its result."""
     step = "settings"
     yield step, ""
     client = connect()
@@ -201,12 +201,12 @@ def _steps(
     if not selected:
         yield (step := Step.ROWS.value), ""
         choice.check_selection()
-        yield step, "no stream of a model is selected"
+        yield step, "no stream of any model is selected"
     yield from _reads(selected)
 
 
 def _reads(selected: Sequence[SACStream]) -> Iterator[tuple[str, str]]:
-    """Run the steps that read from a stream, as `_steps` does."""
+    """Run the steps that read from a stream; yields like `_steps`."""
     # Audit data needs more than the rest: an administrator, and Data Audit.
     demanding = [stream for stream in selected if stream.kind.needs_administrator]
     others = [stream for stream in selected if stream not in demanding]
@@ -224,13 +224,13 @@ def _reads(selected: Sequence[SACStream]) -> Iterator[tuple[str, str]]:
 
 
 def _raise_if(failures: Sequence[str]) -> None:
-    """Fail as a sync would after everything else was read."""
+    """Fail with the error that a sync raises at its end."""
     if failures:
         raise SACError(" ".join(failures))
 
 
 def _describe_user(user: User | None) -> str:
-    """Describe as whom the tap reads."""
+    """Describe who the token is issued to."""
     if user is None:
         return "issued to the OAuth client itself (2-legged)"
     name = user.name or "a user whom the token does not name"
@@ -240,15 +240,15 @@ def _describe_user(user: User | None) -> str:
 def _describe_streams(total: int, selected: Sequence[SACStream], offer: Offer) -> str:
     found = f"{plural(total, 'stream')}, {len(selected):,} of them selected"
     if wide := [item.name for item in selected if len(item.primary_keys) > _MOST_KEY_COLUMNS]:
-        most = f"more than {_MOST_KEY_COLUMNS} columns, which target-postgres cannot load"
-        found += f"; with a key of {most}: {some_of(wide)}"
+        most = f"more than {_MOST_KEY_COLUMNS} key columns, which target-postgres cannot load"
+        found += f"; {most}: {some_of(wide)}"
     if offer.gone:
         found += f"; in the catalog or the state, but not in SAC: {some_of(offer.gone)}"
     return found
 
 
 def _read_first_page(streams: Sequence[SACStream]) -> str:
-    """Read a page of facts, or of what SAC serves: a sync skips streams that it does not serve."""
+    """Read a page of facts, or of the first stream that SAC serves; a sync skips the others."""
     for stream in sorted(streams, key=lambda stream: stream.entity_set.name != FACTS):
         if stream.kind.is_additive:  # Its first read would open a subscription.
             if why := stream.why_unread:
@@ -262,11 +262,12 @@ def _read_first_page(streams: Sequence[SACStream]) -> str:
             return f"the first page of {stream.name} has {plural(rows, 'row')}"
     if others := [stream.name for stream in streams if not stream.kind.is_additive]:
         return f"SAC serves none of {', '.join(others)}"
-    return f"{', '.join(stream.name for stream in streams)} cannot be tried without a subscription"
+    names = ", ".join(stream.name for stream in streams)
+    return f"{names} cannot be tested without opening a subscription"
 
 
 def _try_totals(streams: Sequence[SACStream]) -> str:
-    """Describe whose totals a sync compares with SAC's, which is tried with one of the streams."""
+    """Describe which streams' totals a sync compares with SAC's, and test one of them."""
     compared, others = 0, []
     for stream in streams:
         source = stream.entity_set_source
@@ -276,18 +277,18 @@ def _try_totals(streams: Sequence[SACStream]) -> str:
             totals.begin()
             why = totals.refusal
         if why:
-            others.append(f"; those of {stream.name} are not compared, because {log_safe(why)}")
+            others.append(f"; not compared for {stream.name}, because {log_safe(why)}")
         else:
             compared += 1
     return f"compared for {compared} of {plural(len(streams), 'stream')} of facts{''.join(others)}"
 
 
 def _count_subscriptions(stream: SACStream) -> str:
-    """Count them, where SAC lists them: a sync also works where it does not."""
+    """Count the subscriptions, if SAC lists them; a sync does not need the list."""
     try:
         subscriptions = plural(len(stream.subscriptions.list()), "change-tracking subscription")
     except ResponseError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-        return "SAC does not list them here, so a sync will not delete any"
+        return "SAC does not list subscriptions, so a sync will not delete any"
     return f"{subscriptions} for {stream.name}"

@@ -1,4 +1,4 @@
-"""``--login``: a user signs in with a browser, and gets a refresh token for the settings."""
+"""``--login``: signs a user in with a browser, and prints a refresh token for the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     _Exchange = Callable[[str], tuple[str, str]]
 
-PATIENCE = 300.0  # seconds, with a user who signs in
+PATIENCE = 300.0  # seconds to wait for the user
 _SECONDS_TO_OPEN = 1.0
 _MOST_TRIES = 2
 
@@ -37,21 +37,21 @@ def login(
 ) -> None:
     """Let a user sign in, and print the refresh token in the formats that settings take.
 
-    What is for the user goes to stderr, and the refresh token alone to stdout.
+    Text for the user goes to stderr, so stdout has the refresh token alone.
 
     Raises:
         SACError: If the user does not sign in, or the tenant refuses.
     """
     if settings["demo"]:
         msg = (
-            "Nobody can sign in to the sample tenant of the setting demo, which ends with the "
-            "run: start one with python -m tap_sac.demo, and use the settings that it prints."
+            "The sample tenant of the setting demo has no sign-in, because it ends with the run: "
+            "start one with python -m tap_sac.demo, and use the settings that it prints."
         )
         raise SACError(msg)
     redirect = RedirectURI.checked(redirect_uri or DEFAULT_REDIRECT_URI)
     file = token_file(settings)
     if file:
-        with file.locked():  # Better now than after the user has signed in.
+        with file.locked():  # Fail now rather than after the user has signed in.
             file.read()
     token, name = _sign_in(settings, redirect, user_agent=user_agent, opens_browser=opens_browser)
     _print_token(token, name, print_line)
@@ -64,7 +64,7 @@ def login(
 def _sign_in(
     settings: Mapping[str, Any], redirect_uri: RedirectURI, *, user_agent: str, opens_browser: bool
 ) -> tuple[str, str]:
-    """Wait for the user; returns the refresh token and the name of the user."""
+    """Wait until the user has signed in; returns the refresh token and the user's name."""
     sign_in = SignIn(
         authorize_url(settings), client_id=settings["client_id"], redirect_uri=redirect_uri
     )
@@ -98,13 +98,13 @@ def _through_listener(
     """Wait for the browser at the redirect URI."""
     with closing(RedirectListener(redirect_uri, state)) as listener:
         start()
-        _tell(f"Waiting for the answer at {redirect_uri.text}, at most five minutes.")
+        _tell(f"Waiting up to five minutes for the browser to return to {redirect_uri.text}.")
         redirected = listener.wait(PATIENCE)
         if redirected is None:
             msg = (
-                "Nobody has signed in within five minutes: run tap-sac --login again, and if "
-                f"the browser shows an error, check that exactly {redirect_uri.text} "
-                "is registered as a redirect URI of the OAuth client."
+                "Nobody signed in within five minutes: run tap-sac --login again. If the browser "
+                f"shows an error, register exactly {redirect_uri.text} as a redirect URI of the "
+                "OAuth client."
             )
             raise SACError(msg)
         try:
@@ -112,19 +112,19 @@ def _through_listener(
         except SACError as error:
             listener.show("The sign-in failed", str(error), is_success=False)
             raise
-        text = f"You are signed in as {name}: close this page, and return to the terminal."
-        listener.show("The sign-in worked", text, is_success=True)
+        text = f"You are signed in as {name}. Close this page and return to the terminal."
+        listener.show("Signed in", text, is_success=True)
         return token, name
 
 
 def _by_hand(
     redirect_uri: RedirectURI, start: Callable[[], None], exchange: _Exchange
 ) -> tuple[str, str]:
-    """Read the address to which the browser was redirected from the terminal."""
+    """Let the user paste the address to which the browser was redirected."""
     start()
     _tell(
-        f"When the browser shows {redirect_uri.text}, copy the whole address from there, "
-        "whatever the page shows, and paste it here:"
+        f"When the browser is redirected to {redirect_uri.text}, copy the full address from its "
+        "address bar, even if the page shows an error, and paste it here:"
     )
     redirected = sys.stdin.readline().strip() if sys.stdin else ""
     if not redirected:
@@ -152,7 +152,7 @@ def _open(address: str) -> None:
         if not webbrowser.open(address):
             _tell("No browser could be opened, so open the address yourself.")
 
-    # Some browsers are waited for until they are closed, and would wait for a page here.
+    # Some browsers block until they are closed, but need the listener to serve a page first.
     opener = threading.Thread(target=open_or_tell, daemon=True)
     opener.start()
     opener.join(_SECONDS_TO_OPEN)

@@ -35,18 +35,18 @@ _UNKNOWN = "-"
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A model, or another thing that SAC exports, as programs get it.
+    """A model, or another provider that SAC exports, as ``--models=json`` prints it.
 
     Attributes:
-        id: Its id, which is unique within its namespace.
-        name: Its name, which others may share.
+        id: The ID, unique within the namespace.
+        name: The name, which may not be unique.
         namespace: ``sac`` for models.
         dimensions: The dimensions of its facts; None if it has no facts, or is not exportable.
         measures: The measures of its facts; None like `dimensions`.
-        rows: How many facts SAC counts, or rows of its first table if it has no facts; None if SAC
-            does not say.
+        rows: SAC's count of the facts, or of the rows of its first table if it has no facts; None
+            if unknown.
         exportable: Whether it can be read.
-        reason: Why not; None if it can.
+        reason: Why it cannot be read; else None.
         streams: The names of its streams.
     """
 
@@ -61,7 +61,7 @@ class ListedModel:
     streams: tuple[str, ...] = ()
 
     def cells(self) -> tuple[str, ...]:
-        """Write it as a row of the table."""
+        """Return the cells of its row in the table."""
         return (
             self.id,
             self.name,
@@ -76,13 +76,13 @@ class ListedModel:
 def models(
     choice: Choice, client: SACClient, print_line: Callable[[str], None], *, as_json: bool
 ) -> int:
-    """Print the models that the settings choose, when all of them have answered.
+    """Print the models that the settings choose, once SAC has described all of them.
 
     Returns:
         The exit code: 1 if no model can be read, or a required namespace is missing.
 
     Raises:
-        SACError: If SAC refuses the sign-in, a setting names what does not exist, or the like.
+        SACError: If SAC refuses the sign-in, or a setting names something that does not exist.
     """
     listing = list_models(client, read_namespaces(client, choice), choice)
     listed = list(_list(client, listing, choice))
@@ -100,7 +100,7 @@ def models(
 
 
 def _list(client: SACClient, listing: Listing, choice: Choice) -> Iterator[ListedModel]:
-    """Ask SAC for all models, with a progress line."""
+    """Request all models from SAC, with a progress line."""
     chosen = models_to_read(listing, choice)
     found = read_each_model(
         choice.settings["max_parallel_requests"],
@@ -113,7 +113,7 @@ def _list(client: SACClient, listing: Listing, choice: Choice) -> Iterator[Liste
 
 
 def _describe(client: SACClient, model: Provider, listing: Listing) -> ListedModel:
-    """Ask for the description of a model, and for the number of its rows."""
+    """Request the ``$metadata`` of a model, and the number of its rows."""
     metadata = read_metadata(client, model)
     if reason := metadata.unreadable.get(FACTS):
         return _unreadable(model, reason)
@@ -155,7 +155,7 @@ def _unreadable(model: Provider, reason: str) -> ListedModel:
 
 
 def _why(error: SACError) -> str:
-    """Explain in a cell of a table why a model cannot be read."""
+    """Explain briefly, for a table cell, why a model cannot be read."""
     causes = causes_of(error)
     if not isinstance(error, ResponseError) or not causes[0].what:
         return str(error)
@@ -163,7 +163,7 @@ def _why(error: SACError) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Align columns: texts on the left, numbers on the right, the last one as it is."""
+    """Align the columns: text to the left, numbers to the right."""
     safe = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*safe, strict=True)]
     for row in safe:

@@ -12,7 +12,7 @@ from tap_sac.sac.oauth.redirects import DEFAULT_REDIRECT_URI
 
 
 class Content(click.File):
-    """The bytes of a file. click leaves one open if it refuses an option after it."""
+    """The bytes of a file, closed at once: click leaves files open if a later option is invalid."""
 
     @override
     def convert(self, value: Any, *others: Any) -> io.BytesIO:
@@ -35,20 +35,20 @@ OPTIONS: list[click.Parameter] = [
     click.Option(
         ["--report"],
         metavar="FILE",
-        help="Check, and write how SAC answers, without names or values; - for standard output.",
+        help="Write a report on how SAC answers, without names or values; - for standard output.",
     ),
     _flag(
         "--report-changes",
-        "With --report: open one subscription to changes, look at it, and delete it.",
+        "With --report: also open, inspect and delete one change-tracking subscription.",
     ),
     _flag("--login", "Sign in as a user in a browser, and print the refresh token."),
-    _flag("--no-browser", "With --login: print the sign-in address, and open no browser."),
+    _flag("--no-browser", "With --login: print the sign-in address, but do not open a browser."),
     click.Option(
         ["--redirect-uri"],
         help=(
-            "With --login: the redirect URI of the OAuth client, with another port of this "
-            "machine, or with https: then you paste the address to which the browser was "
-            f"redirected. The default is {DEFAULT_REDIRECT_URI}."
+            "With --login: the redirect URI of the OAuth client, on another local port or with "
+            "https; then you paste the address to which the browser was redirected. Default: "
+            f"{DEFAULT_REDIRECT_URI}."
         ),
     ),
     click.Option(

@@ -1,4 +1,4 @@
-"""``--report``: how a tenant answers, in a file that holds nothing of the company."""
+"""``--report``: writes how a tenant answers, without any data of the company."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Section = dict[str, Any]
 
 _STDOUT = "-"
 _ISSUES = "https://github.com/tap-sac/tap-sac/issues"
-MOST_REQUESTS = 180  # of 200: tokens, and the end of a subscription, come beside them
+MOST_REQUESTS = 180  # of 200; tokens and deleting a subscription need the others
 MOST_SECONDS = 120
 _VERSION = 1
 _MOST_LINES, _MOST_LEVELS, _WIDTH = 1_900, 7, 100
@@ -58,16 +58,16 @@ _WORDS = {
 
 
 class Report:
-    """A report in the making.
+    """A report that is being made.
 
     Attributes:
-        found: What the steps of the check have found.
-        scene: Where questions are asked; None before that.
+        found: The results of the steps of the check.
+        scene: What the questions are asked about; None before they are asked.
         seen: The answers, by question and part.
     """
 
     def __init__(self, *, with_changes: bool = False) -> None:
-        """Begin with nothing; the time runs from now on."""
+        """Start the clock: the time for a report is limited."""
         self.found = Found(most_models=MOST_MODELS, most_requests=MOST_REQUESTS)
         self.scene: Scene | None = None
         self.seen: dict[str, Answers] = {}
@@ -82,7 +82,7 @@ class Report:
         print_line: Callable[[str], None],
         connect_to: Callable[[str], SACClient],
     ) -> int:
-        """Do as `check` does, and ask all questions; returns its exit code."""
+        """Run `check`, and ask all questions; returns the exit code of the check."""
         code = check(choice, connect, make_streams, print_line, connect_to, self.found)
         self._ask()
         if self._with_changes and self.scene:
@@ -91,7 +91,7 @@ class Report:
         return code
 
     def _ask(self) -> None:
-        """Ask all questions, if there is a token; when the time is over, look at what came."""
+        """Ask all questions, if there is a token; after the time limit, use what is known."""
         asker = self.found.asker
         if asker is None or asker.client.authenticator.has_readable_token is None:
             return
@@ -102,7 +102,7 @@ class Report:
             self.seen[question.name] = question.look(self.scene, question.parts)
 
     def text(self, version: str) -> str:
-        """Write it, of words of the grammar alone, and in few enough lines to be read."""
+        """Return the report: only words of the grammar, in few enough lines to be read."""
         models = self._models()
         parts = {"answers": self._answers, "models": models, "steps": self._steps}
         found = {name: {"about": _ABOUT[name], **part} for name, part in parts.items()}
@@ -124,7 +124,7 @@ class Report:
 
     @property
     def _steps(self) -> dict[str, str]:
-        """The steps, with the kind of a failure, and the status and number of a refusal."""
+        """The steps; a failed one with its kind of failure, and the status and number from SAC."""
         found = {}
         for step, error in self.found.steps.items():
             kind = error.failure.name if error and error.failure else "other"
@@ -136,7 +136,7 @@ class Report:
         return found
 
     def _models(self) -> Section:
-        """Describe the models in SAC's order, also those that it does not export."""
+        """Describe the models in SAC's order, including those that it does not export."""
         scene, offer = self.scene, self.found.offer
         if scene is None or offer is None:
             return {"list": []}
@@ -161,14 +161,14 @@ class Report:
 
 
 def report(path: str, run: Callable[..., int], version: str, *, with_changes: bool) -> int:
-    """Write a report, also where a step fails, or a signal ends the run.
+    """Write a report, even if a step fails or a signal ends the run.
 
     Args:
-        path: Of the file, or ``-`` for standard output.
-        run: Passes the tap's parts to what it is given after a way to print a line, as `check` has
-            them; returns the exit code.
-        version: Of the tap.
-        with_changes: Whether to open a subscription to changes, too, and delete it.
+        path: The path of the file, or ``-`` for standard output.
+        run: Gets a function that prints a line, and one with the parameters of `check`, which it
+            calls; returns the exit code.
+        version: The version of the tap.
+        with_changes: Whether to also open a subscription to changes, and delete it.
 
     Raises:
         SACError: If the file cannot be written.
@@ -196,8 +196,8 @@ def report(path: str, run: Callable[..., int], version: str, *, with_changes: bo
             lines = plural(text.count("\n") + 1, "line")
             tell(f"The report is in {log_safe(path)} ({lines}).")
         tell(
-            "It describes SAC's answers and the shapes of your models, without names, values or "
-            f"numbers of rows. Read it, and attach it to an issue at {_ISSUES}."
+            "The report describes SAC's answers and the shapes of your models, without names, "
+            f"values or row counts. Read it, and attach it to an issue at {_ISSUES}."
         )
 
 
@@ -213,7 +213,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _checked(value: Any) -> Any:  # noqa: ANN401  (JSON)
-    """Return a value; a text that is not of the grammar, of which there is none, is `other`."""
+    """Return a value, with texts outside the grammar (there should be none) as `other`."""
     if isinstance(value, dict):
         return {_checked(name): _checked(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -222,7 +222,7 @@ def _checked(value: Any) -> Any:  # noqa: ANN401  (JSON)
 
 
 def _layout(value: object, levels: int, indent: str = "\n") -> str:
-    """Write JSON, sorted; what is short, or below so many levels, is on one line."""
+    """Write sorted JSON; short values, and those below so many levels, are on one line."""
     line = json.dumps(value, sort_keys=True)
     if not levels or len(line) + len(indent) <= _WIDTH or not isinstance(value, (dict, list)):
         return line

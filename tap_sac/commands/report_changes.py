@@ -1,4 +1,4 @@
-"""``--report-changes``: what a subscription to changes looks like, which is opened and deleted."""
+"""``--report-changes``: opens a subscription to changes, describes it, and deletes it."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.odata.model import Provider
 
-_LEFT = "If there is a new one under Data Management > API Subscriptions, delete it."
-_REQUESTS = 5  # that it sends
+_LEFT = "If Data Management > API Subscriptions has a new subscription, delete it."
+_REQUESTS = 5  # to open, list and delete the subscription
 _UUID = re.compile(r"(first-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def try_changes(
     scene: Scene, tell: Callable[[str], None], connect_again: Callable[[], SACClient]
 ) -> None:
-    """Open a subscription, look at it and delete it, also where a signal ends the run.
+    """Open a subscription, inspect it and delete it, even if a signal ends the run.
 
-    A filter that no row passes makes the read, which opens it, a single page.
+    It is opened by a read with a filter that no row passes, so that has a single page.
 
     Args:
-        scene: The tenant, and its smallest table of facts; it collects the answers.
+        scene: The tenant, with its smallest table of facts; collects the answers.
         tell: Writes a line for the user.
-        connect_again: Makes a client that a signal has not stopped.
+        connect_again: Makes another client, because a signal may have stopped the first one.
     """
     model, client = scene.subject, scene.asker.client
     if model is None or not scene.sets[FACTS].key or scene.asker.is_over:
         return
     tell(
-        f"Opening one subscription to the changes of {FACTS} of {log_safe(model.name)} "
-        f"({log_safe(model.provider_id)}), to look at it and delete it."
+        f"Opening one change-tracking subscription for {FACTS} of {log_safe(model.name)} "
+        f"({log_safe(model.provider_id)}), which is deleted at the end."
     )
     client.transport.requests_left += _REQUESTS
     nobody = {"$filter": f"{scene.sets[FACTS].key[0]} eq '{NOTHING}'"}
     found = scene.changes
     own = None
     try:
-        with signals_wait():  # Without its link, nobody could delete it.
+        with signals_wait():  # Without the delta link, the subscription cannot be deleted.
             url = scene.url(model, FACTS, nobody)
             answer = client.ask("GET", url, {"Prefer": "odata.track-changes"})
             page = page_of(answer)
@@ -61,16 +61,17 @@ def try_changes(
             found.update(_of_list(client, model, own))
         else:
             found["link"] = "none" if page else outcome_of(answer) or "none"
-            tell(f"SAC gave no link to changes. {_LEFT}" if page else "SAC refused it.")
+            refused = "SAC refused to open the subscription."
+            tell(f"SAC returned no delta link. {_LEFT}" if page else refused)
     except SACError as error:
-        tell(f"The subscription cannot be looked at: {error}{'' if own else f' {_LEFT}'}")
+        tell(f"The subscription cannot be inspected: {error}{'' if own else f' {_LEFT}'}")
     finally:
         if own:
             found["deleted"] = _delete(model, own, tell, connect_again)
 
 
 def _opened(page: Mapping[str, Any]) -> str | None:
-    """Return the id in the delta link of a page."""
+    """Return the ID in the delta link of a page."""
     links = (page[name] for name in page if name.lower() == "@odata.deltalink")
     values = parse_qs(urlsplit(str(next(links, ""))).query).get("deltaid", [])
     return values[0] if values else None
@@ -106,7 +107,7 @@ def _of_link(page: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _of_list(client: SACClient, model: Provider, own: str) -> Iterator[tuple[str, str]]:
-    """Look for a subscription in SAC's list, and at how the list writes what is missing."""
+    """Find a subscription in SAC's list, and describe how the list writes missing values."""
     url = f"{client.administration}/Providers({provider_key(model)})/Subscriptions"
     answer = client.ask("GET", url, {})
     rows = page_of(answer).get("value")

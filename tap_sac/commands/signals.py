@@ -1,4 +1,4 @@
-"""Signals that wait until something is done which must be whole."""
+"""Signals that are deferred until something is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 @contextlib.contextmanager
 def signals_wait() -> Iterator[None]:
-    """Handle signals at the end of the block; those that are ignored stay so."""
+    """Defer signals to the end of the block; ignored ones stay ignored."""
     waiting: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()
     known = (getattr(signal, name) for name in _NAMES if is_main and hasattr(signal, name))

@@ -20,7 +20,7 @@ def try_streams(tap: Tap, *, is_of_schemas: bool) -> int:
     """Write schemas, or one record of each selected stream and a line with the verdict.
 
     Returns:
-        The exit code: 0 if each stream gave a record or is empty, else 1.
+        The exit code: 0 if each stream has a record or is empty, else 1.
     """
     if is_of_schemas:
         tap.write_schemas()

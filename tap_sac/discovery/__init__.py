@@ -1,1 +1,1 @@
-"""Discovery: what a tenant offers to read, by the settings and the catalog."""
+"""Discovery: finds the streams of a tenant, by the settings and the catalog."""

@@ -1,4 +1,4 @@
-"""Discovery: what a tenant has -> what it offers to read, by the settings and the catalog."""
+"""Discovery: turns what a tenant has into the streams to offer, by settings and catalog."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _Result = TypeVar("_Result")
 def discover(client: SACClient, choice: Choice) -> Offer:
     """Find the streams of a tenant.
 
-    With a catalog, only the models are read that it selects streams of.
+    With a catalog, only models of selected streams are read.
 
     Raises:
         SACError: If SAC refuses, a setting or the catalog names what does not exist, or nothing
@@ -81,7 +81,7 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
     missed = _skip_unreadable(described, names, catalog)
     offered = {PROVIDERS_STREAM_NAME, *names.values()}
     unknown = [f"{listing.prefixes[model]}_" for model in skipped]
-    if listing.refused:  # Nobody knows what streams there would be called.
+    if listing.refused:  # Their stream names are unknown.
         unknown.append("")
     filters, slice_columns = settings.get("filters") or {}, settings.get("partition_by") or {}
     for setting, patterns in (("filters", filters), ("partition_by", slice_columns)):
@@ -115,7 +115,7 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
 def read_each_model(
     parallel: int, models: Collection[Provider], read: Callable[[Provider], _Result]
 ) -> Iterator[tuple[Provider, _Result | SACError]]:
-    """Read something of each model, of several at a time, with a progress line.
+    """Read something from each model, several at a time, with a progress line.
 
     Yields:
         Each model, with what was read, or why SAC does not export the model.
@@ -155,7 +155,7 @@ def read_metadata(client: SACClient, model: Provider) -> Metadata:
 def _describe(
     client: SACClient, models: Collection[Provider], parallel: int
 ) -> tuple[dict[Provider, Metadata], dict[Provider, SACError]]:
-    """Read the metadata of models; returns it, and why SAC does not export the other models."""
+    """Read the metadata of models; returns it, and errors for models that are not exported."""
     described: dict[Provider, Metadata] = {}
     skipped: dict[Provider, SACError] = {}
     for model, result in read_each_model(parallel, models, partial(read_metadata, client)):
@@ -165,7 +165,7 @@ def _describe(
             described[model] = result
     for model, error in skipped.items():
         logger.warning(
-            "Skipping the model %s: %s The entry %s of models leaves it out.",
+            "Skipping the model %s: %s To exclude it, add %s to the setting models.",
             _label(model),
             error,
             _excluding(model, models),
@@ -180,7 +180,7 @@ def _describe(
 
 
 def _excluding(model: Provider, models: Iterable[Provider]) -> str:
-    """Write the entry of the setting `models` that leaves out this model and no other."""
+    """Return the entry of the setting `models` that excludes only this model."""
     is_alone = sum(matches(model.name, item.provider_id, item.name) for item in models) == 1
     label = model.name if is_alone else model.provider_id
     return json.dumps(f"!{label}", ensure_ascii=False)
@@ -191,10 +191,10 @@ def _skip_unreadable(
     names: Mapping[tuple[Provider, str], str],
     catalog: Mapping[str, bool],
 ) -> dict[str, SACError]:
-    """Skip entity sets whose columns ``$metadata`` describes badly; returns those that are missed.
+    """Skip entity sets whose columns ``$metadata`` contradicts; returns those that a run needs.
 
-    A run is incomplete without facts, unless the catalog deselects them, and without what the
-    catalog selects.
+    A run is incomplete without facts, unless the catalog deselects them, and without selected
+    streams.
     """
     missed = {}
     for model, metadata in described.items():
@@ -236,8 +236,8 @@ def _make_streams(
 def _model_failures(skipped: Mapping[Provider, SACError], choice: Choice) -> tuple[str, ...]:
     """Describe the skipped models without which a run is incomplete.
 
-    They are those that the catalog, or the setting `models` without a glob, names, and those for
-    which a proxy answered instead of SAC: they may exist.
+    These are models that the catalog names, or the setting `models` without a glob, and models for
+    which a proxy answered instead of SAC, so they may exist.
     """
     entries = {*choice.settings.get("models", ())}
     return tuple(

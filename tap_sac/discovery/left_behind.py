@@ -1,4 +1,4 @@
-"""Streams that the catalog or the state has, and that are not offered any more."""
+"""Streams in the catalog or the state that are no longer offered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REFRESH = "run the discovery again (meltano --environment=prod run --refresh-catalog)"
+_REFRESH = "run discovery again (meltano --environment=prod run --refresh-catalog)"
 _HINT = " If their models were copied or renamed, set stream_naming to id, which keeps names."
 
 
@@ -28,8 +28,8 @@ def streams_gone(
 ) -> tuple[str, ...]:
     """Find the streams of the catalog or the state that are certainly not in SAC.
 
-    Nobody knows what is in a model that is not read, or in a namespace that SAC refuses. A bookmark
-    of such a stream is a warning, unless the settings choose a part of the models.
+    The streams of models that are not read, or of namespaces that SAC refuses, are unknown. A
+    bookmark of a stream that is gone is a warning, unless the settings choose some models only.
     """
     names = {*(choice.catalog or ()), *choice.bookmarks}.difference(offered)
     of_unread = {model for model in listing.prefixes if model not in described}
@@ -42,7 +42,7 @@ def streams_gone(
     chooses_part = listing.namespaces.are_named or choice.settings.get("models", ["*"]) != ["*"]
     if not chooses_part and (lost := [name for name in gone if name in choice.bookmarks]):
         logger.warning(
-            "The state has bookmarks of streams that SAC does not offer any more: %s.%s",
+            "The state has bookmarks of streams that SAC no longer offers: %s.%s",
             some_of(lost),
             "" if choice.settings["stream_naming"] == "id" else _HINT,
         )
@@ -52,16 +52,14 @@ def streams_gone(
 def streams_missing(
     choice: Choice, listing: Listing, offered: Collection[str], skipped: Collection[Provider]
 ) -> tuple[tuple[str, ...], dict[str, SACError]]:
-    """Find the streams that the catalog selects and that are not offered, although they should be.
-
-    Streams of models that the settings leave out should not.
+    """Find selected streams that are not offered, except those of models that settings exclude.
 
     Returns:
-        Their names, and those without which a run is incomplete, and why: facts, if their model is
-        not `skipped`, which is a failure by itself.
+        Their names, and errors for those without which a run is incomplete: facts, unless their
+        model is `skipped`, which is a failure by itself.
 
     Raises:
-        SACError: If the catalog selects no other streams of a model.
+        SACError: If the catalog selects no other streams of models.
     """
     selected = choice.selected or set()
     absent = sorted(selected.difference(offered))
@@ -88,14 +86,14 @@ def streams_missing(
         logger.warning("%s", _not_offered(missing))
     hint = "" if choice.settings["stream_naming"] == "id" else " stream_naming: id keeps names."
     why = (
-        "SAC does not offer it any more, perhaps since its model was copied, renamed or deleted: "
+        "SAC no longer offers it, perhaps because its model was copied, renamed or deleted: "
         f"deselect it, or {_REFRESH}.{hint}"
     )
     return tuple(missing), {name: SACError(why) for name in facts}
 
 
 def _model_of(name: str, choice: Choice, listing: Listing) -> Provider | None:
-    """Find the model of a stream: that of its metadata, which SAC may no longer list, or name."""
+    """Find the model of a stream by its metadata, even if SAC no longer lists it, or by name."""
     origin = choice.origins.get(name, {})
     namespace, model_id = origin.get("sac-namespace-id"), origin.get("sac-provider-id")
     if not (namespace and model_id):

@@ -1,4 +1,4 @@
-"""The namespaces of a tenant and the models in them: which are read, and which SAC refuses."""
+"""The namespaces of a tenant and their models: which to read, and which SAC refuses."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _NOT = "!"  # in front of an entry of the setting `models`: exclude what it matc
 class Namespaces:
     """The namespaces of a tenant.
 
-    The newer ones (public dimensions, currencies, units) are listed by some tenants that answer
-    403 or 404 when asked for their providers.
+    Some tenants list the newer ones (public dimensions, currencies, units), but answer 403 or 404
+    to a request for their providers.
 
     Attributes:
-        listed: All of them.
-        chosen: Those to read, in SAC's order.
-        are_named: Whether the setting `namespaces` names those to read.
+        listed: All namespaces.
+        chosen: The namespaces to read, in SAC's order.
+        are_named: Whether the setting `namespaces` chose them.
     """
 
     listed: tuple[str, ...]
@@ -50,14 +50,14 @@ class Namespaces:
     are_named: bool
 
     def skip_or_raise(self, name: str, error: SACError) -> None:
-        """Log that a namespace is skipped, if the others can be read without it.
+        """Log that a namespace is skipped, or raise if the others cannot be read, either.
 
         Raises:
             SACError: `error`, if the others cannot be read, either.
         """
         if name not in self.chosen:
             logger.info(
-                "Ignoring the namespace %s, which the setting namespaces leaves out: %s",
+                "Ignoring the namespace %s, which the setting namespaces excludes: %s",
                 log_safe(name),
                 error,
             )
@@ -73,10 +73,10 @@ class Listing:
     """What SAC lists in the namespaces of a tenant.
 
     Attributes:
-        models: The models and other providers of each namespace, also of those not read:
-            stream names are unique among all models, so that they do not change with the settings.
-        refused: The chosen namespaces that SAC does not serve, and why.
-        prefixes: What the names of each model's streams begin with.
+        models: The models and other providers of all namespaces, because stream names must be
+            unique among all models, so that they do not depend on the settings.
+        refused: The chosen namespaces that SAC does not serve, with the errors.
+        prefixes: The prefix of each model's stream names.
     """
 
     namespaces: Namespaces
@@ -103,28 +103,28 @@ class Listing:
     def failures(
         self, refused_later: Mapping[str, SACError] | None = None, *, lacks_streams: bool = False
     ) -> list[str]:
-        """Describe the namespaces without which a run is incomplete.
+        """Describe the refused namespaces without which a run is incomplete.
 
-        They are those that the setting names, those that SAC may serve later, and all of them if
-        the catalog selects streams that may be in them.
+        These are namespaces that the setting names, those that SAC may serve later, and all of them
+        if the catalog selects streams that may be in them.
 
         Args:
-            refused_later: Namespaces that SAC has refused since they were listed, and why.
+            refused_later: Namespaces that SAC has refused since they were listed, with the errors.
             lacks_streams: Whether the catalog selects streams that do not exist.
         """
         return [
-            f"The namespace {log_safe(name)} was not read. {error.what}: leave it out of the "
-            "setting namespaces if it is not needed."
+            f"The namespace {log_safe(name)} was not read. {error.what}: if you do not need it, "
+            "exclude it in the setting namespaces."
             for name, error in {**self.refused, **(refused_later or {})}.items()
             if self.namespaces.are_named or lacks_streams or isinstance(error, TransientError)
         ]
 
 
 def read_namespaces(client: SACClient, choice: Choice) -> Namespaces:
-    """List the namespaces of a tenant, and choose those that the setting `namespaces` names.
+    """List the namespaces of a tenant, and choose those of the setting `namespaces`.
 
     Raises:
-        SACError: If SAC does not list them, or the setting names one that SAC does not list.
+        SACError: If SAC lists no namespaces, or not one that the setting names.
     """
     names = choice.settings.get("namespaces")
     listed = tuple(dict.fromkeys(client.namespaces()))
@@ -141,7 +141,7 @@ def list_models(client: SACClient, namespaces: Namespaces, choice: Choice) -> Li
     """List the models and other providers of all namespaces.
 
     Raises:
-        SACError: If SAC does not list those of a namespace that a run cannot be without.
+        SACError: If SAC refuses a namespace that every run needs.
     """
     models: dict[str, list[Provider]] = {}
     refused: dict[str, SACError] = {}
@@ -160,7 +160,7 @@ def list_models(client: SACClient, namespaces: Namespaces, choice: Choice) -> Li
 
 
 def models_to_read(listing: Listing, choice: Choice) -> list[Provider]:
-    """Choose the models that the setting `models` names and that the catalog selects streams of.
+    """Choose the models by the setting `models`, and by the streams that the catalog selects.
 
     They are in SAC's order.
 
@@ -206,7 +206,7 @@ def _named_models(listing: Listing, entries: Sequence[str]) -> set[Provider]:
     if not chosen:
         names = [log_safe(model.name) for model in listing.available if model in included]
         msg = (
-            f"The setting models excludes all models that it includes "
+            f"The setting models excludes every model that it includes "
             f"({', '.join(names[:MOST_LABELS])}): correct its entries "
             f"{', '.join(map(repr, excluding))}."
         )
@@ -238,13 +238,14 @@ def _matching(listing: Listing, entry: str) -> list[Provider]:
             return found
     if others := {model.namespace_id for model in filter(is_named, listing.prefixes)}:
         msg = (
-            f"The setting models has {entry!r}, which matches only what is in the namespace "
-            f"{', '.join(map(log_safe, sorted(others)))}: add it to the setting namespaces, or "
+            f"The setting models has {entry!r}, which matches only models in the namespace "
+            f"{', '.join(map(log_safe, sorted(others)))}: add that to the setting namespaces, or "
             "correct the entry."
         )
         raise SACError(msg)
     labels = [label for model in listing.available for label in (model.name, model.provider_id)]
     msg = f"The setting models has {entry!r}, {no_match('model', pattern, labels)}"
     if listing.refused:
-        msg += f" It may be in {', '.join(map(log_safe, listing.refused))}, which SAC refused."
+        refused = ", ".join(map(log_safe, listing.refused))
+        msg += f" The model may be in {refused}, which SAC did not serve."
     raise SACError(msg)

@@ -1,4 +1,4 @@
-"""Stream names, which are unique whatever the order of SAC's lists, and globs of them."""
+"""Stream names, which are unique and do not depend on SAC's order, and globs for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROVIDERS_STREAM_NAME = "providers"
 
 _Named = TypeVar("_Named")
-# How many names a message lists.
+# The maximum number of names in a message.
 MOST_LABELS = 10
 _HASH_DIGITS = 6
 _NEARNESS = 0.5
@@ -29,7 +29,7 @@ _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
     | {"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH"}
 )
-# Where a word begins: after a lower-case letter and its digits, and where capitals end.
+# A word starts after a lower-case letter and its digits, and at the last capital of several.
 _WORD = re.compile(r"(?<=[a-z])([0-9]*)(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
 
 
@@ -47,14 +47,14 @@ def snake_case(text: str) -> str:
 
 
 def model_prefixes(providers: Iterable[Provider], *, by_id: bool) -> dict[Provider, str]:
-    """Return what the names of each model's streams begin with.
+    """Return the prefix of each model's stream names.
 
-    Models whose names become the same all get their ids appended.
+    If the names of several models become the same, all of them get their IDs appended.
 
     Args:
-        providers: All models of the tenant, not only those that are read: the names must not
-            change with the settings.
-        by_id: Whether to use ids alone, which stay the same when a model is renamed in SAC.
+        providers: All models of the tenant, not only those to read: the names must not depend on
+            the settings.
+        by_id: Whether to use IDs alone, which do not change when a model is renamed in SAC.
     """
     options = {}
     for provider in providers:
@@ -71,14 +71,14 @@ def stream_names(
 ) -> dict[tuple[Provider, str], str]:
     """Name the streams: ``{model}_{entity_set}``.
 
-    The model of a stream is the one with the longest prefix that fits (`model_of`). A name that
-    looks like another model's gets the id of its own model; entity sets of one model whose
-    names become the same all get a hash of their names appended.
+    The model of a stream is the one with the longest matching prefix (`model_of`). A name that
+    would belong to another model gets the ID of its own model. If the names of several entity sets
+    of a model become the same, all of them get a hash appended.
 
     Args:
         prefixes: All models of the tenant (`model_prefixes`).
-        entity_sets: Pairs of a model and the name of one of its entity sets; all sets of a
-            model, or none.
+        entity_sets: Pairs of a model and one of its entity sets; either all sets of a model, or
+            none.
     """
     models = {prefix: provider for provider, prefix in prefixes.items()}
     options = {}
@@ -108,14 +108,14 @@ def matches(pattern: str, *labels: str) -> bool:
 
 
 def same_text(text: str) -> str:
-    """Return what is the same for texts that differ only in normal form and in blanks at an end."""
+    """Normalize a text, so that texts with other Unicode forms or outer spaces become equal."""
     return unicodedata.normalize("NFC", text).strip()
 
 
 def no_match(kind: str, pattern: str, labels: list[str]) -> str:
     """Describe that a pattern matches nothing, with near misses."""
     if not labels:
-        return f"but there is no {kind} at all."
+        return f"but no {kind} exists."
     there_are = ", ".join(map(log_safe, labels[:MOST_LABELS]))
     hint = did_you_mean(pattern, labels, cutoff=_NEARNESS) or f"there are {there_are}."
     for label in labels:
@@ -135,10 +135,10 @@ def _unique(
     options: dict[_Named, list[str]],
     fits: Callable[[_Named, str], bool] = lambda _item, _name: True,
 ) -> dict[_Named, str]:
-    """Give each item the first of its candidates that fits and that no other item claims.
+    """Give each item the first of its candidates that fits and that no other item has.
 
-    All items with a contested name move on to their next candidate together, so their order does
-    not matter. The last candidate of each is unique by itself.
+    Items with the same candidate all move on to their next one, so their order does not matter. The
+    last candidate of each is unique.
     """
     while True:
         wanted = {item: names[0] for item, names in options.items() if fits(item, names[0])}
@@ -155,7 +155,7 @@ def _unique(
 
 
 def _snake_id(model_id: str) -> str:
-    """Write an id without splitting it into words."""
+    """Convert an ID without splitting it into words."""
     return snake_case(model_id.lower())
 
 

@@ -1,4 +1,4 @@
-"""What a tenant offers to read: the value that a sync, ``--check`` and the catalog share."""
+"""What a tenant offers to read: one value for syncs, ``--check`` and the catalog."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.errors import SACError
     from tap_sac.sac.odata.model import EntitySet, Provider
 
-_COLUMN_DEPTH = 2  # of the breadcrumb of a column: properties, and its name
+_COLUMN_DEPTH = 2  # the length of a column's breadcrumb: properties, and its name
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class OfferedStream:
         provider: The model.
         siblings: All entity sets of the model, by name.
         odata_filter: The ``$filter`` of the setting `filters`.
-        partition_by: The column of the setting `partition_by` to read it in slices, if it can be.
-        masters: The streams that have the members of its dimensions, by column.
+        partition_by: The column of the setting `partition_by`; None if it cannot make slices.
+        masters: The streams with the members of its dimensions, by column.
     """
 
     name: str
@@ -38,10 +38,10 @@ class OfferedStream:
     masters: Mapping[str, str]
 
     def metadata(self, breadcrumb: Sequence[str]) -> dict[str, str]:
-        """Return where the stream, or a column of it, comes from, as the catalog has it.
+        """Return the catalog metadata that names the origin of the stream or of a column.
 
         Args:
-            breadcrumb: The place in the schema, empty for the stream, as Singer catalogs have it.
+            breadcrumb: The place in the schema, as in Singer catalogs; empty for the stream.
         """
         if not breadcrumb:
             return {
@@ -56,18 +56,18 @@ class OfferedStream:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a tenant offers, in the light of the settings, the catalog and the state.
+    """What a tenant offers, by the settings, the catalog and the state.
 
     Attributes:
         listing: The namespaces and models of the tenant.
         streams: The entity sets of the chosen models, in SAC's order.
         providers_filter: The ``$filter`` of the setting `filters` for the list of providers.
-        skipped: The models that cannot be read, and why.
-        missed: Streams of other models that cannot be read, and without which a run is incomplete:
-            facts, unless the catalog deselects them, and what the catalog selects.
-        missing: Streams that the catalog selects and that are not offered, but for those of models
-            that the settings leave out.
-        gone: Streams that the catalog or the state has and that SAC no longer has.
+        skipped: The models that cannot be read, with the errors.
+        missed: Streams of other models that cannot be read, but that a run needs: facts, unless the
+            catalog deselects them, and selected streams; with the errors.
+        missing: Selected streams that are not offered, except those of models that the settings
+            exclude.
+        gone: Streams in the catalog or the state that SAC no longer has.
         model_failures: Descriptions of the skipped models without which a run is incomplete.
     """
 
@@ -84,7 +84,7 @@ class Offer:
         """Describe the namespaces and models without which a run, or a catalog, is incomplete.
 
         Args:
-            refused_later: Namespaces that SAC has refused since discovery, and why.
+            refused_later: Namespaces that SAC has refused since discovery, with the errors.
         """
         namespaces = self.listing.failures(refused_later, lacks_streams=bool(self.missing))
         return [*namespaces, *self.model_failures]

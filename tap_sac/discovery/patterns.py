@@ -1,4 +1,4 @@
-"""The settings `filters` and `partition_by`, which apply to streams by globs of their names."""
+"""The settings `filters`, `partition_by` and `stream_maps`, which have globs of stream names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NEARNESS = 0.7  # of 1: what can make slices is said where a name is only remotely alike
+_NEARNESS = 0.7  # of 1; below, the hint lists all columns that can make slices
 _MOST_COLUMNS = 10
 
 
@@ -34,7 +34,7 @@ def check_patterns(
         setting: The setting that has the globs.
         patterns: Stream names, or globs of them.
         known: The streams of SAC and of the catalog.
-        skipped: What the names of streams begin with whose models could not be read.
+        skipped: Prefixes of the stream names of models that could not be read.
 
     Raises:
         SACError: If a glob matches none.
@@ -52,11 +52,11 @@ def check_maps(
     Args:
         maps: The setting `stream_maps`.
         known: The streams of SAC and of the catalog.
-        read: What the names of streams begin with, for all models, and whether they are read.
+        read: Prefixes of the stream names of all models, and whether the model is read.
         is_partial: Whether there may be models that SAC does not list.
 
     Raises:
-        SACError: If one applies to none, and not because its model is not read.
+        SACError: If one applies to none, although its model is read.
     """
     for name, definition in maps.items():
         if name.startswith("__") or any(applied(stream, {name: definition}) for stream in known):
@@ -66,14 +66,14 @@ def check_maps(
         if not is_partial and read.get(max(begins, key=len, default=""), True):
             raise SACError(_unmatched("stream_maps", pattern, known))
         logger.warning(
-            "The setting stream_maps has %r, which does nothing in this run, because its model is "
-            "not read.",
+            "The setting stream_maps has %r, which has no effect in this run, because its model "
+            "is not read.",
             pattern,
         )
 
 
 def filter_for(stream_name: str, filters: Mapping[str, str]) -> str | None:
-    """Return the ``$filter`` of a stream: all that the setting `filters` has for it."""
+    """Return the ``$filter`` of a stream, combined from all matching entries of `filters`."""
     texts = [text for glob, text in filters.items() if matches(glob, stream_name)]
     if len(texts) > 1:
         return " and ".join(f"({text})" for text in texts)
@@ -83,9 +83,9 @@ def filter_for(stream_name: str, filters: Mapping[str, str]) -> str | None:
 def slice_column_for(
     stream_name: str, entity_set: EntitySet, columns: Mapping[str, str]
 ) -> str | None:
-    """Return the column by which the setting `partition_by` slices a stream; None if it cannot.
+    """Return the column that slices a stream by the setting `partition_by`; None if none can.
 
-    The name of the stream precedes globs, and those count in their order.
+    The stream name takes precedence over globs, and earlier globs over later ones.
     """
     column = columns.get(_pattern_of(stream_name, columns) or "")
     return column if column in _comparable(entity_set) else None
@@ -117,10 +117,10 @@ def check_filters(
 
 
 def check_slice_columns(columns: Mapping[str, str], streams: Sequence[OfferedStream]) -> None:
-    """Warn of streams that cannot be read in slices by the column of the setting `partition_by`.
+    """Warn of streams that cannot be sliced by their column in the setting `partition_by`.
 
     Raises:
-        SACError: If the setting has one of them by its name, or the list of providers.
+        SACError: If the setting names one without a glob, or the list of providers.
     """
     if PROVIDERS_STREAM_NAME in columns:
         msg = (
@@ -142,7 +142,7 @@ def check_slice_columns(columns: Mapping[str, str], streams: Sequence[OfferedStr
             msg = f"{subject}, which {flaw}: {hint}"
             raise SACError(msg)
         logger.warning(
-            "%s, which %s in %s of %s, such as %s: those are not read in slices.",
+            "%s, which %s in %s of %s, such as %s: these are not read in slices.",
             subject,
             flaw,
             len(lacking),

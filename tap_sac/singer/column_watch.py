@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 class ColumnWatch:
-    """The columns of a read that have not come yet, and those that nobody declared.
+    """Watches a read for declared columns without values, and for undeclared columns.
 
     Attributes:
-        missing: The columns that are read and came in no row so far.
+        missing: The selected columns that no row has had so far.
         has_rows: Whether there were rows.
     """
 
     def __init__(self, entity_set: EntitySet, columns: Iterable[str]) -> None:
-        """Begin a read of these columns; a row without one of its key is refused anyway."""
+        """Watch these columns, except for the key: a row without one of its columns is an error."""
         self.missing = set(columns) - set(entity_set.key)
         self.has_rows = False
         self._name = entity_set.name
@@ -42,18 +42,18 @@ class ColumnWatch:
         if new := sorted(unknown - self._unknown):
             self._unknown.update(new)
             logger.warning(
-                "Leaving out columns of %s that $metadata does not have: %s",
+                "Dropping columns of %s that are not in $metadata: %s",
                 self._name,
                 log_safe(", ".join(new)),
             )
 
     def check(self, stream: str, *, is_full: bool) -> None:
-        """Check, after the last row, that no column came under another spelling.
+        """Check, after the last row, that no column has another spelling in the rows.
 
-        SAC may leave nulls out, so a column that came in no row of a full read is no warning.
+        SAC may omit nulls, so a column without any value is not worth a warning.
 
         Raises:
-            DataError: If one did, so that it would be null in every row.
+            DataError: If one has, so it would be null in every row.
         """
         if not self.has_rows:
             return
@@ -61,13 +61,11 @@ class ColumnWatch:
         for name in sorted(self.missing):
             if other := spelled.get(folded(name)):
                 msg = (
-                    f"No row of {self._name} has the column {name} of $metadata, but rows have "
-                    f"{log_safe(ascii(other))}, so it would be null everywhere: rename it in SAC, "
-                    "or deselect the column."
+                    f"$metadata declares the column {name} of {self._name}, but its rows have "
+                    f"{log_safe(ascii(other))}, so {name} would always be null: rename it in SAC, "
+                    "or deselect it."
                 )
                 raise DataError(msg)
         if self.missing and is_full:
             names = log_safe(", ".join(sorted(self.missing)))
-            logger.info(
-                "No row of %s that was read has the columns %s: they are null.", stream, names
-            )
+            logger.info("No row read from %s has the columns %s, so they are null.", stream, names)

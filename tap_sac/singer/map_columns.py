@@ -48,7 +48,7 @@ def check_columns(
             if len(lacking) == len(fitting) and definition[column] in {None, "__NULL__"}:
                 hint = did_you_mean(column, tables[lacking[0]], cutoff=_NEARNESS)
                 logger.warning(
-                    "The stream map %r removes the column %r, which none of its streams has%s",
+                    "The stream map %r removes the column %r, which its streams do not have%s",
                     name,
                     column,
                     f": {hint}" if hint else ".",

@@ -76,7 +76,7 @@ class MappedDeletions:
     needs_key: bool
 
     def check_settings(self) -> None:
-        """Check what the settings alone show.
+        """Check what needs no rows.
 
         Raises:
             SACError: If a map sets or removes the deletion mark, or takes away the key.
@@ -90,14 +90,14 @@ class MappedDeletions:
                 raise SACError(msg)
             if self.needs_key and not stream_map.transformed_key_properties:
                 msg = (
-                    f"The stream map of {self.stream} takes away the key (__key_properties__), by "
-                    "which targets find changed rows: make the key of SAC's key columns, or "
-                    "replicate the stream FULL_TABLE."
+                    f"The stream map of {self.stream} removes the key (__key_properties__), which "
+                    "targets need to update rows: build it from SAC's key columns, or replicate "
+                    "the stream FULL_TABLE."
                 )
                 raise SACError(msg)
 
     def warn(self, logger: Logger) -> None:
-        """Warn of a map that a made-up deleted row does not pass, whatever its key is."""
+        """Warn of a map that fails on, drops or re-keys any deleted row, tried with sample rows."""
         problems = []
         for samples in _SAMPLES:
             properties = self.schema["properties"]
@@ -112,7 +112,7 @@ class MappedDeletions:
             )
 
     def check(self, deletion: Mapping[str, Any]) -> None:
-        """Check that a row, if it is a deleted one, passes the maps under the key that it had.
+        """Check that the maps pass a deleted row on, under its own key.
 
         Raises:
             DataError: If it does not.
@@ -120,10 +120,7 @@ class MappedDeletions:
         if deletion.get(DELETED_AT.name) is None:
             return
         if problem := self._problem(deletion):
-            msg = (
-                f"The stream map of {self.stream} {problem}. The delta link is spent: the next run "
-                "reads the whole table, unless on_delta_lost is fail."
-            )
+            msg = f"The stream map of {self.stream} {problem}. The next run reads the whole table."
             raise DataError(msg)
 
     def _maps(self) -> Iterator[tuple[StreamMap, dict[str, Any]]]:
@@ -138,8 +135,7 @@ class MappedDeletions:
             except Exception as error:  # noqa: BLE001  (of whatever an expression does)
                 return (
                     f"fails on a deleted row ({_reason(error)}): write 'None if {DELETED_AT.name} "
-                    f"is not None else ...' in expressions, '{DELETED_AT.name} is not None or "
-                    "...' in filters"
+                    f"else ...' in expressions, '{DELETED_AT.name} or ...' in filters"
                 )
             rule = definition.get("__filter__")
             if mapped is None:
@@ -147,26 +143,26 @@ class MappedDeletions:
                     continue
                 return (
                     "drops a deleted row, which would stay in the target: write its filter as "
-                    f"'{DELETED_AT.name} is not None or ({rule})'"
+                    f"'{DELETED_AT.name} or ({rule})'"
                 )
             names = stream_map.transformed_key_properties or ()
             if self.needs_key and not all(self._has_value(name, definition) for name in names):
                 return (
-                    f"gives a deleted row another key ({', '.join(names)}) than the row had: make "
-                    "__key_properties__ of SAC's key columns alone, or replicate the stream "
+                    f"gives a deleted row a different key ({', '.join(names)}): build "
+                    "__key_properties__ from SAC's key columns alone, or replicate the stream "
                     "FULL_TABLE"
                 )
         return None
 
     def _has_value(self, name: str, definition: Mapping[str, Any]) -> bool:
-        """Return whether a column of the key is the same in a deleted row as it was before."""
+        """Return whether a key column has the same value in a deleted row as before."""
         expression = definition.get(name)
         if isinstance(expression, str):
             return self._reads_only_key(expression, of=name)
         return name in self.entity_set.key
 
     def _reads_only_key(self, expression: str, *, of: str = "") -> bool:
-        """Return whether an expression, of a column or a filter, reads nothing but SAC's key."""
+        """Return whether the expression of a column or filter reads only SAC's key columns."""
         key = {*self.entity_set.key}
         lacking = {column.name for column in self.entity_set.properties} - key
         lacking |= {DELETED_AT.name, "record", "_", "fake"} | (set() if of in key else {"self"})
@@ -186,16 +182,15 @@ def defined(
 
 
 def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:
-    """Check that stream maps make no further stream, which batch files have no place for.
+    """Check that stream maps do not copy a stream: batch files have one table.
 
     Raises:
         SACError: If they do.
     """
     if others := ", ".join(stream_map.stream_alias for stream_map in stream_maps[1:]):
         msg = (
-            f"The setting stream_maps makes further streams of {stream} with __source__ "
-            f"({others}), which batch_config cannot write: remove them from stream_maps, or "
-            "unset batch_config."
+            f"The setting stream_maps copies {stream} into further streams ({others}), which "
+            "batch_config cannot write: remove their __source__, or unset batch_config."
         )
         raise SACError(msg)
 
@@ -230,7 +225,7 @@ def mapped(stream: str, messages: Iterable[_Message]) -> list[_Message]:
 
 
 def _reason(error: Exception) -> str:
-    """Say why an expression failed, without the SDK's frame around it."""
+    """Return why an expression failed, without the SDK's wrapping error."""
     cause = error.__cause__ or error
     return log_safe(f"{type(cause).__name__}: {cause}")
 

@@ -161,7 +161,7 @@ class RecordMaker:
         """
         for row in rows:
             if is_deletion(row):
-                msg = f"A read of all rows of {self._entity_set.name} lists a deleted row"
+                msg = f"A full read of {self._entity_set.name} contains a deleted row"
                 raise DataError(msg, Failure.BROKEN_PROTOCOL)
             self._watch.see(row)
             record = {}
@@ -247,8 +247,8 @@ class RecordMaker:
     def _unfit_error(self, name: str, row: Row) -> DataError:
         return DataError(
             f"{self._place(name, row)}, but the catalog declares "
-            f"{type_text(self._schemas[name])}: run the discovery again, and load into a new table "
-            "or change the column in the target."
+            f"{type_text(self._schemas[name])}: run discovery again, and load into a new table or "
+            "change the column in the target."
         )
 
     def _value_error(self, name: str, row: Row, failure: Failure) -> DataError:

@@ -81,12 +81,12 @@ class SharedTables:
         return [*dict.fromkeys(ready)]
 
     def warn(self, logger: Logger) -> None:
-        """Say, after the last stream, which tables keep older rows although they were read."""
+        """Warn, after the last stream, of tables that were read but keep rows deleted in SAC."""
         for table, group in self._groups.items():
             hindrance = self._hindrance(group)
             if hindrance and not self._proven.keys().isdisjoint(_names(group)):
                 logger.warning(
-                    "Rows that are gone from SAC stay in the table %s of %s, because %s.",
+                    "Rows that are no longer in SAC stay in the table %s of %s, because %s.",
                     log_safe(next(name for name in group[0].tables if folded(name) == table)),
                     plural(len(group), "stream"),
                     hindrance,
@@ -106,7 +106,7 @@ class SharedTables:
             if item.hindrance:
                 return f"{log_safe(item.stream)} {item.hindrance}"
         if unread := [item.stream for item in group if item.stream not in self._proven]:
-            return f"{log_safe(unread[0])} was not read and proven: a later run removes them"
+            return f"{log_safe(unread[0])} was not read completely: a later run removes them"
         if len({self._proven[item.stream] for item in group}) > 1:
             return "a repeated or resumed read has another version: a later run removes them"
         return None

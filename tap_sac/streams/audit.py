@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tap_sac.singer.records import Record
     from tap_sac.streams.source import Source
 
-# A state goes through other programs.
+# States are passed to other programs, so they must stay small.
 _MOST_FUTURE_ROWS = 1_000
 
 
@@ -36,7 +36,7 @@ def check_bookmark(name: str, state: Mapping[str, Any], logger: logging.Logger) 
     """Check that an INCREMENTAL read can start from the state.
 
     Raises:
-        SACError: If the bookmark is no time.
+        SACError: If the bookmark is not a time.
     """
     value, older = state.get("replication_key_value"), state.get(AUDIT_TIME)
     if value is None and older is not None:
@@ -51,24 +51,24 @@ def check_bookmark(name: str, state: Mapping[str, Any], logger: logging.Logger) 
         )
     if value is not None and not _is_time(value):
         msg = (
-            f"The state of {name} has no time in replication_key_value: remove the state of this "
-            "stream, to read it from start_date on."
+            f"The state of {name} has no valid time in replication_key_value: remove the state of "
+            "this stream to read it from start_date on."
         )
         raise SACError(msg)
 
 
 class FutureRows:
-    """Rows with a time after the start of the run: each comes once.
+    """Makes sure that rows with a time after the start of the run are written only once.
 
     The bookmark stays before such a time, because rows with earlier times will follow; so SAC sends
-    these rows to every run until their time has come.
+    these rows to every run until that time.
 
     Attributes:
-        found: Their digests, for the next run.
+        found: The digests of these rows, for the next run.
     """
 
     def __init__(self, name: str, known: Iterable[str], started_at: int) -> None:
-        """Store the digests of those that earlier runs have written, and the start of this one."""
+        """Store the digests of rows that earlier runs wrote, and the start of this run."""
         self.found: list[str] = []
         self._name = name
         self._known = Counter(known)
@@ -76,17 +76,17 @@ class FutureRows:
         self._start = utc_text(start.isoformat())
 
     def without_known(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Leave out what earlier runs have written.
+        """Drop rows that earlier runs wrote.
 
         Raises:
-            DataError: If a record has no time, to which the bookmark could move.
+            DataError: If a record has no time to which the bookmark could move.
         """
         for record in records:
             time = record.get(AUDIT_TIME)
             if not isinstance(time, str) or not _is_time(time):
                 msg = (
-                    f"A row of {self._name} has no time in {AUDIT_TIME}, from which the next run "
-                    "could continue: replicate the stream FULL_TABLE."
+                    f"A row of {self._name} has no valid time in {AUDIT_TIME}, which the next run "
+                    "needs to continue: replicate the stream FULL_TABLE."
                 )
                 raise DataError(msg)
             if utc_text(time) > self._start:
@@ -111,9 +111,9 @@ def start_text(start: str, state: Mapping[str, Any], overlap: int) -> str:
 
 
 class TimedTable(Table):
-    """The rows from a time on, with the time itself.
+    """The rows from a time on, inclusive.
 
-    How SAC wants times in filters is not documented: as OData has it, or as text.
+    It is not documented whether SAC expects times in filters as OData literals or as text.
     """
 
     def __init__(self, source: Source, query: Mapping[str, str], time: str) -> None:
@@ -128,10 +128,10 @@ class TimedTable(Table):
 
     @override
     def pages(self) -> Iterator[Page]:
-        """Read the pages, in the first spelling of the time that SAC takes.
+        """Read the pages, with the first format of the time that SAC accepts.
 
         Raises:
-            SACError: If SAC takes none.
+            SACError: If SAC accepts none.
         """
         pages = iter(self._table.pages())
         try:
@@ -143,7 +143,7 @@ class TimedTable(Table):
                 return
             if self._is_ours and error.failure is Failure.BAD_REQUEST:
                 msg = (
-                    f"SAC answered {error.reason} to each spelling of a filter on {AUDIT_TIME} of "
+                    f"SAC answered {error.reason} to every format of a filter on {AUDIT_TIME} of "
                     f"{self._name}: replicate the stream FULL_TABLE."
                 )
                 raise SACError(msg) from None

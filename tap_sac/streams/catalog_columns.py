@@ -1,4 +1,4 @@
-"""The columns of a catalog, compared with those that SAC has now."""
+"""Compares the columns in the catalog with those that SAC has now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CatalogColumns:
     """The columns of a stream in the catalog."""
 
     def __init__(self, stream: PageStream) -> None:
-        """Take the stream, with its catalog applied."""
+        """Store the stream, which has its catalog applied."""
         self._stream = stream
         self._selection = stream.selection
 
@@ -27,7 +27,7 @@ class CatalogColumns:
         Raises:
             DataError: If a column that the tap adds would replace one of SAC's, or no column is
                 selected and SAC requires one.
-            SACError: If rows would be written under another key than SAC's.
+            SACError: If rows would be written under a key other than SAC's.
         """
         replaced = self._selection.replaced_column(self._stream.metadata)
         if replaced:
@@ -61,12 +61,12 @@ class CatalogColumns:
     def _check_key(self) -> None:
         sac_key, key = set(self._selection.entity_set.key), set(self._stream.primary_keys)
         changes = (sac_key - self._known) | (key - self._offered)
-        if key and sac_key:  # None at all is a choice: such targets append.
+        if key and sac_key:  # No key at all is a choice: the target appends.
             changes |= sac_key ^ key
         if changes:
             msg = (
                 f"The key of {self._stream.name} in SAC differs from that of the catalog "
-                f"({', '.join(sorted(changes))}), so rows would overwrite each other: run the "
+                f"({', '.join(sorted(changes))}), so rows would overwrite each other: run "
                 "discovery again (meltano --environment=prod run --refresh-catalog) and load into "
                 "a new table."
             )
@@ -77,25 +77,25 @@ class CatalogColumns:
         addable = self._offered | {item.name for item in own if item.is_deselectable}
         selected = {column.name for column in self._selection.sac_columns}
         self._warn(
-            "The catalog lacks these columns of %s, so they are not read: %s. Run the discovery "
-            "again to load them.",
+            "The catalog lacks these columns of %s, so they are not read: %s. Run discovery again "
+            "to load them.",
             sorted(addable - set(self._stream.effective_schema["properties"])),
         )
         self._warn(
-            "SAC no longer has these columns of %s: %s. Run the discovery again.",
+            "SAC no longer has these columns of %s: %s. Run discovery again.",
             sorted(self._known - self._offered),
         )
         self._warn(
             "The catalog declares these columns of %s differently than SAC and the settings do "
-            "now: %s. Run the discovery again.",
+            "now: %s. Run discovery again.",
             sorted(name for name in selected if not self._is_declared_alike(name)),
         )
 
     def _warn_of_decimals(self) -> None:
         self._warn(
             "$metadata does not give both precision and scale of these decimals of %s: %s. Some "
-            "targets round them: check their type there, or remove the format "
-            f"{SINGER_DECIMAL} in the catalog, to write plain text.",
+            "targets round them: check the column type there, or remove the format "
+            f"{SINGER_DECIMAL} from the catalog to write plain text.",
             decimals_without_scale(self._selection.sac_columns, self._stream.effective_schema),
         )
 
@@ -113,6 +113,6 @@ class CatalogColumns:
 
 
 def _types(schema: Mapping[str, Any]) -> set[str | None]:
-    """Reduce a column's schema to its types, in a list or alone, and its format."""
+    """Return the types and the format of a column's schema."""
     types = schema.get("type", [])
     return {schema.get("format"), *([types] if isinstance(types, str) else types)}

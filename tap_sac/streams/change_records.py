@@ -1,4 +1,4 @@
-"""The records of an answer to a delta link."""
+"""Makes records of the changes behind a delta link."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class ChangeRecords:
-    """Makes records of the answer to a delta link, page by page.
+    """Makes records of the changes behind a delta link, page by page.
 
     Attributes:
-        found: How many there are, and how many of them are of deleted rows.
+        found: The number of changes so far, and how many of them are deletions.
     """
 
     def __init__(
         self, reading: Reading, entity_set: EntitySet, *, aggregated: Collection[str] = ()
     ) -> None:
-        """Begin an answer."""
+        """Start with no changes."""
         self.found = Changes(0, 0)
         columns = reading.columns
         types = {item.name: item.type for item in entity_set.properties}
@@ -49,21 +49,21 @@ class ChangeRecords:
         self._keys = ChangedKeys(reading) if is_watched else None
 
     def close(self) -> None:
-        """Forget the keys."""
+        """Discard the keys."""
         if self._keys:
             self._keys.close()
 
     def settle(self, extra_facts: int) -> None:
-        """Check the keys after the last page, as `ChangedKeys.check` does."""
+        """Check the keys after the last page, like `ChangedKeys.check`."""
         if self._keys:
             self._keys.check(extra_facts)
 
     def records(self, page: Page) -> Iterator[Record]:
-        """Make records of new and changed rows as they are, and of deleted ones with a mark.
+        """Make records of new and changed rows as they are, and marked records of deleted rows.
 
         Raises:
-            DeltaLostError: If a row lacks a column that others have, or all but its key, nobody can
-                know which row was deleted, or rows are not aggregated as they should be.
+            DeltaLostError: If a row lacks a column that others have, or has only its key; if it is
+                unclear which row was deleted; or if rows are not aggregated as expected.
         """
         rows = page.rows
         deleted = [*map(deleted_id, rows)]
@@ -90,10 +90,10 @@ class ChangeRecords:
                 raise self._not_aggregated_error()
 
     def _compare_columns(self, row: Mapping[str, Any]) -> None:
-        """See that all changed rows have the same columns: one that is missing is not null."""
+        """Check that all changed rows have the same columns: a missing value need not be null."""
         if self._values and self._values.isdisjoint(row):
-            # OData would have it unchanged, and other services leave out nulls.
-            msg = "a changed row has no column but its key"
+            # By OData, nothing else changed; other services omit nulls.
+            msg = "a changed row has only its key columns"
             raise DeltaLostError(msg)
         present = self._columns & row.keys()
         self._complete |= present
@@ -103,9 +103,10 @@ class ChangeRecords:
             raise DeltaLostError(msg)
 
     def _not_aggregated_error(self) -> DeltaLostError:
-        """Say that SAC has not aggregated the changes like the table, which nobody documents.
+        """Report changes that SAC has not aggregated like the table.
 
-        Changes of single facts have other dimensions too, or come more than once for a key.
+        Whether it does is not documented. Changes of single facts have other dimensions, too, or
+        several rows for one key.
         """
         names = ", ".join(self._aggregated)
         return DeltaLostError(f"SAC sent changes that are not aggregated over {names}")

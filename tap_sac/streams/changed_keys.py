@@ -1,4 +1,4 @@
-"""The keys of an answer to a delta link, and whether SAC has several facts under one of them."""
+"""Watches the keys of changed rows: SAC may have several facts under one of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tap_sac.singer.keys import Key
     from tap_sac.streams.reading import Reading
 
-# For how many keys SAC is asked: of those that come again, and of all that changed.
+# The maximum numbers of keys to look up in SAC: repeated ones, and changed ones.
 _MOST_REPEATED = 20
 _MOST_CHANGED = 1_000
 
@@ -27,36 +27,36 @@ _MOST_CHANGED = 1_000
 class ChangedKeys:
     """Watches the keys of changed and deleted rows.
 
-    A target keeps the last row of a key. That is right if SAC has changed a row several times, and
-    wrong if it has several rows.
+    A target keeps the last row of a key. That is right if a row was changed several times, but
+    wrong if SAC has several rows with that key.
     """
 
     def __init__(self, reading: Reading) -> None:
-        """Begin before the first row."""
+        """Start before the first row."""
         self._reading = reading
         self._table = reading.source.table(reading.query)
         self._counter = KeyCounter()
         self._rows = 0
-        # The first keys that came again, and whether the last row of each is a deleted one.
+        # The first repeated keys, and whether the last row of each is a deletion.
         self._repeated: dict[Key, bool] = {}
-        # The first ones, as of the changed rows.
+        # The first keys of deleted and of changed rows.
         self._deleted: list[Key] = []
         self._changed: list[Key] = []
 
     def close(self) -> None:
-        """Forget all keys."""
+        """Discard all keys."""
         self._counter.close()
 
     @property
     def has_repeated(self) -> bool:
-        """Whether a key has come again, as far as that is known."""
+        """Whether a repeated key is known."""
         return bool(self._repeated)
 
     def add(self, keys: list[Key], are_deleted: list[bool]) -> None:
-        """Watch the keys of a page, and whether their rows are deleted ones.
+        """Watch the keys of a page, and whether their rows are deleted.
 
         Raises:
-            SACError: If there is no room for a temporary file.
+            SACError: If a temporary file cannot be written.
         """
         again = self._counter.add(list(map(hash, keys)))
         self._rows += len(keys)
@@ -77,12 +77,12 @@ class ChangedKeys:
             extra_facts: How many more facts than keys SAC counted when the chain was opened.
 
         Raises:
-            DeltaLostError: If one has, or SAC does not show which row of a key is the last one.
+            DeltaLostError: If one has, or SAC does not show which row of a key is the latest.
         """
         if self._repeated:
             self._check_repeated()
         elif self._counter.count() < self._rows:
-            msg = "a key came again, too far apart to find it"
+            msg = "a key was sent twice, too far apart to identify it"
             raise DeltaLostError(msg)
         if self._changed:
             self._check_counts(extra_facts)
@@ -93,11 +93,11 @@ class ChangedKeys:
             is_mixed = is_deleted or key in self._deleted
             if found is None or (is_mixed and is_deleted == bool(found[key])):
                 shown = shown_key(key_values(self._reading.source.key, key))
-                msg = f"a key came again ({shown}), and SAC does not show which row is the last one"
+                msg = f"a key was sent twice ({shown}), and SAC does not show which row is newer"
                 raise DeltaLostError(msg)
 
     def _check_counts(self, extra_facts: int) -> None:
-        """Ask for the changed keys if SAC counts more facts than keys than at the opening."""
+        """Look up the changed keys if the surplus of facts over keys has grown since then."""
         reading = self._reading
         count = self._table.count()
         extra = reading.extra_facts(count)
@@ -106,7 +106,7 @@ class ChangedKeys:
         keys = [*dict.fromkeys(self._changed)]
         found = self._ask(keys)
         reading.logger.warning(
-            "SAC counts %s of %s and %s, and shows %s: run with --full-refresh to look for several "
+            "SAC counts %s of %s but %s, and shows %s: run with --full-refresh to look for several "
             "facts under one key.",
             plural(count, "fact"),
             reading.name,

@@ -31,7 +31,7 @@ class Tracking:
     """How SAC tracks the changes of a stream.
 
     Attributes:
-        query: What the chain is about.
+        query: What the subscription covers.
         subscriptions: SAC's subscriptions to the entity set.
         entity_set: The columns, with those that the tap adds.
         dropped_key: Dimensions that SAC aggregates over.
@@ -46,10 +46,10 @@ class Tracking:
 
 
 class OpeningRead:
-    """A read of all rows whose changes SAC tracks from then on.
+    """A full read that makes SAC track the changes after it.
 
-    What fails, or is not proven, leaves no subscription behind. A dry run opens none, because it
-    ends before it knows it.
+    A read that fails, or is not proven, leaves no subscription behind. A dry run opens none,
+    because it ends before it could delete it.
     """
 
     def __init__(self, reading: Reading, tracking: Tracking, *, is_dry_run: bool) -> None:
@@ -59,16 +59,16 @@ class OpeningRead:
         self._is_dry_run = is_dry_run
 
     def records(self) -> Generator[Records, None, tuple[Outcome, Bookmark | None]]:
-        """Read the records; returns what was found, and where the changes after it are.
+        """Read the records; returns the outcome, and the bookmark for the changes after it.
 
         Raises:
-            SACError: As `FullRead.records` and `FullRead.prove_keys` do.
+            SACError: Like `FullRead.records` and `FullRead.prove_keys`.
         """
         whole = FullRead(self._reading, tracks_changes=not self._is_dry_run)
         extra_facts = whole.prove_keys()
         try:
             outcome = yield from whole.records()
-        except BaseException:  # Also when the consumer of the records gives up.
+        except BaseException:  # Even if the consumer stops early.
             self._unsubscribe(whole.delta_link)
             raise
         if not outcome.verdict.is_complete:
@@ -78,7 +78,7 @@ class OpeningRead:
         if whole.delta_link is None:
             if not self._is_dry_run:
                 reading.logger.warning(
-                    "SAC gave no delta link for %s, so the next run reads the whole table again.",
+                    "SAC returned no delta link for %s: the next run reads the whole table again.",
                     reading.name,
                 )
             return outcome, None
@@ -107,17 +107,17 @@ class ChangesRead:
         self._link = bookmark.link
 
     def check(self) -> None:
-        """Check that the delta link still answers the query, before following it.
+        """Check that the delta link still fits the query, before following it.
 
-        A link whose changes were read by a run that did not live to store its bookmark is closed;
-        what SAC answers then is not documented, so it is not asked.
+        If a run read the changes but was killed before it stored its bookmark, the link is used up.
+        What SAC answers then is not documented, so the link is not requested.
 
         Raises:
-            DeltaLostError: If it does not.
+            DeltaLostError: If it does not fit.
         """
         if difference := self._bookmark.query.difference(self._tracking.query):
             raise DeltaLostError(difference)
-        if self._tracking.has_changed_user:  # Without versions, where nothing is withheld.
+        if self._tracking.has_changed_user:  # Without versions, nothing else protects rows.
             msg = "a different user is signed in, whose permissions may differ"
             raise DeltaLostError(msg)
         if not self._tracking.subscriptions.is_own_link(self._link.url):
@@ -128,11 +128,11 @@ class ChangesRead:
         )
 
     def records(self) -> Generator[Records, None, tuple[Changes, Bookmark]]:
-        """Read the records of the changes; returns how many came, and where the next ones are.
+        """Read the records of the changes; returns their number, and the bookmark for the next.
 
         Raises:
-            DeltaLostError: If the changes cannot be had, or are not those of the query.
-            SACError: If the next run may have them.
+            DeltaLostError: If the changes cannot be read, or do not fit the query.
+            SACError: If the next run may be able to read them.
         """
         reading, tracking = self._reading, self._tracking
         self._save(replace(self._link, may_be_spent=True))
@@ -140,7 +140,7 @@ class ChangesRead:
         with closing(changes):
             delta_link = yield from self._all_records(changes)
             if delta_link is None:
-                msg = "SAC gave no new delta link"
+                msg = "SAC returned no new delta link"
                 raise DeltaLostError(msg)
             changes.settle(self._bookmark.extra_facts)
         link = DeltaLink(delta_link)
@@ -160,7 +160,7 @@ class ChangesRead:
         except ResponseError as error:
             if error.is_denied:
                 raise
-            msg = f"SAC answered {error.reason} to its delta link"
+            msg = f"SAC answered {error.reason} to the delta link"
             raise DeltaLostError(msg) from None
         name, found = self._reading.name, changes.found.text(" read")
         self._reading.logger.info("%s: %s, %s.", name, found, plural(pages, "page"))
@@ -169,7 +169,7 @@ class ChangesRead:
     def _pages(self) -> Iterator[Page]:
         """Read the pages behind the delta link.
 
-        The first one is not read ahead: what becomes of it decides what the state says.
+        The first page is not read ahead, because the state depends on whether it was delivered.
         """
         url = self._tracking.subscriptions.on_own_host(self._link.url)
         first = self._page(url, is_first=True)
@@ -178,14 +178,14 @@ class ChangesRead:
         )
 
     def _page(self, url: str, *, is_first: bool = False) -> Page:
-        """Ask for a page of changes, and again only if SAC does not count it as read by now.
+        """Request a page of changes; retry only if SAC does not consider it read.
 
-        SAC gives changes once: whoever asks again may get nothing, or other changes.
+        SAC sends changes only once: a repeated request may return nothing, or other changes.
 
         Raises:
-            DeltaLostError: If it has no changes, or SAC may have given them in an answer that did
-                not arrive.
-            SACError: If SAC refuses. Where nothing has happened to the link, the state says so.
+            DeltaLostError: If it has no changes, or SAC may have sent them in a response that was
+                lost.
+            SACError: If SAC refuses. If the link was certainly not used, the state says so.
         """
         source = self._reading.source
         is_refused = may_be_given = False
@@ -195,7 +195,7 @@ class ChangesRead:
                     if is_first and may_be_given:
                         self._tracking.subscriptions.check_unread(
                             self._link,
-                            "these changes were read by a request whose answer was lost",
+                            "these changes were read by a request whose response was lost",
                         )
                     try:
                         page = source.client.page(url, source.on_response, repeats=False)
@@ -212,11 +212,11 @@ class ChangesRead:
 
     def _check_page(self, page: Page, *, is_first: bool, may_be_given: bool) -> None:
         if (is_first or page.context) and not is_delta(page.context):
-            msg = "SAC answered its delta link with full data instead of changes"
+            msg = "SAC answered the delta link with full data instead of changes"
             raise DeltaLostError(msg)
         may_be_second = may_be_given or (is_first and self._link.may_be_spent)
         if may_be_second and not page.items:
-            msg = "SAC gave no changes, and may have given them in an answer that was lost"
+            msg = "SAC returned no changes, but may have sent them in a response that was lost"
             raise DeltaLostError(msg)
 
     def _save(self, link: DeltaLink) -> None:

@@ -1,4 +1,4 @@
-"""A full read: all rows of a table in one go."""
+"""Reads all rows of a table in one go."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tap_sac.streams.state import LastRead
 
 
-# How SAC may refuse to sort.
+# Failures that may mean that SAC cannot sort.
 _REFUSED_ORDER = {Failure.BAD_REQUEST, Failure.UNPREPARED, Failure.UNEXPECTED_STATUS}
-# Rows to look at for several facts of a key, before SAC is asked to track changes.
+# The maximum number of rows to check for several facts per key before a subscription is opened.
 _MOST_ROWS_LOOKED_AT = 1_000_000
 
 
@@ -35,7 +35,7 @@ class FullRead:
 
     Attributes:
         version: The version of its rows; None without versions.
-        delta_link: Where the changes after the read are, as far as SAC has said by now.
+        delta_link: The link to the changes after the read, if SAC has sent one so far.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class FullRead:
         self._tracks_changes = tracks_changes
 
     def prove_keys(self) -> int:
-        """Check that no key has several facts, before SAC is asked to track changes.
+        """Check that no key has several facts, before a subscription is opened.
 
-        Each failing run would write rows otherwise. The rows are read and thrown away, and only if
-        the counts of facts and keys differ.
+        Otherwise, each failing run would write rows. The rows are read only if the counts of facts
+        and keys differ, and are discarded.
 
         Returns:
-            How many more facts than keys SAC counts; 0 if people write meanwhile.
+            How many more facts than keys SAC counts; 0 if rows are written meanwhile.
 
         Raises:
             DataError: If a key has several.
@@ -85,10 +85,10 @@ class FullRead:
         return extra
 
     def records(self) -> Generator[Records, None, Outcome]:
-        """Read the records, and once more in the order of their keys if that is needed.
+        """Read the records, and if necessary again in key order.
 
-        What the first read had stays under its version, so that it goes from the target with
-        older rows: it may have rows that do not belong there.
+        The rows of the first read keep their own version, so that the target removes them with
+        older rows: some of them may not belong there.
 
         Raises:
             UnknownEntitySetError: If SAC does not serve the entity set.
@@ -108,7 +108,7 @@ class FullRead:
         if self.version is not None:
             self.version += 1
             reading.begin_version(self.version)
-        # Without the header: SAC tracks the changes since the first read.
+        # Without the header, because SAC already tracks the changes since the first read.
         table = reading.source.table(reading.ordered_query)
         before = proof
         with closing(Proof(reading, table, retry=Retry.DONE)) as proof:
@@ -127,7 +127,7 @@ class FullRead:
         try:
             for page in reading.take(table.pages):
                 if is_delta(page.context):
-                    msg = f"SAC answered the first read of {reading.name} with changes only"
+                    msg = f"SAC answered a full read of {reading.name} with changes only"
                     raise SACError(msg, Failure.BROKEN_PROTOCOL)
                 is_first = False
                 self.delta_link = page.delta_url or self.delta_link
@@ -138,7 +138,7 @@ class FullRead:
                 raise
             if not (is_in_order and error.failure in _REFUSED_ORDER):
                 raise reading.source.refusal(error, reading.query) from None
-            msg = f"SAC answered {error.reason} when {reading.name} was read in order of its keys"
+            msg = f"SAC answered {error.reason} to the read of {reading.name} in key order"
             verdict = (before or proof).judge_last(msg)
             return Outcome(verdict, 0, self.version, may_delete=False)
         verdict = proof.settle()
@@ -148,14 +148,15 @@ class FullRead:
 
 
 def may_delete(reading: Reading, rows: int, permissions: Permissions) -> bool:
-    """Return whether rows that did not come may be deleted from the target, and say why not.
+    """Return whether the target may delete rows that were not read; log why not.
 
-    An empty read proves nothing by itself, nor does SAC's count for one user.
+    An empty read alone proves nothing, nor does SAC's count for a single user.
     """
     name, logger = reading.name, reading.logger
     if not reading.source.is_complete:
         logger.warning(
-            "Rows of %s that are gone from SAC stay in the target, because the read is incomplete.",
+            "Rows of %s that are no longer in SAC stay in the target, because the read is "
+            "incomplete.",
             name,
         )
         return False
@@ -170,7 +171,7 @@ def may_delete(reading: Reading, rows: int, permissions: Permissions) -> bool:
     logger.warning(
         "The read of %s is empty%s, so rows from earlier runs stay in the target.",
         name,
-        "" if count is None else f", while SAC counts {plural(count, 'row')} without the filter",
+        "" if count is None else f", but SAC counts {plural(count, 'row')} without the filter",
     )
     return False
 
@@ -183,8 +184,8 @@ def warn_of_changes(
         return
     if last.key is not None and {*last.key} != {*(key or [])}:
         reading.logger.warning(
-            "The key of %s has changed since the last completed read, from %s to %s: load it "
-            "into a new table, because targets would mix the rows of both.",
+            "The key of %s has changed since the last completed read, from %s to %s: load the "
+            "stream into a new table, because targets would mix rows with both keys.",
             reading.name,
             ", ".join(last.key) or "none",
             ", ".join(key or []) or "none",
@@ -192,7 +193,7 @@ def warn_of_changes(
     if last.filter != reading.source.filter and deletes:
         reading.logger.warning(
             "The filter of %s has changed since the last completed read, from %s to %s: the "
-            "target will mark or delete rows outside of it. Set "
+            "target will mark or delete rows outside the new one. Set "
             "emit_activate_version_messages to false to keep them.",
             reading.name,
             last.filter or "none",

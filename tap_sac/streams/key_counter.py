@@ -1,4 +1,4 @@
-"""How many different keys a read has: exactly, and with little memory."""
+"""Counts the different keys of a read exactly, with little memory."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import IO
 
 from tap_sac.streams.page_spool import file_errors
 
-# About 13 MB; a read in slices has two counters. With 157,287, a set doubles its table.
+# About 13 MB; a read in slices has two counters. At 157,287, a set doubles its table.
 _MOST_IN_MEMORY = 150_000
-# So few that they stay in the caches of a processor while they are divided.
+# Few enough to stay in the processor's caches while they are distributed.
 _AT_ONCE = 10_000
 _HASH_BYTES = 8
-# Of 20 million hashes, each part has about as many as there are in memory, one part at a time.
+# With 20 million hashes, a part in memory is about as large as `_MOST_IN_MEMORY`.
 _PARTS = 128
 _SHIFT = 8 * _HASH_BYTES - _PARTS.bit_length() + 1
 
 
 class KeyCounter:
-    """Counts different keys by their hashes, which go into a temporary file when they are many.
+    """Counts different keys by their hashes, and moves large numbers to a temporary file.
 
-    The file is split by ranges of hashes, so that one range at a time is enough to count them.
+    The file is split by ranges of hashes, so they can be counted one range at a time.
     """
 
     def __init__(self) -> None:
-        """Be empty; there is no file yet."""
-        # The last ones: what they are, and the order in which they came.
+        """Start empty, without a file."""
+        # The most recent hashes, as a set and in their order.
         self._recent: set[int] = set()
         self._in_order: list[int] = []
         self._file: IO[bytes] | None = None
-        # Between which positions the parts are, for each time that hashes went into the file.
+        # The positions of the parts in the file, for each spill.
         self._bounds: list[array[int]] = []
 
     def close(self) -> None:
-        """Forget all keys."""
+        """Discard all keys."""
         self._recent, self._in_order, self._bounds = set(), [], []
         if self._file:
             self._file.close()
@@ -48,13 +48,13 @@ class KeyCounter:
 
         Args:
             hashes: Their hashes.
-            finds: Whether to find those that came before.
+            finds: Whether to find repeated ones.
 
         Returns:
-            Those that came before. Only recent ones are looked at, which is quick.
+            The repeated hashes, compared only with recent ones, which is quick.
 
         Raises:
-            SACError: If there is no room for the temporary file.
+            SACError: If the temporary file cannot be written.
         """
         recent = self._recent
         size = len(recent)
@@ -69,7 +69,7 @@ class KeyCounter:
         return again
 
     def count(self) -> int:
-        """Return how many are different.
+        """Return the number of different hashes.
 
         Raises:
             SACError: If the temporary file cannot be read.
@@ -80,11 +80,11 @@ class KeyCounter:
         return sum(len(self._part(number)) for number in range(_PARTS))
 
     def knows(self, number: int) -> bool:
-        """Return whether a hash is one of those that were added."""
+        """Return whether a hash was added."""
         return number in self._recent or number in self._part(number >> _SHIFT)
 
     def _spill(self) -> None:
-        """Move what is in memory to the file."""
+        """Move the hashes in memory to the file."""
         parts = [array("q") for _ in range(_PARTS)]
         for start in range(0, len(self._in_order), _AT_ONCE):
             some: list[list[int]] = [[] for _ in parts]
@@ -104,7 +104,7 @@ class KeyCounter:
     def _part(self, number: int) -> set[int]:
         found: set[int] = set()
         if self._file:
-            place = number % _PARTS  # Half of the ranges are below zero.
+            place = number % _PARTS  # Half of the ranges are negative.
             with file_errors():
                 for bounds in self._bounds:
                     begin, end = bounds[place : place + 2]

@@ -1,4 +1,4 @@
-"""Pages that wait until the last one has come: in memory, or in a temporary file."""
+"""Buffers pages until the last one is read: in memory, or in a temporary file."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class PageSpool:
-    """Takes pages, and gives them back in their order, once."""
+    """Stores pages, and returns them once, in their order."""
 
     def __init__(self) -> None:
-        """Be empty; there is a file only when there is much to keep."""
+        """Start empty; large contents go to a file."""
         self._file = tempfile.SpooledTemporaryFile(max_size=_MOST_BYTES_IN_MEMORY)  # noqa: SIM115
-        # Pages without rows and links, which may be long, and the bytes of their rows.
+        # Pages without rows and (possibly long) links, with the number of bytes of their rows.
         self._heads: list[tuple[Page, int]] = []
 
     def close(self) -> None:
-        """Throw everything away."""
+        """Discard everything."""
         self._file.close()
 
     def add(self, page: Page) -> None:
-        """Keep a page.
+        """Store a page.
 
         Raises:
-            SACError: If there is no room for it.
+            SACError: If the temporary file cannot be written.
         """
         rows = b"[" + b",".join(page.items) + b"]"
         self._heads.append((replace(page, items=[], next_url=None), len(rows)))
@@ -46,7 +46,7 @@ class PageSpool:
             self._file.write(rows)
 
     def __iter__(self) -> Iterator[Page]:
-        """Give the pages back.
+        """Return the pages.
 
         Raises:
             SACError: If they cannot be read.
@@ -59,16 +59,16 @@ class PageSpool:
 
 @contextmanager
 def file_errors() -> Iterator[None]:
-    """Say what to do where a temporary file cannot be written or read.
+    """Explain errors of temporary files.
 
     Raises:
-        SACError: If it cannot.
+        SACError: If a file cannot be written or read.
     """
     try:
         yield
     except OSError as error:
         msg = (
-            f"Rows cannot be kept in a temporary file ({error}): make room in the folder for "
-            "temporary files, or set the environment variable TMPDIR to another one."
+            f"Rows cannot be buffered in a temporary file ({error}): free disk space there, or set "
+            "the environment variable TMPDIR to another folder."
         )
         raise SACError(msg) from None

@@ -1,4 +1,4 @@
-"""What a read gets of its stream: pages, and how it is tracked, sliced and added up."""
+"""Makes what a read needs from its stream: pages, tracking, slices and totals."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def slicing_of(stream: SACStream) -> Slicing | None:
 
 
 def _output_of(stream: SACStream) -> dict[str, Any]:
-    """Return what decides on the shape of rows in a target, and on the table or files they go to.
+    """Return what determines the shape of rows in a target, and their table or files.
 
-    Half a table in another shape, or in another place, would be neither.
+    A resumed read with another shape or place would leave two half tables.
     """
     config = stream.config
     batch_config = config.get("batch_config") or {}
@@ -72,7 +72,7 @@ def _output_of(stream: SACStream) -> dict[str, Any]:
 
 
 def totals_of(stream: SACStream) -> Totals | None:
-    """Return what compares totals with SAC's own; None, with a warning, if that cannot be."""
+    """Return an object that compares totals; None, with a warning, if that is impossible."""
     if not stream.verifies_totals:
         return None
     source = stream.entity_set_source
@@ -83,7 +83,7 @@ def totals_of(stream: SACStream) -> Totals | None:
 
 
 def take_pages(stream: SACStream, pages: Callable[[], Iterator[Page]]) -> Iterator[Page]:
-    """Take pages while the next one is being read; log the progress, and add paths."""
+    """Read pages ahead, log the progress, and add paths."""
     taken = with_progress(stream.read_ahead.read(stream.name, pages), stream.name, stream.logger)
     own = stream.selection.own_columns
     if stream.paths is None or stream.is_dry_run or not own:

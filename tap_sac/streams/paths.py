@@ -1,4 +1,4 @@
-"""Levels and paths of members in their hierarchies, in columns that people can query."""
+"""Adds the level and path of members in their hierarchies as columns."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import EntitySet
     from tap_sac.sac.odata.pages import Page
 
-    # The columns that the tap adds, each with its part of a `Place`.
+    # The columns to add, each with its index in a `Place`.
     Wanted = dict[Hierarchy, list[tuple[str, int]]]
 
-# The parts of a `Place`, and the columns that have them.
+# The parts of a `Place`: suffixes and types of their columns.
 _PARTS = (("LEVEL", "Edm.Int32"), ("PATH", "Edm.String"))
 
 
 class Paths:
-    """Two columns for each parent-child hierarchy of a dimension: where its members stand in it.
+    """Adds two columns for each parent-child hierarchy of a dimension: level and path.
 
-    No member has a path before all members are known, so the rows wait until the last one has come
-    (`PageSpool`). One read is enough then, and rows and paths are of the same moment.
+    Paths need all members, so the rows are buffered until the last one is read (`PageSpool`). So
+    one read is enough, and rows and paths are consistent.
 
     Attributes:
-        columns: The columns, each with its hierarchy and its part of a `Place`.
+        columns: The columns, each with its hierarchy and its index in a `Place`.
     """
 
     def __init__(self, entity_set: EntitySet, *, name: str, logger: logging.Logger) -> None:
@@ -49,7 +49,7 @@ class Paths:
         self._entity_set = entity_set
         self._name = name
         self._logger = logger
-        # Warehouses may not tell upper from lower case.
+        # Warehouses may be case-insensitive.
         of_sac = {column.name.casefold() for column in entity_set.properties}
         for hierarchy in hierarchies_of(entity_set):
             for part, (suffix, type_name) in enumerate(_PARTS):
@@ -60,28 +60,28 @@ class Paths:
                     self.columns[column] = (hierarchy, part)
 
     def warn_of_conflicts(self) -> None:
-        """Warn of columns that SAC has already."""
+        """Warn of columns that SAC has itself."""
         if self._conflicts:
             self._logger.warning(
-                "The tap does not add %s to %s, because SAC has columns of the same name.",
+                "The tap does not add %s to %s, because SAC has columns with the same name.",
                 ", ".join(self._conflicts),
                 self._name,
             )
 
     def needed_columns(self, columns: Sequence[str], own: Sequence[OwnColumn]) -> list[str]:
-        """Return the columns to ask for: parents, too, whether records have them or not."""
+        """Return the columns to request: the selected ones, and the parents that paths need."""
         needed = {*columns, *(self.columns[item][0].parent for item in own)}
         return [item.name for item in self._entity_set.properties if item.name in needed]
 
     def add(
         self, pages: Iterable[Page], own: Sequence[OwnColumn], *, is_filtered: bool
     ) -> Iterator[Page]:
-        """Read all pages, and return them with levels and paths in their rows.
+        """Read all pages, and yield them with levels and paths in their rows.
 
         A filter may have left out parents.
 
         Raises:
-            DataError: If pages repeat their rows under ever new links.
+            DataError: If the pages repeat their rows without end.
         """
         wanted: Wanted = {}
         for column in own:
@@ -108,7 +108,7 @@ class Paths:
             self._warn_of_length(name, number_of_rows)
 
     def _check_end(self, page: Page, count: int | None, rows: int, members: Members) -> None:
-        """See that there is an end, as `Proof` does, which gets no page before the last one."""
+        """Check that the pages end; `Proof`, which also does, gets no page before the last one."""
         size = len(page.items)
         if count is None or not (size and page.next_url) or rows < count + size:
             return
@@ -118,12 +118,12 @@ class Paths:
     def _warn(
         self, hierarchy: Hierarchy, columns: list[str], trouble: Trouble, *, is_filtered: bool
     ) -> None:
-        """Name members that have no place in a hierarchy, and thus null in some columns."""
+        """Warn of members that have no place in a hierarchy, so their columns are null."""
         empty = " and ".join(columns)
         if trouble.moved:
             self._logger.warning(
-                "Rows of %s give %s several parents in the hierarchy %s: only the last row of each "
-                "has %s. List each member once in SAC.",
+                "Rows of %s list several parents of %s in the hierarchy %s, so only the last row "
+                "of each member has %s. List each member once in SAC.",
                 self._name,
                 _shown(trouble.moved, trouble.moved_count),
                 log_safe(hierarchy.name),
@@ -147,7 +147,7 @@ class Paths:
             ", and at ".join(what),
             empty + (" are" if len(columns) > 1 else " is"),
             f"{trouble.count:,}",
-            ", or let the filter keep them" if is_filtered and trouble.orphans else "",
+            ", or include them in the filter" if is_filtered and trouble.orphans else "",
         )
 
     def _warn_of_length(self, column: str, rows: int) -> None:
@@ -162,11 +162,11 @@ class Paths:
 
 
 def _first_page_apart(pages: Iterable[Page]) -> Iterator[Page]:
-    """Re-raise later refusals: only that of the first page may mean that a table is not served.
+    """Convert refusals of later pages: only the first one can mean that a table is not served.
 
     Raises:
         ResponseError: If SAC refuses the first page.
-        SACError: If it refuses another one.
+        SACError: If SAC refuses a later page.
     """
     is_first = True
     try:
@@ -181,7 +181,7 @@ class _Placed:
     """Puts levels and paths into rows.
 
     Attributes:
-        too_long: In how many rows a path is null because of its length, by column.
+        too_long: How many rows have no path because of its length, by column.
     """
 
     def __init__(self, members: Members, wanted: Wanted) -> None:
@@ -190,7 +190,7 @@ class _Placed:
         self.too_long: Counter[str] = Counter()
 
     def row(self, row: msgspec.Raw, number: int) -> msgspec.Raw:
-        """Put them into the JSON text of a row, which has this number."""
+        """Add level and path to the JSON text of the row with this number."""
         found: dict[str, Any] = {}
         for hierarchy, columns in self._wanted.items():
             if place := self._members.place(number, hierarchy):

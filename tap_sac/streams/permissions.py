@@ -1,4 +1,4 @@
-"""Which user's permissions decide what SAC returns, and what a smaller read means then."""
+"""Checks whether a different user's permissions explain missing rows."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _UNKNOWN = "unknown"  # a user whom the token does not identify
 class Permissions:
     """The permissions behind a read, compared with those behind the last completed one.
 
-    Rows that are missing from a read may be there for other users, so only the user of the last
-    read can show that they are gone. The state has a hash of that user; it has none after a read of
-    the OAuth client itself.
+    Other users may still see rows that a read lacks, so only the user of the last read can show
+    that they were deleted. The state has a hash of that user, or none if the OAuth client itself
+    was signed in.
     """
 
     def __init__(self, user: User | None, state: StreamState) -> None:
-        """Compare them, before the state changes."""
+        """Compare the permissions before the state changes."""
         self._state = state
         self._now = None if user is None else user.fingerprint or _UNKNOWN
 
     @property
     def are_of_user(self) -> bool:
-        """Whether a user is signed in: rows that SAC does not show, or count, may be there."""
+        """Whether a user is signed in, so SAC may hide rows, and not count them."""
         return self._now is not None
 
     @property
     def have_changed(self) -> bool:
-        """Whether a different user is signed in than in the last read, as far as that is known."""
+        """Whether a different user is signed in than in the last read, if known."""
         both = {self._state.user, self._now}
         is_known = _UNKNOWN not in both or None in both
         return self._state.has_last_read and is_known and len(both) > 1
@@ -47,7 +47,7 @@ class Permissions:
         last = self._state.rows
         if self._state.user and last and 2 * rows < last:
             logger.warning(
-                "The read of %s has %s, and the last one had %s: if the others are still in "
+                "The read of %s has %s, but the last one had %s: if the missing rows are still in "
                 "SAC, the user has lost permissions, and the target will mark or delete them.",
                 stream,
                 plural(rows, "row"),
@@ -55,27 +55,27 @@ class Permissions:
             )
 
     def after(self, state: StreamState, rows: int) -> StreamState:
-        """Return a state with the user of a completed read, and with its number of rows.
+        """Return the state with the user and number of rows of a completed read.
 
-        An empty read has removed nothing from the target, so the number of the last read stays.
+        An empty read removes nothing from the target, so it keeps the last number of rows.
         """
         return replace(state, user=self._now, rows=rows or self._state.rows or 0)
 
     def warn_of_kept_bookmark(self, stream: str, logger: logging.Logger) -> None:
-        """Say why rows that were read by time are read again, and what to do."""
+        """Warn that a read starts from start_date again, and why."""
         logger.warning(
-            "%s is read from start_date, and its bookmark stays, because a different user is "
-            "signed in than in the last run: run with --full-refresh (or without --state), or sign "
-            "in as before.",
+            "%s is read from start_date, and its bookmark does not move, because a different user "
+            "is signed in than in the last run: run with --full-refresh (or without --state), or "
+            "sign in as before.",
             stream,
         )
 
 
 def check_writable(stream: str, *, is_sum: bool, has_key: bool) -> None:
-    """Check that rows can be written beside those that SAC showed to another user.
+    """Check that rows can be written next to the rows of another user.
 
-    Sums of what this user may see would replace the others, and no later change would correct
-    them. Rows without a key would come twice.
+    Sums of what this user may see would replace the others, and no later change would correct them.
+    Rows without a key would be duplicated.
 
     Raises:
         DataError: If they cannot.
@@ -84,7 +84,7 @@ def check_writable(stream: str, *, is_sum: bool, has_key: bool) -> None:
         return
     msg = (
         "A different user is signed in than in the last run, and rows of "
-        f"{stream} {'are sums, which permissions change' if is_sum else 'have no key'}, so none "
-        "was written: run with --full-refresh (or without --state), or sign in as before."
+        f"{stream} {'are sums that depend on permissions' if is_sum else 'have no key'}, so none "
+        "were written: run with --full-refresh (or without --state), or sign in as before."
     )
     raise DataError(msg)

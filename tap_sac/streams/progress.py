@@ -1,4 +1,4 @@
-"""How far a long read has come, and what its requests took, for whoever watches the log."""
+"""Logs the progress of long reads, and the time that requests take."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class Progress:
-    """Logs a line about a read every few seconds, and shows one that moves at a terminal.
+    """Logs the progress of a read every few seconds, and shows it at a terminal.
 
     Attributes:
-        expected: How many rows SAC counts; if None, the first page says it.
+        expected: SAC's count of the rows; if None, the first page has it.
     """
 
     def __init__(self, stream: str, logger: logging.Logger) -> None:
-        """Begin now."""
+        """Start the clock."""
         self.expected: int | None = None
         self._stream = stream
         self._logger = logger
@@ -40,7 +40,7 @@ class Progress:
         self._rows = self._pages = self._server_milliseconds = 0
 
     def add(self, page: Page) -> None:
-        """Count a page, with the time that SAC says it needed for it."""
+        """Count a page, and the time that SAC reports for it."""
         self._rows += len(page.items)
         self._pages += 1
         self._server_milliseconds += page.server_milliseconds
@@ -59,7 +59,7 @@ class Progress:
         if now - self._reported >= _SECONDS_BETWEEN_REPORTS:
             self._reported = now
             self._logger.info(
-                "%s: %s so far%s, %s, %s ms in SAC in all requests",
+                "%s: %s so far%s, %s, %s ms in SAC in total",
                 self._stream,
                 rows,
                 speed,
@@ -69,7 +69,7 @@ class Progress:
 
 
 def _time(seconds: float) -> str:
-    """Write about how long it is, in the unit that suits it."""
+    """Return a rough duration in a suitable unit."""
     for unit, size in (("hour", 3600), ("minute", 60)):
         if seconds >= 2 * size:
             return plural(round(seconds / size), unit)
@@ -77,7 +77,7 @@ def _time(seconds: float) -> str:
 
 
 def with_progress(pages: Iterable[Page], stream: str, logger: logging.Logger) -> Iterator[Page]:
-    """Return pages as they come, and log the progress."""
+    """Yield pages, and log the progress."""
     progress = Progress(stream, logger)
     for page in pages:
         yield page
@@ -85,14 +85,14 @@ def with_progress(pages: Iterable[Page], stream: str, logger: logging.Logger) ->
 
 
 class RequestMeter:
-    """Counts the requests of a stream and the seconds that they take, and logs both at its end.
+    """Counts the requests of a stream and their seconds, and logs both at its end.
 
-    The metrics are those of streams on the SDK's RESTStream, but there is one point of each: the
-    seconds are those of all requests, so that with the count they give the mean.
+    The metrics are those of the SDK's RESTStream, but with one point each: the total seconds and
+    the number of requests.
     """
 
     def __init__(self, stream: str, *, endpoint: str) -> None:
-        """Begin with none."""
+        """Start with no requests."""
         self._tags: dict[str, str] = {metrics.Tag.STREAM: stream, metrics.Tag.ENDPOINT: endpoint}
         self._counter = metrics.http_request_counter(stream, endpoint, log_interval=math.inf)
         self._seconds = 0.0

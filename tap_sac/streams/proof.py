@@ -1,4 +1,4 @@
-"""Whether a read has all rows of its table, by what SAC counts."""
+"""Compares a read with SAC's counts, to prove that it has all rows of its table."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from tap_sac.streams.reading import Reading
 
 
-# How many rows of a read SAC is asked for that may not belong to it.
+# The maximum number of suspicious rows to look up in SAC.
 _MOST_ROWS_ASKED_FOR = 20
 
 
 class Retry(Enum):
-    """Whether a read that has rows twice can be repeated in the order of its keys."""
+    """Whether a read with repeated rows can be repeated in key order."""
 
     NEVER = auto()
     POSSIBLE = auto()
@@ -37,16 +37,16 @@ class Retry(Enum):
 class Proof:
     """Counts the rows of a read and their different keys, and compares them with SAC's counts.
 
-    People write while we read, so any number between two of SAC's counts is right. The first and
-    the last page tell how many rows there were at the start and at the end. A lower count at the
-    end would also excuse rows that are missing, so SAC is asked anew instead.
+    Rows may be written during the read, so any number between two of SAC's counts is right. The
+    first and the last page have the counts at the start and at the end. A lower count at the end
+    could also hide missing rows, so SAC is asked for another count instead.
 
-    Where targets replace a row that comes again, different keys count, because pages may overlap,
-    with one row twice and another one missing.
+    If targets deduplicate by key, the different keys are counted, because pages may overlap: one
+    row is sent twice, and another one is missing.
 
     Attributes:
-        number: How many of them count, after `settle`: different keys, if those are watched.
-        needs_order: Whether the table has to be read once more, in the order of its keys.
+        number: The number to compare, after `settle`: different keys, if they are watched.
+        needs_order: Whether the table must be read again in key order.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class Proof:
         fails_late: bool = False,
         answers: dict[Key, bool | None] | None = None,
     ) -> None:
-        """Begin before the first row.
+        """Start before the first row.
 
         Args:
             reading: The read.
             table: The rows to read.
-            label: What messages call them, instead of the stream.
-            retry: Whether the read can be repeated in the order of its keys.
-            fails_late: Whether several facts of a key may not fail the read before its last page.
-            answers: What SAC has said about keys that came again in this read.
+            label: The name for messages, instead of the stream's.
+            retry: Whether the read can be repeated in key order.
+            fails_late: Whether several facts of a key fail the read only after its last page.
+            answers: SAC's answers about repeated keys in this read.
         """
         self.rows = self.number = 0
         self.needs_order = False
@@ -86,22 +86,22 @@ class Proof:
             self.keys = WatchedKeys(reading, table, {} if answers is None else answers)
 
     def close(self) -> None:
-        """Forget the keys."""
+        """Discard the keys."""
         if self.keys:
             self.keys.close()
 
     def add(self, page: Page) -> None:
-        """Count a page, before anybody writes its rows.
+        """Count a page, before its rows are written.
 
         Raises:
-            DataError: If pages repeat their rows under ever new links.
+            DataError: If the pages repeat their rows without end.
         """
         if self._counts and page.next_url:
             self._check_end(len(page.items))
         self.rows += len(page.items)
         self._pages += 1
         self._has_shifted = self._has_shifted or page.has_shifted
-        if self._is_filtered:  # Copies, because rows hold their page in memory.
+        if self._is_filtered:  # Copies: rows keep their page in memory.
             self._last_rows += [row.copy() for row in page.items[-_MOST_ROWS_ASKED_FOR:]]
             del self._last_rows[:-_MOST_ROWS_ASKED_FOR]
         if page.count is not None:
@@ -109,24 +109,24 @@ class Proof:
             self._last_count = page.count
 
     def _check_end(self, size: int) -> None:
-        """See that there is an end, where more rows came than SAC counts, and others follow."""
+        """Check that the pages end, if there are more rows than SAC counts and more pages."""
         most = max(self._counts)
         keys = self.keys
         if not (size and keys and self._judges_keys) or keys.is_over:
             return
         if self.rows < max(most + size, self._checked_end):
             return
-        self._checked_end = 2 * self.rows  # Keys in a file take a while.
+        self._checked_end = 2 * self.rows  # Counting keys in a file takes a while.
         if (number := keys.count()) <= most:
             raise no_end_error(self._label, most, self.rows, number)
 
     @property
     def on_keys(self) -> Callable[[Keys], None] | None:
-        """What sees the keys of all records; None if they are not watched."""
+        """The function that gets the keys of all records; None if they are not watched."""
         return self.see if self.keys else None
 
     def see(self, keys: Keys) -> None:
-        """Watch the keys of some records, before anybody has them.
+        """Watch the keys of some records, before they are written.
 
         Raises:
             DataError: If a key has several facts.
@@ -138,10 +138,10 @@ class Proof:
             self._check_facts(self.keys)
 
     def settle(self) -> Verdict:
-        """Compare the counts, after the last row, and log them.
+        """Compare and log the counts after the last row.
 
         Raises:
-            DataError: If the read is truncated or has rows twice, or SAC does not answer whether
+            DataError: If the read is truncated or has repeated rows, or SAC does not show whether
                 it is truncated.
         """
         if self._last_count is not None and self._last_count > self._counts[0]:
@@ -149,7 +149,7 @@ class Proof:
         self.number = self.count_keys()
         if self._counts and not self.is_proven:
             again = self._table.count()
-            # unseen: a count of 0 with $top=0, which would excuse any row that is missing
+            # unseen: a count of 0 with $top=0, which would hide any missing row
             self._counts += [again] if again or (again == 0 and not self.number) else []
         counted = f"{self._counts[-1]:,} counted by SAC" if self._counts else "not counted by SAC"
         self._reading.logger.info(
@@ -171,12 +171,12 @@ class Proof:
 
     @property
     def is_proven(self) -> bool:
-        """Whether SAC counts as many rows as came."""
+        """Whether SAC counts as many rows as were read."""
         return bool(self._counts) and min(self._counts) <= self.number <= max(self._counts)
 
     @property
     def _judges_keys(self) -> bool:
-        """Whether a key that comes again says something: not where rows of a key add up."""
+        """Whether a repeated key matters; it does not if rows with the same key add up."""
         kind = self._reading.source.kind
         return self._reading.has_key and not (kind.is_additive or kind.replication_key)
 
@@ -187,13 +187,13 @@ class Proof:
     @property
     def _doubt(self) -> str | None:
         if self._has_shifted:
-            return "rows were written while it was paged by number, so rows may be missing"
+            return "rows were written during paging by row number, so some may be missing"
         if not self._counts and self.number < self.rows:
-            return "rows came twice, so others may be missing, and SAC does not count them"
+            return "rows were sent twice, so others may be missing, and SAC does not count them"
         return None
 
     def count_keys(self) -> int:
-        """Count the rows that a target will have, as far as the keys tell.
+        """Count the rows that a target will have after deduplication, if the keys are known.
 
         Raises:
             DataError: If a key has several facts.
@@ -205,10 +205,10 @@ class Proof:
         if number == keys.rows or self._check_facts(keys) or not keys.are_several:
             return number
         self._reading.logger.warning(
-            "SAC has several rows of %s under one key (%s; %s in all): a target keeps one of each.",
+            "SAC has several rows of %s under one key (%s; %s): a target keeps only one per key.",
             self._label,
             shown_key(keys.repeated_values),
-            plural(keys.rows - number, "row"),
+            plural(keys.rows - number, "extra row"),
         )
         return self.rows
 
@@ -232,11 +232,12 @@ class Proof:
             return self._judge_order(what)
         if self.number > max(self._counts):
             if not self._reading.has_key:
-                return self.disprove(DataError(f"{what}, so some came twice", Failure.ROWS_TWICE))
+                msg = f"{what}, so some were sent twice"
+                return self.disprove(DataError(msg, Failure.ROWS_TWICE))
             if self._is_filtered and self.keys and self.keys.are_filtered(self._last_rows):
-                msg = f"{what}, and the filter leaves some of them out"
+                msg = f"{what}, and the filter excludes some of them"
                 return self.disprove(DataError(msg, Failure.BROKEN_PROTOCOL))
-            why = "some are gone, or do not belong"
+            why = "some were deleted meanwhile, or do not belong to it"
         elif self._has_shifted or self._last_count == self.number:
             # A row after the last one could be new, so it would prove nothing.
             why = "rows may have been written meanwhile"
@@ -249,13 +250,13 @@ class Proof:
             if has_more:
                 msg = f"{what}, and more rows follow the last one: the read was truncated"
                 return self.disprove(DataError(msg, Failure.CUT_READ))
-            why = "it shows none after the last one"
+            why = "no row follows the last one"
         self._warn(f"{what}, and {why}")
         return Verdict.UNPROVEN
 
     @property
     def _is_out_of_order(self) -> bool:
-        """Whether rows came twice, or do not belong: another read, in order, may have the rest."""
+        """Whether rows are repeated or do not belong, so a read in key order may be complete."""
         came_twice = self.number < self.rows
         if self.number < min(self._counts):
             return came_twice
@@ -263,23 +264,21 @@ class Proof:
 
     def _judge_order(self, what: str) -> Verdict:
         if self._retry is Retry.DONE:
-            return self.judge_last(f"{what}, also in the order of its keys")
+            return self.judge_last(f"{what}, even in key order")
         self.needs_order = self._retry is Retry.POSSIBLE
         if self.needs_order:
-            self._reading.logger.warning(
-                "%s, so the table is read once more, in the order of its keys.", what
-            )
+            self._reading.logger.warning("%s, so the table is read again in key order.", what)
         else:
             self._warn(what)
         return Verdict.UNPROVEN
 
     def judge_last(self, what: str) -> Verdict:
-        """Judge rows that came twice, where no other read can have the rest.
+        """Judge repeated rows if no other read can get the missing ones.
 
-        Members that SAC lists twice, too far apart for the tap to name one, look the same.
+        Members that SAC lists twice, too far apart to identify, look the same.
 
         Raises:
-            DataError: If it fails the stream.
+            DataError: If the settings say that the stream fails.
         """
         is_unnamed = self.keys is not None and self.keys.repeated is None
         is_of_members = not self._reading.source.kind.has_dimensions
@@ -294,9 +293,9 @@ class Proof:
         )
 
     def has_more_rows(self, rows: int) -> bool | None:
-        """Ask whether the table has a row behind those that came; None if SAC does not answer.
+        """Return whether SAC has a row after the last one; None if SAC does not answer.
 
-        A row that is known to have come shows nothing: SAC may ignore ``$skip`` or ``$orderby``.
+        A row that was already read proves nothing: SAC may ignore ``$skip`` or ``$orderby``.
         """
         found = self._table.row_at(rows)
         if not found:
@@ -304,10 +303,10 @@ class Proof:
         return not (self.keys and self.keys.knows(found[0]))
 
     def disprove(self, error: DataError) -> Verdict:
-        """Fail the stream, or warn if that is what the settings say.
+        """Fail the stream, or only warn, as the settings say.
 
         Raises:
-            DataError: This one, if it fails the stream.
+            DataError: `error`, if the stream fails.
         """
         if self._reading.fails:
             raise error
@@ -321,14 +320,14 @@ def shown_key(key: dict[str, object]) -> str:
 
 
 def no_end_error(label: str, count: int, rows: int, keys: int) -> DataError:
-    """Say that pages repeat their rows under ever new links."""
+    """Report pages that repeat their rows without end."""
     msg = (
-        f"SAC's pages of {label} have no end: it counts {plural(count, 'row')}, and sent {rows:,} "
+        f"SAC's pages of {label} do not end: SAC counts {plural(count, 'row')}, but sent {rows:,} "
         f"with {plural(keys, 'different key')}"
     )
     return DataError(msg, Failure.ROWS_TWICE)
 
 
 def several_facts(stream: str, key: dict[str, object]) -> str:
-    """Say that a key has several facts."""
+    """Describe that a key has several facts."""
     return f"SAC stores several facts of {stream} under one key ({shown_key(key)})"

@@ -1,4 +1,4 @@
-"""The list of what SAC exports."""
+"""The list of models and other providers that SAC exports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.tables import Table
     from tap_sac.sac.odata.pages import Page
 
-# What SAC's administration service says of each model.
+# The columns that SAC's administration service has for each model.
 _COLUMNS = ("NamespaceID", "ProviderID", "ProviderName", "Description", "ServiceURL")
 _PROVIDERS = EntitySet(
     name=PROVIDERS,
@@ -35,12 +35,12 @@ class ProvidersSource:
     """The models and other providers of the namespaces that are read.
 
     Attributes:
-        namespaces: Those to list.
-        has_all_namespaces: Whether no other namespace should be listed, too.
-        skip_or_raise: Raises the refusal of a namespace, unless the others can be listed.
+        namespaces: The namespaces to list.
+        has_all_namespaces: Whether these are all namespaces that should be listed.
+        skip_or_raise: Raises the error of a namespace, unless the others can be listed.
         filter: The ``$filter`` that SAC evaluates.
         page_size: Rows per page; None for SAC's own size.
-        refused: Namespaces that SAC has refused during the sync, and why.
+        refused: Namespaces that SAC refused during the sync, with the errors.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ProvidersSource:
 
     @property
     def kind(self) -> Kind:
-        """What is known of entity sets like this one."""
+        """What is known about entity sets of this kind."""
         return kind_of(PROVIDERS)
 
     @property
@@ -68,7 +68,7 @@ class ProvidersSource:
         return self.has_all_namespaces and not self.refused
 
     def query(self, columns: list[str]) -> dict[str, str]:
-        """Return the query options that ask for these columns, filtered."""
+        """Return the query options that request these columns, filtered."""
         return read_options(self.entity_set, columns, self.filter, self.page_size)
 
     def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:  # noqa: ARG002
@@ -76,7 +76,7 @@ class ProvidersSource:
         return UncountedTable(self._pages(query))
 
     def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:  # noqa: ARG002
-        """Return what the refusal of the first page means."""
+        """Return what a refusal of the first page means."""
         return refused_filter(self.name, self.filter, error) or error
 
     def count_keys(self) -> int | None:
@@ -85,7 +85,7 @@ class ProvidersSource:
 
     def _pages(self, query: Mapping[str, str]) -> Iterator[Page]:
         for namespace in self.namespaces:
-            if namespace in self.refused:  # When they were read ahead, and thrown away.
+            if namespace in self.refused:  # Refused when it was read ahead.
                 continue
             try:
                 url = with_query(self.client.providers_url(namespace), query)

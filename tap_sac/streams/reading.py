@@ -1,4 +1,4 @@
-"""What every read of a stream gets, and what it returns."""
+"""The inputs and results of all reads of a stream."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ class Verdict(Enum):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the read may delete from the target, and move a bookmark."""
+        """Whether the target may delete rows after the read, and the bookmark may move."""
         return self in {Verdict.PROVEN, Verdict.NOT_COUNTED}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a read needs of its stream.
+    """What a read needs from its stream.
 
     Attributes:
         source: Asks SAC.
-        columns: SAC's columns that records have.
-        query: The query options that ask for them.
+        columns: The selected columns of SAC.
+        query: The query options that request them.
         version: The version of a new read; None without versions.
-        has_key: Whether targets replace a row that comes again.
-        fails: Whether a read that is disproved fails the stream, instead of being a warning.
-        make: Makes what turns rows into records, with what takes their numbers and their keys.
-        take: Takes pages while the next one is being read, and logs the progress.
-        totals: Compares totals with SAC's own, if that is asked for and possible.
-        save: Stores a state, and writes it at once.
+        has_key: Whether targets deduplicate by key.
+        fails: Whether a disproved read fails the stream, instead of being a warning.
+        make: Makes a `RecordMaker`, given what adds up numbers and what gets keys.
+        take: Reads pages ahead, and logs the progress.
+        totals: Compares totals with SAC's own; None if that is off or impossible.
+        save: Stores a state, and writes a STATE message at once.
         state: Returns the state of the stream.
-        begin_version: Gives the records that follow this version.
+        begin_version: Sets the version of the records that follow.
     """
 
     name: str
@@ -73,27 +73,27 @@ class Reading:
 
     @property
     def ordered_query(self) -> dict[str, str]:
-        """The query options that ask for the rows in the order of their keys."""
+        """The query options that request the rows in key order."""
         return in_order(self.query, self.source.key)
 
     @property
     def is_in_order(self) -> bool:
-        """Whether the rows are asked for in the order of their keys, as an earlier read needed."""
+        """Whether the rows are requested in key order, because an earlier read needed it."""
         return "$orderby" in self.query
 
     def extra_facts(self, count: int | None) -> int:
-        """Ask how many keys there are; return how many fewer than facts, or 0 if not known."""
+        """Ask for the number of keys; return how many more facts there are, or 0 if unknown."""
         if not (self.has_key and count and self.source.is_counted):
             return 0
         keys = self.source.count_keys()
         return 0 if keys is None else max(0, count - keys)
 
     def suspects_repeated_keys(self, count: int | None) -> int:
-        """Return as `extra_facts`, and warn if SAC seems to store several facts under one key."""
+        """Return `extra_facts`; warn if SAC seems to store several facts under one key."""
         extra = self.extra_facts(count)
         if count and extra:
             self.logger.warning(
-                "SAC counts %s of %s and %s: if a key has several facts, a target would keep one.",
+                "SAC counts %s of %s but %s: if a key has several facts, a target keeps only one.",
                 plural(count, "fact"),
                 self.name,
                 plural(count - extra, "key"),
@@ -101,7 +101,7 @@ class Reading:
         return extra
 
     def discard_unfinished(self) -> None:
-        """Let no run resume an earlier read, once rows of a later version are written."""
+        """Prevent later runs from resuming an earlier read, once rows of a newer version exist."""
         state = self.state()
         if state.unfinished:
             self.save(state.slicing(None))
@@ -109,14 +109,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a read has found.
+    """The result of a read.
 
     Attributes:
         verdict: What SAC's counts say about it.
-        rows: How many rows it had.
+        rows: The number of rows.
         version: The version of its rows; None without versions.
-        may_delete: Whether rows that did not come may be deleted from the target.
-        rows_before: How many of the rows an earlier run has read.
+        may_delete: Whether the target may delete rows that were not read.
+        rows_before: How many of the rows an earlier run read.
     """
 
     verdict: Verdict
@@ -128,7 +128,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a read of changes has found.
+    """The result of a read of changes.
 
     Attributes:
         rows: How many rows are new, changed or deleted.
@@ -139,7 +139,7 @@ class Changes:
     deletions: int
 
     def text(self, verb: str = "") -> str:
-        """Write how many there are, and how many of them are deletions."""
+        """Describe the number of changes and deletions."""
         kind = "a deletion" if self.deletions == 1 else "deletions"
         deletions = f", {self.deletions:,} of them {kind}" if self.deletions else ""
         return f"{plural(self.rows, 'change')}{verb}{deletions}"

@@ -1,4 +1,4 @@
-"""One run of a stream: which read it needs, and what follows from what the read found."""
+"""One run of a stream: picks the read, and acts on its result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def read_records(stream: SACStream) -> Iterator[Records]:
-    """Read the records of a stream, as `Run.records` does."""
+    """Read the records of a stream, like `Run.records`."""
     return Run(stream).records()
 
 
@@ -50,21 +50,21 @@ class Run:
         """Prepare a run; no rows are requested yet."""
         self._stream = stream
         self._watch: ColumnWatch | None = None
-        # The permissions behind the last read are those in the state before anything changes it.
+        # Before the state changes, it has the permissions of the last read.
         self._permissions = Permissions(stream.source.client.user, self._state)
         self._is_incremental = stream.replication_method == REPLICATION_INCREMENTAL
-        # Rows before the bookmark of another user may be new to this one.
+        # Rows before another user's bookmark may be new to this user.
         self._starts_anew = self._is_incremental and self._permissions.have_changed
-        # The key, where the catalog decides on it.
+        # The key, if the catalog may choose it.
         self._chosen_key = [*stream.entity_set.key] if stream.has_optional_key else None
 
     @property
     def _is_withheld(self) -> bool:
-        """Whether nothing may be deleted, and the state must stay: the user has changed."""
+        """Whether the user has changed, so nothing may be deleted, and the state must stay."""
         return self._stream.has_versions and self._permissions.have_changed
 
     def records(self) -> Iterator[Records]:
-        """Read the records, and say after the last one what follows.
+        """Read the records, then update the state and let the target delete.
 
         Raises:
             UnknownEntitySetError: If SAC does not serve the entity set.
@@ -106,7 +106,7 @@ class Run:
         return slicing_of(self._stream)
 
     def _tracked(self) -> Iterator[Records]:
-        """Read what has changed; or all rows, where the changes cannot be had."""
+        """Read the changes; or all rows, if the changes are lost."""
         reading = self._reading(totals=False)
         bookmark = reading.state().bookmark
         if bookmark:
@@ -128,10 +128,10 @@ class Run:
         yield from self._open()
 
     def _open(self) -> Iterator[Records]:
-        """Read all rows, and store the link to the changes after that."""
+        """Read all rows, and store the link to the changes after them."""
         reading = self._reading()
         self._warn_of_changes(reading)
-        if self._slicing:  # A chain of each slice would miss the facts of a value that comes later.
+        if self._slicing:  # A subscription per slice would miss facts of new values.
             _warn_unsliced(
                 reading,
                 self._slicing,
@@ -162,7 +162,7 @@ class Run:
         return FullRead(reading, table=self._table)
 
     def _settle(self, reading: Reading, outcome: Outcome) -> None:
-        """Let targets delete old rows if the read allows it, or leave the bookmark if not."""
+        """Let targets delete old rows and the bookmark move, if the read allows it."""
         self._check_columns(is_full=not self._is_incremental)
         self._stream.found = outcome
         self._stream.may_advance = outcome.verdict.is_complete and not self._starts_anew
@@ -186,7 +186,7 @@ class Run:
         return LastRead(outcome.version, reading.source.filter, self._chosen_key)
 
     def _stop_tracking(self) -> None:
-        """Delete the chain of a stream that is no longer LOG_BASED."""
+        """Delete the subscription of a stream that is no longer LOG_BASED."""
         reading = self._reading(totals=False)
         state = reading.state()
         if bookmark := state.bookmark:
@@ -206,19 +206,19 @@ class Run:
     def _warn_of_types(self) -> None:
         if changed := changed_types(self._state.types or {}, self._stream.sent_types):
             self._stream.logger.warning(
-                "These columns of %s have another type than in the last completed read: %s. A "
-                "target's table does not change by itself: change it, or load into a new table.",
+                "The types of these columns of %s have changed since the last completed read: %s. "
+                "Change the table in the target, or load into a new one.",
                 self._stream.name,
                 ", ".join(changed),
             )
 
     def _report_lost(self, reading: Reading, error: DeltaLostError) -> None:
-        """Log why the table is read again, or stop."""
+        """Log why the table is read again, or raise."""
         if self._stream.kind.is_additive and not self._stream.has_versions:
             msg = (
                 f"The differences of {reading.name} since the last run are lost, because {error}: "
-                "remove the state of the stream, and load it into a new table, because its rows "
-                "would come twice."
+                "remove the state of the stream, and load it into a new table, because the old one "
+                "would get its rows twice."
             )
             raise DataError(msg)
         if self._stream.config["on_delta_lost"] == "fail":
@@ -233,12 +233,12 @@ class Run:
             reading.name,
             " under a new version"
             if self._stream.has_versions
-            else ", which cannot remove what was deleted in SAC since the last run",
+            else ", without removing what was deleted in SAC since the last run",
             error,
         )
 
     def read_first_page(self) -> int:
-        """Request what a sync requests first, and count the records; nothing is written.
+        """Request the first page of a sync, and count its records without writing them.
 
         Raises:
             UnknownEntitySetError: If SAC does not serve the entity set.
@@ -279,7 +279,7 @@ class Run:
 
     @property
     def _table(self) -> Table:
-        """The rows to read, from the bookmark or start_date on if there is one."""
+        """The rows to read, starting at the bookmark or start_date if there is one."""
         stream = self._stream
         source = stream.source
         start = stream.get_starting_replication_key_value(None)
@@ -301,7 +301,7 @@ class Run:
     ) -> RecordMaker:
         stream = self._stream
         rows, columns = stream.entity_set, stream.columns
-        if stream.paths:  # Rows have the columns that the tap adds by then.
+        if stream.paths:  # By then, rows have the columns that the tap adds.
             own = stream.selection.own_columns
             rows = replace(rows, properties=(*rows.properties, *own), own_columns=())
             columns = [*columns, *(column.name for column in own)]

@@ -1,4 +1,4 @@
-"""The pages of slices: whether they are of their slice, and have all its keys."""
+"""Reads slices, and checks that each has its own rows, and all of them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Slicing:
 
     Attributes:
         column: The column whose values make the slices.
-        source: What has the column.
-        query: All that decides on the rows and their output, in a text.
+        source: The entity set.
+        query: A text of everything that determines the rows and their output.
         started_at: When the run started, in milliseconds since 1970.
-        read_ahead: Makes what reads several slices at a time.
+        read_ahead: Makes a reader of several slices at a time.
     """
 
     column: Property
@@ -46,19 +46,19 @@ class Slicing:
 
 
 def hindrance_to_slices(kind: Kind, columns: Collection[str], column: str) -> str | None:
-    """Say why a table cannot be read in slices; None if it can."""
+    """Return why a table cannot be read in slices; None if it can."""
     if kind.is_hierarchy:
-        return "a place in a hierarchy is not known before all members are"
+        return "levels and paths of a hierarchy need all members"
     if kind.needs_select and column not in columns:
-        return "SAC adds up rows over a column that is deselected"
+        return "SAC aggregates over a column that is deselected"
     return None
 
 
 class SliceReader:
-    """Reads slices one after the other, and proves each one.
+    """Reads slices one after the other, and proves each of them.
 
     Attributes:
-        watch: Has seen the rows and keys of all slices.
+        watch: Watches the rows and keys of all slices.
     """
 
     def __init__(self, reading: Reading, table: Table, column: str) -> None:
@@ -68,7 +68,7 @@ class SliceReader:
         self._proof: Proof | None = None
         self._reading = reading
         self._column = column
-        # Between slices by another column, rows may move while they are read.
+        # If the column is not in the key, rows may move between slices during the read.
         self._retry = Retry.NEVER
         if column in reading.source.key:
             self._retry = Retry.DONE if reading.is_in_order else Retry.POSSIBLE
@@ -77,8 +77,8 @@ class SliceReader:
         """Read a slice, and compare it with SAC's count after its last page.
 
         Raises:
-            SliceError: If SAC refuses it, or answers with rows of another one.
-            DataError: If it is proven not to be whole, or a key has several facts.
+            SliceError: If SAC refuses it, or returns rows of another slice.
+            DataError: If it is proven to be incomplete, or a key has several facts.
             SACError: If SAC refuses a later page, or the client.
         """
         needs_order = yield from self._prove(item, ahead.read(item, item.pages), self._retry)
@@ -89,11 +89,11 @@ class SliceReader:
 
     @property
     def on_keys(self) -> Callable[[Keys], None] | None:
-        """What sees the keys of all records; None if they are not watched."""
+        """The function that gets the keys of all records; None if they are not watched."""
         return self._see if self.watch.keys else None
 
     def _see(self, keys: Keys) -> None:
-        """Watch the keys of some records, before anybody has them."""
+        """Watch the keys of some records, before they are written."""
         self.watch.see(keys)
         if self._proof:
             self._proof.see(keys)
@@ -101,7 +101,7 @@ class SliceReader:
     def _prove(
         self, item: Slice, pages: Iterable[Page], retry: Retry
     ) -> Generator[Page, None, bool]:
-        """Read pages of a slice; return whether it has to be read again, in order."""
+        """Read the pages of a slice; return whether it must be read again in key order."""
         reading, label = self._reading, f"{self._reading.name} ({item})"
         proof = Proof(reading, item.table, label, retry=retry, answers=self._answers)
         is_first = True
@@ -124,11 +124,11 @@ class SliceReader:
         return proof.needs_order
 
     def _check_value(self, item: Slice, page: Page) -> None:
-        """See by two rows that a page is of its slice: SAC ignores what it does not know."""
+        """Check by two rows that a page is of its slice: SAC ignores unknown options."""
         name = self._column
         if name not in self._reading.columns:
             return
         for row in read_rows([*page.items[:1], *page.items[-1:]], page.source):
             if not item.has(row.get(name)):
-                msg = f"SAC answered to the slice {item} with rows of {row.get(name)!r}"
+                msg = f"SAC answered the slice {item} with rows of {row.get(name)!r}"
                 raise SliceError(log_safe(msg))

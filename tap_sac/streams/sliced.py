@@ -1,4 +1,4 @@
-"""A full read in slices: several at a time, written in order, and resumed by the next run."""
+"""Reads a table in slices: several at a time, written in order, and resumable."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from tap_sac.streams.reading import Reading
     from tap_sac.streams.slice_reader import Slicing
 
-# How often the values are asked for again, as long as new ones come up.
+# The maximum number of times to ask for new values.
 _MOST_ROUNDS = 5
 
 
 class SlicedRead:
-    """A read of all rows of a table in slices; in one go, where that cannot be.
+    """A read of all rows of a table in slices, or in one go if slices are impossible.
 
     Attributes:
         version: The version of its rows; None without versions.
     """
 
     def __init__(self, reading: Reading, slicing: Slicing) -> None:
-        """Prepare a read, and resume that of an earlier run if it asks for the same."""
+        """Prepare a read, or resume that of an earlier run if its query is the same."""
         self.version = reading.version
         self._reading = reading
         self._slicing = slicing
@@ -79,7 +79,7 @@ class SlicedRead:
                     return (yield from self._sliced(values))
             except SliceError as error:
                 if self._rows and not reading.has_key:
-                    msg = f"{error}, and without a key, rows would come twice in one go"
+                    msg = f"{error}, and without a key, a read in one go would duplicate rows"
                     raise DataError(msg, Failure.PARTIAL_SLICES) from None
                 hindrance = str(error)
         elif values:
@@ -91,10 +91,10 @@ class SlicedRead:
         return (yield from whole.records())
 
     def _resume(self) -> None:
-        """Continue the read of an earlier run, if it asks for the same.
+        """Resume the read of an earlier run, if its query is the same.
 
-        The rows of a slice that was not complete come again, so there must be a key. Nor may rows
-        move from a slice that is left to one that is done.
+        An incomplete slice is read again, so there must be a key. And rows must not be able to move
+        from an unread slice to a finished one.
         """
         reading = self._reading
         state = reading.state()
@@ -106,7 +106,7 @@ class SlicedRead:
         )
         if hindrance:
             reading.logger.info(
-                "%s: all slices are read, and not only those that an earlier run left, because %s.",
+                "%s: reading all slices instead of resuming an earlier read, because %s.",
                 reading.name,
                 hindrance,
             )
@@ -117,7 +117,7 @@ class SlicedRead:
         self._done = dict(earlier.done)
         begin = datetime.fromtimestamp(earlier.started_at / 1000, timezone.utc)
         reading.logger.info(
-            "%s: resuming the read that began at %s, after %s.",
+            "%s: resuming the read that started at %s, after %s.",
             reading.name,
             begin.isoformat(timespec="seconds"),
             plural(len(self._done), "slice"),
@@ -144,7 +144,7 @@ class SlicedRead:
             slices.count_whole()
         verdict = self._judge()
         if reading.totals and slices.rows_of_earlier_run:
-            why = "an earlier run read a part of it: the next full read compares them"
+            why = "an earlier run read some of the rows: the next full read compares them"
             warn_uncompared(reading.name, reading.logger, why)
         elif reading.totals:
             reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
@@ -157,7 +157,7 @@ class SlicedRead:
         )
 
     def _read_values(self, values: Collection[Value], maker: RecordMaker) -> Iterator[Records]:
-        """Read the slices of some values, in the order of those."""
+        """Read the slices of some values, in the order of the values."""
         self._known.update(values)
         return self._read(
             [
@@ -168,7 +168,7 @@ class SlicedRead:
         )
 
     def _read_rest(self, maker: RecordMaker) -> Iterator[Records]:
-        """Read the rows that no slice has: the list of values may be truncated."""
+        """Read the rows that are in no slice: the list of values may be truncated."""
         known = [*self._known]
         rest = self._slice(differs(self._column, known), lambda value: value not in known)
         if self._slicing.source.has_room_for(self._filtered(rest.condition)):
@@ -178,7 +178,7 @@ class SlicedRead:
             raise SliceError(msg)
 
     def _read(self, slices: Sequence[Slice], maker: RecordMaker) -> Iterator[Records]:
-        """Read some slices, and keep what is done."""
+        """Read some slices, and save which ones are done."""
         self._slices.read += slices
         ahead = self._slicing.read_ahead({item: item.pages for item in slices})
         with closing(ahead):
@@ -192,15 +192,15 @@ class SlicedRead:
                 self._save(item)
 
     def _read_new(self, maker: RecordMaker) -> Iterator[Records]:
-        """Read the slices of values that were not there before, until there are no new ones."""
+        """Read the slices of new values, until there are none."""
         for _ in range(_MOST_ROUNDS):
             new = (self._values.find() or set()) - self._known
             if not new or len(self._known) + len(new) > MOST_VALUES:
                 return
             self._reading.logger.info(
-                "%s: SAC lists %s of %s that are new.",
+                "%s: SAC lists %s of %s.",
                 self._reading.name,
-                plural(len(new), "value"),
+                plural(len(new), "new value"),
                 self._column.name,
             )
             yield from self._read_values(new, maker)
@@ -215,7 +215,7 @@ class SlicedRead:
         return {**query, "$filter": both(query.get("$filter"), condition)}
 
     def _save(self, item: Slice) -> None:
-        """Save which slices are done, so that another run can resume the read."""
+        """Save that a slice is done, so that another run can resume the read."""
         self._done.pop(item.id, None)
         if item.is_proven:
             self._done[item.id] = item.rows
@@ -225,7 +225,7 @@ class SlicedRead:
             self._reading.save(self._reading.state().slicing(unfinished))
 
     def _judge(self) -> Verdict:
-        """Return whether the slices are proven to be the whole table, and log it."""
+        """Return whether the slices are proven to be the whole table, and log the result."""
         reading, slices = self._reading, self._slices
         earlier = slices.rows_of_earlier_run
         reading.logger.info(
@@ -242,10 +242,10 @@ class SlicedRead:
         verdict, doubt = slices.judge(uncounted)
         if verdict is Verdict.PROVEN and self._has_come_twice:
             verdict = Verdict.UNPROVEN
-            doubt = "keys came twice, so rows may have moved from one to another"
+            doubt = "keys were sent twice, so rows may have moved between slices"
         if verdict is Verdict.PROVEN:
             return verdict
-        stay = ", so rows that are gone from SAC stay in the target"
+        stay = ", so rows that are no longer in SAC stay in the target"
         reading.logger.warning(
             "The slices of %s by %s are not proven to be the whole table%s: %s.",
             reading.name,
@@ -257,7 +257,7 @@ class SlicedRead:
 
     @property
     def _has_come_twice(self) -> bool:
-        """Whether a key came in two slices; rows of one slice are compared by themselves."""
+        """Whether a key is in two slices; each slice is checked for repeated keys on its own."""
         once = sum(item.rows for item in self._slices.read if not item.is_unchanged)
         return self._watch.count_keys() < (once if self._is_fixed else self._watch.rows)
 

@@ -1,7 +1,7 @@
-"""The slices of a table, one for each value of a column, and whether they make the whole table.
+"""The slices of a table, one per value of a column, and whether they are the whole table.
 
-The list of values may be truncated or out of date, and SAC may filter differently than we expect.
-So the rows of the slices are compared with SAC's count of the whole table.
+The list of values may be truncated or out of date, and SAC may filter differently than expected, so
+the rows of the slices are compared with SAC's count of the whole table.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _LONGEST_CONDITION_SHOWN = 200
 
 
 class SliceError(SACError):
-    """A table cannot be read in slices, but perhaps in one go."""
+    """A table cannot be read in slices, but may be readable in one go."""
 
 
 class Slice:
-    """The rows with one value in the slice column, or with none of the values of other slices.
+    """The rows with one value in the slice column, or with none of the other slices' values.
 
     Attributes:
         condition: The ``$filter`` that selects them.
-        has: Returns whether rows with a value belong to it.
-        table: Counts them.
-        known_rows: How many an earlier run read and proved; None if it did not.
-        is_unchanged: Whether SAC still counts as many, so that they are not read again.
-        rows: How many there are, after the read.
+        has: Returns whether rows with a given value belong to it.
+        table: Counts its rows.
+        known_rows: The number of rows that an earlier run read and proved; None if it did not.
+        is_unchanged: Whether SAC still counts as many rows, so they are not read again.
+        rows: The number of rows, after the read.
         is_proven: Whether SAC counts as many as were read.
     """
 
@@ -73,25 +73,25 @@ class Slice:
 
     @property
     def id(self) -> str:
-        """The name of the slice in the state."""
+        """The ID of the slice in the state."""
         return digest(self.condition)
 
     def pages(self) -> Iterator[Page]:
-        """Read the pages from the first one on; none if an earlier run read all rows."""
+        """Read the pages; there are none if an earlier run read all rows."""
         if self.known_rows is not None and self.table.count() == self.known_rows:
             self.is_unchanged, self.rows, self.is_proven = True, self.known_rows, True
             return
         yield from self._source.table(self._query).pages()
 
     def pages_in_order(self) -> Iterator[Page]:
-        """Read the pages once more, in the order of the keys."""
+        """Read the pages again in key order."""
         return self._source.table(in_order(self._query, self._source.key)).pages()
 
     def settle(self, proof: Proof) -> None:
-        """Compare the rows that came with SAC's count, after the last one.
+        """Compare the rows with SAC's count, after the last page.
 
         Raises:
-            DataError: As `Proof.settle` does.
+            DataError: Like `Proof.settle`.
         """
         self.is_proven = proof.settle() is Verdict.PROVEN
         self.rows = proof.number
@@ -101,8 +101,8 @@ class Slices:
     """Compares slices with SAC's counts of the whole table.
 
     Attributes:
-        read: Those that are read, or are about to be.
-        counts: What SAC has counted in the whole table, at different times.
+        read: The slices that are read or about to be read.
+        counts: SAC's counts of the whole table, at different times.
     """
 
     def __init__(self, reading: Reading, table: Table, proof: Proof, *, is_fixed: bool) -> None:
@@ -119,36 +119,37 @@ class Slices:
 
     @property
     def rows(self) -> int:
-        """How many rows they have."""
+        """The number of rows in all slices."""
         return sum(item.rows for item in self.read)
 
     @property
     def rows_of_earlier_run(self) -> int:
-        """How many of them an earlier run has read."""
+        """The number of rows that an earlier run read."""
         return sum(item.rows for item in self.read if item.is_unchanged)
 
     @property
     def lack_rows(self) -> bool:
-        """Whether SAC counts more rows than they have, or does not count."""
+        """Whether SAC counts more rows than the slices have, or does not count."""
         return not self.counts or self.rows < min(self.counts)
 
     def count_whole(self) -> None:
-        """Ask SAC how many rows the whole table has by now."""
+        """Ask SAC for the current count of the whole table."""
         count = self._table.count()
         self.counts += [] if count is None else [count]
 
     def judge(self, uncounted: str) -> tuple[Verdict, str]:
-        """Return whether they are proven to be the whole table, and why not.
+        """Return whether the slices are proven to be the whole table, and why not.
 
-        People write during a long read, so all are counted again where the counts differ. Where
-        rows can move, one may have moved to a slice that was read before, and no sum tells.
+        Rows may be written during a long read, so all slices are counted again if the counts
+        differ. If rows can move, one may have moved to a slice that was read before, which no sum
+        can show.
 
         Args:
-            uncounted: Why SAC has not counted the table, if it has not.
+            uncounted: Why SAC has not counted the table, if so.
 
         Raises:
-            DataError: If rows came twice without a key.
-            SliceError: If they lack rows, or may lack rows that SAC does not show.
+            DataError: If rows were sent twice and there is no key.
+            SliceError: If the slices lack rows, or SAC does not show whether they do.
         """
         if not self.counts:
             return Verdict.NOT_COUNTED, uncounted
@@ -159,19 +160,19 @@ class Slices:
             changed = 0 if self._is_fixed else self._count_changed()
             if not changed:
                 return Verdict.PROVEN, ""
-            why = f"{changed:,} of them have changed, so rows may have moved from one to another"
+            why = f"{plural(changed, 'slice')} changed meanwhile, so rows may have moved"
             return Verdict.UNPROVEN, why
         counted = plural(counts[-1], "row")
-        why = f"SAC counts {counted} of {self._reading.name}, and {rows:,} in its slices"
+        why = f"SAC counts {counted} of {self._reading.name}, but its slices have {rows:,}"
         if rows < min(counts) and self._proof.has_more_rows(rows) is not False:
             raise SliceError(why)
         if rows > max(counts) and not self._reading.has_key:
-            error = DataError(f"{why}, so some rows came twice", Failure.ROWS_TWICE)
+            error = DataError(f"{why}, so some were sent twice", Failure.ROWS_TWICE)
             return self._proof.disprove(error), why
         return Verdict.UNPROVEN, why
 
     def _counted_again(self) -> tuple[int, list[int]]:
-        """Count the proven slices and the whole at about the same time."""
+        """Count the proven slices and the whole table at about the same time."""
         again = [item.table.count() if item.is_proven else item.rows for item in self.read]
         before = self.counts[-1]
         self.count_whole()

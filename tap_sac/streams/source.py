@@ -1,4 +1,4 @@
-"""An entity set as SAC serves it: how its rows are asked for, counted, added up and refused."""
+"""An entity set as SAC serves it: queries, counts, aggregation and refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import EntitySet, Provider
 
 _NOT_SERVED = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
-# Gateways refuse longer ones, some of them from 8 KB on.
+# Some gateways refuse URLs from 8 KB on.
 _LONGEST_URL = 6_000
 
 
@@ -34,10 +34,10 @@ class Source:
         name: The stream name, for messages.
         entity_set: The columns.
         siblings: All entity sets of the model, by name.
-        key: The key columns that are read; ``$metadata`` does not always name them.
+        key: The selected key columns; ``$metadata`` does not always declare them.
         filter: The ``$filter`` that SAC evaluates.
         page_size: Rows per page; None for SAC's own size.
-        is_counted: Whether reads are compared with SAC's own counts.
+        is_counted: Whether reads are compared with SAC's counts.
         on_response: Observes each answer.
     """
 
@@ -52,17 +52,17 @@ class Source:
     is_counted: bool = True
     on_response: ResponseObserver | None = None
 
-    # SAC serves an entity set as a whole or not at all.
+    # SAC serves an entity set completely or not at all.
     is_complete = True
 
     @property
     def kind(self) -> Kind:
-        """What is known of entity sets like this one."""
+        """What is known about entity sets of this kind."""
         return kind_of(self.entity_set.name)
 
     @property
     def is_trackable(self) -> bool:
-        """Whether SAC can track changes; it does not say whose path changes in a hierarchy."""
+        """Whether SAC can track changes; in a hierarchy, it does not report which paths change."""
         tracks = self.entity_set.tracks_changes
         can_track = self.kind.is_trackable if tracks is None else tracks
         has_ids = bool(self.entity_set.key) or self.kind.is_additive
@@ -70,13 +70,13 @@ class Source:
 
     @property
     def replication_key(self) -> str | None:
-        """The column that tells newer rows from older ones, if the entity set has it."""
+        """The column to replicate by, if the entity set has it."""
         names = {column.name for column in self.entity_set.properties}
         return AUDIT_TIME if self.kind.replication_key in names else None
 
     @property
     def url(self) -> str:
-        """Where the rows are."""
+        """The URL of the entity set."""
         return self.client.entity_set_url(self.provider, self.entity_set.name)
 
     def with_key(self, key: tuple[str, ...]) -> Source:
@@ -84,17 +84,17 @@ class Source:
         return replace(self, key=key, entity_set=replace(self.entity_set, key=key))
 
     def identity(self, columns: list[str]) -> list[Any]:
-        """Return all that decides which rows a read of these columns has."""
+        """Return everything that determines which rows a read of these columns has."""
         place = [self.client.tenant, self.provider.namespace_id, self.provider.provider_id]
         if user := self.client.user:
             place.append(user.fingerprint or "")
         return [*place, self.entity_set.name, self.key, sorted(columns), self.filter]
 
     def query(self, columns: list[str]) -> dict[str, str]:
-        """Return the query options that ask for these columns, filtered."""
+        """Return the query options that request these columns, filtered."""
         options = read_options(self.entity_set, columns, self.filter, self.page_size)
         if not (self.kind.needs_select or self.has_room_for(options)):
-            options.pop("$select", None)  # All columns come then, and the records leave some out.
+            options.pop("$select", None)  # Then SAC sends all columns, and the records drop some.
         return options
 
     def table(self, query: Mapping[str, str], *, track_changes: bool = False) -> Table:
@@ -124,22 +124,22 @@ class Source:
         return len(with_query(self.url, query)) <= _LONGEST_URL
 
     def refusal(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
-        """Return what the refusal of the first page means, which takes more than its status."""
+        """Return what a refusal of the first page means; its status alone does not tell."""
         if error.is_unprepared:
             return self._unprepared(error, query)
         if self._is_not_served(error, query):
             if self.kind.is_optional:
                 return UnknownEntitySetError(error.what, Failure.NOT_EXPORTABLE)
-            # Without the facts, a run is not complete.
+            # Without the facts, a run is incomplete.
             return DataError(error.what, error.failure, step=error.step)
         return refused_filter(self.name, self.filter, error) or error
 
     def count_keys(self) -> int | None:
-        """Ask how many keys have facts; None if SAC does not say, or cannot for this filter."""
+        """Ask SAC how many keys have facts; None if it cannot tell, or not with this filter."""
         return self.count_aggregated([item.name for item in self.entity_set.properties])
 
     def count_aggregated(self, columns: Sequence[str]) -> int | None:
-        """Ask how many rows FactDataAggregation has by some columns; None as for `count_keys`."""
+        """Ask SAC how many rows FactDataAggregation has by some columns; None like `count_keys`."""
         aggregation = self.kind.aggregated_in
         if aggregation not in self.siblings or measures_in_filter(self.entity_set, self.filter):
             return None
@@ -164,7 +164,7 @@ class Source:
         )
 
     def _unprepared(self, error: ResponseError, query: Mapping[str, str]) -> SACError:
-        """Say what SAC cannot prepare: the table, or the query. Waiting does not help."""
+        """Find out whether SAC cannot prepare the table or only this query; retries do not help."""
         if query and not self._is_unprepared_without_options(query):
             asked = f"the filter {self.filter!r}" if self.filter else "the columns or page_size"
             what = f"SAC answered {error.reason} to {asked} of the stream {self.name}"
@@ -182,12 +182,12 @@ class Source:
         return False
 
     def _is_not_served(self, error: ResponseError, query: Mapping[str, str]) -> bool:
-        """Tell an entity set that is described but not served from other refusals."""
+        """Return whether a refusal means that an entity set is described but not served."""
         if error.number == SACErrorNumber.UNKNOWN_ENTITY_SET:
             return True
         if self._is_refused_to_user(error):
             return True
-        if error.is_denied and error.number is not None:  # It is the client that SAC refuses.
+        if error.is_denied and error.number is not None:  # SAC refuses the client.
             return False
         is_plain_400 = error.status == HTTPStatus.BAD_REQUEST and error.number is None
         if self.kind.is_hierarchy and is_plain_400:
@@ -195,9 +195,9 @@ class Source:
         return self.kind.is_optional and error.status in _NOT_SERVED
 
     def _is_refused_to_user(self, error: ResponseError) -> bool:
-        """Return whether this user may not read it, although SAC still accepts the sign-in.
+        """Return whether the user may not read it, although SAC still accepts the sign-in.
 
-        SAP's older pages have audit data for administrators' clients alone, its newer ones do not.
+        By SAP's older documentation, only administrators' clients can read audit data.
         """
         is_refused = error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
         if not (is_refused and self.kind.needs_administrator and self.client.user):
@@ -206,7 +206,7 @@ class Source:
         return True
 
     def _is_refused_without_options(self) -> bool:
-        """Tell a dimension without a hierarchy, for which SAC has a plain 400, from a bad query."""
+        """Return whether SAC also answers 400 without options, so there is no hierarchy."""
         try:
             next(iter(self.table({}).pages()))
         except ResponseError as error:
@@ -214,7 +214,7 @@ class Source:
         return False
 
     def _order(self, query: Mapping[str, str]) -> list[str]:
-        """Return the columns that tell rows apart: the key and all numbers, or all columns."""
+        """Return the columns that identify rows: the key and all numbers, or all columns."""
         asked = query["$select"].split(",") if "$select" in query else None
         columns = [
             item for item in self.entity_set.properties if asked is None or item.name in asked
@@ -229,7 +229,7 @@ class Source:
 def read_options(
     entity_set: EntitySet, columns: list[str], odata_filter: str | None, page_size: int | None
 ) -> dict[str, str]:
-    """Return the query options that ask for columns, filtered, whatever the length of the URL."""
+    """Return the query options that request columns, filtered, whatever the length of the URL."""
     options = {}
     if kind_of(entity_set.name).needs_select or len(columns) < len(entity_set.properties):
         options["$select"] = ",".join(columns)
@@ -241,18 +241,18 @@ def read_options(
 
 
 def in_order(query: Mapping[str, str], key: Sequence[str]) -> dict[str, str]:
-    """Return query options that ask for the same rows in the order of their keys."""
+    """Return query options that request the same rows in key order."""
     return {**query, "$orderby": ",".join(key)}
 
 
 def measures_in_filter(entity_set: EntitySet, odata_filter: str | None) -> set[str]:
-    """Return the columns that a filter names and that are no dimensions."""
+    """Return the columns in a filter that are not dimensions."""
     measures = {column.name for column in entity_set.properties} - {*entity_set.key}
     return names_in_filter(odata_filter or "") & measures
 
 
 def refused_filter(name: str, odata_filter: str | None, error: ResponseError) -> SACError | None:
-    """Return an error that names the filter, if SAC refused one; else None."""
+    """Return an error that names the filter if SAC refused it; else None."""
     if error.failure is not Failure.BAD_REQUEST or not odata_filter:
         return None
     msg = (

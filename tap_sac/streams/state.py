@@ -1,7 +1,7 @@
-"""What the state of a stream remembers between two runs: one reader, and one writer.
+"""The state of a stream between two runs, with one reader and one writer.
 
-Names in the state are those that older versions of the tap have written: they stay as they are.
-Whatever somebody else has put there, or changed, is ignored and not an error.
+The names in the state must not change, because older versions of the tap wrote them. Unknown or
+malformed contents are ignored; they are not errors.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class LastRead:
     """The last completed read of a table.
 
     Attributes:
-        version: The version that its rows have in the target; None without versions.
-        filter: The ``$filter`` that it was read with; None if it had none.
-        key: Its key, where the catalog decides on that; else None.
+        version: The version of its rows in the target; None without versions.
+        filter: The ``$filter`` that it was read with; None without one.
+        key: Its key, if the catalog may choose it; else None.
     """
 
     version: int | None
@@ -43,12 +43,12 @@ class LastRead:
 
 @dataclass(frozen=True)
 class DeltaQuery:
-    """What a chain of changes is about: another query needs another chain.
+    """What a subscription covers: another query needs another subscription.
 
     Attributes:
-        columns: The columns that are read.
+        columns: The selected columns.
         filter: The ``$filter`` that is sent.
-        tables: The target tables that have the rows, each with its key; None in older states.
+        tables: The target tables with their keys; None in older states.
     """
 
     key: list[str]
@@ -57,25 +57,25 @@ class DeltaQuery:
     tables: list[tuple[str, list[str]]] | None = None
 
     def difference(self, other: DeltaQuery) -> str | None:
-        """Describe what another query asks differently; None if only the order of columns."""
+        """Describe how another query differs; None if it differs only in the order of columns."""
         for name, label in (("key", "key"), ("columns", "selected columns"), ("filter", "filter")):
             before, after = getattr(self, name), getattr(other, name)
             if _unordered(before) != _unordered(after):
-                hint = ", for which targets need a new table" if name == "key" else ""
+                hint = ", which needs a new table in the target" if name == "key" else ""
                 return f"the {label} changed from {before} to {after}{hint}"
         if self.tables and _unordered(self.tables) != _unordered(other.tables):
-            return "stream_maps gives its table another name or key, so it lacks the earlier rows"
+            return "stream_maps changed the target table's name or key, so it lacks earlier rows"
         return None
 
 
 @dataclass(frozen=True)
 class Bookmark:
-    """Where the changes since the last LOG_BASED read are.
+    """The link to the changes since the last LOG_BASED read.
 
     Attributes:
-        version: The version that the records in the target have; None without ACTIVATE_VERSION.
-        query: What the last full read asked for.
-        extra_facts: How many more facts than keys SAC counted then.
+        version: The version of the records in the target; None without ACTIVATE_VERSION.
+        query: The query of the last full read.
+        extra_facts: How many more facts than keys SAC counted at the last full read.
     """
 
     link: DeltaLink
@@ -88,14 +88,14 @@ class Bookmark:
 class UnfinishedRead:
     """A read in slices that the next run can resume.
 
-    In the state, `done` is a list of pairs, because programs that merge states, such as Meltano
-    after a failure, would mix the members of two objects.
+    In the state, `done` is a list of pairs: programs that merge states, such as Meltano after a
+    failure, would merge two objects.
 
     Attributes:
-        version: The version that its rows have in the target; None without versions.
-        query_hash: The digest of what it asks for.
-        started_at: When it began, in milliseconds since 1970.
-        done: The rows of each slice that is read and proven, by the digest of its condition.
+        version: The version of its rows in the target; None without versions.
+        query_hash: The digest of its query.
+        started_at: When it started, in milliseconds since 1970.
+        done: The number of rows of each proven slice, by the digest of its condition.
     """
 
     version: int | None
@@ -104,7 +104,7 @@ class UnfinishedRead:
     done: Mapping[str, int]
 
     def hindrance(self, query_hash: str, now: int, *, has_versions: bool) -> str | None:
-        """Say why a run cannot resume it; None if it can."""
+        """Return why a run cannot resume it; None if it can."""
         if self.query_hash != query_hash:
             return (
                 "its output (types, stream maps, flattening, batch files), filter, columns, key or "
@@ -113,7 +113,7 @@ class UnfinishedRead:
         if (self.version is not None) != has_versions:
             return "emit_activate_version_messages has changed"
         if not 0 <= now - self.started_at <= _DAY:
-            return "it did not begin within the last 24 hours"
+            return "it did not start within the last 24 hours"
         return None
 
 
@@ -122,18 +122,19 @@ class StreamState:
     """The state of a stream.
 
     Attributes:
-        last: The last completed read, where SAC tracks no changes.
-        bookmark: Where the changes are, where SAC tracks them.
+        last: The last completed read, if SAC does not track changes.
+        bookmark: The link to the changes, if SAC tracks them.
         unfinished: A read in slices to resume.
         user: The hash of the user whose permissions applied to the last completed read.
-        rows: How many rows that read had.
-        types: The types that its SCHEMA gave the columns; None in older states.
-        version: The version in the state, whoever wrote it.
-        needs_order: Whether a read was proven only in the order of its keys.
-        had_slices: Whether the state names slices: removed, they would come back in a merge.
-        tenant: The hash of the tenant that the rest is about.
-        future_rows: Digests of written rows of audit data whose time was still to come.
-        others: What the SDK keeps there.
+        rows: The number of rows of that read.
+        types: The column types in its SCHEMA; None in older states.
+        version: The version in the state, whichever read wrote it.
+        needs_order: Whether a read could only be proven in key order.
+        had_slices: Whether the state has `slices`: if removed, a merge of states would restore
+            them.
+        tenant: The hash of the tenant.
+        future_rows: Digests of written audit rows with a time in the future.
+        others: What the SDK stores.
     """
 
     last: LastRead | None = None
@@ -151,7 +152,7 @@ class StreamState:
 
     @classmethod
     def read(cls, state: Mapping[str, Any]) -> StreamState:
-        """Read the state of a stream, as Singer has it."""
+        """Read the state of a stream from Singer's format."""
         user, rows, version = state.get("person"), state.get("rows"), state.get("version")
         return cls(
             last=_last_read(state),
@@ -168,7 +169,7 @@ class StreamState:
         )
 
     def write(self) -> dict[str, Any]:
-        """Return the state of the stream, as Singer has it."""
+        """Return the state of the stream in Singer's format."""
         future_rows = {"future_rows": [*self.future_rows]} if self.future_rows else {}
         state: dict[str, Any] = {**self.others, **future_rows}
         if self.version is not None:
@@ -198,21 +199,20 @@ class StreamState:
 
     @property
     def has_last_read(self) -> bool:
-        """Whether a read was completed, of all rows, of changes, or up to a time."""
+        """Whether a read of any kind was completed."""
         return bool(self.last or self.bookmark or "replication_key_value" in self.others)
 
     def next_version(self, started_at: int) -> int:
-        """Return the version of a new read: the time of the run, above all versions in the state.
+        """Return the version of a new read: when the run started, but above all known versions.
 
-        The SDK has seconds: a run that is started again within the second in which another was
-        killed would then keep rows of the other run that are gone by now. The clocks of two
-        machines may differ.
+        The SDK uses seconds: a run that starts in the same second in which another was killed would
+        keep deleted rows of that run. And the clocks of two machines may differ.
         """
         versions = [self.version, self.unfinished.version if self.unfinished else None]
         return max(started_at, *(item + 1 for item in versions if item is not None), 0)
 
     def has_completed(self, version: int | None) -> bool:
-        """Return whether a read of this version, or of a later one, was completed."""
+        """Return whether a read of this version or a later one was completed."""
         return version is not None and self.version is not None and version <= self.version
 
     def completed(self, read: LastRead) -> StreamState:
@@ -220,19 +220,19 @@ class StreamState:
         return replace(self, last=read, version=read.version, bookmark=None, unfinished=None)
 
     def tracking(self, bookmark: Bookmark) -> StreamState:
-        """Return the state after a completed read with a delta link, or before it is followed."""
+        """Return the state after a completed read with a delta link, or before following it."""
         return replace(
             self, bookmark=bookmark, version=bookmark.version, last=None, unfinished=None
         )
 
     def slicing(self, unfinished: UnfinishedRead | None) -> StreamState:
-        """Return the state with a read in slices to resume; None for no such read."""
+        """Return the state with a read in slices to resume, or None."""
         has_slices = self.had_slices or unfinished is not None
         return replace(self, unfinished=unfinished, had_slices=has_slices)
 
 
 def digest(text: str) -> str:
-    """Shorten a text: a state is written after each slice, and goes through other programs."""
+    """Shorten a text, because a state is written after each slice and passed to other programs."""
     return sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
@@ -321,5 +321,5 @@ def _is_url(text: str) -> bool:
 
 
 def _unordered(value: object) -> object:
-    """Make lists alike that differ in order, and in what JSON makes of tuples."""
+    """Make lists equal that differ only in order, or by JSON's conversion of tuples."""
     return sorted(map(json.dumps, value)) if isinstance(value, list) else value

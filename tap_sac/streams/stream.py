@@ -1,4 +1,4 @@
-"""The one stream class: it answers the SDK, and picks the read of each run."""
+"""The only stream class: it implements the SDK's interface, and picks the read of each run."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class SACStream(PageStream):
     """A table of the tenant.
 
     Attributes:
-        kind: What is known of entity sets like this one.
-        partition_by: The column by whose values it is read in slices; None for one go.
-        found: What this run has read; None before, and if nothing was read.
-        was_withheld: Whether this run deletes nothing, because the user has changed.
+        kind: What is known about entity sets of this kind.
+        partition_by: The column whose values make the slices; None to read in one go.
+        found: The result of this run; None before, or if nothing was read.
+        was_withheld: Whether this run deleted nothing because the user has changed.
         dropped_key: The columns of SAC's key that the catalog deselects.
     """
 
@@ -84,7 +84,7 @@ class SACStream(PageStream):
         super().__init__(tap, name=source.name, entity_set=source.entity_set)
         self.selected_by_default = self.kind.is_selected
         if self.kind.is_additive:
-            self.primary_keys = ()  # Differences add up: targets must not replace one by the next.
+            self.primary_keys = ()  # Differences add up, so targets must append them.
             self._replicate(REPLICATION_LOG_BASED if self.is_trackable else REPLICATION_FULL_TABLE)
         elif self.is_trackable:
             self._replicate(tap.config["default_replication_method"])
@@ -96,7 +96,7 @@ class SACStream(PageStream):
 
     @property
     def source(self) -> Source | ProvidersSource:
-        """What asks SAC; a dry run does without counts."""
+        """The source of the rows; a dry run does not count them."""
         if isinstance(self._source, Source) and self.is_dry_run:
             return replace(self._source, is_counted=False)
         return self._source
@@ -111,23 +111,23 @@ class SACStream(PageStream):
 
     @property
     def is_uncounted(self) -> bool:
-        """Whether SAC did not count the rows of this run, although it counts such rows."""
+        """Whether this run's rows were not counted, although SAC counts rows of this kind."""
         is_whole = isinstance(self.found, Outcome) and self.found.verdict is Verdict.NOT_COUNTED
         return is_whole and self.kind.is_counted
 
     @property
     def is_log_based(self) -> bool:
-        """Whether only changes are read, after the first time."""
+        """Whether only changes are read after the first run."""
         return self.replication_method == REPLICATION_LOG_BASED
 
     @property
     def has_key(self) -> bool:
-        """Whether targets replace a row that comes again, also where stream maps apply."""
+        """Whether targets deduplicate by key, also with stream maps."""
         return bool(self.primary_keys) and all(key for _, key in self.tables)
 
     @override
     def apply_catalog(self, catalog: Catalog) -> None:
-        """Apply the catalog; what SAC cannot do becomes FULL_TABLE, with a warning."""
+        """Apply the catalog; unsupported replication methods become FULL_TABLE, with a warning."""
         super().apply_catalog(catalog)
         method = self.forced_replication_method
         entry = catalog.get_stream(self.name)
@@ -137,7 +137,7 @@ class SACStream(PageStream):
             self._replicate(self.replication_method)
             return
         if method and method not in self._replication_methods:
-            self._replicate_in_full(f"it cannot be replicated {method}")
+            self._replicate_in_full(f"it does not support {method}")
         if self.has_optional_key and entry and self.selected:
             self._narrow_key(entry)
         if self.is_trackable:
@@ -151,12 +151,12 @@ class SACStream(PageStream):
 
     @cached_property
     def columns(self) -> list[str]:
-        """The columns to ask for.
+        """The columns to request.
 
         Raises:
             DataError: If a column that the tap adds would replace one of SAC's, or SAC requires a
                 column and none is selected.
-            SACError: If rows would be written under another key than SAC's.
+            SACError: If rows would be written under a key other than SAC's.
         """
         return CatalogColumns(self).check(needs_select=self.kind.needs_select)
 
@@ -208,15 +208,15 @@ class SACStream(PageStream):
 
     @cached_property
     def future_rows(self) -> FutureRows:
-        """The rows of audit data whose time is still to come."""
+        """The audit rows with a time in the future."""
         known = StreamState.read(self.stream_state).future_rows
         return FutureRows(self.name, known, self.started_at)
 
     @property
     def why_unread(self) -> str | None:
-        """Why SAC is asked for no rows, and what to do; None if it is asked.
+        """Why no rows are requested, and what to do; None if they are.
 
-        It has differences for subscribers alone (SAP Help, "FactDataDifference").
+        SAC has differences only for subscribers (SAP Help, "FactDataDifference").
         """
         if not self.kind.is_additive:
             return None
@@ -238,32 +238,32 @@ class SACStream(PageStream):
                 yield from self._read(self)
             except UnknownEntitySetError as error:
                 self.logger.warning("Skipping the stream %s: %s", self.name, error)
-            except DataError:  # The other streams continue, with what was read ahead for them.
+            except DataError:  # The other streams continue, with their pages read ahead.
                 self.read_ahead.drop(self.name)
                 raise
-            except BaseException:  # Also when the consumer of the records gives up.
+            except BaseException:  # Even if the consumer stops early.
                 self.read_ahead.close()
                 raise
 
     def pages_ahead(self) -> Iterator[Page] | None:
-        """Begin to read before the turn of this stream; None if that must not happen.
+        """Start reading before the turn of this stream; None if that must not happen.
 
-        Where SAC tracks changes, each request has consequences that the state must know of.
+        If SAC tracks changes, each request has effects that the state must record.
         """
         is_full = self.replication_method == REPLICATION_FULL_TABLE
         if self.is_dry_run or not is_full or self.partition_by is not None:
             return None
-        if self.why_unread or self.verifies_totals:  # SAC is asked for totals before the first row.
+        if self.why_unread or self.verifies_totals:  # Totals are requested before the first row.
             return None
         try:
             query = self.query
-        except SACError:  # It is raised again at the turn of this stream.
+        except SACError:  # It is raised again at this stream's turn.
             return None
         return self.source.table(query).pages()
 
     @property
     def query(self) -> dict[str, str]:
-        """The query options that ask for the columns, and for parents where paths need them."""
+        """The query options that request the columns, and the parents that paths need."""
         columns = self.columns
         if self.paths:
             columns = self.paths.needed_columns(columns, self.selection.own_columns)
@@ -273,7 +273,7 @@ class SACStream(PageStream):
 
     @property
     def entity_set_source(self) -> Source:
-        """The source of an entity set of a model: it has more to ask than a list of providers."""
+        """The source, if it is an entity set of a model and not the list of providers."""
         source = self.source
         if not isinstance(source, Source):
             msg = f"{self.name} is no entity set of a model"
@@ -282,12 +282,12 @@ class SACStream(PageStream):
 
     @property
     def verifies_totals(self) -> bool:
-        """Whether the sums of measures are to be compared with SAC's own."""
+        """Whether to compare the sums of measures with SAC's own."""
         is_of_facts = self.kind.aggregated_in is not None
         return is_of_facts and bool(self.config["verify_totals"]) and not self.is_dry_run
 
     def _measure(self, answer: Answer) -> None:
-        """Count a request for the metrics that other taps write, too."""
+        """Count a request for the usual metrics of taps."""
         self._requests.add(answer.seconds)
         self.logger.debug(
             "%s: SAC answered %s after %.3f seconds", self.name, answer.status, answer.seconds
@@ -303,7 +303,7 @@ class SACStream(PageStream):
         return methods
 
     def _replicate(self, method: str) -> None:
-        """Choose a method; records of changes have a mark for deleted rows."""
+        """Set the replication method; LOG_BASED streams get the column that marks deleted rows."""
         self.forced_replication_method = method
         self.own(*([DELETED_AT] if self.is_log_based else []))
 
@@ -312,7 +312,7 @@ class SACStream(PageStream):
         self.forced_replication_method = REPLICATION_FULL_TABLE
 
     def _narrow_key(self, entry: CatalogEntry) -> None:
-        """Leave columns that the catalog deselects out of the key, also of SCHEMA messages."""
+        """Remove deselected columns from the key, also in SCHEMA messages."""
         sac_key, catalog_key = self.entity_set.key, tuple(self.primary_keys)
         key = self.selection.selected_key(sac_key)
         self.dropped_key = tuple(name for name in sac_key if name not in key)

@@ -1,4 +1,4 @@
-"""What a run has read: the sentence at its end, and the same for programs."""
+"""Sums up a run: in a sentence at its end, and in numbers for programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tap_sac.streams.stream import SACStream
 
-# How a table ends: its name in the structured log, and in the sentence.
+# The results of a table: in the structured log, and in the sentence.
 _ENDS = {
     "proven": "counted and proven",
     "not_counted": "not counted",
@@ -28,7 +28,7 @@ _ENDS_OF_VERDICTS = {Verdict.PROVEN: "proven", Verdict.NOT_COUNTED: "not_counted
 def sum_up(
     streams: Iterable[SACStream], *, skipped_models: int, seconds: float
 ) -> tuple[str, dict[str, float]]:
-    """Sum up what a run has read of the selected streams, in a sentence and in numbers."""
+    """Sum up the selected streams of a run in a sentence and in numbers."""
     ends = [(stream, _end(stream)) for stream in streams if stream.selected]
     numbers = Counter(end for _, end in ends)
     read = [stream for stream, end in ends if end not in {"failed", "not_read"}]

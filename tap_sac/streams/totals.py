@@ -1,10 +1,10 @@
-"""Whether the totals of the facts that were read are SAC's own, to the last digit.
+"""Compares the totals of the facts that were read with SAC's own, to the last digit.
 
-FactDataAggregation with measures alone adds up all facts. That this is a sum is not said anywhere:
-a measure may be an average, or the last value of a period. So SAC is asked for each total alone,
-and per value of Version and of each date dimension: parts that do not add up to the whole belong to
-a measure that is not a sum, which is not compared. Only if a total differs is SAC asked per value
-of the other dimensions, too.
+FactDataAggregation with only measures aggregates all facts. Whether it sums them is not documented:
+a measure may be an average, or the last value of a period. So SAC is asked for each total, and for
+each measure by Version and by each date dimension. If these do not add up to the total, the measure
+is not a sum, and is not compared. Only if a total differs is SAC also asked for it by the other
+dimensions.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import EntitySet, Property
     from tap_sac.streams.source import Source
 
-# Of a dimension, to ask for a part of a total by each.
+# The maximum number of values of a dimension to break a total down by.
 _MOST_VALUES = 1_000
-_CHECK_THEM = "check them with a story in SAC"
-# For each way of asking, the total of each measure.
+_CHECK_THEM = "compare them with a story in SAC"
+# The totals of each measure, one for each way of asking.
 SACTotals = list[dict[str, Decimal]]
 
 
 def hindrance_to_totals(source: Source, columns: Collection[str]) -> str | None:
-    """Say why totals of columns cannot be compared with SAC's own; None if they can.
+    """Return why totals of columns cannot be compared with SAC's own; None if they can.
 
     Returns:
         A clause that follows "because", with the next step.
@@ -47,7 +47,7 @@ def hindrance_to_totals(source: Source, columns: Collection[str]) -> str | None:
         return f"SAC has no {aggregation} of this model: {_CHECK_THEM}"
     if not entity_set.key:
         return (
-            f"$metadata names no key of {entity_set.name}, so nothing tells its measures: "
+            f"$metadata declares no key of {entity_set.name}, so its measures are unknown: "
             f"{_CHECK_THEM}"
         )
     if named := measures_in_filter(entity_set, source.filter):
@@ -57,7 +57,7 @@ def hindrance_to_totals(source: Source, columns: Collection[str]) -> str | None:
         )
     measures = numeric_measures(entity_set, columns)
     if not measures:
-        return "no measure is selected that has numbers: select one in the catalog"
+        return "no numeric measure is selected: select one in the catalog"
     if all(measure.type in FLOATS for measure in measures):
         rounded = ", ".join(measure.name for measure in measures)
         return f"SAC rounds sums of floating-point numbers ({rounded}): {_CHECK_THEM}"
@@ -65,7 +65,7 @@ def hindrance_to_totals(source: Source, columns: Collection[str]) -> str | None:
 
 
 def numeric_measures(entity_set: EntitySet, columns: Collection[str]) -> list[Property]:
-    """Return the measures that have numbers, among some columns."""
+    """Return the numeric measures among some columns."""
     return [
         column
         for column in entity_set.properties
@@ -74,13 +74,13 @@ def numeric_measures(entity_set: EntitySet, columns: Collection[str]) -> list[Pr
 
 
 def warn_uncompared(stream: str, logger: logging.Logger, why: str) -> None:
-    """Say that no total of a stream is compared, though verify_totals asks for it."""
+    """Warn that no total of a stream is compared, although verify_totals is set."""
     logger.warning("The totals of %s are not compared, because %s.", stream, why)
 
 
 @dataclass(frozen=True)
 class _Result:
-    """What came of one measure.
+    """The result of one measure.
 
     Attributes:
         hindrance: Why it is not compared; None if it is.
@@ -103,17 +103,16 @@ class _Result:
 
 
 class Totals:
-    """Compares the sums of a read with what SAC adds up itself.
+    """Compares the sums of a read with SAC's own.
 
     Attributes:
-        refusal: Why SAC gave no totals, when it was asked last; None if it did.
+        refusal: Why SAC returned no totals at the last request; None if it did.
     """
 
     def __init__(self, source: Source, columns: Collection[str]) -> None:
-        """Keep what to ask; nothing is requested yet.
+        """Prepare the requests; nothing is requested yet.
 
-        SAC rounds sums of floating-point numbers, in any order, so these have no last digit to
-        compare.
+        SAC rounds sums of floating-point numbers, in any order, so they are not compared.
         """
         measures = numeric_measures(source.entity_set, columns)
         self.refusal: str | None = None
@@ -125,20 +124,20 @@ class Totals:
         self._before: SACTotals | None = None
 
     def begin(self) -> Sums:
-        """Ask SAC for the totals, before the first row is read.
+        """Request the totals, before the first row is read.
 
         Returns:
-            What takes the numbers of all records from now on.
+            The sums to which all records are added from now on.
         """
         self._before = self._all_totals()
         self._sums = Sums(self._exact)
         return self._sums
 
     def settle(self, stream: str, logger: logging.Logger, *, fails: bool) -> None:
-        """Ask SAC again after the last row, log a table of the totals, and warn of what it lacks.
+        """Request the totals again after the last row, log them, and warn of those not compared.
 
         Raises:
-            DataError: If a total is another one than SAC's, which agree with each other.
+            DataError: If a total differs from SAC's, which did not change.
         """
         after = self._all_totals() if self._before else None
         ours = self._sums.totals
@@ -152,8 +151,8 @@ class Totals:
                 continue
             difference = EXACT.subtract(result.ours, result.of_sac)
             msg = (
-                f"The total of {result.measure} in the rows read of {stream} is {result.ours:f}, "
-                f"while SAC's is {result.of_sac:f} (difference {difference:f})"
+                f"The total of {result.measure} in the rows of {stream} is {result.ours:f}, but "
+                f"SAC's is {result.of_sac:f} (difference {difference:f})"
             )
             error = DataError(msg, Failure.WRONG_TOTAL)
             if fails:
@@ -177,21 +176,21 @@ class Totals:
             )
 
     def _all_totals(self) -> SACTotals | None:
-        """Ask for the totals, alone and by each part; None if SAC does not say."""
+        """Request the totals, alone and by each time dimension; None if SAC has none."""
         self.refusal = None
         try:
             ways = [[], *([part] for part in self._parts)]
             return [self._totals_by(part, self._exact) for part in ways]
-        except ResponseError as error:  # Its next steps are about facts, which can be read.
-            self.refusal = f"SAC answered {error.reason} when asked for them: {_CHECK_THEM}"
+        except ResponseError as error:  # Its own next step is about facts, which can be read.
+            self.refusal = f"SAC answered {error.reason} to the request for them: {_CHECK_THEM}"
         except SACError as error:
-            self.refusal = f"SAC gives none: {str(error).rstrip('.')}"
+            self.refusal = f"SAC returned none: {str(error).rstrip('.')}"
         except (ArithmeticError, TypeError):
-            self.refusal = f"SAC gives none that are numbers: {_CHECK_THEM}"
+            self.refusal = f"SAC returned totals that are not numbers: {_CHECK_THEM}"
         return None
 
     def _reconsidered(self, result: _Result) -> _Result:
-        """Return a result that differs as not compared, if its measure does not add up."""
+        """Mark a result that differs as not compared, if its measure does not add up."""
         if not result.is_different:
             return result
         for dimension in self._source.key:
@@ -201,7 +200,7 @@ class Totals:
         return result
 
     def _adds_up(self, measure: str, dimension: str) -> bool:
-        """Return whether a measure adds up over a dimension, or SAC does not say."""
+        """Return whether a measure adds up over a dimension; also True if SAC does not answer."""
         try:
             values = self._source.count_aggregated([dimension])
             if values is None or values > _MOST_VALUES:
@@ -226,7 +225,7 @@ class Totals:
 
 
 def _is_of_time(dimension: str, siblings: Mapping[str, EntitySet]) -> bool:
-    """Return whether a dimension is Version or a date, over which measures may not add up."""
+    """Return whether a dimension is Version or a date: measures may not add up over these."""
     master = master_of(dimension, siblings)
     return dimension == VERSION or (master is not None and is_date_master(siblings[master]))
 
@@ -248,7 +247,7 @@ def _result(
     measure: str, ours: Decimal, before: SACTotals | None, after: SACTotals | None
 ) -> _Result:
     if before is None or after is None:
-        return _Result(measure, ours, None, "SAC gives no totals")
+        return _Result(measure, ours, None, "SAC returned no totals")
     early, late = ([form[measure] for form in totals] for totals in (before, after))
     if len(set(early)) > 1 or len(set(late)) > 1:
         return _Result(measure, ours, late[0], "its parts do not add up, so it is not a sum")

@@ -1,4 +1,4 @@
-"""The keys of a read: how many are different, and the first one that came again."""
+"""Watches the keys of a read: how many are different, and the first repeated one."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class WatchedKeys:
     """Watches the keys of the records of a read.
 
     Attributes:
-        rows: How many records had a key.
-        repeated: The first key that came again; None if none is known.
-        is_over: Whether there are more rows than it counts.
+        rows: The number of records with a key.
+        repeated: The first repeated key; None if none is known.
+        is_over: Whether there are too many rows to watch.
     """
 
     def __init__(self, reading: Reading, table: Table, answers: dict[Key, bool | None]) -> None:
-        """Begin before the first record.
+        """Start before the first record.
 
         Args:
             reading: The read.
-            table: Where SAC is asked for the rows of a key.
-            answers: What SAC has said about keys, which is asked once.
+            table: Used to look up the rows of a key.
+            answers: SAC's answers about keys, each requested once.
         """
         self.rows = 0
         self.repeated: Key | None = None
@@ -48,14 +48,14 @@ class WatchedKeys:
         self._counter = KeyCounter()
 
     def close(self) -> None:
-        """Forget all keys."""
+        """Discard all keys."""
         self._counter.close()
 
     def add(self, keys: Keys) -> None:
         """Watch the keys of some records.
 
         Raises:
-            SACError: If there is no room for a temporary file.
+            SACError: If the temporary file cannot be written.
         """
         self.rows += len(keys.hashes)
         if self.is_over:
@@ -74,15 +74,15 @@ class WatchedKeys:
             self._reading.suspects_repeated_keys(self._table.count())
 
     def count(self) -> int:
-        """Return how many different keys came."""
+        """Return the number of different keys."""
         return self._counter.count()
 
     def knows(self, row: msgspec.Raw) -> bool:
-        """Return whether the key of a row is one of those that came."""
+        """Return whether the key of a row was added before."""
         return not self.is_over and self._counter.knows(hash(_keys_of(self._reading, [row])[0]))
 
     def are_filtered(self, rows: list[msgspec.Raw]) -> bool:
-        """Ask whether the filter leaves out rows that are there, and that came all the same."""
+        """Ask SAC whether the filter excludes existing rows that were sent all the same."""
         reading, keys = self._reading, _keys_of(self._reading, rows)
         plain = {name: text for name, text in reading.query.items() if name != "$filter"}
         kept = count_rows(reading, self._table, keys)
@@ -93,12 +93,12 @@ class WatchedKeys:
 
     @property
     def repeated_values(self) -> dict[str, Any]:
-        """The values of the first key that came again, by column."""
+        """The values of the first repeated key, by column."""
         return {} if self.repeated is None else key_values(self._reading.source.key, self.repeated)
 
     @property
     def are_several(self) -> bool | None:
-        """Whether SAC has several rows of the first key that came again; None if unknown."""
+        """Whether SAC has several rows with the first repeated key; None if unknown."""
         key = self.repeated
         if key is None:
             return None
@@ -109,31 +109,31 @@ class WatchedKeys:
 
 
 def count_rows(reading: Reading, table: Table, keys: list[Key]) -> Counter[Key] | None:
-    """Ask SAC for the rows of keys, several keys per request.
+    """Look up the rows of keys in SAC, several keys per request.
 
     Returns:
-        How many rows each key has, if no key has several; otherwise, one key that has. None if SAC
+        The number of rows of each key; if a key has several, the counts end with it. None if SAC
         does not answer.
     """
     found: Counter[Key] = Counter()
     try:
         for condition, asked in _conditions(reading, keys):
-            # If one key has several rows, one more row than there are keys shows it.
+            # One more row than keys is enough to show that a key has several.
             rows = table.first_rows(len(asked) + 1, condition)
             if rows is None:
                 return None
             found.update(_keys_of(reading, rows))
-            if not found.keys() <= {*keys}:  # SAC has not heeded the filter.
+            if not found.keys() <= {*keys}:  # SAC ignored the filter.
                 return None
             if max(found.values(), default=0) > 1:
                 break
-    except ValueError:  # A key of a type that has no literal that is known.
+    except ValueError:  # A key has a type without a known literal.
         return None
     return found
 
 
 def _conditions(reading: Reading, keys: list[Key]) -> Iterator[tuple[str, list[Key]]]:
-    """Write conditions that keep the rows of all keys, short enough for a URL."""
+    """Write conditions that match the rows of all keys, short enough for a URL."""
     source = reading.source
     columns = {item.name: item for item in source.entity_set.properties}
     each = [
@@ -154,5 +154,5 @@ def _conditions(reading: Reading, keys: list[Key]) -> Iterator[tuple[str, list[K
 
 def _keys_of(reading: Reading, rows: list[msgspec.Raw]) -> list[Key]:
     found: list[Key] = []
-    reading.make(None, found.extend).lines(rows, "SAC's answer")
+    reading.make(None, found.extend).lines(rows, "SAC's response")
     return found

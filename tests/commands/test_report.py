@@ -59,7 +59,7 @@ def test_the_sample_tenant_is_as_believed(serve: Serve, run_cli: RunCli, tmp_pat
     assert verdicts(report, "otherwise") == set()
     assert not [text for text in strings(report) if text == "other"]
     assert len(service.targets) <= 200
-    assert result.stdout.splitlines()[-1].startswith("It describes SAC's answers")
+    assert result.stdout.splitlines()[-1].startswith("The report describes SAC's answers")
 
 
 def strings(part: object) -> list[str]:
@@ -396,9 +396,13 @@ def test_a_run_without_a_report_does_not_load_its_modules() -> None:
 @pytest.mark.parametrize(
     ("answer", "link", "told"),
     [
-        (None, "none", "SAC gave no link to changes. If there is a new one under Data Management"),
-        (error_response(403, "not allowed"), "403 text: not allowed", "SAC refused it."),
-        (Response(502, b""), "502 empty", "SAC refused it."),
+        (None, "none", "SAC returned no delta link. If Data Management > API Subscriptions has a"),
+        (
+            error_response(403, "not allowed"),
+            "403 text: not allowed",
+            "SAC refused to open the subscription.",
+        ),
+        (Response(502, b""), "502 empty", "SAC refused to open the subscription."),
     ],
     ids=["no link", "refused", "fault"],
 )

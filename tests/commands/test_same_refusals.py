@@ -47,11 +47,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"batch_config": {"encoding": {"format": "arrow", "compression": "gzip"}}},
-        "The setting batch_config asks for compression, which Arrow files do not have",
+        "The setting batch_config asks for compression, which Arrow files do not support",
     ),
     (
         {"batch_config": {"encoding": {"format": "arrow"}, "storage": {"root": "s3://lake/x"}}},
-        "The setting batch_config asks for Arrow files in a remote storage",
+        "The setting batch_config asks for Arrow files in remote storage",
     ),
     ({"models": ["Salse"]}, "The setting models has 'Salse', which matches no model"),
     ({"namespaces": ["sak"]}, "The setting namespaces has 'sak', which matches no namespace"),
@@ -105,7 +105,7 @@ def test_check_and_run_refuse_maps_that_batch_files_cannot_have_alike(
     config = {**serve(StandIn(sales(sales_row(1)))), **batch_config(tmp_path, "jsonl", None, 3)}
     config["stream_maps"] = {"copy": {"__source__": FACTS}}
     of_run, of_check = sentences(run_cli, config)
-    assert "makes further streams" in of_run
+    assert "into further streams" in of_run
     assert of_check == of_run
 
 

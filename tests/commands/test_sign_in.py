@@ -128,7 +128,7 @@ def test_whole_way(serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri
     assert result.returncode == 0, result.stderr
     page = browser.did()
     assert page.status_code == 200
-    assert "The sign-in worked" in page.text
+    assert "Signed in" in page.text
     assert f"signed in as {BEN}" in page.text
     in_config, in_env, for_meltano = result.stdout.splitlines()
     token = json.loads(f"{{{in_config}}}")["refresh_token"]
@@ -243,7 +243,7 @@ def test_redirected_address_of_another_host_is_pasted(
     browser.will(lambda address: terminal(f"  {choose(address, ANNA)} "))
     result = run_cli(config, "--login", "--redirect-uri", ELSEWHERE)
     assert result.returncode == 0, result.stderr
-    assert f"shows {ELSEWHERE}, copy the whole address" in result.stderr
+    assert f"redirected to {ELSEWHERE}, copy the full address" in result.stderr
     assert "refresh_token" in result.stdout
 
 
@@ -277,7 +277,7 @@ def test_what_is_pasted_by_mistake_is_reported(
     ("act", "told"),
     [
         pytest.param(sign_in_as(""), "was refused (access_denied: Not allowed)", id="refused"),
-        pytest.param(come_back(), "has no code", id="no code"),
+        pytest.param(come_back(), "has no authorization code", id="no code"),
         pytest.param(
             come_back(code="made up"),
             "(invalid_grant: It is not good any more): the code has expired",
@@ -322,8 +322,8 @@ def test_nobody_is_waited_for_without_end(
     result = run_cli(serve(tenant(redirect_uri)), "--login", "--redirect-uri", redirect_uri)
     assert result.returncode == 1
     (sentence,) = sentences(result)
-    assert "Nobody has signed in within five minutes" in sentence
-    assert f"exactly {redirect_uri} is registered as a redirect URI" in sentence
+    assert "Nobody signed in within five minutes" in sentence
+    assert f"register exactly {redirect_uri} as a redirect URI" in sentence
     assert browser.opened
 
 

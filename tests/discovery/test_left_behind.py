@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import RunCli, Serve
 
-BOOKMARKS = "The state has bookmarks of streams that SAC does not offer any more: "
+BOOKMARKS = "The state has bookmarks of streams that SAC no longer offers: "
 OLD, MASTER, OTHER = "old_plan_fact_data", "old_plan_d_master", "other_fact_data"
 
 
@@ -122,9 +122,7 @@ def test_selected_facts_that_are_left_behind_fail_the_run_after_the_rest(
     config = {**serve(StandIn(*models)), **settings}
     messages, failure = run(config, catalog=select(catalog, *catalog))
     assert messages.records(OTHER)
-    assert failure.startswith(
-        f"{OLD} was not read. SAC does not offer it any more" if fails else ""
-    )
+    assert failure.startswith(f"{OLD} was not read. SAC no longer offers it" if fails else "")
     assert bool(failure) == fails
     assert len(warnings(caplog, f"does not offer: {MASTER}, {OLD}. Deselect")) == fails
     assert len(warnings(caplog, "does not offer: ")) == fails
@@ -138,7 +136,7 @@ def test_check_fails_on_facts_that_are_left_behind(
     path.write_text(json.dumps(select(catalog, *catalog)))
     result = run_cli(serve(StandIn(*DELETED)), "--catalog", str(path), "--check")
     assert result.returncode == 1
-    assert f"{OLD} was not read. SAC does not offer it any more" in result.stdout
+    assert f"{OLD} was not read. SAC no longer offers it" in result.stdout
 
 
 def test_catalog_without_metadata_of_origin_is_judged_by_names(

@@ -122,7 +122,7 @@ def test_namespace_that_is_not_listed_is_an_error_with_near_misses(
 def test_empty_list_of_namespaces_is_an_error(serve: Serve, run_cli: RunCli) -> None:
     result = run_cli({**serve(StandIn(sales(*ROWS))), "namespaces": []})
     assert result.returncode == 1
-    assert "namespaces is an empty list: name the namespaces to read" in result.stderr
+    assert "namespaces is an empty list: list the namespaces to read" in result.stderr
 
 
 def test_model_of_a_namespace_that_is_left_out_says_where_it_is(serve: Serve) -> None:
@@ -178,7 +178,7 @@ def test_refused_namespace_that_the_setting_names_fails_after_everything_else(
     assert messages.of(other)[-1]["type"] == "ACTIVATE_VERSION"
     assert messages.of("providers")[-1]["type"] == "RECORD"
     assert f"The namespace {namespace} was not read. " in result.stderr
-    assert ": leave it out of the setting namespaces" in result.stderr
+    assert ": if you do not need it, exclude it in the setting namespaces" in result.stderr
     check = run_cli(config, "--check")
     assert check.returncode == 1
     assert f"FAILED  providers: The namespace {namespace} was not read." in check.stdout
@@ -286,7 +286,9 @@ def test_model_that_may_be_in_a_refused_namespace_is_an_error_that_says_so(
 ) -> None:
     tenant = StandIn(sales(*ROWS), public())
     tenant.fault = refusing(DIMENSIONS, error_response(404, "not there"))
-    with pytest.raises(SACError, match=rf"'{entry}'.*It may be in {DIMENSIONS}, which SAC refused"):
+    with pytest.raises(
+        SACError, match=rf"'{entry}'.*may be in {DIMENSIONS}, which SAC did not serve"
+    ):
         discover({**serve(tenant), "models": [entry]})
 
 

@@ -173,7 +173,7 @@ def test_link_to_a_third_address_is_refused(
     stand_in.fault = lambda request: answer if "/FactData" in request.target else None
     tenant.application = stand_in
     _, failure = run(tenant.settings(host))
-    assert "continues on another server" in failure
+    assert "links to another server" in failure
     assert tenant.hosts() == {host}
 
 

@@ -146,7 +146,7 @@ def test_credentials_in_the_body(secret: str) -> None:
             {"status_code": 302, "headers": {"Location": "http://[::1/x"}},
             "redirects to an.*token_url",
         ),
-        ({"exc": requests.ConnectTimeout}, "No answer from https://acme.auth.*token_url"),
+        ({"exc": requests.ConnectTimeout}, "No response from https://acme.auth.*token_url"),
     ],
 )
 def test_refusal_names_the_setting_and_hides_the_secret(answer: dict[str, Any], told: str) -> None:

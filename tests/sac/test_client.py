@@ -120,7 +120,7 @@ def page(number: int, next_url: str | None) -> Page:
 
 def test_empty_pages_without_end_are_an_error() -> None:
     pages = follow("/1", lambda url: page(0, f"/{int(url[1:]) + 1}"))
-    with pytest.raises(SACError, match="go on without rows"):
+    with pytest.raises(SACError, match="keeps sending empty pages"):
         list(itertools.islice(pages, 20_000))
 
 
@@ -148,7 +148,7 @@ def test_link_that_repeats_is_an_error(serve: Serve) -> None:
         make=lambda: Response(200, b'{"value":[],"@odata.nextLink":"FactData?$skiptoken=2"}', JSON),
     )
     tenant.link_form = "service-relative"
-    with pytest.raises(SACError, match="circle"):
+    with pytest.raises(SACError, match="form a loop"):
         sync(serve(tenant))
 
 
@@ -222,7 +222,7 @@ def test_tries_come_to_an_end(serve: Serve, waits: list[float]) -> None:
 def test_refusal_is_not_tried_again(serve: Serve, waits: list[float]) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = fault_at(page=2, times=99, make=lambda: error_response(400, "no [1402]"))
-    with pytest.raises(SACError, match=r"\[1402\].*Run the discovery again"):
+    with pytest.raises(SACError, match=r"\[1402\].*Run discovery again"):
         sync(serve(tenant))
     assert waits == []
 
@@ -310,7 +310,7 @@ def test_page_that_breaks_off_with_an_error_is_not_the_end(
     tenant.fault = fault_at(page=3, times=2, make=lambda: Response(200, page, JSON))
     assert dates(serve(tenant)) == EVERY_DATE
     tenant.fault = fault_at(page=3, times=99, make=lambda: Response(200, page, JSON))
-    with pytest.raises(SACError, match=r"breaks off with .*Timeout \[9001\]"):
+    with pytest.raises(SACError, match=r"ends with the error .*Timeout \[9001\]"):
         sync({**serve(tenant), "backoff_max_tries": 2})
     assert len(waits) == 3
 
@@ -397,4 +397,4 @@ def test_long_reads_tell_how_far_they_are(
         "6 of 12 rows (50%) so far, 1 per second, about 6 seconds left, 3 pages, 291",
         "12 of 12 rows (100%) so far, 1 per second, 6 pages, 582",
     ]
-    assert lines == [f"sales_fact_data: {text} ms in SAC in all requests" for text in told]
+    assert lines == [f"sales_fact_data: {text} ms in SAC in total" for text in told]

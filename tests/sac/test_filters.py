@@ -70,7 +70,7 @@ def test_in_list_is_written_as_comparisons(
     warnings: Callable[..., list[str]], text: str, corrected: str
 ) -> None:
     (message,) = warnings(text)
-    assert "which SAC cannot prepare (HTTP 500 [1205])" in message
+    assert "which SAC does not support (HTTP 500 [1205])" in message
     assert message.endswith(f": write it as {corrected!r}.")
     assert not warnings(corrected)
 

@@ -389,7 +389,7 @@ def test_filter_that_sac_cannot_prepare_is_named(serve: Serve, run_cli: RunCli) 
     result = run_cli({**serve(tenant), "filters": {FACTS: text}})
     assert result.returncode == 1
     assert f'to the filter "{text}" of the stream {FACTS}' in result.stderr
-    assert "write an in list with or" in result.stderr
+    assert "instead of an in list, write A eq" in result.stderr
     assert "Retrying" not in result.stderr
 
 
@@ -492,7 +492,7 @@ def test_garbled_text_is_asked_for_once_more_and_named(
     tenant, sent = garbled(text, is_mended=False)
     result = run_cli(serve(tenant))
     assert result.returncode == 1
-    assert f"{FACTS}: SAC's answer to GET" in result.stderr
+    assert f"{FACTS}: SAC's response to GET" in result.stderr
     assert "Correct the text in SAC, or deselect" in result.stderr
     assert "Run the tap again later" not in result.stderr
     assert len(sent) <= 3  # The first two with a count.
@@ -518,7 +518,7 @@ def test_first_contact_is_given_up_within_seconds(
     settings = {**CLIENT, "tenant_url": url, "token_url": f"{url}/oauth/token"}
     result = run_cli({**settings, "backoff_max_tries": 50})
     assert result.returncode == 1
-    assert "No answer from " in result.stderr
+    assert "No response from " in result.stderr
     assert 8 < sum(waits) <= 20
 
 

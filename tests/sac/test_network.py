@@ -150,7 +150,7 @@ def test_nothing_is_sent_in_clear_text_whatever_links_say(
     write_links(stand_in, monkeypatch, link)
     result = run_cli(https_settings)
     assert result.returncode == 1
-    assert f"continues on another server, {link.replace('user@', '')}" in result.stderr
+    assert f"links to another server, {link.replace('user@', '')}" in result.stderr
     assert not in_clear_text.requests
     assert not [target for target in stand_in.reads("/FactData") if "skiptoken" in target]
 
@@ -160,7 +160,7 @@ def test_check_tells_of_a_certificate_that_is_not_trusted(
 ) -> None:
     result = run_cli(https_settings, "--check")
     assert result.returncode == 1
-    assert "FAILED  token: No answer from https://localhost" in result.stdout
+    assert "FAILED  token: No response from https://localhost" in result.stdout
     assert (
         "the certificate is not trusted. Set the environment variable REQUESTS_CA_BUNDLE"
         in result.stdout
@@ -410,7 +410,7 @@ def test_page_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve, enco
     url = f"{client.origin}/FactData"
     peak = peak_of(
         lambda: list(client.pages(url)),
-        r"answer to GET http://[^ ]*/FactData is larger than 1 MiB.*Lower page_size",
+        r"response to GET http://[^ ]*/FactData is larger than 1 MiB.*Lower page_size",
     )
     assert peak < 8 * MIB
     assert len(tenant.requests) == 1  # It would be as large again.
@@ -430,7 +430,7 @@ def test_metadata_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve) 
     client = client_of(serve(answering(bomb(start=b"<Edmx>"))), MIB)
     peak = peak_of(
         lambda: client.metadata(Provider("sac", "C4SALES", "Sales")),
-        r"C4SALES/\$metadata is larger than 1 MiB. Leave the model out of the setting models",
+        r"C4SALES/\$metadata is larger than 1 MiB. Exclude the model in the setting models",
     )
     assert peak < 8 * MIB
 
@@ -443,7 +443,7 @@ def test_error_that_unfolds_without_end_is_still_the_error(
     settings = serve(answering(bomb(403, encoding, start)))
     peak = peak_of(
         lambda: sync(settings),
-        "403 Forbidden.*, cut off after 1 MiB.*(Data Export Service|HTTPS_PROXY)",
+        "403 Forbidden.*, truncated after 1 MiB.*(Data Export Service|HTTPS_PROXY)",
     )
     assert peak < 24 * MIB
 
@@ -460,7 +460,7 @@ def test_error_of_a_usual_size_is_not_cut(serve: Serve) -> None:
     body = b'{"error":{"message":"no [3401]","x":"' + b"x" * (MIB - 64) + b'"}}'
     with pytest.raises(SACError, match=r"no \[3401\]") as caught:
         sync(serve(answering(Response(403, body, JSON))))
-    assert "cut off" not in str(caught.value)
+    assert "truncated" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [200, 401])

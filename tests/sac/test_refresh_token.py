@@ -263,7 +263,7 @@ def test_file_without_a_token_and_no_setting_is_told(
     result = run_cli(config)
     assert result.returncode == 1
     (sentence,) = sentences(result)
-    assert "no refresh token yet in the token file. Run tap-sac --login with the same" in sentence
+    assert "The token file has no refresh token yet. Run tap-sac --login with the same" in sentence
 
 
 def test_file_that_is_something_else_is_told(serve: Serve, tmp_path: Path) -> None:
@@ -271,12 +271,12 @@ def test_file_that_is_something_else_is_told(serve: Serve, tmp_path: Path) -> No
     config = serve(tenant)
     path = tmp_path / "token"
     path.write_bytes(b'{"refresh_token": "s3cr3t\xff"}')
-    with pytest.raises(SACError, match="holds something other than a refresh token") as error:
+    with pytest.raises(SACError, match="does not contain a refresh token") as error:
         sync({**config, "refresh_token_file": str(path)})
     assert "s3cr3t" not in str(error.value)
     with pytest.raises(SACError, match=r"cannot be read \(Is a directory\)"):
         sync({**config, "refresh_token_file": str(tmp_path)})
-    with pytest.raises(SACError, match=r"cannot be written \(.* where the tap can write"):
+    with pytest.raises(SACError, match=r"cannot be written \(.* that the tap can write"):
         sync({**config, "refresh_token_file": str(path / "below" / "a file")})
     for impossible in ("~nobody-of-this-name/token", "a\0b"):
         with pytest.raises(SACError, match="path of the token file is not valid"):

@@ -117,7 +117,7 @@ def test_message_may_be_a_text_or_an_object(message: object, text: str) -> None:
 
 def test_redirect_names_the_other_host_alone() -> None:
     error = refused(302, location="https://user:secret@login.example/x?token=y")
-    assert error.what.endswith(", and it leads to https://login.example")
+    assert error.what.endswith(", a redirect to https://login.example")
 
 
 def test_router_without_an_instance_may_be_passed_later() -> None:

@@ -105,7 +105,7 @@ def test_grant_that_the_client_lacks_is_named(
     result = run_cli(config, *check)
     assert result.returncode == 1
     output = result.stdout + result.stderr
-    assert "does not have the grant 'Client Credentials'" in output
+    assert "lacks the grant 'Client Credentials'" in output
     assert "secret has expired" not in output
 
 
@@ -143,13 +143,13 @@ def test_credentials_that_were_pasted_with_more_are_named_and_not_shown(
 ) -> None:
     credentials = {name: place.replace("x", "s3cr3t").format(blank)}
     failure = refused(serve, 401, **credentials)
-    assert "begins or ends with a blank, a line break or a quote" in failure
+    assert "starts or ends with a space, a line break or a quotation mark" in failure
     assert "s3cr3t" not in failure
 
 
 def test_swapped_credentials_are_named_and_not_shown(serve: Serve) -> None:
     failure = refused(serve, 401, client_id=SECRET, client_secret=ID)
-    assert "client_id and client_secret are swapped. Exchange them." in failure
+    assert "client_id and client_secret are swapped. Swap them." in failure
     assert SECRET not in failure
 
 
@@ -170,7 +170,8 @@ def test_place_of_the_secret_is_among_the_causes(serve: Serve, run_cli: RunCli) 
     result = run_cli({**serve(SampleService()), "client_secret": "wrong"}, "--check")
     assert result.returncode == 1
     assert (
-        "3. the token endpoint expects the secret in another place. Set token_endp" in result.stdout
+        "3. the token endpoint expects the client secret in the other place (header or body). "
+        "Switch token_endpoint_auth_method" in result.stdout
     )
 
 

@@ -289,7 +289,7 @@ def test_link_that_holds_a_secret_or_forges_text_is_a_broken_protocol(
     result = run_cli(settings)
     assert result.returncode == 1
     assert f"FactData has a {link_name} " in result.stderr
-    assert "the answer breaks the OData protocol" in result.stderr
+    assert "the response violates the OData protocol" in result.stderr
     assert "skiptoken" not in result.stdout + result.stderr
     assert not any("skiptoken" in target for target in tenant.targets)
     assert_clean(result.stdout + result.stderr)

@@ -160,7 +160,7 @@ def test_read_that_a_map_ends_leaves_no_subscription_behind(
         **(batch_config(tmp_path, "jsonl", None, 1000) if batches else {}),
         "models": ["Sales Planning"],
         "default_replication_method": "LOG_BASED",
-        "stream_maps": {SALES: {"X": "None if _sdc_deleted_at is not None else int(Version)"}},
+        "stream_maps": {SALES: {"X": "None if _sdc_deleted_at else int(Version)"}},
     }
     with pytest.raises(SACError, match=r"fails on a row \(ValueError: .*public\.Actual") as failure:
         TapSAC(config=config).sync_all()
@@ -373,8 +373,8 @@ def test_several_maps_of_a_stream_are_refused_before_any_message(
     assert not result.stdout
     (sentence,) = (line for line in result.stderr.splitlines() if "__source__" in line)
     assert (
-        f"The setting stream_maps makes further streams of {STREAM} with __source__ (facts_again), "
-        "which batch_config cannot write: remove them from stream_maps, or unset batch_config."
+        f"The setting stream_maps copies {STREAM} into further streams (facts_again), which "
+        "batch_config cannot write: remove their __source__, or unset batch_config."
     ) in sentence
     assert "Traceback" not in result.stderr
     catalog = select(discover(config), "providers")

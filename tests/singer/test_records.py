@@ -154,9 +154,9 @@ def test_missing_columns_are_null_and_unknown_ones_are_dropped_with_one_warning(
     assert messages.records("sales_fact_data") == [
         {"Version": "A", "Date": date, "AMOUNT": None} for date in ("0", "1", "2")
     ]
-    warnings = [text for text in caplog.messages if "Leaving out columns" in text]
+    warnings = [text for text in caplog.messages if "Dropping columns" in text]
     assert warnings == [
-        "Leaving out columns of FactData that $metadata does not have: NEW",
+        "Dropping columns of FactData that are not in $metadata: NEW",
     ]
 
 
@@ -176,7 +176,7 @@ def test_audit_row_without_a_time_fails_its_table(serve: Serve) -> None:
     document = edmx(AuditData={"ID": "Edm.String*", "Audit_Time": "Edm.DateTimeOffset"})
     tenant = StandIn(Model("C4T", "T", document, {"AuditData": ['{"ID":"1","Audit_Time":null}']}))
     config = serve(tenant)
-    with pytest.raises(SACError, match=rf"^{FAILED}: .*no time in Audit_Time"):
+    with pytest.raises(SACError, match=rf"^{FAILED}: .*no valid time in Audit_Time"):
         sync(config, select(discover(config), "t_audit_data"))
 
 
@@ -366,8 +366,8 @@ def test_digits_behind_the_scale_that_targets_are_told_fail_by_name(
             assert str(error.value).partition(" failed")[2].partition(". ")[2] == (
                 "t_s: "
                 f"The column X of S holds a decimal that targets would round: {message}, "
-                "but $metadata declares scale 7. Correct it in SAC, set use_singer_decimal to "
-                "false and run the discovery again, or deselect the column."
+                "but $metadata declares scale 7. Correct the value in SAC, set use_singer_decimal "
+                "to false and run discovery again, or deselect the column."
             )
     for settings_, catalog in untold:
         record = sync(settings_, catalog).records("t_s")[2]

@@ -94,8 +94,8 @@ def test_column_that_comes_under_another_spelling_alone_fails_its_stream_by_name
     rows = [row(item, **{column: ""}) for item in range(6)]
     rows[number] = row(number, **{column: "", other: "1"})
     messages, failure = run({**serve(tenant_of(*rows)), **way})
-    assert f"No row of FactData has the column {column} of $metadata, but rows have " in failure
-    assert f"rows have {other!a}, so" in failure  # It may look the same.
+    declared = f"$metadata declares the column {column} of FactData, but its rows have "
+    assert f"{declared}{other!a}, so" in failure  # It may look the same.
     assert not is_activated(messages, STREAM)
     assert messages.records("providers")
 
@@ -169,9 +169,9 @@ def test_columns_that_came_in_no_row_are_one_line_and_no_warning(
     caplog.set_level("INFO")
     rows = [row(number, Revenue="", N="" if number else "null") for number in range(5)]
     sync({**serve(tenant_of(*rows)), **way})
-    records = [item for item in caplog.records if f"No row of {STREAM} " in item.getMessage()]
+    records = [item for item in caplog.records if "No row read" in item.getMessage()]
     assert [item.getMessage() for item in records] == [
-        f"No row of {STREAM} that was read has the columns Revenue: they are null."
+        f"No row read from {STREAM} has the columns Revenue, so they are null."
     ]
     assert records[0].levelname == "INFO"
 
@@ -181,7 +181,7 @@ def test_table_without_rows_lacks_no_columns(
 ) -> None:
     caplog.set_level("INFO")
     sync(serve(tenant_of()))
-    assert f"No row of {STREAM}" not in caplog.text
+    assert "No row read" not in caplog.text
 
 
 TWICE = {
@@ -244,7 +244,7 @@ def test_mark_of_a_deleted_row_in_a_full_read_fails_its_stream(
 ) -> None:
     rows = [*(row(number, **{"@odata.context": context}) for number in range(3)), deleted]
     messages, failure = run({**serve(tenant_of(*rows)), **way})
-    assert f"{STREAM}: A read of all rows of FactData lists a deleted row" in failure
+    assert f"{STREAM}: A full read of FactData contains a deleted row" in failure
     assert not is_activated(messages, STREAM)
 
 

@@ -143,8 +143,8 @@ def test_text_of_another_form_is_named_with_its_row_and_both_ways_out(
         sync({**serve(tenant), **on_path(path, tmp_path)})
     assert str(error.value).partition("t_s: ")[2] == (
         f"The column X of S holds {cut(repr(json.loads(value)))} in the row of ID '1', but "
-        f"$metadata declares {type_name}. Correct it in SAC, deselect the column, or remove its "
-        "format from the catalog to load plain text."
+        f"$metadata declares {type_name}. Correct the value in SAC, deselect the column, or remove "
+        "its format from the catalog to load plain text."
     )
 
 
@@ -161,7 +161,7 @@ def test_value_beyond_its_type_is_named_with_its_row(
         .partition("t_s: ")[2]
         .startswith(
             f"The column X of S holds {cut(shown)} in the row of ID '1', but $metadata declares "
-            f"{type_name}. Run the discovery again"
+            f"{type_name}. Run discovery again"
         )
     )
 

@@ -266,8 +266,8 @@ def test_another_selection_of_dimensions_is_another_chain(
     (line,) = [item.getMessage() for item in caplog.records if "again" in item.getMessage()]
     assert line == (
         f"Reading the whole table of {STREAM} again under a new version, because the key changed "
-        "from ['Version', 'Product'] to ['Version', 'Date', 'Product'], for which targets need a "
-        "new table."
+        "from ['Version', 'Product'] to ['Version', 'Date', 'Product'], which needs a new table in "
+        "the target."
     )
     third = sync(tenant.config, without(tenant.config, "XX_REGION", "Currency"), second.state)
     assert third.records(STREAM) == []

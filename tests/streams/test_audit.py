@@ -157,7 +157,7 @@ def test_invalid_audit_time_is_rejected(serve: Serve, time: str, type_name: str)
             sync(config, copy.deepcopy(catalog))
         for entry in catalog["streams"]:
             entry["schema"]["properties"].get("Audit_Time", {}).pop("format", None)
-    with pytest.raises(SACError, match=r"no time in Audit_Time.*FULL_TABLE"):
+    with pytest.raises(SACError, match=r"no valid time in Audit_Time.*FULL_TABLE"):
         sync(config, catalog)
 
 
@@ -168,7 +168,7 @@ def test_tenant_that_cannot_filter_by_time_is_reported(serve: Serve) -> None:
     )
     config = {**serve(tenant), "start_date": "2026-11-01"}
     with pytest.raises(
-        SACError, match=r"literal.*each spelling of a filter on Audit_Time.*FULL_TABLE"
+        SACError, match=r"literal.*every format of a filter on Audit_Time.*FULL_TABLE"
     ):
         sync(config, select(discover(config), "sales_audit_data"))
 
@@ -181,7 +181,7 @@ def test_data_audit_off_is_reported(serve: Serve, status: int, filters: dict[str
         error_response(status, "off [3905]") if "AuditData" in request.target else None
     )
     config = {**serve(tenant), "start_date": "2026-11-01", "filters": filters}
-    with pytest.raises(SACError, match=r"\[3905\].*Switch it on in the model preferences"):
+    with pytest.raises(SACError, match=r"\[3905\].*Turn it on in the model preferences"):
         sync(config, select(discover(config), "sales_audit_data"))
 
 

@@ -187,7 +187,7 @@ def test_full_read_without_versions_warns_that_it_cannot_remove_rows(
     pipeline.run(emit_activate_version_messages=False)
     pipeline.service.expire()
     pipeline.run(emit_activate_version_messages=False)
-    assert "again, which cannot remove what was deleted in SAC since the last run" in caplog.text
+    assert "again, without removing what was deleted in SAC since the last run" in caplog.text
     assert "under a new version" not in caplog.text
 
 
@@ -246,5 +246,5 @@ def test_login_page_means_no_lost_changes(serve: Serve) -> None:
     tenant.deltas["A"] = Response(302, b"", {"Location": "https://login.example/"})
     config = log_based(serve, tenant)
     state = sync(config).state
-    with pytest.raises(SACError, match=r"leads to https://login\.example"):
+    with pytest.raises(SACError, match=r"redirect to https://login\.example"):
         sync(config, state=state)

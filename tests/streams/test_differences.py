@@ -165,7 +165,9 @@ def test_trying_them_opens_no_subscription(
     catalog.write_text(json.dumps(tenant.catalog()))
     result = run_cli(tenant.config, "--check", "--catalog", str(catalog))
     assert result.returncode == 0
-    assert f"{STREAM} cannot be tried without a subscription" in result.stderr + result.stdout
+    assert (
+        f"{STREAM} cannot be tested without opening a subscription" in result.stderr + result.stdout
+    )
     assert not tenant.asked
     assert not tenant.service.subscriptions
 

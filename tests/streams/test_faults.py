@@ -154,7 +154,7 @@ LASTING = {
         page('{"value":[{"Version":"\\ud800","Date":"b"}]}'),
         "half of a surrogate pair",
     ),
-    "error that is empty": (page('{"value":[],"error":[]}'), "breaks off"),
+    "error that is empty": (page('{"value":[],"error":[]}'), "ends with the error"),
     "link that is false": (
         page('{"value":[],"@odata.nextLink":false}'),
         "nextLink that is not a link",
@@ -191,29 +191,32 @@ LASTING = {
     "key that disappears": (page('{"value":[{"Version":"a"}]}'), "no value in its key column Date"),
     "login page": (
         Response(302, b"", {"Location": "https://login.example/saml"}),
-        "it leads to https://login.example",
+        "a redirect to https://login.example",
     ),
-    "web page": (Response(200, b"<html>Sign in</html>", JSON), "A web page came instead of data"),
+    "web page": (
+        Response(200, b"<html>Sign in</html>", JSON),
+        "returned a web page instead of data",
+    ),
     "encoding that nobody asked for": (
         Response(200, b"\x8b\x07\x80\x00\xff", {"Content-Encoding": "br"}),
-        "came in an encoding not asked for, 'br': a proxy or firewall is in the way",
+        "has an encoding not requested, 'br': a proxy or firewall is in the way",
     ),
     "gzip that is none": (
         Response(200, WHOLE, {"Content-Encoding": "gzip"}),
-        "is not in the encoding 'gzip': a proxy or firewall is in the way",
+        "is not in its encoding 'gzip': a proxy or firewall is in the way",
     ),
     "refusal in an encoding that nobody asked for": (
         Response(403, b"\x8b\x07\x80\x00\xff", {"Content-Encoding": "zstd"}),
-        "with 403 Forbidden, \"The body came in an encoding not asked for, 'zstd'\"",
+        "with 403 Forbidden, \"The body has an encoding not requested, 'zstd'\"",
     ),
-    "link to another host": (link("https://evil.example/x"), "continues on another server"),
+    "link to another host": (link("https://evil.example/x"), "links to another server"),
     "link to a page already read": (
         link("/api/v1/dataexport/providers/sac/C4SALES/FactData"),
-        "lead in a circle",
+        "form a loop",
     ),
     "link to itself": (
         link("/api/v1/dataexport/providers/sac/C4SALES/FactData?$skiptoken=2"),
-        "lead in a circle",
+        "form a loop",
     ),
     "refusal": (error_response(403, "no"), "403"),
     "storm of 429": (error_response(429, "slow down", **{"Retry-After": "0"}), "429"),
@@ -278,7 +281,7 @@ def test_server_that_hangs_is_given_up(serve: Serve, run_cli: RunCli, path: str)
     finally:
         is_over.set()
     assert result.returncode == 1
-    assert "No answer from http://127.0.0.1" in result.stderr
+    assert "No response from http://127.0.0.1" in result.stderr
     assert "timed out" in result.stderr
 
 
@@ -310,7 +313,7 @@ def test_column_that_appears_and_disappears_between_pages(serve: Serve, run_cli:
     assert [record["AMOUNT"] for record in records] == amounts
     assert all(record.keys() == {"Version", "Date", "AMOUNT"} for record in records)
     for name in ("NEW", "NEWER"):
-        text = f"columns of FactData that $metadata does not have: {name}\n"
+        text = f"columns of FactData that are not in $metadata: {name}\n"
         assert result.stderr.count(text) == 1
 
 

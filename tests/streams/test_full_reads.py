@@ -137,7 +137,7 @@ def test_providers_are_not_activated_if_a_namespace_could_not_be_read(
     assert not failure
     assert messages.records("providers")
     assert not is_activated(messages, "providers")
-    assert "Rows of providers that are gone from SAC stay" in caplog.text
+    assert "Rows of providers that are no longer in SAC stay" in caplog.text
 
 
 def test_change_tracking_is_what_the_metadata_says(serve: Serve) -> None:

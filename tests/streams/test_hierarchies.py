@@ -263,12 +263,12 @@ def test_member_with_two_parents_has_the_path_of_the_row_that_targets_keep(
     }
     of_paths, of_rows = (item.getMessage() for item in caplog.records if item.levelno > INFO)
     assert of_paths == (
-        f"Rows of {STREAM} give two several parents in the hierarchy H1: only the last row of each "
-        "has H1_LEVEL and H1_PATH. List each member once in SAC."
+        f"Rows of {STREAM} list several parents of two in the hierarchy H1, so only the last row "
+        "of each member has H1_LEVEL and H1_PATH. List each member once in SAC."
     )
     assert of_rows == (
-        f"SAC has several rows of {STREAM} under one key (ID='two'; 2 rows in all): a target keeps "
-        "one of each."
+        f"SAC has several rows of {STREAM} under one key (ID='two'; 2 extra rows): a target keeps "
+        "only one per key."
     )
 
 
@@ -302,7 +302,7 @@ def test_filter_that_leaves_parents_out_is_told(caplog: pytest.LogCaptureFixture
     assert found["P-BIKE"] == (2, "P-ALL/P-BIKE")
     assert found["P-009"] == (None, None)
     assert "at P-HIKE/ALPINE below P-HIKE, P-004 below P-HIKE" in caplog.text
-    assert "are null (rows: 8). Correct the parents in SAC, or let the filter" in caplog.text
+    assert "are null (rows: 8). Correct the parents in SAC, or include them" in caplog.text
 
 
 def test_columns_can_be_deselected(serve: Serve) -> None:
@@ -349,7 +349,7 @@ def test_name_that_sac_has_is_left_to_sac(
     }
     properties = messages.schema(STREAM)["schema"]["properties"]
     assert properties[name] == {"type": ["string", "null"]}
-    told = f"The tap does not add H1_LEVEL to {STREAM}, because SAC has columns of the same name."
+    told = f"The tap does not add H1_LEVEL to {STREAM}, because SAC has columns with the same name."
     assert told in caplog.text
 
 
@@ -416,7 +416,9 @@ def test_rows_wait_in_a_file_when_they_are_many(
 def test_full_disk_is_told_with_a_way_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tap_sac.streams.page_spool._MOST_BYTES_IN_MEMORY", 1)
     monkeypatch.setattr(tempfile, "tempdir", "/does/not/exist")
-    with pytest.raises(SACError, match=r"kept in a temporary file .*set the .* TMPDIR to another"):
+    with pytest.raises(
+        SACError, match=r"buffered in a temporary file .*set the .* TMPDIR to another"
+    ):
         sync(serve(dimension(("root", None), ("leaf", "root"))))
 
 

@@ -111,7 +111,7 @@ def test_what_no_slice_has_is_read_in_one_go_or_fails_by_name(
         assert why in warnings(caplog, "in one go")[0]
     else:
         assert f"{FACTS}: " in failure
-        assert "and without a key, rows would come twice in one go" in failure
+        assert "and without a key, a read in one go would duplicate rows" in failure
         assert len(messages.records(FACTS)) == 9
 
 
@@ -124,7 +124,7 @@ def test_condition_of_the_last_slice_is_no_longer_than_gateways_take(
     catalog = select(discover(config), FACTS) if has_key else without_key(config)
     messages, failure = run(config, catalog=catalog)
     assert is_activated(messages, FACTS) is has_key
-    assert ("without a key, rows would come twice" in failure) is not has_key
+    assert ("without a key, a read in one go would duplicate rows" in failure) is not has_key
     assert bool(warnings(caplog, "in one go: SAC does not list all values of Version")) is has_key
     assert len(set(versions(messages))) == 40 - (not has_key)
     assert max(len(target) for target in tenant.targets) < 6_000
@@ -142,6 +142,6 @@ def test_slices_that_lack_rows_which_sac_does_not_show_activate_nothing(
     (line,) = warnings(caplog, "not proven to be the whole")
     assert line == (
         "The slices of sales_fact_data by Version are not proven to be the whole table, so rows "
-        "that are gone from SAC stay in the target: SAC counts 13 rows of sales_fact_data, and 9 "
-        "in its slices."
+        "that are no longer in SAC stay in the target: SAC counts 13 rows of sales_fact_data, but "
+        "its slices have 9."
     )

@@ -66,7 +66,7 @@ def test_column_that_some_streams_lack_is_a_warning(
     (told,) = [item.getMessage() for item in caplog.records if "in slices" in item.getMessage()]
     assert told == (
         "The setting partition_by names 'Colour' for '*', which does not exist in 1 of 2 matching "
-        "streams, such as a_fact_data: those are not read in slices."
+        "streams, such as a_fact_data: these are not read in slices."
     )
     caplog.clear()
     _, failure = run(config, catalog=select(catalog, "a_region_master"))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 UNPROVEN = (
-    "SAC counts {} rows of sales_fact_data but sent {}, and it shows none after the last one: the "
+    "SAC counts {} rows of sales_fact_data but sent {}, and no row follows the last one: the "
     "read may be incomplete, so nothing is deleted from the target."
 )
 

@@ -179,7 +179,7 @@ def test_full_read_without_a_key_and_with_a_row_twice_is_disproved(*, fails: boo
         else None
     )
     if fails:
-        with pytest.raises(DataError, match="so some came twice"):
+        with pytest.raises(DataError, match="so some were sent twice"):
             full(bench, has_key=False)
         return
     outcome = full(bench, has_key=False, fails=False)

@@ -105,7 +105,9 @@ def versions(messages: Messages, table: str = TABLE) -> set[int]:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [text for text in caplog.messages if text.startswith("Rows that are gone from SAC stay")]
+    return [
+        text for text in caplog.messages if text.startswith("Rows that are no longer in SAC stay")
+    ]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -128,7 +130,7 @@ def test_all_streams_of_a_table_share_a_version_which_is_activated_after_the_las
     assert not told(caplog)
 
 
-LATER = "was not read and proven: a later run removes them"
+LATER = "was not read completely: a later run removes them"
 ABSENT = "is not read in this run: give it a table of its own, or remove it from catalog and state"
 METHOD = "is LOG_BASED: make it FULL_TABLE, or give it a table of its own"
 

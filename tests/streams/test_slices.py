@@ -202,7 +202,7 @@ def test_unproven_slice_counts_with_the_rows_that_came(
     assert "filter" not in messages.state["bookmarks"][FACTS]
     assert "so nothing is deleted from the target" in caplog.text
     (line,) = warnings(caplog, "not proven to be the whole")
-    assert line.endswith("SAC counts 13 rows of sales_fact_data, and 12 in its slices.")
+    assert line.endswith("SAC counts 13 rows of sales_fact_data, but its slices have 12.")
 
 
 @pytest.mark.parametrize("settings", [{"verify_counts": "warn"}, {}], ids=["warn", "fail"])
@@ -301,7 +301,7 @@ def test_rows_without_a_key_in_two_slices_fail_the_stream(serve: Serve) -> None:
                 item["metadata"]["selected"] = False
     messages, failure = run(config, catalog=catalog)
     assert (
-        "SAC counts 4 rows of sales_fact_data, and 6 in its slices, so some rows came twice"
+        "SAC counts 4 rows of sales_fact_data, but its slices have 6, so some were sent twice"
         in failure
     )
     assert not is_activated(messages, FACTS)
@@ -329,7 +329,7 @@ def test_empty_slices_empty_no_table(serve: Serve, caplog: pytest.LogCaptureFixt
     messages, failure = run({**serve(tenant), **SLICED, **filters})
     assert not failure
     assert not is_activated(messages, FACTS)
-    assert warnings(caplog, "while SAC counts 13 rows without the filter")
+    assert warnings(caplog, "but SAC counts 13 rows without the filter")
 
 
 @pytest.mark.parametrize("facts_per_key", [1, 3])
@@ -383,7 +383,7 @@ def test_row_that_moves_to_a_slice_that_was_read_does_not_go_from_the_target(
         *["1-1", "new"],
     ]
     assert not is_activated(messages, "a_product_master")
-    assert warnings(caplog, "1 of them have changed, so rows may have moved from one to another")
+    assert warnings(caplog, "1 slice changed meanwhile, so rows may have moved")
     tenant.fault = lambda _: None
     again, failure = run({**serve(tenant), **settings})
     assert not failure

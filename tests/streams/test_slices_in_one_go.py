@@ -41,7 +41,7 @@ if TYPE_CHECKING:
                     else None
                 )
             ),
-            "SAC answered to the slice Version eq 'public.Actual' with rows of 'public.Plan'.",
+            "SAC answered the slice Version eq 'public.Actual' with rows of 'public.Plan'.",
         ),
         (
             lambda _: at_slice("public.Actual", lambda _: error_response(400, "no")),
@@ -104,7 +104,10 @@ def test_rows_without_a_key_are_not_written_twice(serve: Serve) -> None:
     tenant.fault = at_slice("public.Plan", lambda _: error_response(400, "late"))
     config = {**serve(tenant), **SLICED}
     messages, failure = run(config, catalog=without_key(config))
-    assert "without a key, rows would come twice in one go: SAC does not list all values" in failure
+    assert (
+        "without a key, a read in one go would duplicate rows: SAC does not list all values"
+        in failure
+    )
     assert len(messages.records(FACTS)) == 10
     assert not is_activated(messages, FACTS)
 
@@ -141,7 +144,7 @@ def test_hierarchies_are_in_one_go(serve: Serve, caplog: pytest.LogCaptureFixtur
     messages, failure = run(config, catalog=select(discover(config), stream))
     assert not failure
     assert is_activated(messages, stream)
-    assert warnings(caplog, "a place in a hierarchy is not known before all members are")
+    assert warnings(caplog, "levels and paths of a hierarchy need all members")
 
 
 def test_sums_over_a_deselected_column_are_in_one_go(
@@ -167,4 +170,4 @@ def test_sums_over_a_deselected_column_are_in_one_go(
     messages, failure = run(config, catalog=catalog)
     assert not failure
     assert len(messages.records(stream)) == 1
-    assert warnings(caplog, "SAC adds up rows over a column that is deselected")
+    assert warnings(caplog, "SAC aggregates over a column that is deselected")

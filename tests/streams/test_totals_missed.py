@@ -51,7 +51,7 @@ def test_tenant_that_gives_no_totals_proves_nothing(
     (warning,) = uncompared(caplog)
     expected = f"The totals of {SALES} are not compared, because SAC answered"
     assert warning.startswith(f"{expected} {status}")
-    assert warning.endswith(": check them with a story in SAC.")
+    assert warning.endswith(": compare them with a story in SAC.")
 
 
 def test_answer_without_numbers_proves_nothing(
@@ -69,7 +69,7 @@ def test_answer_without_numbers_proves_nothing(
     assert not failure
     assert is_activated(messages, SALES)
     (warning,) = uncompared(caplog)
-    assert "because SAC gives none that are numbers" in warning
+    assert "because SAC returned totals that are not numbers" in warning
 
 
 def test_changes_have_no_totals_and_the_log_says_so_once(
@@ -166,7 +166,7 @@ def test_integer_that_is_lost_fails_the_stream(
     spoiled[1] = json.dumps({**json.loads(spoiled[1]), measure: 7})
     tenant.models[0].sets["FactData"] = spoiled
     messages, failure = run({**serve(tenant), "verify_totals": True, **settings})
-    assert f"The total of {measure} in the rows read of {FACTS} is " in failure
+    assert f"The total of {measure} in the rows of {FACTS} is " in failure
     assert not is_activated(messages, FACTS)
 
 
@@ -194,7 +194,7 @@ def without_key(tenant: AddingStandIn) -> AddingStandIn:
     return tenant
 
 
-CHECK_THEM = "check them with a story in SAC"
+CHECK_THEM = "compare them with a story in SAC"
 # What is in the way: the tenant, settings, and what is said of it.
 HINDRANCES: dict[str, tuple[Callable[[], AddingStandIn], dict[str, Any], str]] = {
     "no aggregation": (
@@ -210,12 +210,12 @@ HINDRANCES: dict[str, tuple[Callable[[], AddingStandIn], dict[str, Any], str]] =
     "no key": (
         lambda: without_key(AddingStandIn(ROWS, DECIMAL)),
         {},
-        f"$metadata names no key of FactData, so nothing tells its measures: {CHECK_THEM}.",
+        f"$metadata declares no key of FactData, so its measures are unknown: {CHECK_THEM}.",
     ),
     "text": (
         lambda: AddingStandIn([{"NOTE": "a"}], {"NOTE": "Edm.String"}),
         {},
-        "no measure is selected that has numbers: select one in the catalog.",
+        "no numeric measure is selected: select one in the catalog.",
     ),
     "floating point": (
         lambda: AddingStandIn(ROWS, {"PRICE": "Edm.Double"}),
@@ -269,7 +269,7 @@ def test_totals_without_a_selected_measure_are_a_warning(
     _, failure = run(config, catalog=catalog)
     assert not failure
     (warning,) = uncompared(caplog)
-    assert "no measure is selected" in warning
+    assert "no numeric measure is selected" in warning
 
 
 def test_slices_that_are_given_up_are_added_up_once(
@@ -306,4 +306,4 @@ def test_check_asks_for_totals_as_a_sync_does(serve: Serve, run_cli: RunCli) -> 
     result = run_cli(config, "--check")
     assert result.returncode == 0
     (line,) = [item for item in result.stdout.splitlines() if "totals" in item]
-    assert f"those of {SALES} are not compared, because SAC answered 403" in line
+    assert f"; not compared for {SALES}, because SAC answered 403" in line

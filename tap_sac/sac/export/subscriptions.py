@@ -104,9 +104,9 @@ class Subscriptions:
             ]
             if listed and not self.is_proven(link):
                 logger.warning(
-                    "The subscription %s of %s is no longer needed, but stays in SAC, because the "
-                    "state does not prove that this tap opened it: delete it under Data Management "
-                    "> API Subscriptions.",
+                    "The subscription %s of %s is no longer needed, but is not deleted, because "
+                    "the state does not prove that this tap opened it: delete it under Data "
+                    "Management > API Subscriptions.",
                     log_safe(subscription_id),
                     self._stream,
                 )
@@ -115,8 +115,9 @@ class Subscriptions:
                 logger.info("Deleted the subscription %s of %s.", subscription_id, self._stream)
         except SACError as error:
             logger.warning(
-                "The subscription %s of %s is no longer needed, but could not be deleted: %s",
+                "The subscription %s of %s is no longer needed, but could not be deleted: %s. "
+                "Delete it under Data Management > API Subscriptions.",
                 log_safe(subscription_id),
                 self._stream,
-                error,
+                error.what,
             )

@@ -192,7 +192,7 @@ class CountedTable(Table):
                 is_first = self._page_with_tries(options).items[:1] == found
                 return [] if is_first else found
         except SACError as error:
-            logger.debug("SAC does not show the row at position %d: %s", position, error)
+            logger.debug("SAC does not return the row at position %d: %s", position, error)
             return None
         return found
 
@@ -220,8 +220,8 @@ class CountedTable(Table):
             yield from self._follow(first)
             return
         logger.warning(
-            "SAC counts %s rows of %s and sent %s without a link to more, so they are asked for "
-            "in pages of %s.",
+            "SAC counts %s rows of %s, but sent %s and no next link, so the tap requests pages "
+            "of %s.",
             f"{first.count:,}",
             self._url.rpartition("/")[2],
             f"{size:,}",

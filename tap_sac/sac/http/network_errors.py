@@ -44,7 +44,7 @@ def connection_error(error: Exception, url: str) -> SACError:
         return SACError(f"{origin_of(url)} redirects to an invalid address", Failure.NO_CONNECTION)
     reason = getattr(error.args[0] if error.args else None, "reason", None) or error
     reason = getattr(reason, "original_error", reason)
-    what = f"No answer from {origin_of(url)} ({log_safe(str(reason))})"
+    what = f"No response from {origin_of(url)} ({log_safe(str(reason))})"
     errors = list(_nested(error))
     if type(error) is OSError or any(map(_is_of_certificates, errors)):
         return SACError(what, Failure.UNTRUSTED_CERTIFICATE)

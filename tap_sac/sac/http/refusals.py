@@ -72,7 +72,7 @@ def refusal(answer: Answer) -> SACError:
     failure = refusal_kind(status, number)
     router_error = answer.headers.get(_ROUTER_ERROR)
     if router_error is not None:
-        what += f", by its router ({log_safe(router_error)})"
+        what += f", sent by its router ({log_safe(router_error)})"
         return TransientError(
             what,
             Failure.NO_APP,
@@ -88,7 +88,7 @@ def refusal(answer: Answer) -> SACError:
         )
     is_redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
     if is_redirect and (location := answer.headers.get("location")):
-        what += f", and it leads to {log_safe(origin_of(location))}"
+        what += f", a redirect to {log_safe(origin_of(location))}"
     failure = failure or Failure.UNEXPECTED_STATUS
     return ResponseError(what, failure, status=status, number=number, reason=reason)
 
@@ -144,7 +144,7 @@ def asks_for_csrf_token(answer: Answer) -> bool:
 def web_page_error(answer: Answer) -> SACError:
     """Report a web page, such as a login page, in place of data."""
     return ForeignAnswerError(
-        f"A web page came instead of data as the answer to {answer.request_line}", Failure.WEB_PAGE
+        f"{answer.request_line} returned a web page instead of data", Failure.WEB_PAGE
     )
 
 
@@ -160,7 +160,7 @@ def _text_and_reason(answer: Answer) -> tuple[str, str]:
     reason = f"{answer.status} {log_safe(answer.reason)}".rstrip()
     reason += f", {text!r}" if text else ""
     if answer.status != HTTPStatus.OK and len(answer.body) > MOST_BYTES_OF_AN_ERROR:
-        reason += f", cut off after {MOST_BYTES_OF_AN_ERROR // 1024**2} MiB"
+        reason += f", truncated after {MOST_BYTES_OF_AN_ERROR // 1024**2} MiB"
     reason += f" (correlation id {correlation_id})" if correlation_id else ""
     return text, reason
 

@@ -113,7 +113,7 @@ def exchange(
         if response.status_code < HTTPStatus.OK:  # unseen: an interim answer that http.client keeps
             # The final answer would be read as the answer to the next request.
             response.close()
-            what = f"{origin_of(url)} answered {response.status_code} and nothing more"
+            what = f"{origin_of(url)} answered {response.status_code} without a final response"
             raise TransientError(what, Failure.DAMAGED_ANSWER)
         body = _decoded_body(response, limit)
     except _CONNECTION_ERRORS as error:
@@ -138,11 +138,11 @@ def _decoded_body(response: requests.Response, limit: Limit) -> bytes:
         if not is_asked_for:
             body.decode()  # It is as it came, which may be plain text.
     except (DecodeError, UnicodeDecodeError):
-        how = "is not in the encoding" if is_asked_for else "came in an encoding not asked for,"
+        how = "is not in its encoding" if is_asked_for else "has an encoding not requested,"
         how += f" {log_safe(encoding)!r}"
         if _is_refusal(response):  # Its status says more.
             return f"The body {how}".encode()
-        what = f"The answer to {_request_line(response)} {how}"
+        what = f"The response to {_request_line(response)} {how}"
         raise TransientError(what, Failure.WRONG_ENCODING) from None
     return body
 
@@ -163,7 +163,7 @@ def _read_body(response: requests.Response, limit: Limit) -> bytes:
     if not left:
         response.close()
         if not is_cut:
-            msg = f"The answer to {_request_line(response)} is larger than {most // _MIB:,} MiB"
+            msg = f"The response to {_request_line(response)} is larger than {most // _MIB:,} MiB"
             raise SACError(msg, limit.failure)
     return b"".join(pieces)
 
@@ -239,10 +239,10 @@ class Transport:
             SACError: As `exchange` does, or if the tap was stopped.
         """
         if self._is_stopped:
-            msg = "The tap was stopped, and sends no more requests."
+            msg = "The tap was stopped and sends no more requests."
             raise SACError(msg)
         if self.requests_left <= 0:
-            msg = "The tap has sent as many requests as it may, and sends no more."
+            msg = "The limit of requests is reached, so no more are sent."
             raise SACError(msg)
         self.requests_left -= 1
         limit = limit._replace(size=min(limit.size, self._most_bytes))

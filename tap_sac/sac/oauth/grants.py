@@ -107,7 +107,7 @@ class RefreshToken:
             # A spent token is still there only if a newer one could not be saved.
             token = self._newest if saved in self._spent else saved or self._newest
             if token is None:
-                msg = "There is no refresh token yet in the token file"
+                msg = "The token file has no refresh token yet"
                 raise SACError(msg, Failure.NO_REFRESH_TOKEN)
             keep_secret(token)
             self._sent = token
@@ -123,7 +123,7 @@ class RefreshToken:
         self._spent.add(self._sent)
         if self._file is None:
             if is_first:
-                what = "The token endpoint replaced the refresh token, which only this run knows"
+                what = "The token endpoint replaced the refresh token, and the new one is not saved"
                 logger.warning("%s", SACError(what, Failure.UNSAVED_REFRESH_TOKEN))
             return
         try:

@@ -65,10 +65,10 @@ class SignIn:
         try:
             answer = self._client.parse_request_uri_response(_with_https(redirected), self.state)
         except MismatchingStateError:
-            msg = "The answer does not belong to this sign-in: its state is missing or different"
+            msg = "The address does not belong to this sign-in: its state is missing or different"
             raise SACError(msg, Failure.NOT_A_REDIRECT) from None
         except MissingCodeError:
-            msg = "The answer to the sign-in has no code"
+            msg = "The address has no authorization code"
             raise SACError(msg, Failure.NOT_A_REDIRECT) from None
         except AccessDeniedError as error:
             msg = f"The sign-in was refused ({_shown(error)})"
@@ -77,7 +77,7 @@ class SignIn:
             msg = f"The sign-in failed ({_shown(error)})"
             raise SACError(msg, Failure.SIGN_IN_FAILED) from None
         except ValueError:
-            msg = "The answer to the sign-in is not a URL"
+            msg = "The pasted address is not a URL"
             raise SACError(msg, Failure.NOT_A_REDIRECT) from None
         keep_secret(answer["code"])
         form = self._client.prepare_request_body(

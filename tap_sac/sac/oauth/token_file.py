@@ -76,7 +76,7 @@ class TokenFile:
             msg = f"The token file {self._shown} cannot be read ({error.strerror})"
             raise SACError(msg, Failure.TOKEN_FILE_UNREADABLE) from None
         if text and not HEADER_VALUE.fullmatch(text):
-            msg = f"The token file {self._shown} holds something other than a refresh token"
+            msg = f"The token file {self._shown} does not contain a refresh token"
             raise SACError(msg, Failure.TOKEN_FILE_DAMAGED)
         return text or None
 

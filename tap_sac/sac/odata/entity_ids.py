@@ -58,10 +58,10 @@ class EntityIds:
         forms = (False, True) if self._is_encoded is None else (self._is_encoded,)
         found = [key for form in forms if (key := self._read(entity_id, is_encoded=form))]
         if not found:
-            msg = f"the id of a deleted entity cannot be understood ({shown})"
+            msg = f"the id of a deleted entity cannot be parsed ({shown})"
             raise DeltaLostError(msg)
         if any(key != found[0] for key in found):
-            msg = f"the id of a deleted entity may be percent-encoded or not ({shown})"
+            msg = f"the id of a deleted entity is ambiguous: it may be percent-encoded ({shown})"
             raise DeltaLostError(msg)
         return found[0]
 

@@ -91,7 +91,7 @@ def check_filter(
         hint = _hint(name, having, siblings) if name not in having else ""
         warnings.append(f"{subject} names {name}, which is not a column of {where}{hint}.")
     if (corrected := _IN_LIST.sub(_as_comparisons, text)) != text:
-        what = f"{subject} has an in list, which SAC cannot prepare (HTTP 500 [1205])"
+        what = f"{subject} has an in list, which SAC does not support (HTTP 500 [1205])"
         warnings.append(f"{what}: write it as {corrected!r}.")
     return warnings
 

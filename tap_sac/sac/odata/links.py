@@ -48,20 +48,20 @@ def follow(
     next_url: str | None = url
     while next_url:
         if _hash(next_url.encode()) in read_before:
-            msg = f"SAC's pages of {path} lead in a circle, so they would never end"
+            msg = f"The page links of {path} form a loop"
             raise SACError(msg, Failure.BROKEN_PROTOCOL)
         if place != _entity_set_of(next_url):
             other = log_safe(urlsplit(next_url).path)
-            msg = f"SAC's pages of {path} go on in another table, {other}"
+            msg = f"The next link of {path} leads to another table, {other}"
             raise DataError(msg, Failure.BROKEN_PROTOCOL)
         read_before.add(_hash(next_url.encode()))
         page = read(next_url)
         if repetition.continues_with(page):
-            msg = f"SAC's pages of {path} have the same rows, with ever new links"
+            msg = f"SAC keeps sending the same rows of {path}, with new links"
             raise DataError(msg, Failure.BROKEN_PROTOCOL)
         empty_pages = 0 if page.items else empty_pages + 1
         if empty_pages > _MOST_EMPTY_PAGES:
-            msg = f"SAC's pages of {path} go on without rows, with ever new links"
+            msg = f"SAC keeps sending empty pages of {path}, with new links"
             raise SACError(msg, Failure.BROKEN_PROTOCOL)
         yield page
         next_url = page.next_url

@@ -95,7 +95,7 @@ def read_page(answer: Answer) -> Page:
         raise _damage(body, error, source) from None
     if envelope.error is not None:
         # unseen: an error in a page that began with status 200
-        msg = f"{source} breaks off with {error_reason(answer)}"
+        msg = f"{source} ends with the error {error_reason(answer)}"
         raise TransientError(msg, Failure.SERVER_FAULT)
     if isinstance(envelope.items, msgspec.UnsetType):
         raise _not_a_page_error(source)
@@ -152,7 +152,7 @@ def is_deletion(row: Mapping[str, Any]) -> bool:
 
 def source_of(answer: Answer) -> str:
     """Name an answer in a message."""
-    return f"SAC's answer to {answer.request_line}"
+    return f"SAC's response to {answer.request_line}"
 
 
 class _Envelope(msgspec.Struct):
@@ -239,17 +239,14 @@ def _link(members: Members, name: str, answer: Answer) -> str | None:
         raise SACError(msg, Failure.BROKEN_PROTOCOL) from None
     if not is_same_server(url, answer.url):
         origin = log_safe(origin_of(url))
-        msg = (
-            f"{source_of(answer)} continues on another server, {origin}, which must not "
-            "see the token"
-        )
+        msg = f"{source_of(answer)} links to another server, {origin}, which must not get the token"
         raise SACError(msg, Failure.OTHER_SERVER)
     # The parsed URL may have lost line breaks that the link has.
     if any(has_control_characters(text) for text in (str(link), url)):
         msg = f"{source_of(answer)} has a {name} with control characters"
         raise SACError(msg, Failure.BROKEN_PROTOCOL)
     if reveals(url):
-        msg = f"{source_of(answer)} has a {name} that holds the token or the client secret"
+        msg = f"{source_of(answer)} has a {name} that contains the token or the client secret"
         raise SACError(msg, Failure.BROKEN_PROTOCOL)
     return url
 
