@@ -1,1 +1,1 @@
-"""Singer, spoken fast; nothing here knows of HTTP."""
+"""Singer's schemas, records, messages and files; nothing here knows about HTTP."""

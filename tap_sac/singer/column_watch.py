@@ -1,4 +1,4 @@
-"""Which columns came in the rows of a read: one that never comes may be spelled differently."""
+"""Watches the columns in the rows of a read: one that never appears may be misspelled."""
 
 from __future__ import annotations
 

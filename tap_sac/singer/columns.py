@@ -1,4 +1,4 @@
-"""The columns of a stream: those that SAC has, those that the tap adds, and which are selected."""
+"""The columns of a stream: SAC's, those that the tap adds, and which ones are selected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ColumnSelection:
-    """Which columns of an entity set records have.
+    """The columns of an entity set that records have.
 
     Attributes:
         entity_set: The columns and the key, with the columns that the tap adds.
@@ -36,7 +36,7 @@ class ColumnSelection:
 
     @property
     def sac_columns(self) -> list[Property]:
-        """SAC's columns that the catalog has and selects, in SAC's order."""
+        """SAC's columns that the catalog selects, in SAC's order."""
         added = {column.name for column in self.entity_set.own_columns}
         columns = (item for item in self.entity_set.properties if item.name not in added)
         return [item for item in columns if item.name in self.known and self._selects(item.name)]
@@ -55,10 +55,11 @@ class ColumnSelection:
         return tuple(name for name in key if self._selects(name))
 
     def replaced_column(self, metadata: MetadataMapping) -> str | None:
-        """Find a selected column of SAC's with the name of a column that the tap adds.
+        """Find a selected column of SAC that has the name of a column that the tap adds.
 
         Args:
-            metadata: Of the catalog. The mask does not help: it selects all mandatory columns.
+            metadata: The catalog's; the mask does not help, because it selects all mandatory
+                columns.
         """
         of_sac = {column.name for column in self.entity_set.properties}
         for column in mandatory_columns(self.entity_set):
@@ -74,19 +75,19 @@ class ColumnSelection:
 
 
 def mandatory_columns(entity_set: EntitySet) -> list[OwnColumn]:
-    """Return the columns that the tap adds and nobody can deselect."""
+    """Return the columns that the tap adds and that cannot be deselected."""
     return [item for item in entity_set.own_columns if not item.is_deselectable]
 
 
 def set_inclusion(
     metadata: MetadataMapping, entity_set: EntitySet, *, has_optional_key: bool
 ) -> None:
-    """Say in the metadata of a catalog which columns can be deselected."""
+    """Set in the catalog's metadata which columns can be deselected."""
     for column in mandatory_columns(entity_set):
         metadata["properties", column.name].inclusion = Metadata.InclusionType.AUTOMATIC
     for name in entity_set.key:
         of_column = metadata["properties", name]
-        if not has_optional_key:  # Also where targets are given no key.
+        if not has_optional_key:  # Even if targets get no key.
             of_column.inclusion = Metadata.InclusionType.AUTOMATIC
             continue
         of_column.inclusion = Metadata.InclusionType.AVAILABLE
@@ -97,7 +98,7 @@ def set_inclusion(
 def typed_columns(
     selection: ColumnSelection, before: dict[str, Any], after: dict[str, Any]
 ) -> list[Property]:
-    """Return the columns that have the types of ``$metadata``, as a stream map leaves them.
+    """Return the columns that still have the types of ``$metadata`` after a stream map.
 
     Args:
         selection: The columns before the map.
@@ -114,7 +115,7 @@ def typed_columns(
 
 
 def _as_checked(column: Property, schema: dict[str, Any]) -> Property:
-    """Take dates and times for plain text where the catalog does not demand their format."""
+    """Treat dates and times as plain text if the catalog does not require their format."""
     own = edm_type(column).schema.get("format")
     return column if own in {None, schema.get("format")} else replace(column, type="Edm.String")
 

@@ -1,7 +1,6 @@
-"""The digits that a target, or a Parquet file, can hold, and decimals that have more.
+"""The digits that a target or a Parquet file can store, and decimals that have more.
 
-Targets round digits after the point that they cannot hold, without a word. So the tap has to check
-before they do.
+Targets silently round digits after the point that they cannot store, so the tap checks first.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import Property
 
 SINGER_DECIMAL = "x-singer.decimal"
-# Of Arrow columns whose limits $metadata does not declare.
+# For Arrow columns without limits in $metadata.
 _USUAL_PRECISION = 38
 _USUAL_SCALE = 10
-# What Arrow can hold.
+# Arrow's maximum.
 _MOST_DIGITS = 76
 
 
 @dataclass(frozen=True)
 class DecimalLimits:
-    """The digits that a column of decimals can hold.
+    """The digits that a column of decimals can store.
 
     Attributes:
         scale: Digits after the point.
-        precision: Digits in all; None if nobody has to count them.
-        undeclared: Which of the two ``$metadata`` does not declare, and the tap has chosen.
+        precision: Digits in total; None if unlimited.
+        undeclared: Which of both ``$metadata`` does not declare, so the tap has chosen it.
     """
 
     column: str
@@ -69,16 +68,16 @@ class DecimalLimits:
     def excess_in_json(self) -> re.Pattern[bytes]:
         """Return a pattern of digits beyond the scale, in numbers separated by commas.
 
-        Most numbers end before such a digit, which the lookahead finds out faster than the rest.
+        The lookahead is a fast check, because most numbers end before such a digit.
         """
         return re.compile(rb"\.(?=[^,]{%d}).{%d}0*[1-9]" % (self.scale + 1, self.scale))
 
 
 class PrecisionError(ValueError):
-    """A decimal has more digits than its column can hold."""
+    """A decimal has more digits than its column can store."""
 
     def __init__(self, limits: DecimalLimits, value: Decimal, needed: str) -> None:
-        """Create an error that names the value and what it needs."""
+        """Create an error that names the value and the digits it requires."""
         super().__init__(f"{excerpt(str(value), LONGEST_VALUE)} requires {needed}")
         self.limits = limits
 
@@ -86,7 +85,7 @@ class PrecisionError(ValueError):
 def decimal_facets(column: Property) -> dict[str, int]:
     """Return the precision and the scale of a decimal, or nothing if ``$metadata`` lacks one.
 
-    Targets take a precision alone for that of whole numbers.
+    Targets assume whole numbers if there is only a precision.
     """
     if column.precision is None or column.scale is None:
         return {}
@@ -96,18 +95,18 @@ def decimal_facets(column: Property) -> dict[str, int]:
 def declared_limits(column: Property, schema: Mapping[str, Any]) -> DecimalLimits | None:
     """Return the limits that the SCHEMA message declares to targets, or None.
 
-    Only the scale needs a check: targets themselves refuse too many digits before the point.
+    Only the scale needs a check: targets themselves reject too many digits before the point.
 
     Args:
         column: The column.
-        schema: Its JSON Schema, perhaps from a catalog, which lacks precision and scale.
+        schema: Its JSON Schema; if from a catalog, it lacks precision and scale.
     """
     facets = decimal_facets(column) if schema.get("format") == SINGER_DECIMAL else {}
     return DecimalLimits(column.name, facets["scale"]) if facets else None
 
 
 def arrow_limits(column: Property) -> DecimalLimits:
-    """Return the limits of an Arrow column, which must have a precision and a scale."""
+    """Return the limits of an Arrow column, which must have both precision and scale."""
     facets = {"precision": column.precision, "scale": column.scale}
     undeclared = tuple(name for name, digits in facets.items() if digits is None)
     scale = min(_USUAL_SCALE if column.scale is None else column.scale, _MOST_DIGITS)
@@ -116,7 +115,7 @@ def arrow_limits(column: Property) -> DecimalLimits:
 
 
 def decimals_without_scale(columns: Iterable[Property], schema: Mapping[str, Any]) -> list[str]:
-    """Name the columns that are `SINGER_DECIMAL` in a schema of records, without a scale."""
+    """Return the names of the `SINGER_DECIMAL` columns in a schema that have no scale."""
     return [
         column.name
         for column in columns

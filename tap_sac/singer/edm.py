@@ -1,6 +1,6 @@
-"""The types of OData, one row each: their JSON Schema, conversion, struct type and Arrow type.
+"""The types of OData, one row each: JSON Schema, conversion, struct type and Arrow type.
 
-How values of each type look in JSON is in OData JSON Format 4.0, 7.1.
+OData JSON Format 4.0, 7.1, defines how values of each type are written in JSON.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class NotFiniteError(ValueError):
 
 
 class UnfitError(ValueError):
-    """A value fits the type of its column in SAC, but not the schema that targets get."""
+    """A value fits the column's type in SAC, but not the schema sent to targets."""
 
 
 def _as_boolean(value: object) -> bool:
@@ -57,7 +57,7 @@ def _as_boolean(value: object) -> bool:
 
 
 def _as_integer(value: object, *, least: int, most: int) -> int:
-    """Accept an integer within limits, as a number or as a string of digits (IEEE754Compatible)."""
+    """Accept an integer within limits, as a number or a string of digits (IEEE754Compatible)."""
     if isinstance(value, str) and _INTEGER_TEXT.fullmatch(value):
         number = int(value)
     elif isinstance(value, int) and not isinstance(value, bool):
@@ -76,7 +76,7 @@ def _as_integer(value: object, *, least: int, most: int) -> int:
 
 
 def _as_number(value: object) -> ExactDecimal | int:
-    """Accept a number, or a string that holds one.
+    """Accept a number, or a string with a number.
 
     Raises:
         NotFiniteError: If it is NaN or infinite.
@@ -116,7 +116,7 @@ def _as_text(value: object) -> str:
 
 
 def _as_json_text(value: object) -> str:
-    """Write what has no type of its own as JSON."""
+    """Write a value without a type of its own as JSON."""
     return value if isinstance(value, str) else ENCODER.encode(value).decode()
 
 
@@ -136,22 +136,22 @@ def _arrow_time(pa: ModuleType, column: Property) -> DataType:
 
 
 def _has_microseconds(column: Property) -> bool:
-    """Return whether microseconds hold every digit; SAC sends some where it declares none."""
+    """Return whether microseconds are precise enough; SAC may send more digits than declared."""
     return column.precision is not None and column.precision <= _MOST_DIGITS_OF_SECONDS
 
 
 class EdmType(NamedTuple):
-    """How the values of an Edm type are described, read and written.
+    """How values of an Edm type are declared, converted and written.
 
     Attributes:
         schema: Their JSON Schema.
-        convert: Converts the value of a row, other than null, for the record; raises ValueError or
-            TypeError if it does not fit.
-        struct: The type that a struct holds it in if it needs no conversion; `msgspec.Raw` for
-            numbers, which keep their text; None if it always needs conversion.
+        convert: Converts a value other than null for the record; raises ValueError or TypeError if
+            it does not fit.
+        struct: The type of the struct field if no conversion is needed; `msgspec.Raw` for numbers,
+            which keep their text; None if values always need conversion.
         arrow: Makes the Arrow type.
-        unusual: Matches numbers without an exponent, with commas between, if the converter has to
-            look at one of them.
+        unusual: Matches comma-separated numbers without exponents if one of them needs the
+            converter.
     """
 
     schema: Mapping[str, str]
@@ -162,10 +162,10 @@ class EdmType(NamedTuple):
 
 
 def _integer(bits: int, *, is_signed: bool = True) -> EdmType:
-    """Make the row of a type of integers.
+    """Return the row of an integer type.
 
-    The schema has no limits: targets would make columns as narrow as they are, which do not hold
-    what the type holds after it has grown in SAC. (target-postgres 0.8.1 changes no columns.)
+    The schema has no limits: targets would make columns that narrow, and could not store larger
+    values after the type has grown in SAC. (target-postgres 0.8.1 changes no columns.)
     """
     least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
     return EdmType(
@@ -184,7 +184,7 @@ _FLOAT = EdmType(
     lambda pa, _: pa.float64(),
     unusual=re.compile(rb"\d{%d}" % (_MOST_DOUBLE_DIGITS + 1)),
 )
-# Of types that SAC has shown nowhere, such as collections: whatever comes is written as JSON text.
+# For types that SAC was never seen to have, such as collections: values are written as JSON text.
 _UNTYPED = EdmType({"type": "string"}, _as_json_text, None, lambda pa, _: pa.string())
 
 _TYPES = {
@@ -213,19 +213,19 @@ _TYPES = {
 
 
 def edm_type(column: Property) -> EdmType:
-    """Return the row of a column's type."""
+    """Return the row of the column's type."""
     return _TYPES.get(column.type, _UNTYPED)
 
 
 def is_decimal_text(column: Property, schema: Mapping[str, Any]) -> bool:
-    """Return whether records hold the decimals of a column as text."""
+    """Return whether records have the decimals of a column as text."""
     return column.type == "Edm.Decimal" and "string" in schema.get("type", ())
 
 
 def is_written_alike(column: Property, schema: Mapping[str, Any]) -> bool:
-    """Return whether the schema of a column declares a type that all its values have.
+    """Return whether the schema of a column declares the type of all its values.
 
-    The schema may come from the catalog of another day, when the column had another type.
+    The schema may come from an old catalog, when the column had another type.
     """
     own, declared = edm_type(column).schema["type"], declared_types(schema)
     if schema.get("format") == SINGER_DECIMAL or own not in declared:
@@ -235,7 +235,7 @@ def is_written_alike(column: Property, schema: Mapping[str, Any]) -> bool:
 
 
 def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Return the function that converts a value of a column, other than null, for the record.
+    """Return the function that converts values of a column, other than null, for records.
 
     The schema decides how decimals are written. The function raises `UnfitError` for a value that
     does not fit it, and `PrecisionError` for digits beyond a scale in it.
@@ -255,7 +255,7 @@ def converter(column: Property, schema: Mapping[str, Any]) -> Callable[[Any], An
 
 
 def text_format(schema: Mapping[str, Any]) -> TextFormat | None:
-    """Return the format that a schema demands of texts."""
+    """Return the format that a schema requires of texts."""
     return _FORMATS.get(schema.get("format", ""))
 
 
@@ -285,11 +285,11 @@ def _formatted(value: str, *, format_: TextFormat) -> str:
 
 
 def arrow_converter(column: Property) -> Callable[[Any], Any] | None:
-    """Return a function that makes a value of a record, other than null, fit an Arrow column.
+    """Return a function that converts values of records, other than null, for an Arrow column.
 
-    It removes trailing zeros of numbers and seconds which exceed the scale, and raises a
-    `ValueError` (for decimals, a `PrecisionError`) if other digits exceed the limits. None if the
-    column needs no conversion.
+    It removes trailing zeros beyond the scale of numbers and seconds, and raises a `ValueError`
+    (for decimals, a `PrecisionError`) if other digits exceed the limits. None if the column needs
+    no conversion.
     """
     if column.type == "Edm.DateTimeOffset" and _has_microseconds(column):
         return partial(_fitted_seconds, digits=column.precision)

@@ -1,4 +1,4 @@
-"""The keys of records, in a form that can be compared and hashed."""
+"""The keys of records, as values that can be compared and hashed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from tap_sac.sac.odata.decimals import ENCODER
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Texts are themselves, and other values their JSON: Python hashes -1 and -2 alike, but not b"-1"
-# and b"-2". A key of one column is no tuple.
+# Texts stay as they are, and other values are their JSON, because Python hashes -1 and -2 alike,
+# but not b"-1" and b"-2". A key of one column is not a tuple.
 Key = str | bytes | tuple[str | bytes, ...]
 KeyReader = Callable[[Sequence[Any]], Iterator[Key]]
 
 
 class Keys:
-    """The keys of some records: hashed at once, and read again only when one is needed.
+    """The keys of some records: hashed at once, and read again only if needed.
 
     Attributes:
         hashes: The hash of each key.
     """
 
     def __init__(self, records: Sequence[Any], read: KeyReader) -> None:
-        """Hash the keys of records, or of the structs that stand for them."""
+        """Hash the keys of records, or of their structs."""
         self._records = records
         self._read = read
-        # Without a list of keys: the garbage collector would look at all of their tuples.
+        # Without a list of keys, whose tuples would slow the garbage collector down.
         self.hashes = list(map(hash, read(records)))
 
     def __iter__(self) -> Iterator[Key]:
@@ -39,11 +39,11 @@ class Keys:
 
 
 def key_reader(get: Callable[[Any], Any], are_texts: Sequence[bool]) -> KeyReader:
-    """Return a function that reads the keys of records, or of the structs that stand for them.
+    """Return a function that reads the keys of records, or of their structs.
 
     Args:
         get: Gets the values of the key columns: a tuple, or the value if there is only one.
-        are_texts: Which of the columns hold texts that need no format.
+        are_texts: Which of the columns have texts without a format.
     """
     if all(are_texts):
         return partial(map, get)

@@ -1,4 +1,4 @@
-"""Checks of the columns and names in stream maps, which would be a new column, or fail each row."""
+"""Checks columns and names in stream maps: misspellings add columns, or fail on each row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMES = {"_", "record", "config", "fake", "__stream_name__", "__original_stream
 def check_columns(
     config: Mapping[str, Any], tables: Mapping[str, Collection[str]], logger: Logger
 ) -> None:
-    """Check the columns of stream maps: a misspelt one would be a new column, or remove nothing.
+    """Check the columns of stream maps: a misspelling would add a column, or remove nothing.
 
     Args:
         config: The setting ``stream_maps``.
@@ -62,18 +62,17 @@ def check_names(
     columns: Collection[str],
     logger: Logger,
 ) -> None:
-    """Check the names in expressions: each row would fail on one that is not there.
+    """Check the names in expressions: an unknown name would fail on each row.
 
     Args:
         stream: The name of the stream.
-        stream_maps: What the SDK made of the setting for it.
+        stream_maps: The SDK's stream maps of the stream.
         config: The setting ``stream_maps``.
-        columns: The columns that records have.
-        logger: Warns where a glob has others of its streams in mind.
+        columns: The columns of records.
+        logger: Warns if a glob may be meant for other streams.
 
     Raises:
-        SACError: If a map reads what is not there, and is of this stream alone, or misspells a
-            column.
+        SACError: If a map of this stream alone reads an unknown name, or a map misspells a column.
     """
     for pattern, stream_map, definition in defined(stream, stream_maps, config):
         is_of_this_alone = stream in {pattern, definition.get("__source__")}
@@ -105,7 +104,7 @@ def _check_operation(name: str, word: str) -> None:
 def _check_spelling(
     stream: str, column: str, definition: Mapping[str, Any], known: Collection[str]
 ) -> None:
-    """Refuse a column that looks like another one, unless the map knows that one, too."""
+    """Refuse a column that looks like one of SAC's, unless the map names that one, too."""
     alike = [name for name in known if folded(name) == folded(column)]
     leaves_out_others = definition.get("__else__", "") in {None, "__NULL__"}
     if not alike or leaves_out_others or any(name in definition for name in alike):

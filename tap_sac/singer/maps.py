@@ -1,7 +1,7 @@
-"""Stream maps: which apply to a stream, and what they do to the deleted rows of LOG_BASED.
+"""Stream maps: which ones apply to a stream, and whether deleted rows of LOG_BASED pass them.
 
-A deleted row has its key and the deletion mark, and null in every other column. A map that drops
-it, fails on it or gives it another key would leave the row in the target.
+A deleted row has its key, the deletion mark, and null in all other columns. If a map drops it,
+fails on it or changes its key, the row stays in the target.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _Message = TypeVar("_Message")
 
 _MARK = "2026-01-01T00:00:00+00:00"
-# Values of a key, by format or type; an expression that is right for SAC's may fail on one of them.
+# Sample values of a key, by format or type; an expression that works with SAC's may fail on one.
 _SAMPLES: tuple[dict[str, object], ...] = (
     {
         "boolean": True,
@@ -54,18 +54,18 @@ class StreamMap(Protocol):
     transformed_key_properties: Sequence[str] | None
 
     def transform(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what becomes of a record; None if it is dropped."""
+        """Return the transformed record; None if it is dropped."""
 
 
 @dataclass(frozen=True)
 class MappedDeletions:
-    """The deleted rows of a stream, and its stream maps.
+    """Checks what stream maps do to the deleted rows of a stream.
 
     Attributes:
-        stream_maps: What the SDK made of the setting for it.
+        stream_maps: The SDK's stream maps of the stream.
         config: The setting ``stream_maps``.
         entity_set: Its columns and key.
-        needs_key: Whether targets find rows by a key.
+        needs_key: Whether targets deduplicate by key.
     """
 
     stream: str
@@ -79,7 +79,7 @@ class MappedDeletions:
         """Check what needs no rows.
 
         Raises:
-            SACError: If a map sets or removes the deletion mark, or takes away the key.
+            SACError: If a map sets or removes the deletion mark, or removes the key.
         """
         for stream_map, definition in self._maps():
             if definition.get(DELETED_AT.name, DELETED_AT.name) != DELETED_AT.name:
@@ -115,7 +115,7 @@ class MappedDeletions:
         """Check that the maps pass a deleted row on, under its own key.
 
         Raises:
-            DataError: If it does not.
+            DataError: If they do not.
         """
         if deletion.get(DELETED_AT.name) is None:
             return
@@ -124,7 +124,7 @@ class MappedDeletions:
             raise DataError(msg)
 
     def _maps(self) -> Iterator[tuple[StreamMap, dict[str, Any]]]:
-        """Return the maps that change records, each with its definition."""
+        """Yield the maps that change records, each with its definition."""
         for _, stream_map, definition in defined(self.stream, self.stream_maps, self.config):
             yield stream_map, definition
 
@@ -196,9 +196,9 @@ def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:
 
 
 def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the maps that the SDK applies to a stream, by its name, a glob or as their source.
+    """Return the maps that the SDK applies to a stream, by its name, a glob or `__source__`.
 
-    A copy of a rule in the SDK's mapper, with which tests/project/test_sdk.py compares it.
+    This copies a rule of the SDK's mapper; tests/project/test_sdk.py compares both.
     """
     found = {}
     for name, definition in config.items():
@@ -209,7 +209,7 @@ def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mapped(stream: str, messages: Iterable[_Message]) -> list[_Message]:
-    """Make the messages of a record, through the stream maps.
+    """Make the messages of a record by the stream maps.
 
     Raises:
         DataError: If an expression fails.

@@ -1,4 +1,4 @@
-"""Singer messages -> standard output, as whole lines of UTF-8 whatever happens."""
+"""Writes Singer messages to standard output, always as complete lines of UTF-8."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIGNAL_EXIT_CODE = 128
 
 
 class MessageWriter(GenericSingerWriter[bytes, Message]):
-    """Writes one message, or many records, at a time."""
+    """Writes single messages, or many records at a time."""
 
     def __init__(self) -> None:
         """Create a writer."""
@@ -41,7 +41,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         self._write(self.format_message(message) + b"\n")
 
     def write_line(self, text: str) -> None:
-        """Write text that is no message, such as a catalog."""
+        """Write text that is not a message, such as a catalog."""
         self._write(f"{text}\n".encode())
 
     def write_records(
@@ -51,15 +51,15 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         begin = b'{"type":"RECORD","stream":%b,"record":' % ENCODER.encode(stream)
         end = b',"version":%d' % version if version is not None else b""
         end += b',"time_extracted":"%b"}\n' % time_extracted.isoformat().encode()
-        # JSON has no newline but those between the records.
+        # The only newlines are those between records.
         messages = lines.replace(b"\n", end + begin)
         self._write(begin, memoryview(messages)[: -len(begin)])
 
     def stop(self, signal_number: int) -> None:
         """Exit, but not in the middle of a line.
 
-        Called in a signal handler. A second signal does not wait for the line, because perhaps
-        nobody reads it.
+        Called in a signal handler. A second signal does not wait for the line, because its reader
+        may hang.
 
         Raises:
             SystemExit: At once, if nothing is being written.
@@ -75,14 +75,14 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
             raise SACError(msg)
         try:
             file_descriptor = sys.stdout.fileno()
-        except OSError:  # Something in this process captures the output.
+        except OSError:  # The output is captured in this process.
             sys.stdout.write(b"".join(parts).decode())
             return
         self._is_writing = True
         try:
             for part in parts:
                 data = memoryview(part)
-                # After a signal in the part before, which began a line.
+                # A signal came while an earlier part of the line was written.
                 rest = data if self._signal is None else data[: _end_of_line(data)]
                 self._write_all(file_descriptor, rest)
         finally:
@@ -91,9 +91,9 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
             sys.exit(_SIGNAL_EXIT_CODE + self._signal)
 
     def _write_all(self, file_descriptor: int, data: memoryview) -> None:
-        """Write all; after a signal, only up to the end of the line, as a reader may be slow.
+        """Write everything, or after a signal, only the current line, because readers may be slow.
 
-        A signal makes `os.write` return early, with the number of bytes that went out.
+        A signal makes `os.write` return early, with the number of bytes written.
         """
         while data:
             try:
@@ -104,7 +104,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
                     "not complete: see the log of the target."
                 )
                 raise SACError(msg) from None
-            except BlockingIOError:  # The reader has set the pipe so.
+            except BlockingIOError:  # The reader has made the pipe non-blocking.
                 select.select([], [file_descriptor], [])
                 continue
             except OSError as error:
@@ -119,6 +119,6 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
 
 
 def _end_of_line(data: memoryview, start: int = 0) -> int:
-    """Return where the line at a position ends, or the end of the data."""
+    """Return the end of the line at a position, or of the data."""
     newline = bytes(data[start:]).find(b"\n")
     return len(data) if newline < 0 else start + newline + 1

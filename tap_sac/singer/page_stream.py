@@ -1,4 +1,4 @@
-"""The seam to the Singer SDK's streams: records one by one, many at a time, or into files.
+"""The seam to the Singer SDK's streams: writes records singly, in bulk, or into files.
 
 One of the two modules that use private names of the SDK (the other is `command_line`);
 tests/project/test_sdk.py lists them.
@@ -53,31 +53,30 @@ if TYPE_CHECKING:
 
 
 class PageStream(Stream, abc.ABC):
-    """A stream of an entity set, and all that the streams of the tap use of the SDK's.
+    """A stream of an entity set, with everything that the tap's streams use of the SDK.
 
-    A subclass implements `read`, which says after its last record what follows. A `DataError` fails
-    this stream alone; anything else stops the run.
+    Subclasses implement `read`. A `DataError` fails this stream alone; other errors stop the run.
 
     Attributes:
         entity_set: The columns and the key, with the columns that the tap adds.
         started_at: When the tap started, in milliseconds since 1970.
-        failure: Why its data cannot be trusted, after a sync; None if it can.
+        failure: The error of a sync whose data cannot be trusted; else None.
         is_written: Whether all messages of this run are written.
-        files: How many batch files are written.
+        files: The number of batch files written.
         may_advance: Whether the bookmark may move to the rows of this run.
-        version_to_activate: Of which targets have all rows then, so that they drop older ones.
-        completed_state: The state after a complete read, which counts once all is written.
-        mapped_deletions: Checks what stream maps do to deleted rows, where there may be some.
-        shared_tables: The target tables that have rows of other streams, too.
+        version_to_activate: The version that is complete, so targets drop rows with older ones.
+        completed_state: The state after a complete read, which applies once everything is written.
+        mapped_deletions: Checks what stream maps do to deleted rows; None if there are none.
+        shared_tables: The target tables with rows of several streams.
     """
 
-    # The records already fit the schema, without the SDK's detour over float.
+    # The records already fit the schema; the SDK would convert them through float.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
-    # The SDK would write ACTIVATE_VERSION before the first row, and a run that dies half-way would
-    # then have emptied the table. `activate` writes it.
+    # The SDK would write ACTIVATE_VERSION before the first row, so a run that is killed half-way
+    # would have emptied the table. `activate` writes it.
     emit_activate_version_messages = False
-    offers_methods = False  # whether the user chooses among several replication methods
-    has_optional_key = False  # whether key columns can be deselected, which narrows the key
+    offers_methods = False  # whether the user can choose a replication method
+    has_optional_key = False  # whether key columns can be deselected, which reduces the key
     shared_tables: SharedTables
 
     def __init__(self, tap: Tap, *, name: str, entity_set: EntitySet) -> None:
@@ -98,7 +97,7 @@ class PageStream(Stream, abc.ABC):
 
     @abc.abstractmethod
     def read(self) -> Reads:
-        """Read the records, some at a time, and `END_OF_SLICE` where they must be written first.
+        """Yield the records, some at a time, and `END_OF_SLICE` to have all of them written first.
 
         Raises:
             DataError: If the data cannot be trusted.
@@ -115,7 +114,7 @@ class PageStream(Stream, abc.ABC):
 
     @property
     def has_versions(self) -> bool:
-        """Whether records carry a version that is activated at the end."""
+        """Whether records have a version that is activated at the end."""
         return bool(self.config["emit_activate_version_messages"]) and not self.is_incremental
 
     @property
@@ -131,7 +130,7 @@ class PageStream(Stream, abc.ABC):
 
     @property
     def sent_types(self) -> dict[str, str]:
-        """The types that SCHEMA messages give the columns."""
+        """The column types in SCHEMA messages."""
         return sent_types(self.name, self._generate_schema_messages())
 
     @property
@@ -140,25 +139,25 @@ class PageStream(Stream, abc.ABC):
         return ColumnSelection(self.entity_set, self.effective_schema["properties"], self.mask)
 
     def own(self, *columns: OwnColumn) -> None:
-        """Add columns that SAC does not have, in place of those added before."""
+        """Set the columns that the tap adds to SAC's."""
         self.entity_set = replace(self.entity_set, own_columns=columns)
         is_exact = self.config["use_singer_decimal"]
         self._schema = json_schema(self.entity_set, use_singer_decimal=is_exact)
 
     def begin_version(self, version: int | None) -> None:
-        """Give the records that follow this version; None where there are no versions."""
+        """Set the version of the records that follow; None without versions."""
         self._stream_version = version
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the state, and write a STATE now, unless this is a dry run."""
+        """Replace the state, and write it at once, unless this is a dry run."""
         self.stream_state.clear()
         self.stream_state.update(state)
-        self.state_manager.is_flushed = False  # Although no record was written.
+        self.state_manager.is_flushed = False  # Even if no record was written.
         if not self.is_dry_run:
             self._write_state_message()
 
     def begin_incremental(self) -> None:
-        """Find the bookmark to start from, as the SDK does before it reads records."""
+        """Find the bookmark to start from, like the SDK before it reads records."""
         self._write_starting_replication_value(None)
 
     @property
@@ -176,7 +175,7 @@ class PageStream(Stream, abc.ABC):
     def generate_child_contexts(
         self, record: Record, context: Context | None
     ) -> Iterable[Context | None]:
-        return ()  # No stream has children; the SDK would apply the filter of a map for them.
+        return ()  # No stream has children, for which the SDK would apply the filter of a map.
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
@@ -199,7 +198,7 @@ class PageStream(Stream, abc.ABC):
             columns.append(version_column(self.name, schema["properties"]))
         encoding = batch_config.encoding
         kind = file_format(encoding, columns, has_others=not self._is_unmapped)
-        # In `batch_config`, the SDK has put a default for what the setting does not say.
+        # The SDK has added defaults to `batch_config`.
         size = self.config["batch_config"].get("batch_size") or kind.usual_size
         chunks = self._batch_chunks(size or batch_config.batch_size)
         name = f"{self.tap_name}--{self.name}"
@@ -209,9 +208,10 @@ class PageStream(Stream, abc.ABC):
                 yield encoding, [url]
 
     def _batch_chunks(self, size: int) -> Generator[Chunk, None, None]:
-        """Read the records that go into files of this size."""
+        """Read the records for files of this size."""
         if self.is_incremental:
-            # No file may end before the last record that the SDK has seen: it is the bookmark.
+            # A file must not end before the last record that the SDK has seen, which is the
+            # bookmark.
             each = super()._sync_records(write_messages=False)
             make = self._generate_record_messages
             mapped = (message.record for record in each for message in make(record))
@@ -222,7 +222,7 @@ class PageStream(Stream, abc.ABC):
         return self._chunks(reads, size)
 
     def _chunks(self, reads: Reads, size: int) -> Generator[Chunk, None, None]:
-        """Divide the records that come, and count them."""
+        """Divide the records into chunks, and count them."""
         with closing(reads), self.get_record_counter() as counter, self.get_sync_timer():
             for chunk in divide(reads, size):
                 self.state_manager.is_flushed = False
@@ -233,7 +233,7 @@ class PageStream(Stream, abc.ABC):
     def _sync_records(
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[Record, Any, Any]:
-        """Write many records at a time, unless something has to look at each of them."""
+        """Write many records at a time, unless each needs processing."""
         if not write_messages:
             yield from super()._sync_records(context, write_messages=False)
             return
@@ -267,7 +267,7 @@ class PageStream(Stream, abc.ABC):
 
     @contextmanager
     def _failing_alone(self) -> Iterator[None]:
-        """Keep a failure of this stream's data to itself, so that the others go on."""
+        """Record a failure of this stream's data, so that the others continue."""
         try:
             yield
         except DataError as error:
@@ -276,7 +276,7 @@ class PageStream(Stream, abc.ABC):
 
     @override
     def _finalize_state(self, state: dict[str, Any] | None = None) -> None:
-        """Finish after the last record; after the last file, `_sync_batches` does."""
+        """Finish after the last record; with files, `_sync_batches` finishes."""
         if not self.get_batch_config(self.config):
             self._finish()
 
@@ -297,13 +297,13 @@ class PageStream(Stream, abc.ABC):
 
     @override
     def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:
-        """Leave the bookmark where it was if the stream failed, or its rows may be incomplete."""
+        """Keep the old bookmark if the stream failed, or its rows may be incomplete."""
         if self.failure is None and self.may_advance:
             super().finalize_state_progress_markers(state)
 
     @override
     def _generate_record_messages(self, record: Record) -> Generator[RecordMessage, None, None]:
-        """Restore the columns that SCHEMA has whatever a map does."""
+        """Restore the columns that SCHEMA always has, whatever a map does."""
         own = {item.name: record.get(item.name) for item in mandatory_columns(self.entity_set)}
         if self.mapped_deletions:
             self.mapped_deletions.check(record)
@@ -314,7 +314,7 @@ class PageStream(Stream, abc.ABC):
 
     @override
     def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:
-        """Complete the schemas; the catalog may be older than columns that are always there."""
+        """Complete the schemas: an old catalog may lack columns that are always there."""
         for message in super()._generate_schema_messages():
             add_decimal_facets(message.schema, self.entity_set.properties)
             message.schema = with_own_columns(message.schema, mandatory_columns(self.entity_set))
@@ -322,7 +322,7 @@ class PageStream(Stream, abc.ABC):
 
     @override
     def _write_starting_replication_value(self, context: Context | None) -> None:
-        """Find where an INCREMENTAL read starts; the SDK would write null for other methods."""
+        """Find where an INCREMENTAL read starts; for other methods, the SDK would write null."""
         if self.is_incremental:
             self.check_bookmark()
             super()._write_starting_replication_value(context)

@@ -1,4 +1,4 @@
-"""Rows of an entity set -> records that fit its schema."""
+"""Converts rows of an entity set to records that fit its schema."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ if TYPE_CHECKING:
 
 
 class Records(ABC):
-    """Some records of a stream, which exist or are made when they are needed.
+    """Some records of a stream, which may be made only when needed.
 
-    Making them raises a `SACError` as `RecordMaker.records` does.
+    Making them raises a `SACError` like `RecordMaker.records`.
     """
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many they are."""
+        """Return the number of records."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Record]:
-        """Make them one by one."""
+        """Make the records one by one."""
 
     @abstractmethod
     def lines(self, start: int, stop: int) -> bytes:
-        """Write some of them as JSON, each with a newline at its end."""
+        """Write some of the records as JSON, each with a final newline."""
 
     def columns(self, start: int, stop: int) -> Columns | bytes:
-        """Return some of them by column, or as `lines` if a value needs conversion."""
+        """Return some of the records by column, or as `lines` if a value needs conversion."""
         return self.lines(start, stop)
 
 
@@ -73,7 +73,7 @@ END_OF_SLICE = MadeRecords()
 
 
 class PageRecords(Records):
-    """The records of a page, made when they are needed."""
+    """The records of a page, made when needed."""
 
     def __init__(self, page: Page, maker: RecordMaker) -> None:
         """Create the records of a page, without making any."""
@@ -98,10 +98,10 @@ class PageRecords(Records):
 
 
 class RecordMaker:
-    """Turns the rows of a page into records that fit the schema.
+    """Converts the rows of pages to records that fit the schema.
 
     Attributes:
-        read_keys: Reads the keys of records; only if there is one.
+        read_keys: Reads the keys of records, if there is a key.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class RecordMaker:
         """Choose a conversion for each column.
 
         Args:
-            entity_set: The rows as in ``$metadata``; its own columns are null.
+            entity_set: The columns by ``$metadata``; columns that the tap adds are null.
             schema: The JSON Schema of the records, which decides how decimals are written.
-            columns: SAC's columns that records have.
-            sums: Adds up the numbers of all records that are made.
-            watch: Sees which columns come, also for other makers of the same read.
-            on_keys: Is given the keys of all records that are made, before anybody has them.
+            columns: The selected columns of SAC.
+            sums: Adds up the numbers of all records.
+            watch: Watches which columns have values; several makers of a read may share it.
+            on_keys: Gets the keys of all records, before they are written.
         """
         self._sums = sums
         self._watch = watch or ColumnWatch(entity_set, columns)
@@ -153,11 +153,11 @@ class RecordMaker:
         )
 
     def records(self, rows: Iterable[Row]) -> Iterator[Record]:
-        """Make records; a column that a row does not have is null.
+        """Make records; columns that a row lacks are null.
 
         Raises:
-            DataError: If a value does not fit its column's type or scale, a key column has none, or
-                a row is the mark of a deleted one.
+            DataError: If a value does not fit its column's type or scale, a key column has no
+                value, or a row marks a deleted one.
         """
         for row in rows:
             if is_deletion(row):
@@ -179,16 +179,16 @@ class RecordMaker:
             yield record
 
     def lines(self, items: list[msgspec.Raw], source: str) -> bytes:
-        """Write the records of rows as JSON, each with a newline at its end.
+        """Write the records of rows as JSON, each with a final newline.
 
-        They are what `records` makes, byte for byte, but made all at once if nothing is unusual.
+        The result equals that of `records`, byte for byte, but is faster if no value is unusual.
 
         Args:
             items: The JSON text of each row.
             source: The name of the page, for errors.
 
         Raises:
-            SACError: As `records` does.
+            SACError: Like `records`.
         """
         lines = self._row_reader.lines(items)
         return self._converted_lines(items, source) if lines is None else lines
@@ -197,7 +197,7 @@ class RecordMaker:
         """Return the records of rows by column, or as `lines` if a value needs conversion.
 
         Raises:
-            SACError: As `records` does.
+            SACError: Like `records`.
         """
         columns = self._row_reader.columns(items)
         return self._converted_lines(items, source) if columns is None else columns
@@ -209,7 +209,7 @@ class RecordMaker:
         return lines
 
     def key_record(self, key: Mapping[str, Any]) -> Record:
-        """Make a record of nothing but a key.
+        """Make a record that has only the key.
 
         Raises:
             DataError: If a value does not fit its column's type or scale.
@@ -271,6 +271,6 @@ class RecordMaker:
 
 
 def _shown(value: object) -> str:
-    """Write a value for a message."""
+    """Return a value in a form for messages."""
     text = str(value) if isinstance(value, Decimal) else repr(value)
     return excerpt(text, LONGEST_VALUE)

@@ -1,4 +1,4 @@
-"""Rows of a page -> JSON lines or columns, many at a time: for rows that need no conversion."""
+"""Converts the rows of a page to JSON lines or columns in bulk, if they need no conversion."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from tap_sac.singer.sums import Sums
     from tap_sac.singer.text_formats import TextFormat
 
-    # The values of each column, or the texts of its numbers (as `_Number.texts`).
+    # The values of each column, or the texts of its numbers (like `_Number.texts`).
     Columns = dict[str, list[Any] | bytes]
 
-# What a row holds for a column that it does not have: null, but not that of a row which has it.
+# Stands for a column that a row lacks; unlike null, it can be told from a null in the row.
 _ABSENT = msgspec.Raw(b"null")
 _TEXTS = msgspec.json.Decoder(list[str | None])
 _NEGATIVE_ZERO = re.compile(rb"-0(?:,|$)")
@@ -37,8 +37,8 @@ _NOT_IN_STRUCTS = re.compile(r'["\\\x00-\x1f]')
 class RowReader:
     """Reads many rows at once into structs that encode as their records.
 
-    It refuses rows with a value that needs conversion, so that only one place converts. Numbers
-    stay text, because a `decimal.Decimal` would print 0.0000000 as 0E-7.
+    It leaves rows with unusual values to the converter. Numbers stay text, because a
+    `decimal.Decimal` would print 0.0000000 as 0E-7.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class RowReader:
         sums: Sums | None = None,
         on_keys: Callable[[Keys], None] | None = None,
     ) -> None:
-        """Choose a field of a struct for each column.
+        """Choose a struct field for each column.
 
         Args:
-            columns: SAC's columns that records have.
+            columns: The selected columns of SAC.
             schemas: Their JSON Schemas, which decide how decimals are written.
-            key: Those that must have a value.
-            null_columns: Other columns of records, which have no value.
-            watch: Sees which columns come.
-            sums: Adds up the numbers of all rows that are read.
-            on_keys: Is given the keys of all rows that are read.
+            key: The columns that must have a value.
+            null_columns: Other columns of records, which are always null.
+            watch: Watches which columns have values.
+            sums: Adds up the numbers of all rows.
+            on_keys: Gets the keys of all rows.
         """
         self._sums = sums
         self._on_keys = on_keys
@@ -75,7 +75,7 @@ class RowReader:
         self._always_refuses = False
         self._watch = watch
         self._leaves_out_nulls = False
-        # Whether records may have more than their rows: quotes around numbers, or own columns.
+        # Whether records may be longer than their rows: by quotes around numbers, or added columns.
         self._adds = bool(null_columns)
         for column in columns:
             self._add(column, schemas[column.name], is_key=column.name in key)
@@ -135,26 +135,26 @@ class RowReader:
         are_texts = [type_ is str for _, type_, _ in fields]
         begin, end = places[0], places[-1] + 1
         if all(are_texts) and len(key) > 1 and places == [*range(begin, end)]:
-            cut = itemgetter(slice(begin, end))  # Quicker than one attribute after the other.
+            cut = itemgetter(slice(begin, end))  # Faster than reading single attributes.
             return lambda rows: map(cut, map(msgspec.structs.astuple, rows))
         return key_reader(attrgetter(*(field for field, _, _ in fields)), are_texts)
 
     def lines(self, items: list[msgspec.Raw]) -> bytes | None:
-        """Write rows as lines of JSON; None if the converter has to look at one of them."""
+        """Write rows as JSON lines; None if one of them needs the converter."""
         text = b"[" + b",".join(items) + b"]"
         rows = self._decode(text)
         if rows is None:
             return None
         adds = self._adds or self._leaves_out_nulls
         lines = b"" if adds else ENCODER.encode_lines(rows)
-        # A member that came twice would be missing here, and no other is longer than it came.
+        # A repeated member would be missing in the output; other members never get longer.
         has_members_once = len(lines) + 1 == len(text) or self._has_members_once(text, rows)
         if not (has_members_once and self._accepts(rows)):
             return None
         return lines or ENCODER.encode_lines(rows)
 
     def columns(self, items: list[msgspec.Raw]) -> Columns | None:
-        """Return the columns of rows; None if the converter has to look at one of them."""
+        """Return the columns of rows; None if one of the rows needs the converter."""
         text = b"[" + b",".join(items) + b"]"
         rows = self._decode(text)
         if rows is None or not (self._has_members_once(text, rows) and self._accepts(rows)):
@@ -167,7 +167,7 @@ class RowReader:
         return columns
 
     def _accepts(self, rows: list[Any]) -> bool:
-        """Make the values of rows those of their records; False if the converter has to."""
+        """Convert the values of rows in place; False if one of them needs the converter."""
         for field in self._ignored:
             for row in rows:
                 setattr(row, field, msgspec.UNSET)
@@ -188,7 +188,7 @@ class RowReader:
         return True
 
     def _decode(self, text: bytes) -> list[Any] | None:
-        """Decode rows; first as those that have all columns, which is quicker to check."""
+        """Decode rows, first assuming that they have all columns, which is faster to check."""
         if self._always_refuses:
             return None
         decoders = [self._decoder]
@@ -202,10 +202,10 @@ class RowReader:
         return None
 
     def _has_members_once(self, text: bytes, rows: list[Any]) -> bool:
-        """See that no row has a member twice, of which JSON readers keep one.
+        """Check that no row has a repeated member, of which JSON readers keep only one.
 
-        There are at least as many colons as members, and at least as many members as fields that
-        came. Only texts with colons make a closer look necessary.
+        There are at least as many colons as members, and as many members as fields with values.
+        Only texts that contain colons need a closer look.
         """
         came = len(rows) * self._size_of_rows
         if self._leaves_out_nulls:
@@ -228,12 +228,12 @@ class RowReader:
         return values
 
     def ignore(self, columns: set[str]) -> None:
-        """Ignore unrequested columns from now on; others, not seen yet, must be noticed."""
+        """Ignore these unrequested columns from now on; new ones must still be noticed."""
         new = sorted(columns - set(self._names.values()))
         if not new or any(map(_NOT_IN_STRUCTS.search, new)):
             return
         kind = msgspec.Raw | msgspec.UnsetType
-        self._adds = True  # The fields of ignored columns are in the structs.
+        self._adds = True  # The structs have fields for ignored columns.
         self._ignored += [self._add_field(name, kind, msgspec.UNSET) for name in new]
         self._make_decoders()
 
@@ -257,11 +257,11 @@ class RowReader:
 
 
 class _Number:
-    """A column of numbers, which rows hold as text.
+    """A column of numbers, which structs store as text.
 
     Attributes:
-        field: Its field in structs.
-        texts: The numbers of the rows that were read last, with commas between.
+        field: The struct field.
+        texts: The comma-separated numbers of the rows that were read last.
     """
 
     def __init__(
@@ -280,14 +280,14 @@ class _Number:
         self._unusual = unusual
 
     def conform(self, rows: list[Any]) -> bool:
-        """Write the numbers as records have them; False if one needs the converter."""
+        """Convert the numbers to the form in records; False if one needs the converter."""
         texts = list(map(self._text_of, rows))
         self.texts = joined = b",".join(texts)
-        # A JSON value of these characters alone is a number, without an exponent.
+        # A JSON value of only these characters is a number without an exponent.
         rest = joined.replace(b"null", b"") if self._is_nullable else joined
         if rest.translate(None, b"0123456789.-,"):
             return False
-        if _NEGATIVE_ZERO.search(joined):  # As an integer, it would be 0.
+        if _NEGATIVE_ZERO.search(joined):  # As an integer, it is 0.
             return False
         if self._unusual and self._unusual.search(joined):
             return False
@@ -301,7 +301,7 @@ class _Number:
 
 
 class _Text:
-    """A column of texts that must have a format, which rows hold as their JSON."""
+    """A column of texts with a format, which structs store as JSON."""
 
     def __init__(self, field: str, format_: TextFormat, *, is_nullable: bool) -> None:
         self._text_of = attrgetter(field)

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.model import EntitySet, Property
 
-# The Singer SDK's name for the mark of a deleted row, which targets know.
+# The Singer SDK's column for the deletion mark, which targets know.
 DELETED_AT = OwnColumn("_sdc_deleted_at", "Edm.DateTimeOffset")
-# Its name for the version of a row, which targets compare with ACTIVATE_VERSION.
+# Its column for the version of a row, which targets compare with ACTIVATE_VERSION.
 TABLE_VERSION = OwnColumn("_sdc_table_version", "Edm.Int64")
 
 
 def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str, Any]:
     """Return the JSON Schema of the records of an entity set.
 
-    Everything but the key is nullable. Decimals have no ``multipleOf``, which validators in
-    targets cannot check at 31 digits.
+    All columns but the key are nullable. Decimals have no ``multipleOf``, because validators in
+    targets cannot check it at 31 digits.
     """
     properties = {}
     for column in entity_set.properties:
@@ -33,7 +33,7 @@ def json_schema(entity_set: EntitySet, *, use_singer_decimal: bool) -> dict[str,
 
 
 def with_own_columns(schema: dict[str, Any], columns: Iterable[Property]) -> dict[str, Any]:
-    """Add columns that SAC does not have to a schema, which may lack them."""
+    """Add the tap's own columns to a schema, which may lack them."""
     own = {
         column.name: _nullable(_column_schema(column, use_singer_decimal=False))
         for column in columns
@@ -42,9 +42,9 @@ def with_own_columns(schema: dict[str, Any], columns: Iterable[Property]) -> dic
 
 
 def add_decimal_facets(schema: dict[str, Any], columns: Iterable[Property]) -> None:
-    """Restore precision and scale of `SINGER_DECIMAL` columns, which the SDK's schemas lose.
+    """Restore the precision and scale of `SINGER_DECIMAL` columns, which the SDK's schemas lose.
 
-    A warehouse that assumes scale 0 for a decimal without one would cut off the cents.
+    A warehouse that assumes scale 0 without them would truncate the cents.
     """
     for column in columns:
         column_schema = schema.get("properties", {}).get(column.name, {})

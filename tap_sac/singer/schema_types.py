@@ -1,4 +1,4 @@
-"""What the JSON Schema of a column says of its type, for people and for targets."""
+"""The type in a column's JSON Schema, for messages and for targets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def declared_types(schema: Mapping[str, Any]) -> set[str]:
-    """Return the types that a column may have besides null; none if the schema does not say."""
+    """Return the types of a column other than null; none if the schema has none."""
     types = schema.get("type", ())
     return {types} - {"null"} if isinstance(types, str) else {*types} - {"null"}
 
 
 def type_text(schema: Mapping[str, Any]) -> str:
-    """Write the type that a target gives a column, such as ``x-singer.decimal(31, 7)``."""
+    """Return the type that targets give a column, such as ``x-singer.decimal(31, 7)``."""
     text = schema.get("format") or " or ".join(sorted(declared_types(schema))) or "any"
     if "scale" in schema:
         text += f"({schema.get('precision')}, {schema['scale']})"
@@ -25,7 +25,7 @@ def type_text(schema: Mapping[str, Any]) -> str:
 
 
 def sent_types(stream: str, messages: Iterable[SchemaMessage]) -> dict[str, str]:
-    """Return the types of columns, by name; columns of tables with another name have its prefix."""
+    """Return the types of columns by name, with a prefix for tables with another name."""
     return {
         name if message.stream == stream else f"{message.stream}.{name}": type_text(column)
         for message in messages
@@ -34,7 +34,7 @@ def sent_types(stream: str, messages: Iterable[SchemaMessage]) -> dict[str, str]
 
 
 def changed_types(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Name the columns whose type has changed, with both types; others are new or gone."""
+    """Describe the columns whose type has changed, not those that are new or gone."""
     return [
         f"{name} ({before[name]}, now {type_})"
         for name, type_ in now.items()

@@ -1,6 +1,6 @@
-"""The SDK's own log lines: fewer of them.
+"""Reduces the SDK's own log lines.
 
-Which ones depends on the SDK's texts; tests/project/test_sdk.py compares them with the SDK.
+They are found by the SDK's texts, which tests/project/test_sdk.py compares with the SDK.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from tap_sac.sac.errors import SACError
 
-# How messages begin that the SDK logs for each stream, or in each run, whatever happens.
+# The beginnings of messages that the SDK always logs for each stream or run.
 ROUTINE = (
     "Beginning sync of ",
     "Skipping deselected stream ",
@@ -22,13 +22,13 @@ ROUTINE = (
     "Parsing '%s' config from env variable",
     "METRIC: %s",
 )
-# What the SDK logs of each error that ends a stream, also of those that become one sentence.
+# The SDK logs this for each error that ends a stream, even if it is reported in one sentence.
 UNHANDLED = "An unhandled error occurred while syncing "
 HANDLED = (SACError, AbortedSyncFailedException, AbortedSyncPausedException)
 
 
 class _Routine(logging.Filter):
-    """Lowers routine messages to DEBUG, and drops those that misname a handled failure."""
+    """Lowers routine messages to DEBUG, and drops those that call a handled failure unhandled."""
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
@@ -44,5 +44,5 @@ _ROUTINE_FILTER = _Routine()
 
 
 def quiet(name: str) -> None:
-    """Lower the SDK's routine messages to DEBUG, in the logger of this name."""
+    """Lower the SDK's routine messages to DEBUG in the logger of this name."""
     logging.getLogger(name).addFilter(_ROUTINE_FILTER)

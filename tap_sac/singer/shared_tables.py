@@ -1,4 +1,4 @@
-"""Target tables with several streams: the version of their records, and when it is activated."""
+"""Target tables with several streams: which version their records have, and when to activate it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from logging import Logger
 
-_NAMING = ("__source__", "__alias__")  # the parts of a map that name its table
+_NAMING = ("__source__", "__alias__")  # the entries of a map that name its table
 
 
 class Mapper(Protocol):
-    """What makes the stream maps of the SDK."""
+    """The SDK's mapper."""
 
     stream_maps: dict[str, Any]
 
@@ -33,10 +33,10 @@ class Writer:
     """A stream that has rows in target tables.
 
     Attributes:
-        stream: Its name.
-        tables: The tables that stream maps make of it.
+        stream: The stream name.
+        tables: Its tables, after stream maps.
         version: The lowest version of a new read.
-        hindrance: Why no run can say which of its rows are gone, and what to do; None if one can.
+        hindrance: Why no run can tell which of its rows were deleted, and what to do; else None.
     """
 
     stream: str
@@ -48,27 +48,27 @@ class Writer:
 class SharedTables:
     """The target tables to which stream maps send several streams.
 
-    An activated version removes the rows of all others, whatever stream they are of. So the streams
-    of a table share a version, which is activated after the last one, if all were read and proven.
+    Activating a version removes all rows with other versions, of all streams. So the streams of a
+    table share a version, which is activated after the last stream, if all were read completely.
     """
 
     def __init__(self, writers: Callable[[], Iterable[Writer]]) -> None:
-        """Prepare; the writers are asked for when the first stream is read."""
+        """Store the function that finds the writers; it is called for the first stream."""
         self._find_writers = writers
         self._proven: dict[str, int] = {}
 
     def version(self, stream: str, version: int) -> int:
-        """Return the version of a new read of a stream, which by itself would have this one."""
+        """Return the shared version of a new read of a stream; alone, it would have this one."""
         groups = self._groups.values()
         others = {item.stream for group in groups if stream in _names(group) for item in group}
         if not others:
             return version
         start = max(item.version for group in groups for item in group)
-        # A read that was repeated has a later one.
+        # A repeated read has a later version.
         return max(version, start, *(self._proven.get(name, 0) for name in others))
 
     def activate(self, stream: str, tables: Sequence[str], version: int) -> list[str]:
-        """Return the tables whose older rows may go, now that this stream is read and proven."""
+        """Return the tables whose older rows may be removed, now that this stream is proven."""
         self._proven[stream] = version
         ready = []
         for table in tables:
@@ -94,7 +94,7 @@ class SharedTables:
 
     @cached_property
     def _groups(self) -> dict[str, list[Writer]]:
-        """The streams of each table that has several; databases may not tell upper case."""
+        """The streams of each table that has several; databases may be case-insensitive."""
         groups: dict[str, list[Writer]] = {}
         for writer in self._find_writers():
             for table in {*map(folded, writer.tables)}:
@@ -119,12 +119,12 @@ def _names(group: Iterable[Writer]) -> list[str]:
 def table_names(
     stream: str, config: Mapping[str, Any], make_mapper: Callable[[dict[str, Any], Logger], Mapper]
 ) -> list[str]:
-    """Return the tables that maps make of a stream that is not read, by its name alone.
+    """Return the tables of a stream that is not read, by its name and stream maps alone.
 
     Args:
-        stream: Its name.
+        stream: The stream name.
         config: The setting ``stream_maps``.
-        make_mapper: Makes a mapper of the SDK, which evaluates aliases, of settings and a logger.
+        make_mapper: Makes an SDK mapper, which evaluates aliases, from settings and a logger.
     """
     found = applied(stream, config)
     maps = {

@@ -1,4 +1,4 @@
-"""Exact sums of the numbers that records hold."""
+"""Exact sums of the numbers in records."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# More digits than any sum of SAC's numbers has: what does not fit is not exact, and raises.
-# So does a text that is no number, which would become NaN.
+# More digits than any sum of SAC's numbers has. Inexact sums raise, and so does a text that is not
+# a number, which would become NaN.
 EXACT = Context(prec=10_000, traps=[Inexact, InvalidOperation])
 
 
@@ -18,14 +18,14 @@ def exact_sum(numbers: Iterable[Decimal]) -> Decimal:
 
     Raises:
         decimal.Inexact: If the sum has more digits than a sum can have.
-        decimal.InvalidOperation: If a text that is converted meanwhile is no number.
+        decimal.InvalidOperation: If a text is not a number.
     """
     with localcontext(EXACT):
         return sum(numbers, Decimal(0))
 
 
 class Sums:
-    """The sums of some columns over all records that were made."""
+    """The sums of some columns over all records."""
 
     def __init__(self, columns: Iterable[str]) -> None:
         """Start with zero for each column."""
@@ -33,12 +33,12 @@ class Sums:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are added up."""
+        """The columns to add up."""
         return list(self._totals)
 
     @property
     def totals(self) -> dict[str, Decimal]:
-        """The sum of each column so far; nulls do not count."""
+        """The sum of each column so far, without nulls."""
         return dict(self._totals)
 
     def add_record(self, record: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Sums:
                 self._totals[name] = EXACT.add(total, Decimal(value))
 
     def add_integers(self, column: str, integers: Iterable[int | None]) -> None:
-        """Add many integers of a column, however large; nulls do not count."""
+        """Add many integers of a column, of any size; nulls do not count."""
         total = Decimal(sum(filter(None, integers)))
         self._totals[column] = EXACT.add(self._totals[column], total)
 

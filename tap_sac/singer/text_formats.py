@@ -1,18 +1,17 @@
-"""Dates and times, in the formats that JSON Schema promises.
+"""Checks dates and times by the formats of JSON Schema.
 
-A target that does not validate passes such a text to its database as it is, and a database that
-refuses one names neither the row nor the column. So the tap has to check it before them.
+A target that does not validate passes such a text on to its database, whose error names neither the
+row nor the column. So the tap checks first.
 
-The formats are those of OData ABNF Construction Rules 4.0, 7, without what PostgreSQL or Python (in
-which targets read them) cannot hold: years before 0001 or after 9999, and offsets of 16 hours and
-more.
+The formats are those of OData ABNF Construction Rules 4.0, 7, except for values that PostgreSQL or
+Python cannot store: years before 0001 or after 9999, and offsets of 16 hours and more.
 """
 
 from __future__ import annotations
 
 import re
 
-# First the days that all months have, because nearly all dates are one of them.
+# The days that every month has come first, because most dates match them.
 _DATE = (
     r"(?!0000)(?:\d\d\d\d-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
     r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
@@ -30,12 +29,12 @@ class TextFormat:
     """A format that texts can have."""
 
     def __init__(self, pattern: str) -> None:
-        """Compile the pattern that texts with this format match."""
+        """Compile the pattern of the format."""
         self._match = re.compile(pattern, re.ASCII).fullmatch
         self._match_json = re.compile(rf'(?:(?:"{pattern}"|null),)*'.encode()).fullmatch
 
     def check(self, text: str) -> str:
-        """Return a text that has this format.
+        """Return the text if it has this format.
 
         Raises:
             WrongFormatError: If it does not.
@@ -45,7 +44,7 @@ class TextFormat:
         return text
 
     def fits(self, values: bytes) -> bool:
-        """Return whether texts, or null, have this format: JSON with commas between."""
+        """Return whether comma-separated JSON texts, or null, have this format."""
         return self._match_json(values + b",") is not None
 
 

@@ -1,9 +1,9 @@
-"""Records -> the files of BATCH messages, many at a time.
+"""Writes the files of BATCH messages.
 
-Names and contents of the files are as the SDK's own batch encoders write them, but for two things:
-records have their version, which RECORD messages have beside the record, in the column where
-targets store it; and Parquet and Arrow have the types of ``$metadata``, because types that are
-inferred from values differ from file to file.
+Names and contents are like those of the SDK's own batch encoders, with two exceptions: records have
+their version (which RECORD messages have beside the record) in the column where targets store it;
+and Parquet and Arrow have the types of ``$metadata``, because types inferred from values differ
+from file to file.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ if TYPE_CHECKING:
 
     AddRecords = Callable[[Chunk, int | None], None]
 
-# zlib's default levels are slower than the rest of the tap, for files of a similar size.
+# zlib's default levels are slower than the rest of the tap, but the files hardly get smaller.
 _GZIP_LEVEL = 1
 _MOST_BYTES_OF_NAME = 255  # in most file systems
 _LOCAL = {"", "file", "local"}  # of fsspec
 _SFTP = {"sftp", "ssh"}  # of fsspec
-# The package that fsspec opens a storage with, and the tap's extra that installs it.
+# The package that fsspec needs for a storage, and the tap's extra that installs it.
 _PACKAGES = {
     "s3": ("s3fs", "s3"),
     **dict.fromkeys(("abfs", "abfss", "az"), ("adlfs", "azure")),
     **dict.fromkeys(_SFTP, ("sshfs", "sftp")),
 }
-# The libraries whose errors are no OSError.
+# Libraries whose errors are not an OSError.
 _LIBRARIES = {"asyncssh", "azure", "botocore"}
 
 
 class Storage(Protocol):
-    """Where files go: the SDK's storage target."""
+    """The storage of the files: the SDK's storage target."""
 
     root: str
     prefix: str | None
@@ -62,7 +62,7 @@ class Storage(Protocol):
 
 
 class Encoding(Protocol):
-    """What files hold: the SDK's setting."""
+    """The format of the files: the SDK's setting."""
 
     format: str
     compression: str | None
@@ -72,8 +72,8 @@ class LinesFormat:
     """Files of JSON lines.
 
     Attributes:
-        ending: How their names end.
-        usual_size: How many records they have by default; None leaves it to the SDK.
+        ending: The end of their names.
+        usual_size: The default number of records; None leaves it to the SDK.
     """
 
     usual_size: int | None = None
@@ -85,7 +85,7 @@ class LinesFormat:
 
     @contextmanager
     def open(self, file: IO[bytes]) -> Iterator[AddRecords]:
-        """Begin a file, and yield what adds records to it, with their version if they have one."""
+        """Start a file, and yield a function that adds records, with their version if any."""
         output: Any = file
         with ExitStack() as stack:
             if self._is_gzip:
@@ -100,9 +100,9 @@ def file_format(
     """Choose how to write the files of a stream.
 
     Args:
-        encoding: The format and the compression that the settings ask for.
-        columns: The columns of the records whose types are known.
-        has_others: Whether there may be others, such as those of a stream map.
+        encoding: The format and compression in the settings.
+        columns: The columns of the records with known types.
+        has_others: Whether there may be other columns, such as those of a stream map.
 
     Raises:
         SACError: If the format needs a package that is not installed.
@@ -123,21 +123,21 @@ def write_files(
     format_: LinesFormat | ColumnFormat,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
-    """Write records to files, one for each batch that has some.
+    """Write records to files, one for each batch that is not empty.
 
     Args:
         chunks: The records.
-        storage: Where the files go.
-        name: What the names of the files begin with.
-        format_: How they are written.
-        version: Returns the version of the records, once the first one has come.
+        storage: The storage of the files.
+        name: The beginning of the file names.
+        format_: The format of the files.
+        version: Returns the version of the records, after the first one was read.
 
     Yields:
         The URL of each file, when it is complete.
 
     Raises:
-        DataError: As `batch_file` does.
-        SACError: As `batch_file` does.
+        DataError: Like `batch_file`.
+        SACError: Like `batch_file`.
     """
     url, unique = "", uuid4()
     with ExitStack() as open_file:
@@ -158,7 +158,7 @@ def write_files(
 
 
 def _with_end(name: str, end: str) -> str:
-    """Add the end of a file's name, and put a hash in place of what is too long before it."""
+    """Append the end of a file name; if the name is too long, shorten it with a hash."""
     folder, slash, start = name.rpartition("/")
     text, room = start.encode(), _MOST_BYTES_OF_NAME - len(end)
     if len(text) > room:
@@ -171,9 +171,9 @@ def _with_end(name: str, end: str) -> str:
 def batch_file(
     storage: Storage, name: str, format_: LinesFormat | ColumnFormat
 ) -> Iterator[tuple[str, AddRecords]]:
-    """Open a file that appears when all of it is written, or never.
+    """Open a file that appears only when it is complete.
 
-    Yields its URL, and what adds records to it.
+    Yields its URL, and a function that adds records.
 
     Raises:
         DataError: If a value does not fit the type of its column.
@@ -205,7 +205,7 @@ def _opened(storage: Storage, name: str) -> AbstractContextManager[IO[Any]]:
 
 
 def _url(storage: Storage, name: str) -> str:
-    """Return the URL of a file; the SDK's would lose the host of an SFTP server."""
+    """Return the URL of a file; the SDK's lacks the host of an SFTP server."""
     if _scheme(storage) in _LOCAL:
         return storage.get_url(name)
     return f"{storage.root.rstrip('/')}/{name}"
@@ -223,16 +223,16 @@ def _uploaded(system: Any, path: str) -> Iterator[IO[bytes]]:  # noqa: ANN401  (
             yield file
         except BaseException:
             if isinstance(file, AbstractBufferedFile):
-                file.closed = True  # Closing it would upload what there is of it to Azure.
+                file.closed = True  # Closing it would upload an incomplete file to Azure.
             raise
 
 
 @contextmanager
 def _renamed(system: Any, path: str) -> Iterator[IO[bytes]]:  # noqa: ANN401
-    """Write a file beside its place.
+    """Write a file in its own folder, and rename it when it is complete.
 
-    fsspec would do so in a temporary directory. From another disk, it would then be copied, and
-    half of it would be seen under its name.
+    fsspec would use a temporary directory. From another disk, the file would be copied, so it would
+    be visible under its name while incomplete.
     """
     folder = path.rpartition("/")[0]
     system.makedirs(folder, exist_ok=True)
@@ -248,22 +248,22 @@ def _renamed(system: Any, path: str) -> Iterator[IO[bytes]]:  # noqa: ANN401
 
 
 def check_storage(storage: Storage, find_root: Callable[[], Any]) -> None:
-    """Check that files can be written: in a local folder with one, elsewhere by listing the root.
+    """Check that files can be written: locally with a test file, elsewhere by listing the root.
 
     Args:
-        storage: Where the files go.
-        find_root: Returns its path, as fsspec has it.
+        storage: The storage of the files.
+        find_root: Returns its fsspec path.
 
     Raises:
         SACError: If it cannot be reached or written, or needs a package that is not installed.
     """
     for library in _LIBRARIES:
-        logging.getLogger(library).setLevel(logging.WARNING)  # Some log each request as INFO.
+        logging.getLogger(library).setLevel(logging.WARNING)  # Some log each request at INFO.
     try:
         root = find_root()
         if root.protocol in _LOCAL:
             folder = Path(root.path)
-            # In the directory that all users share, a folder is for its owner alone.
+            # In a directory shared by all users, only the owner may read the folder.
             mode = 0o700 if folder.parent == Path(gettempdir()) else 0o777
             folder.mkdir(mode, parents=True, exist_ok=True)
             TemporaryFile(dir=folder).close()
@@ -283,7 +283,7 @@ def check_storage(storage: Storage, find_root: Callable[[], Any]) -> None:
 
 
 def _list(root: Any) -> None:  # noqa: ANN401  (fsspec has no types)
-    """List a remote folder; or where there is none yet, the nearest one above it."""
+    """List a remote folder, or if it does not exist yet, the nearest one above it."""
     try:
         root.fs.ls(root.path)
     except FileNotFoundError:
@@ -305,6 +305,6 @@ def _missing_package_error(storage: Storage, error: ImportError) -> SACError:
 
 
 def _is_of_storage(error: BaseException) -> bool:
-    """Return whether the storage failed, with an error of its library or one that names it."""
+    """Return whether an error comes from the storage or its library."""
     modules = (type(each).__module__ for each in (error, error.__cause__))
     return isinstance(error, OSError) or any(m.partition(".")[0] in _LIBRARIES for m in modules)

@@ -1,4 +1,4 @@
-"""Records -> chunks: few enough to be written at once, and none in two batches."""
+"""Divides records into chunks: small enough to be written at once, and each in one batch."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from tap_sac.singer.rows import Columns
 
 
-AT_ONCE = 1000  # records, so that they stay in the caches of a processor
+AT_ONCE = 1000  # records, which fit into the processor's caches
 
 
 class Chunk(NamedTuple):
-    """Some of the records that were read together.
+    """Some consecutive records that were read together.
 
-    A batch is what goes into one file, or is written before a STATE.
+    A batch is written into one file, or before a STATE.
 
     Attributes:
         records: The records that were read together.
         start: The first record of the chunk.
         stop: The record after its last.
-        time_extracted: When they were read.
-        number: How many batches were full before it.
-        ends_batch: Whether a batch ends with it: its last record fills the batch, or it has no
-            record and is the end of a slice.
+        time_extracted: When the records were read.
+        number: The number of batches before this one.
+        ends_batch: Whether the batch ends with this chunk: it fills the batch, or it is empty and
+            marks the end of a slice.
     """
 
     records: Records
@@ -46,20 +46,20 @@ class Chunk(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many records it has."""
+        """The number of records."""
         return self.stop - self.start
 
     def lines(self) -> bytes:
-        """Write its records as JSON, each with a newline at its end."""
+        """Write the records as JSON, each with a final newline."""
         return self.records.lines(self.start, self.stop)
 
     def columns(self) -> Columns | bytes:
-        """Return its records by column, or as lines where values need conversion."""
+        """Return the records by column, or as lines if a value needs conversion."""
         return self.records.columns(self.start, self.stop)
 
 
 def divide(reads: Iterable[Records], batch_size: int) -> Generator[Chunk, None, None]:
-    """Divide records into chunks; a batch ends when it is full, and at the end of a slice."""
+    """Divide records into chunks; batches end when they are full, and at the end of a slice."""
     number = in_batch = 0
     for records in reads:
         now = datetime.now(timezone.utc)
@@ -78,7 +78,7 @@ def divide(reads: Iterable[Records], batch_size: int) -> Generator[Chunk, None, 
 
 
 def gather(records: Iterable[Record], batch_size: int) -> Iterator[Records]:
-    """Gather records that come one by one, and take none of the next batch before it begins."""
+    """Gather single records, without taking any of the next batch before it starts."""
     source = iter(records)
     left = batch_size
     while some := MadeRecords(islice(source, min(left, AT_ONCE))):
@@ -89,11 +89,11 @@ def gather(records: Iterable[Record], batch_size: int) -> Iterator[Records]:
 def mapped_records(
     reads: Generator[Records, None, None], make: Callable[[Record], Iterable[RecordMessage]]
 ) -> Generator[Records, None, None]:
-    """Apply stream maps and flattening to records, not to too many at a time.
+    """Apply stream maps and flattening to records, a limited number at a time.
 
     A map that drops a record makes no message of it.
     """
-    with closing(reads):  # Not only when the frames of a failure are gone.
+    with closing(reads):  # Freed now, not when the frames of a failure are freed.
         for records in reads:
             if records is END_OF_SLICE:
                 yield records
@@ -103,10 +103,10 @@ def mapped_records(
 
 
 def with_version(lines: bytes, version: int | None) -> bytes:
-    """Add the version, if there is one, to records that are written as JSON lines."""
+    """Add the version, if any, to records that are JSON lines."""
     if version is None:
         return lines
     comma = b"" if lines.startswith(b"{}\n") else b","
     end = b'%b"%b":%d}\n' % (comma, TABLE_VERSION.name.encode(), version)
-    # A newline only follows a record. (bytes.replace takes twice as long.)
+    # Newlines only follow records. (bytes.replace takes twice as long.)
     return end.join(lines.split(b"}\n"))

@@ -1,7 +1,7 @@
-"""Records -> files of columns: Parquet and Arrow, with the types of ``$metadata``.
+"""Writes records to Parquet and Arrow files, with the types of ``$metadata``.
 
-Values come by column where they need no conversion, and as JSON lines where they do. (In a whole
-run into Parquet, lines alone would take a fifth more CPU time.)
+Values that need no conversion are passed by column, others as JSON lines. (In a run into Parquet,
+lines alone would take a fifth more CPU time.)
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import Property
     from tap_sac.singer.files.chunks import Chunk
 
-    # JSON lines, or by column: numbers as texts with commas between, and anything else as an array.
+    # JSON lines, or columns: numbers as comma-separated text, anything else as an array.
     Values = bytes | dict[str, Any]
 
-_MOST_DIGITS = {128: 38, 256: 76}  # of a decimal with so many bits
+_MOST_DIGITS = {128: 38, 256: 76}  # the maximum precision of a decimal with so many bits
 _ARROW_ERRORS = (ValueError, TypeError, NotImplementedError, OverflowError)
-# Few large files suit what reads them, and memory does not grow with them.
+# Readers prefer few large files, and memory does not grow with their size.
 _ROWS_IN_FILE = 500_000
 _BYTES_IN_GROUP = 64 * 2**20
-# What becomes Arrow at once: enough to be worth it, and not too much to hold as objects, for values
-# that do not fit at first.
+# The bytes to convert to Arrow at once: worth the call, but not too many as Python objects, which
+# values that do not fit at first become.
 _ROWS_AT_ONCE = 10_000
 
 
 class ColumnEncoding(NamedTuple):
-    """How tables are written.
+    """How to write tables.
 
     Attributes:
-        ending: How the names of the files end.
-        rows_in_group: How many rows are written at once, if they are not too large.
-        writer: Makes what writes tables with a schema to a file.
+        ending: The end of the file names.
+        rows_in_group: The number of rows to write at once, if they are not too large.
+        writer: Makes an Arrow writer of a file with a schema.
     """
 
     ending: str
@@ -55,10 +55,10 @@ def _parquet(ending: str, **compression: Any) -> ColumnEncoding:
     def writer(file: IO[bytes], schema: Any) -> Any:  # noqa: ANN401  (pyarrow has no types)
         from pyarrow import parquet  # noqa: PLC0415  (see ArrowTables)
 
-        # Arrow's own schema would give readers wider decimals than the columns need.
+        # Arrow's own schema would give readers decimals wider than necessary.
         return parquet.ParquetWriter(file, schema, store_schema=False, **compression)
 
-    # Readers go through a file by row groups, each with its own statistics and dictionaries.
+    # Files are read by row groups, each with its own statistics and dictionaries.
     return ColumnEncoding(ending, 100_000, writer)
 
 
@@ -70,12 +70,12 @@ def _arrow_writer(file: IO[bytes], schema: Any) -> Any:  # noqa: ANN401
 
 ARROW = ColumnEncoding("arrow", _ROWS_AT_ONCE, _arrow_writer)
 PARQUET = _parquet("parquet", compression="snappy")
-# Arrow's own level of gzip takes ten times as long, for files of the same size.
+# Arrow's default level of gzip takes ten times as long for files of the same size.
 PARQUET_GZIP = _parquet("parquet.gz", compression="gzip", compression_level=1)
 
 
 class _ColumnFile:
-    """A file that is written a group of rows at a time."""
+    """A file that is written one row group at a time."""
 
     def __init__(self, file: IO[bytes], arrow: ArrowTables, encoding: ColumnEncoding) -> None:
         self._file = file
@@ -108,7 +108,7 @@ class _ColumnFile:
             self._writer.close()
 
     def _make_table(self) -> None:
-        # Many small pieces would be written, and read, as such.
+        # Small pieces would be written as such, and be slow to read.
         self._tables.append(self._arrow.table(self._values).combine_chunks())
         self._values, self._size = [], 0
 
@@ -119,7 +119,7 @@ class _ColumnFile:
         self._tables.clear()
         if self._writer is None:
             self._writer = self._encoding.writer(self._file, table.schema)
-        # One group, unless more rows came at once.
+        # One group, unless more rows were added at once.
         groups = max(1, table.num_rows // self._encoding.rows_in_group)
         self._writer.write_table(table, -(-table.num_rows // groups))
 
@@ -128,8 +128,8 @@ class ColumnFormat:
     """The Parquet or Arrow files of a stream.
 
     Attributes:
-        ending: How their names end.
-        usual_size: How many records they have by default; None leaves it to the SDK.
+        ending: The end of their names.
+        usual_size: The default number of records; None leaves it to the SDK.
     """
 
     def __init__(
@@ -143,12 +143,12 @@ class ColumnFormat:
         self._arrow = ArrowTables(columns, has_others=has_others)
         self._encoding = encoding
         self.ending = encoding.ending
-        # To infer types, the records of a whole file are held in memory.
+        # Inferring types needs the records of a whole file in memory.
         self.usual_size = None if has_others else _ROWS_IN_FILE
 
     @contextmanager
     def open(self, file: IO[bytes]) -> Iterator[Callable[[Chunk, int | None], None]]:
-        """Begin a file, and yield what adds records to it, with their version if they have one.
+        """Start a file, and yield a function that adds records, with their version if any.
 
         Raises:
             DataError: If a value does not fit the type of its column.
@@ -165,7 +165,7 @@ class ArrowTables:
     """Makes the Arrow tables of a stream.
 
     Attributes:
-        infers_types: Whether Arrow has to infer types, which must then fit a whole file.
+        infers_types: Whether Arrow must infer types, which must then fit the whole file.
     """
 
     def __init__(self, columns: Sequence[Property], *, has_others: bool) -> None:
@@ -189,7 +189,7 @@ class ArrowTables:
         self._converts = {column.name: arrow_converter(column) for column in columns}
 
     def values(self, chunk: Chunk, version: int | None) -> Values:
-        """Read the values of a chunk, which are smaller than its records.
+        """Read the values of a chunk, which take less memory than its records.
 
         Raises:
             DataError: If a value does not fit.
@@ -228,7 +228,7 @@ class ArrowTables:
         return self._pa.chunked_array(arrays, self._types[name])
 
     def _numbers(self, name: str, texts: bytes) -> Any:  # noqa: ANN401
-        """Read numbers as in JSON, without exponents, or null, with commas between."""
+        """Read comma-separated JSON numbers without exponents, or null."""
         from pyarrow import compute  # noqa: PLC0415  (see __init__)
 
         arrow = self._types[name]
@@ -236,7 +236,7 @@ class ArrowTables:
         if b"null" in texts:
             strings = compute.if_else(compute.equal(strings, "null"), None, strings)
         if self._pa.types.is_decimal(arrow):
-            # With more digits, Arrow multiplies by ten to the scale without checking for overflow.
+            # With more digits, Arrow's multiplication could overflow unnoticed.
             longest = compute.max(compute.binary_length(strings)).as_py() or 0
             if longest + arrow.scale > _MOST_DIGITS[arrow.bit_width]:
                 return self._array(name, strings.to_pylist())
@@ -246,7 +246,7 @@ class ArrowTables:
             return self._array(name, strings.to_pylist())
 
     def _of_lines(self, lines: bytes) -> dict[str, Any]:
-        """Read the columns of records that came as lines."""
+        """Read the columns of records that are JSON lines."""
         records = [read_json(line) for line in lines.splitlines()]
         names = dict.fromkeys(self._types)
         if self.infers_types:
