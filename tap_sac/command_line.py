@@ -34,7 +34,7 @@ from tap_sac.commands.trial import try_streams
 from tap_sac.environment import misspelt_variables, read_environment
 from tap_sac.inputs import read_catalog, read_settings, read_state
 from tap_sac.sac.errors import SACError
-from tap_sac.sac.http.pace import PATIENCE
+from tap_sac.sac.http.pace import PATIENCE, SHORT_PATIENCE
 from tap_sac.safety.log_guard import guard_logs
 from tap_sac.safety.masks import keep_secret
 from tap_sac.safety.text import log_safe
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 _NO_TEST = CliTestOptionValue.Disabled.value
 # A user is waiting, and the first failure is as informative as the last.
-_MOST_TRIES_OF_A_CHECK, _PATIENCE_OF_A_CHECK = 2, 60.0
+_MOST_TRIES_OF_A_CHECK = 2
 
 
 class CommandLineTap(Tap, abc.ABC):
@@ -211,7 +211,7 @@ class CommandLineTap(Tap, abc.ABC):
             for message in error.errors:
                 print_line(f"FAILED  settings: {message}")
             return 1
-        tap.most_tries, tap.patience = _MOST_TRIES_OF_A_CHECK, _PATIENCE_OF_A_CHECK
+        tap.most_tries, tap.patience = _MOST_TRIES_OF_A_CHECK, SHORT_PATIENCE
         return run(tap.choice, lambda: tap.client, tap.streams_of, print_line, tap.connect_to)
 
     @classmethod

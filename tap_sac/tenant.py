@@ -118,6 +118,7 @@ def connect(
             auth_method=settings["token_endpoint_auth_method"],
             session=session,
             timeout=settings["request_timeout"],
+            patience=patience,
         ),
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tap_sac.sac.errors import SACError
+from tap_sac.sac.http.pace import SHORT_PATIENCE
 from tap_sac.sac.oauth.redirects import DEFAULT_REDIRECT_URI, RedirectListener, RedirectURI
 from tap_sac.sac.oauth.sign_in import SignIn
 from tap_sac.tenant import authorize_url, connect, token_file
@@ -77,7 +78,7 @@ def _sign_in(
     def exchange(redirected: str) -> tuple[str, str]:
         grant = sign_in.grant(redirected)
         few_tries = {**settings, "backoff_max_tries": _MOST_TRIES}
-        user = connect(few_tries, user_agent=user_agent, grant=grant).user
+        user = connect(few_tries, user_agent=user_agent, grant=grant, patience=SHORT_PATIENCE).user
         if grant.refresh_token is None:
             msg = (
                 "The tenant issued no refresh token, so the sign-in cannot be reused: check the "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_sac.demo.service import TOKEN_PATH
 from tap_sac.sac.errors import SACError
 from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
@@ -185,6 +186,63 @@ def test_waits_come_to_an_end(serve: Serve, waits: list[float], status: int, sec
     tenant.fault = at_pages(status, seconds, {2: 9999})
     with pytest.raises(SACError, match=f"SAC answered {status} .*slow down"):
         sync(serve(tenant))
+    assert 3000 <= sum(waits) <= 3600
+
+
+def refusing_tokens(tenant: StandIn, *answers: Response) -> Callable[[Request], Response]:
+    """Refuse tokens with these answers, then give them."""
+    left = [*answers]
+
+    def application(request: Request) -> Response:
+        is_refused = request.target == TOKEN_PATH and left
+        return left.pop(0) if is_refused else tenant(request)
+
+    return application
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("seconds", "waited"), [(0, [1, 2, 4, 8, 16]), (3, [3, 3, 4, 8]), (9999, [900] * 3)]
+)
+def test_waits_for_a_token_use_up_no_try(
+    serve: Serve, waits: list[float], status: int, seconds: int, waited: list[float]
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+    application = refusing_tokens(tenant, *[asking(status, seconds)] * len(waited))
+    assert dates(sync({**serve(application), "backoff_max_tries": 1})) == EVERY_DATE
+    assert waits == waited
+
+
+def test_all_requests_wait_for_one_token(serve: Serve, waits: list[float]) -> None:
+    names = "ABCD"
+    together = threading.Barrier(len(names), timeout=PATIENCE)
+    tenant = StandIn(*(sales(*ROWS, model_id=f"C4{name}", name=name) for name in names))
+    refusals = [asking(429, 0)] * 3
+
+    def fault(request: Request) -> Response | None:
+        if "/FactData" not in request.target or "-1" not in request.headers["authorization"]:
+            return None
+        together.wait()
+        return error_response(401, "expired")
+
+    def application(request: Request) -> Response:
+        is_refused = request.target == TOKEN_PATH and tenant.token_requests and refusals
+        return refusals.pop() if is_refused else tenant(request)
+
+    settings = {**serve(application), "max_parallel_requests": len(names), "backoff_max_tries": 1}
+    tenant.fault = fault
+    messages = sync(settings)
+    assert [len(messages.records(f"{name}_fact_data")) for name in "abcd"] == [len(ROWS)] * 4
+    assert waits == [1, 2, 4]
+    assert len(tenant.token_requests) == 2
+
+
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_waits_for_a_token_come_to_an_end(serve: Serve, waits: list[float], seconds: int) -> None:
+    tap = TapSAC(config=serve(lambda _: asking(429, seconds)), setup_mapper=False)
+    for _ in range(2):  # The second request waits no more.
+        with pytest.raises(SACError, match=r"The token endpoint .* answered 429 .*rate-limiting"):
+            tap.client.namespaces()
     assert 3000 <= sum(waits) <= 3600
 
 

@@ -20,9 +20,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PATIENCE = 3600.0  # seconds
+SHORT_PATIENCE = 60.0  # with somebody at a terminal, who wants to know
 LONGEST_BACKOFF_SECONDS = 60.0
 # What asks to wait, in the order of `Turn.holds`: the requests to the tenant, or to the model.
 _ASKING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+class Patience:
+    """How long something may be asked to wait, all waits together."""
+
+    def __init__(self, seconds: float) -> None:
+        """Begin now."""
+        self._end = monotonic() + seconds
+
+    def check(self, error: TransientError, seconds: float) -> None:
+        """Say that there will be another try after a wait.
+
+        Raises:
+            TransientError: What was refused, as the last try, if that would be too long.
+        """
+        if monotonic() + seconds > self._end:
+            error.most_tries = 1
+            raise error
+        logger.warning("%s. Retrying in %.1f seconds.", error.what, seconds)
 
 
 class Hold:
@@ -69,7 +89,7 @@ class Turn:
         self.holds = holds
         self.waits_before = (0, 0)
         self._pace = pace
-        self._began = monotonic()
+        self._patience = Patience(pace.patience)
 
     def __enter__(self) -> Self:
         """Wait until the request may be sent."""
@@ -81,17 +101,9 @@ class Turn:
         self._pace.end(self)
 
     def check_patience(self) -> None:
-        """Say that the request will be sent again after the wait.
-
-        Raises:
-            TransientError: What was refused, as the last try, if it has waited for too long.
-        """
-        if self.refused is None:
-            return
-        if monotonic() + self.wait - self._began > self._pace.patience:
-            self.refused.most_tries = 1
-            raise self.refused
-        logger.warning("%s. Retrying in %.1f seconds.", self.refused.what, self.wait)
+        """Say that the request will be sent again after the wait, as `Patience.check` does."""
+        if self.refused:
+            self._patience.check(self.refused, self.wait)
 
 
 class Pace:

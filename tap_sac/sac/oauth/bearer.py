@@ -20,9 +20,11 @@ from typing_extensions import override
 
 from tap_sac.sac.errors import SACError, TransientError, during
 from tap_sac.sac.failures import Failure, Step, refusal_kind
+from tap_sac.sac.http.pace import PATIENCE, Hold, Patience
 from tap_sac.sac.http.refusals import is_transient
 from tap_sac.sac.http.transport import HEADER_VALUE, Limit, exchange
 from tap_sac.sac.oauth.user import claims_of, user_of
+from tap_sac.safety import waiting
 from tap_sac.safety.masks import keep_secret, keep_token
 from tap_sac.safety.text import decimal_digits, log_safe
 
@@ -68,12 +70,14 @@ class BearerAuthenticator(AuthBase):
         auth_method: AuthMethod,
         session: requests.Session,
         timeout: float,
+        patience: float = PATIENCE,
     ) -> None:
         """Make an authenticator; nothing is requested yet.
 
         The client identifies itself in the Basic header or in the body (RFC 7591, 2). SAP's servers
         take the header's parts as they are, in UTF-8, and not form-encoded as RFC 6749, 2.3.1 would
-        have it. The timeout is in seconds without a byte.
+        have it. The timeout is in seconds without a byte; the patience is the most seconds to wait
+        because the token endpoint asks for it, all waits together.
         """
         self.user: User | None = None
         self.last_refreshed: datetime | None = None
@@ -89,6 +93,9 @@ class BearerAuthenticator(AuthBase):
         self._session = session
         self._timeout = timeout
         self._lock = threading.Lock()
+        self._most_patience = patience
+        self._patience: Patience | None = None
+        self._hold = Hold()
         keep_secret(client_secret, client_id=client_id)
 
     @override
@@ -101,11 +108,7 @@ class BearerAuthenticator(AuthBase):
         """
         with self._lock, during(Step.TOKEN):
             if not self._is_token_valid():
-                try:
-                    self._renew()
-                except TransientError as error:
-                    error.may_have_run = False
-                    raise
+                self._renew_in_time()
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
@@ -177,6 +180,30 @@ class BearerAuthenticator(AuthBase):
         if self.last_refreshed is None or not self._expires_in:
             return self.last_refreshed is not None
         return self._age() < self._expires_in - min(_LONGEST_LEEWAY, self._expires_in / 10)
+
+    def _renew_in_time(self) -> None:
+        """Renew the token, and wait as often as its endpoint asks: that uses up no try.
+
+        The lock is held: all requests wait, because all need the token.
+
+        Raises:
+            TransientError: If there is none yet, or the waits become too long.
+            SACError: If the endpoint refuses.
+        """
+        while True:
+            try:
+                self._renew()
+            except TransientError as error:
+                error.may_have_run = False
+                if error.retry_after is None:
+                    raise
+                self._patience = self._patience or Patience(self._most_patience)
+                seconds = self._hold.extend(error.retry_after, self._hold.waits)
+                self._patience.check(error, seconds)
+            else:
+                self._patience, self._hold = None, Hold()
+                return
+            waiting.sleep(seconds)
 
     def _renew(self) -> None:
         requested_at = datetime.now(timezone.utc)
