@@ -179,6 +179,18 @@ def test_count_that_is_asked_to_wait_is_not_given_up(
     assert f"{FACTS}: 9 rows read, 9 counted by SAC" in caplog.text
 
 
+@pytest.mark.parametrize("seconds", [0, 600, 900])
+def test_counts_that_are_always_asked_to_wait_are_given_up_for_the_run(
+    serve: Serve, waits: list[float], seconds: int
+) -> None:
+    names = "ABC"
+    tenant = StandIn(*(sales(*ROWS, model_id=f"C4{name}", name=name) for name in names))
+    tenant.fault = lambda request: asking(429, seconds) if "$count" in request.target else None
+    messages = sync({**serve(tenant), "max_parallel_requests": 1})
+    assert [len(messages.records(f"{name}_fact_data")) for name in "abc"] == [len(ROWS)] * 3
+    assert 900 <= sum(waits) <= 1800
+
+
 @pytest.mark.parametrize("seconds", [0, 600])
 @pytest.mark.parametrize("status", [429, 503])
 def test_waits_come_to_an_end(serve: Serve, waits: list[float], status: int, seconds: int) -> None:

@@ -206,6 +206,7 @@ class SACClient:
         track_changes: bool = False,
         step: Step = Step.ROWS,
         repeats: bool = True,
+        is_optional: bool = False,
     ) -> Page:
         """Request one page, without retries.
 
@@ -216,6 +217,7 @@ class SACClient:
                 (OData Protocol 4.0, 8.2.8.6).
             step: What is read, for errors.
             repeats: Whether a 503 that names a wait is waited out, as a 429 always is.
+            is_optional: Whether the read can do without it, so that the tap waits less long.
 
         Raises:
             TransientError: If another try may succeed.
@@ -223,7 +225,9 @@ class SACClient:
         """
         headers = _TRACKED if track_changes else _JSON
         with during(step):
-            answer = self._sender.send("GET", url, headers, on_response, repeats=repeats)
+            answer = self._sender.send(
+                "GET", url, headers, on_response, repeats=repeats, is_optional=is_optional
+            )
             if answer.status != HTTPStatus.OK:
                 raise response_error(answer)
             return read_page(answer)

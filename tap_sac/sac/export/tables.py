@@ -288,6 +288,7 @@ class CountedTable(Table):
             self._on_response,
             track_changes=self._track_changes,
             repeats=not counts,
+            is_optional=counts,
         )
 
     def _page_with_tries(self, options: Mapping[str, str]) -> Page:
@@ -300,11 +301,12 @@ class CountedTable(Table):
 
     def _probe(self, options: Mapping[str, str]) -> Page | None:
         """Ask, twice at most, for what the read can do without; None if it cannot be had."""
-        read = partial(self._client.page, with_query(self._url, options), self._on_response)
+        url = with_query(self._url, options)
+        read = partial(self._client.page, url, self._on_response, repeats=False, is_optional=True)
         try:
             try:
-                return read(repeats=False)
+                return read()
             except SACError as error:
-                return read(repeats=False) if may_retry(error) else None
+                return read() if may_retry(error) else None
         except SACError:
             return None

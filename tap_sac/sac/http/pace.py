@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PATIENCE = 3600.0  # seconds
+OPTIONAL_PATIENCE = 1000.0  # with what a read can do without: one wait of the longest, and more
 SHORT_PATIENCE = 60.0  # with somebody at a terminal, who wants to know
 LONGEST_BACKOFF_SECONDS = 60.0
 # What asks to wait, in the order of `Turn.holds`: the requests to the tenant, or to the model.
@@ -30,7 +31,8 @@ class Patience:
     """How long something may be asked to wait, all waits together."""
 
     def __init__(self, seconds: float) -> None:
-        """Begin now."""
+        """Begin now; without a second, nothing is waited for."""
+        self.seconds = seconds
         self._end = monotonic() + seconds
 
     def check(self, error: TransientError, seconds: float) -> None:
@@ -39,7 +41,7 @@ class Patience:
         Raises:
             TransientError: What was refused, as the last try, if that would be too long.
         """
-        if monotonic() + seconds > self._end:
+        if monotonic() + seconds >= self._end:
             error.most_tries = 1
             raise error
         logger.warning("%s. Retrying in %.1f seconds.", error.what, seconds)
@@ -66,7 +68,7 @@ class Hold:
         Requests that were sent together are refused together, which is one wait.
         """
         self.waits = max(self.waits, waits_before + 1)
-        grown = min(2.0 ** (self.waits - 1), LONGEST_BACKOFF_SECONDS)
+        grown = min(2.0 ** min(self.waits - 1, 10), LONGEST_BACKOFF_SECONDS)
         seconds = max(asked, grown)
         self.until = max(self.until, monotonic() + seconds)
         return seconds
@@ -79,9 +81,10 @@ class Turn:
         answer: The answer, which the sender sets.
         refused: The refusal by which SAC asked to wait, if it was one.
         wait: The seconds to wait then.
+        patience: How long it waits.
     """
 
-    def __init__(self, pace: Pace, holds: tuple[Hold, Hold]) -> None:
+    def __init__(self, pace: Pace, holds: tuple[Hold, Hold], *, is_optional: bool) -> None:
         """Send nothing yet; the patience of the request begins here."""
         self.answer: Answer | None = None
         self.refused: TransientError | None = None
@@ -89,7 +92,8 @@ class Turn:
         self.holds = holds
         self.waits_before = (0, 0)
         self._pace = pace
-        self._patience = Patience(pace.patience)
+        self._is_optional = is_optional
+        self.patience = Patience(pace.optional_patience if is_optional else pace.patience)
 
     def __enter__(self) -> Self:
         """Wait until the request may be sent."""
@@ -101,9 +105,18 @@ class Turn:
         self._pace.end(self)
 
     def check_patience(self) -> None:
-        """Say that the request will be sent again after the wait, as `Patience.check` does."""
-        if self.refused:
-            self._patience.check(self.refused, self.wait)
+        """Say that the request will be sent again after the wait, as `Patience.check` does.
+
+        Where an optional one has waited in vain, the next ones do not wait.
+        """
+        if self.refused is None:
+            return
+        try:
+            self.patience.check(self.refused, self.wait)
+        except TransientError:
+            if self._is_optional:
+                self._pace.optional_patience = 0.0
+            raise
 
 
 class Pace:
@@ -122,16 +135,23 @@ class Pace:
                 together.
         """
         self.patience = patience
+        self.optional_patience = min(patience, OPTIONAL_PATIENCE)
         self._most_at_once = most_at_once
         self._under_way = 0
         self._tenant = Hold()
         self._models: dict[str, Hold] = {}
         self._changed = threading.Condition()
 
-    def turn(self, model: str) -> Turn:
-        """Make the turn of a request to a model, or to anything else by its path."""
+    def turn(self, model: str, *, is_optional: bool = False) -> Turn:
+        """Make the turn of a request to a model, or to anything else by its path.
+
+        Args:
+            model: The path.
+            is_optional: Whether a read can do without the answer.
+        """
         with self._changed:
-            return Turn(self, (self._tenant, self._models.setdefault(model, Hold())))
+            holds = (self._tenant, self._models.setdefault(model, Hold()))
+            return Turn(self, holds, is_optional=is_optional)
 
     def begin(self, turn: Turn) -> None:
         """Wait until a request may be sent."""
@@ -153,7 +173,8 @@ class Pace:
             ):
                 hold.first = None if hold.first is turn else hold.first
                 if turn.refused and answer and answer.status == status:
-                    turn.wait = hold.extend(asked or 0.0, waits_before)
+                    if turn.patience.seconds:  # Else nobody waits, and the others need not.
+                        turn.wait = hold.extend(asked or 0.0, waits_before)
                 elif hold.waits == waits_before:
                     hold.waits = 0
 

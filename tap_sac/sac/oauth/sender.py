@@ -44,6 +44,7 @@ class Sender:
         *,
         limit: Limit = PAGE_LIMIT,
         repeats: bool = True,
+        is_optional: bool = False,
     ) -> Answer:
         """Send a request, and again after a 401 or 403 that may pass.
 
@@ -51,14 +52,15 @@ class Sender:
         sent again for 15 seconds. Another token that is refused is replaced once.
 
         A 429 that names a wait is waited out; so is a 503, behind which SAC may have carried the
-        request out, if it may be repeated.
+        request out, if it may be repeated. An optional
+        one waits less long.
 
         Raises:
             SACError: If there is no answer, no token, or no end of waits.
         """
         waits = iter(_WAITS_FOR_THE_CLOCK)
         may_renew = True
-        turn = self._transport.pace.turn(model_path(url))
+        turn = self._transport.pace.turn(model_path(url), is_optional=is_optional)
         while True:
             with turn:
                 request = self._prepared(method, url, headers)
