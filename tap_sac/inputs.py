@@ -103,11 +103,7 @@ class Choice:
         return {name for name, is_selected in self.catalog.items() if is_selected}
 
     def check_selection(self) -> None:
-        """Check that the catalog, if there is one, selects a stream.
-
-        Raises:
-            SACError: If it selects none.
-        """
+        """Raise a `SACError` if there is a catalog, and it selects no stream."""
         if self.selected == set():
             msg = (
                 "The catalog selects no stream, so nothing is read: set selected to true in the "
@@ -117,11 +113,7 @@ class Choice:
 
 
 def read_settings(paths: Iterable[str]) -> dict[str, Any]:
-    """Read the files of ``--config``; later ones override earlier ones.
-
-    Raises:
-        SACError: If one cannot be read.
-    """
+    """Read the files of ``--config``, of which later ones override, or raise a `SACError`."""
     settings: dict[str, Any] = {}
     for path in paths:
         try:
@@ -139,20 +131,12 @@ def read_settings(paths: Iterable[str]) -> dict[str, Any]:
 
 
 def read_catalog(file: IO[bytes]) -> dict[str, Any]:
-    """Read the file of ``--catalog``.
-
-    Raises:
-        SACError: If it is not a catalog.
-    """
+    """Read the file of ``--catalog``, or raise a `SACError` if it is not a catalog."""
     return check_catalog(_read(file, "catalog", _NEW_CATALOG))
 
 
 def read_state(file: IO[bytes]) -> dict[str, Any]:
-    """Read the file of ``--state``.
-
-    Raises:
-        SACError: If it is not a state.
-    """
+    """Read the file of ``--state``, or raise a `SACError` if it is not a state."""
     return check_state(_read(file, "state", _NEW_STATE))
 
 
@@ -180,11 +164,7 @@ def read_json_file(data: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
 
 
 def check_catalog(catalog: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be anything)
-    """Return a catalog as it is.
-
-    Raises:
-        SACError: If it is not one.
-    """
+    """Return a catalog as it is, or raise a `SACError` if it is not one."""
     result = _check(catalog, _CATALOG, "catalog", _NEW_CATALOG)
     for entry in result["streams"]:
         for place, selected in _selections(entry):

@@ -53,11 +53,7 @@ class TapSAC(CommandLineTap):
         state: PurePath | str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Make a tap, with what other taps take, too.
-
-        Raises:
-            SACError: If the catalog or the state is malformed.
-        """
+        """Make a tap; a `SACError` if the catalog or the state is malformed."""
         self._origins: dict[str, dict[str, str]] = {}
         if isinstance(state, dict):
             check_state(state)
@@ -82,11 +78,7 @@ class TapSAC(CommandLineTap):
 
     @cached_property
     def offer(self) -> Offer:
-        """What the tenant offers, by the settings, the catalog and the state.
-
-        Raises:
-            SACError: As `discover` does.
-        """
+        """What the tenant offers (`discover`), by the settings, the catalog and the state."""
         with PROGRESS_LINE.shown():
             return discover(self.client, self.choice)
 
@@ -98,11 +90,7 @@ class TapSAC(CommandLineTap):
 
     @override
     def discover_streams(self) -> Sequence[SACStream]:
-        """Make the streams: the providers, and each entity set of each model.
-
-        Raises:
-            SACError: As `discover` does.
-        """
+        """Make the streams of `offer`: the providers, and each entity set of each model."""
         listing = self.offer.listing
         self._providers = ProvidersSource(
             name=PROVIDERS_STREAM_NAME,

@@ -124,11 +124,7 @@ def connect(
 
 
 def authorize_url(config: Mapping[str, Any]) -> str:
-    """Return the URL where users sign in.
-
-    Raises:
-        SACError: As `connect` does.
-    """
+    """Return the URL where users sign in, by the settings that `connect` reads, too."""
     return derive_authorize_url(_token_url(config, _origin(config)))
 
 

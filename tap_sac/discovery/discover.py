@@ -62,11 +62,7 @@ def discover(client: SACClient, choice: Choice) -> Offer:
 
 
 def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
-    """Find the streams of the models that SAC lists: the last step of `discover`.
-
-    Raises:
-        SACError: As `discover` does.
-    """
+    """Find the streams of the models that SAC lists, as the last step of `discover`."""
     settings, catalog = choice.settings, choice.catalog or {}
     models = models_to_read(listing, choice)
     described, skipped = _describe(client, models, settings["max_parallel_requests"])

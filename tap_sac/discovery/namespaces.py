@@ -177,11 +177,7 @@ def models_to_read(listing: Listing, choice: Choice) -> list[Provider]:
 
 
 def chosen_models(listing: Listing, choice: Choice) -> set[Provider]:
-    """Return the models that the settings choose, whatever the catalog selects.
-
-    Raises:
-        SACError: As `models_to_read` does.
-    """
+    """Return the models that the settings choose, as in `models_to_read`, whatever is selected."""
     return _named_models(listing, choice.settings.get("models", ["*"]))
 
 

@@ -94,11 +94,7 @@ def slice_column_for(
 def check_filters(
     filters: Mapping[str, str], streams: Sequence[OfferedStream], *, has_providers: bool
 ) -> None:
-    """Warn of filters that SAC will refuse.
-
-    Raises:
-        SACError: As `check_filter` does.
-    """
+    """Warn of filters that SAC will refuse, or raise what `check_filter` does."""
     for pattern, text in filters.items():
         fitting = [stream for stream in streams if matches(pattern, stream.name)]
         is_of_providers = has_providers and matches(pattern, PROVIDERS_STREAM_NAME)

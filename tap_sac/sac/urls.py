@@ -56,11 +56,7 @@ def checked_url(text: str, subject: str) -> str:
 
 
 def tenant_origin(tenant_url: str, subject: str) -> str:
-    """Reduce a pasted address to scheme, host and port; a path or trailing slash is dropped.
-
-    Raises:
-        SACError: As `checked_url` does.
-    """
+    """Reduce an address, as `checked_url` completes it, to scheme, host and port."""
     parts = urlsplit(checked_url(tenant_url, subject))
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -8,11 +8,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, as a whole or not at all.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
+    """Write a file that its owner alone can read, as a whole, or not at all with an OSError."""
     # Such a file can be read by its owner alone (mode 0600).
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:

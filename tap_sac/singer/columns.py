@@ -121,11 +121,7 @@ def _as_checked(column: Property, schema: dict[str, Any]) -> Property:
 
 
 def version_column(stream: str, columns: Collection[str]) -> OwnColumn:
-    """Return the column of batch files for the version of a record.
-
-    Raises:
-        DataError: If records have a column of that name.
-    """
+    """Return the version column of batch files; a `DataError` if records have one of its name."""
     if TABLE_VERSION.name in columns:
         msg = (
             f"{stream} has a column {TABLE_VERSION.name}, which batch files need for the version "

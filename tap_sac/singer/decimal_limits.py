@@ -41,11 +41,7 @@ class DecimalLimits:
     undeclared: tuple[str, ...] = ()
 
     def fit(self, value: Decimal | int) -> Decimal | int:
-        """Return a value without the trailing zeros that exceed the scale.
-
-        Raises:
-            PrecisionError: If other digits exceed the limits.
-        """
+        """Return a value without zeros beyond the scale; a `PrecisionError` for other digits."""
         if isinstance(value, int):
             self._check_precision(Decimal(value))
             return value

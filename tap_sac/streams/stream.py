@@ -170,11 +170,7 @@ class SACStream(PageStream):
         return Writer(self.name, [name for name, _ in self.tables], version, hindrance)
 
     def check_maps(self) -> None:
-        """Check that stream maps can be applied to rows, to deleted ones, and in batch files.
-
-        Raises:
-            SACError: If they do not.
-        """
+        """Raise a `SACError` if stream maps fail on rows, or on deleted ones, or in batch files."""
         selected = (*self.selection.sac_columns, *self.selection.own_columns)
         check_names(
             self.name,

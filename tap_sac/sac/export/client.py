@@ -55,6 +55,8 @@ _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
 class SACClient:
     """Makes every call to one tenant, from any number of threads.
 
+    What asks SAC raises a `SACError` if it refuses or does not answer, or if there is no token.
+
     Attributes:
         origin: Scheme, host and port of the tenant.
         service_root: The URL below which all is that the service has.
@@ -86,11 +88,7 @@ class SACClient:
         return signature.isascii() and any(hmac.compare_digest(item, signature) for item in made)
 
     def authenticate(self) -> None:
-        """Fetch a token eagerly; requests do so on demand.
-
-        Raises:
-            SACError: If no token can be obtained.
-        """
+        """Fetch a token eagerly; requests do so on demand."""
         request = requests.Request("GET", self.origin)
         for attempt in self.transport.tries():
             with attempt:
@@ -98,21 +96,13 @@ class SACClient:
 
     @property
     def user(self) -> User | None:
-        """The user whose permissions SAC applies; None for the OAuth client itself (2-legged).
-
-        Raises:
-            SACError: If no token can be obtained.
-        """
+        """The user whose permissions SAC applies; None for the OAuth client itself (2-legged)."""
         if self.authenticator.acts_as_user and self.authenticator.user is None:
             self.authenticate()
         return self.authenticator.user
 
     def namespaces(self) -> list[str]:
-        """List the namespaces; ``sac`` is the one of models.
-
-        Raises:
-            SACError: If SAC refuses.
-        """
+        """List the namespaces; ``sac`` is the one of models."""
         return [
             str(row["NamespaceID"])
             for page in self.pages(f"{self.administration}/Namespaces", step=Step.NAMESPACES)
@@ -124,9 +114,6 @@ class SACClient:
         """List the providers of a namespace: its models, public dimensions and the like.
 
         Only a vital list is asked for again.
-
-        Raises:
-            SACError: If SAC does not list them.
         """
         read = self.page_with_retries if is_vital else partial(self.page, repeats=False)
         pages = follow(self.providers_url(namespace), partial(read, step=Step.PROVIDERS))
@@ -174,11 +161,7 @@ class SACClient:
         track_changes: bool = False,
         step: Step = Step.ROWS,
     ) -> Iterator[Page]:
-        """Read an entity set page by page, with retries.
-
-        Raises:
-            SACError: As `page` and `follow` do.
-        """
+        """Read an entity set page by page, as `page` and `follow` do, with retries."""
         read = partial(
             self.page_with_retries, on_response=on_response, track_changes=track_changes, step=step
         )
@@ -233,20 +216,13 @@ class SACClient:
             return read_page(answer)
 
     def ask(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
-        """Send one request, and return the answer whatever it is: a refusal tells as much as rows.
-
-        Raises:
-            SACError: If there is no answer, or no token.
-        """
+        """Send one request, and return the answer whatever it is: a refusal tells as much."""
         return self._sender.send(method, url, {**_JSON, **headers}, limit=_ASKED_LIMIT)
 
     def subscriptions(self, provider: Provider) -> list[dict[str, Any]]:
         """List the change-tracking subscriptions of a model, including those of other clients.
 
         SAC writes missing values as null, or as the string ``null``; both are dropped.
-
-        Raises:
-            SACError: If SAC does not list them.
         """
         url = f"{self.administration}/Providers({provider_key(provider)})/Subscriptions"
         return [
@@ -260,9 +236,6 @@ class SACClient:
 
         Writing needs a CSRF token, which is bound to the session cookies. It is not fetched on the
         direct API host, which needs none, unless SAC asks for one (SAP Help, "CSRF").
-
-        Raises:
-            SACError: If SAC does not delete it.
         """
         literal = string_literal(subscription_id)
         url = (

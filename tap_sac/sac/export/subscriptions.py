@@ -33,11 +33,7 @@ class Subscriptions:
         self._stream = stream
 
     def list(self) -> list[dict[str, Any]]:
-        """List them.
-
-        Raises:
-            SACError: If SAC does not list them.
-        """
+        """List them, or raise a `SACError` if SAC does not."""
         subscriptions = self._client.subscriptions(self._provider)
         return [item for item in subscriptions if item.get("EntitySetName") == self._entity_set]
 

@@ -136,9 +136,6 @@ class CountedTable(Table):
 
         Where the first page has fewer rows than SAC counts and no link to more, the rest is asked
         for in other ways, before anybody has seen a row.
-
-        Raises:
-            SACError: If SAC refuses, or its pages break the protocol.
         """
         count = self._counted
         if count is None and not self._counts_pages:

@@ -233,11 +233,7 @@ class Transport:
         )
 
     def send(self, request: requests.PreparedRequest, limit: Limit = PAGE_LIMIT) -> Answer:
-        """Send a request whose turn it is.
-
-        Raises:
-            SACError: As `exchange` does, or if the tap was stopped.
-        """
+        """Send a request whose turn it is, as `exchange` does, unless the tap was stopped."""
         if self._is_stopped:
             msg = "The tap was stopped and sends no more requests."
             raise SACError(msg)

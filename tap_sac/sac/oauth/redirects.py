@@ -67,11 +67,7 @@ class RedirectURI:
 
     @classmethod
     def checked(cls, text: str) -> RedirectURI:
-        """Parse what the user gives.
-
-        Raises:
-            SACError: If it is neither http on this machine nor https (RFC 8252, 7.3 and 7.2).
-        """
+        """Parse http on this machine, or https (RFC 8252, 7.3 and 7.2); a `SACError` otherwise."""
         try:
             parts = urlsplit(text)
             port = parts.port

@@ -57,11 +57,7 @@ class SignIn:
         self.address = f"{scheme}://{address.partition('://')[2]}"
 
     def grant(self, redirected: str) -> AuthorizationCode:
-        """Read the redirect: the redirect URI with its query.
-
-        Raises:
-            SACError: If it does not belong to this sign-in, or reports an error.
-        """
+        """Read the redirect URI with its query; a `SACError` if it is no answer to this sign-in."""
         try:
             answer = self._client.parse_request_uri_response(_with_https(redirected), self.state)
         except MismatchingStateError:

@@ -44,11 +44,7 @@ class TokenFile:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the token against other runs until the end of the block.
-
-        Raises:
-            SACError: If the folder is not writable.
-        """
+        """Lock the token against other runs in a block; a `SACError` if that is not possible."""
         path = f"{self.path}.lock"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -62,11 +58,7 @@ class TokenFile:
             os.close(descriptor)  # The lock goes with it.
 
     def read(self) -> str | None:
-        """Return the token; None if there is none yet.
-
-        Raises:
-            SACError: If the file cannot be read, or has other content.
-        """
+        """Return the token, or None if there is none yet; a `SACError` if it cannot be read."""
         try:
             with self.path.open("rb") as file:
                 text = file.read(_MOST_BYTES).decode(errors="replace").strip()
@@ -81,11 +73,7 @@ class TokenFile:
         return text or None
 
     def write(self, token: str) -> None:
-        """Replace the token atomically.
-
-        Raises:
-            SACError: If that is not possible.
-        """
+        """Replace the token atomically, or raise a `SACError` if that is not possible."""
         try:
             replace_file(self.path, f"{token}\n")
         except OSError as error:

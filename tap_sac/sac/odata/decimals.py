@@ -28,11 +28,7 @@ class ExactDecimal(Decimal):
     text: str
 
     def __new__(cls, text: str) -> Self:
-        """Make a decimal from its text.
-
-        Raises:
-            decimal.InvalidOperation: If the text is not a number.
-        """
+        """Make a decimal from its text; a `decimal.InvalidOperation` if that is not a number."""
         self = super().__new__(cls, text)
         self.text = str(text)
         return self

@@ -135,11 +135,7 @@ class ColumnFormat:
     def __init__(
         self, encoding: ColumnEncoding, columns: Sequence[Property], *, has_others: bool
     ) -> None:
-        """Choose the types of the columns, as `file_format` is given them.
-
-        Raises:
-            SACError: If pyarrow is not installed.
-        """
+        """Choose the types of the columns, as `ArrowTables` does."""
         self._arrow = ArrowTables(columns, has_others=has_others)
         self._encoding = encoding
         self.ending = encoding.ending
@@ -169,11 +165,7 @@ class ArrowTables:
     """
 
     def __init__(self, columns: Sequence[Property], *, has_others: bool) -> None:
-        """Choose the types of the columns, as `file_format` is given them.
-
-        Raises:
-            SACError: If pyarrow is not installed.
-        """
+        """Choose the types of the columns, or raise a `SACError` if pyarrow is not installed."""
         try:
             import pyarrow as pa  # noqa: PLC0415  (an extra)
         except ImportError:
@@ -208,11 +200,7 @@ class ArrowTables:
         }
 
     def table(self, chunks: list[Any]) -> Any:  # noqa: ANN401  (pyarrow has no types)
-        """Make a table of the values of some chunks.
-
-        Raises:
-            DataError: If a value does not fit.
-        """
+        """Make a table of the values of some chunks; a `DataError` if one does not fit."""
         if self.infers_types:
             return self._pa.table(self._of_lines(b"".join(chunks)))
         columns = {
