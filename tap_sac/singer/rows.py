@@ -79,7 +79,7 @@ class RowReader:
         self._adds = bool(null_columns)
         for column in columns:
             self._add(column, schemas[column.name], is_key=column.name in key)
-        summed = sums.columns if sums else ()
+        summed = sums.totals if sums else {}
         self._summed = [item for item in self._numbers if self._names[item.field] in summed]
         self._summed_integers = [name for name in summed if name in self._values_of]
         self._size_of_rows = len(self._fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tap_sac.safety.text import folded, log_safe, plural
 from tap_sac.singer.maps import applied
@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from logging import Logger
 
 _NAMING = ("__source__", "__alias__")  # the entries of a map that name its table
-
-
-class Mapper(Protocol):
-    """The SDK's mapper."""
-
-    stream_maps: dict[str, Any]
-
-    def register_raw_stream_schema(
-        self, stream_name: str, schema: dict[str, Any], key_properties: Sequence[str] | None
-    ) -> None:
-        """Make the maps of a stream."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +106,7 @@ def _names(group: Iterable[Writer]) -> list[str]:
 
 
 def table_names(
-    stream: str, config: Mapping[str, Any], make_mapper: Callable[[dict[str, Any], Logger], Mapper]
+    stream: str, config: Mapping[str, Any], make_mapper: Callable[[dict[str, Any], Logger], Any]
 ) -> list[str]:
     """Return the tables of a stream that is not read, by its name and stream maps alone.
 

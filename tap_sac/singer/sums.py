@@ -25,33 +25,27 @@ def exact_sum(numbers: Iterable[Decimal]) -> Decimal:
 
 
 class Sums:
-    """The sums of some columns over all records."""
+    """The sums of some columns over all records that were made.
+
+    Attributes:
+        totals: The sum of each column so far; nulls do not count.
+    """
 
     def __init__(self, columns: Iterable[str]) -> None:
         """Start with zero for each column."""
-        self._totals = dict.fromkeys(columns, Decimal(0))
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns to add up."""
-        return list(self._totals)
-
-    @property
-    def totals(self) -> dict[str, Decimal]:
-        """The sum of each column so far, without nulls."""
-        return dict(self._totals)
+        self.totals = dict.fromkeys(columns, Decimal(0))
 
     def add_record(self, record: Mapping[str, Any]) -> None:
         """Add the numbers of a record, which may be written as strings."""
-        for name, total in self._totals.items():
+        for name, total in self.totals.items():
             value = record[name]
             if value is not None:
-                self._totals[name] = EXACT.add(total, Decimal(value))
+                self.totals[name] = EXACT.add(total, Decimal(value))
 
     def add_integers(self, column: str, integers: Iterable[int | None]) -> None:
         """Add many integers of a column, of any size; nulls do not count."""
         total = Decimal(sum(filter(None, integers)))
-        self._totals[column] = EXACT.add(self._totals[column], total)
+        self.totals[column] = EXACT.add(self.totals[column], total)
 
     def add_texts(self, column: str, texts: bytes) -> None:
         """Add many numbers of a column.
@@ -60,4 +54,4 @@ class Sums:
         """
         if texts:
             numbers = map(Decimal, texts.replace(b"null", b"0").decode().split(","))
-            self._totals[column] = EXACT.add(self._totals[column], exact_sum(numbers))
+            self.totals[column] = EXACT.add(self.totals[column], exact_sum(numbers))

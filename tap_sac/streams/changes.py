@@ -45,6 +45,7 @@ class Tracking:
     has_changed_user: bool = False
 
 
+@dataclass(frozen=True)
 class OpeningRead:
     """A full read that makes SAC track the changes after it.
 
@@ -52,19 +53,13 @@ class OpeningRead:
     because it ends before it could delete it.
     """
 
-    def __init__(self, reading: Reading, tracking: Tracking, *, is_dry_run: bool) -> None:
-        """Prepare a read; nothing is requested yet."""
-        self._reading = reading
-        self._tracking = tracking
-        self._is_dry_run = is_dry_run
+    reading: Reading
+    tracking: Tracking
+    is_dry_run: bool
 
     def records(self) -> Generator[Records, None, tuple[Outcome, Bookmark | None]]:
-        """Read the records; returns the outcome, and the bookmark for the changes after it.
-
-        Raises:
-            SACError: Like `FullRead.records` and `FullRead.prove_keys`.
-        """
-        whole = FullRead(self._reading, tracks_changes=not self._is_dry_run)
+        """Read as `FullRead` does; returns what was found, and where the changes after it are."""
+        whole = FullRead(self.reading, tracks_changes=not self.is_dry_run)
         extra_facts = whole.prove_keys()
         try:
             outcome = yield from whole.records()
@@ -74,25 +69,25 @@ class OpeningRead:
         if not outcome.verdict.is_complete:
             self._unsubscribe(whole.delta_link)
             return outcome, None
-        reading = self._reading
+        reading = self.reading
         if whole.delta_link is None:
-            if not self._is_dry_run:
+            if not self.is_dry_run:
                 reading.logger.warning(
                     "SAC returned no delta link for %s: the next run reads the whole table again.",
                     reading.name,
                 )
             return outcome, None
-        link = self._tracking.subscriptions.signed(DeltaLink(whole.delta_link))
+        link = self.tracking.subscriptions.signed(DeltaLink(whole.delta_link))
         reading.logger.info(
             "SAC tracks the changes of %s with the subscription %s.",
             reading.name,
             link.subscription_id,
         )
-        return outcome, Bookmark(link, outcome.version, self._tracking.query, extra_facts)
+        return outcome, Bookmark(link, outcome.version, self.tracking.query, extra_facts)
 
     def _unsubscribe(self, delta_link: str | None) -> None:
         if delta_link:
-            subscriptions = self._tracking.subscriptions
+            subscriptions = self.tracking.subscriptions
             subscriptions.delete_chain(subscriptions.signed(DeltaLink(delta_link)))
 
 

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,6 +47,8 @@ class Paths:
         """Find the hierarchies."""
         self.columns: dict[OwnColumn, tuple[Hierarchy, int]] = {}
         self._conflicts: list[str] = []
+        # In how many rows a path is null because of its length, by column.
+        self._too_long: Counter[str] = Counter()
         self._entity_set = entity_set
         self._name = name
         self._logger = logger
@@ -100,12 +103,26 @@ class Paths:
             for hierarchy, trouble in members.settle().items():
                 names = [name for name, _ in wanted[hierarchy]]
                 self._warn(hierarchy, names, trouble, is_filtered=is_filtered)
-            placed = _Placed(members, wanted)
+            place = partial(self._placed, members, wanted)
             number = itertools.count()
             for page in spool:
-                yield replace(page, items=[*map(placed.row, page.items, number)])
-        for name, number_of_rows in placed.too_long.items():
+                yield replace(page, items=[*map(place, page.items, number)])
+        for name, number_of_rows in self._too_long.items():
             self._warn_of_length(name, number_of_rows)
+
+    def _placed(
+        self, members: Members, wanted: Wanted, row: msgspec.Raw, number: int
+    ) -> msgspec.Raw:
+        """Add level and path to the JSON text of the row with this number."""
+        found: dict[str, Any] = {}
+        for hierarchy, columns in wanted.items():
+            if place := members.place(number, hierarchy):
+                found |= {name: place[part] for name, part in columns}
+        if not found:
+            return row
+        if None in found.values():
+            self._too_long.update(name for name, value in found.items() if value is None)
+        return msgspec.Raw(bytes(row).rstrip()[:-1] + b"," + msgspec.json.encode(found)[1:])
 
     def _check_end(self, page: Page, count: int | None, rows: int, members: Members) -> None:
         """Check that the pages end; `Proof`, which also does, gets no page before the last one."""
@@ -175,31 +192,6 @@ def _first_page_apart(pages: Iterable[Page]) -> Iterator[Page]:
             is_first = False
     except ResponseError as error:
         raise (error if is_first else SACError(str(error))) from None
-
-
-class _Placed:
-    """Puts levels and paths into rows.
-
-    Attributes:
-        too_long: How many rows have no path because of its length, by column.
-    """
-
-    def __init__(self, members: Members, wanted: Wanted) -> None:
-        self._members = members
-        self._wanted = wanted
-        self.too_long: Counter[str] = Counter()
-
-    def row(self, row: msgspec.Raw, number: int) -> msgspec.Raw:
-        """Add level and path to the JSON text of the row with this number."""
-        found: dict[str, Any] = {}
-        for hierarchy, columns in self._wanted.items():
-            if place := self._members.place(number, hierarchy):
-                found |= {name: place[part] for name, part in columns}
-        if not found:
-            return row
-        if None in found.values():
-            self.too_long.update(name for name, value in found.items() if value is None)
-        return msgspec.Raw(bytes(row).rstrip()[:-1] + b"," + msgspec.json.encode(found)[1:])
 
 
 def _shown(names: list[str], count: int) -> str:

@@ -126,11 +126,7 @@ class Proof:
         return self.see if self.keys else None
 
     def see(self, keys: Keys) -> None:
-        """Watch the keys of some records, before they are written.
-
-        Raises:
-            DataError: If a key has several facts.
-        """
+        """Watch the keys of records before anybody has them; a `DataError` for several facts."""
         if self.keys is None:
             return
         self.keys.add(keys)

@@ -79,10 +79,6 @@ class ProvidersSource:
         """Return what a refusal of the first page means."""
         return refused_filter(self.name, self.filter, error) or error
 
-    def count_keys(self) -> int | None:
-        """Return None: SAC does not count them."""
-        return None
-
     def _pages(self, query: Mapping[str, str]) -> Iterator[Page]:
         for namespace in self.namespaces:
             if namespace in self.refused:  # Refused when it was read ahead.

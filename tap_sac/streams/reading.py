@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from tap_sac.safety.text import plural
-from tap_sac.streams.source import in_order
+from tap_sac.streams.source import Source, in_order
 
 if TYPE_CHECKING:
     import logging
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tap_sac.singer.records import RecordMaker
     from tap_sac.singer.sums import Sums
     from tap_sac.streams.providers import ProvidersSource
-    from tap_sac.streams.source import Source
     from tap_sac.streams.state import StreamState
     from tap_sac.streams.totals import Totals
 
@@ -83,9 +82,10 @@ class Reading:
 
     def extra_facts(self, count: int | None) -> int:
         """Ask for the number of keys; return how many more facts there are, or 0 if unknown."""
-        if not (self.has_key and count and self.source.is_counted):
+        source = self.source
+        if not (self.has_key and count and isinstance(source, Source) and source.is_counted):
             return 0
-        keys = self.source.count_keys()
+        keys = source.count_keys()
         return 0 if keys is None else max(0, count - keys)
 
     def suspects_repeated_keys(self, count: int | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class Subscriptions:
-    """The change-tracking subscriptions of one entity set, including those of other clients."""
+    """The change-tracking subscriptions of one entity set, including those of other clients.
 
-    def __init__(
-        self, client: SACClient, provider: Provider, entity_set: str, *, stream: str
-    ) -> None:
-        """Store the entity set and, for messages, the stream; nothing is requested yet."""
-        self._client = client
-        self._provider = provider
-        self._entity_set = entity_set
-        self._stream = stream
+    Attributes:
+        stream: Its stream, for messages.
+    """
+
+    client: SACClient
+    provider: Provider
+    entity_set: str
+    stream: str
 
     def list(self) -> list[dict[str, Any]]:
         """List them, or raise a `SACError` if SAC does not."""
-        subscriptions = self._client.subscriptions(self._provider)
-        return [item for item in subscriptions if item.get("EntitySetName") == self._entity_set]
+        subscriptions = self.client.subscriptions(self.provider)
+        return [item for item in subscriptions if item.get("EntitySetName") == self.entity_set]
 
     def is_own_link(self, link: str) -> bool:
         """Return whether a link leads to this entity set, at whichever address of the tenant."""
@@ -49,7 +50,7 @@ class Subscriptions:
 
     @property
     def _url(self) -> str:
-        return self._client.entity_set_url(self._provider, self._entity_set)
+        return self.client.entity_set_url(self.provider, self.entity_set)
 
     def check_unread(self, link: DeltaLink, otherwise: str) -> None:
         """Check that SAC has not marked the changes as read, because it would not send them again.
@@ -65,7 +66,7 @@ class Subscriptions:
             subscriptions = self.list()
         except SACError as error:
             reason = error.reason if isinstance(error, ResponseError) else error
-            logger.warning("SAC does not list the subscriptions of %s: %s", self._stream, reason)
+            logger.warning("SAC does not list the subscriptions of %s: %s", self.stream, reason)
             subscriptions = []
             foreign = error if isinstance(error, ForeignAnswerError) else None
         if was_read(link, subscriptions):
@@ -73,7 +74,7 @@ class Subscriptions:
 
     def signed(self, link: DeltaLink) -> DeltaLink:
         """Sign the bookmark of a chain that this client opened."""
-        signature = self._client.sign(link.subscription_id or "")
+        signature = self.client.sign(link.subscription_id or "")
         return replace(link, signature=signature)
 
     def is_proven(self, link: DeltaLink) -> bool:
@@ -81,7 +82,7 @@ class Subscriptions:
 
         Only a holder of the client secret can make the signature.
         """
-        return self._client.has_signed(link.subscription_id or "", link.signature or "")
+        return self.client.has_signed(link.subscription_id or "", link.signature or "")
 
     def delete_chain(self, link: DeltaLink) -> None:
         """Delete a chain that this client opened and no longer needs, because it costs the tenant.
@@ -104,16 +105,16 @@ class Subscriptions:
                     "the state does not prove that this tap opened it: delete it under Data "
                     "Management > API Subscriptions.",
                     log_safe(subscription_id),
-                    self._stream,
+                    self.stream,
                 )
             elif own := [item["SubscriptionID"] for item in listed if not item.get("ExternalID")]:
-                self._client.delete_chain(self._provider, own[0])
-                logger.info("Deleted the subscription %s of %s.", subscription_id, self._stream)
+                self.client.delete_chain(self.provider, own[0])
+                logger.info("Deleted the subscription %s of %s.", subscription_id, self.stream)
         except SACError as error:
             logger.warning(
                 "The subscription %s of %s is no longer needed, but could not be deleted: %s. "
                 "Delete it under Data Management > API Subscriptions.",
                 log_safe(subscription_id),
-                self._stream,
+                self.stream,
                 error.what,
             )

@@ -156,12 +156,8 @@ class _Document:
                 self._column(item, qualified_name) for item in _children(element, "Property")
             )
             properties += (column for column in columns if column.type != "Edm.Stream")
-            references = [
-                reference.get("Name", "")
-                for key_element in _children(element, "Key")
-                for reference in _children(key_element, "PropertyRef")
-            ]
-            key = tuple(dict.fromkeys(references)) or key
+            references = element.iterfind("{*}Key/{*}PropertyRef")
+            key = tuple(dict.fromkeys(item.get("Name", "") for item in references)) or key
         unique = _unique_columns(properties, name)
         if any("/" in column for column in key):
             # unseen: a key inside a complex column or another entity, which no record has
@@ -240,7 +236,7 @@ def _local(tag: str) -> str:
 
 
 def _children(element: Element, name: str) -> Iterator[Element]:
-    return (child for child in element if _local(child.tag) == name)
+    return element.iterfind(f"{{*}}{name}")
 
 
 def _facet(element: Element, name: str) -> int | None:
@@ -255,8 +251,8 @@ def _tracks_changes(element: Element) -> bool | None:
         vocabulary, _, term = annotation.get("Term", "").rpartition(".")
         if term != "ChangeTracking" or "Capabilities" not in vocabulary:
             continue
-        for value in annotation.iter():
-            if _local(value.tag) == "PropertyValue" and value.get("Property") == "Supported":
+        for value in annotation.iterfind(".//{*}PropertyValue"):
+            if value.get("Property") == "Supported":
                 texts = [value.get("Bool"), *(child.text for child in _children(value, "Bool"))]
                 return {"true": True, "false": False}.get(next(filter(None, texts), "").strip())
     return None
