@@ -122,8 +122,10 @@ class TimedTable(Table):
         quotes = ["'"] if types[AUDIT_TIME] == "Edm.String" else ["", "'"]
         self._name = source.name
         self._is_ours = not (source.filter or source.page_size)
+        conditions = (f"{AUDIT_TIME} ge {quote}{time}{quote}" for quote in quotes)
         self._table, *self._others = (
-            _since(source, query, f"{quote}{time}{quote}") for quote in quotes
+            source.table({**query, "$filter": both(query.get("$filter"), condition)})
+            for condition in conditions
         )
 
     @override
@@ -162,11 +164,6 @@ class TimedTable(Table):
     @override
     def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:
         return self._table.first_rows(number, condition)
-
-
-def _since(source: Source, query: Mapping[str, str], literal: str) -> Table:
-    condition = f"{AUDIT_TIME} ge {literal}"
-    return source.table({**query, "$filter": both(query.get("$filter"), condition)})
 
 
 def _is_time(value: Any) -> bool:  # noqa: ANN401  (of a state or a row)

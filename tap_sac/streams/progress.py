@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,6 @@ from tap_sac.terminal import PROGRESS_LINE
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
-
-    from typing_extensions import Self
 
     from tap_sac.sac.odata.pages import Page
 
@@ -104,19 +102,15 @@ class RequestMeter:
             self._counter.increment()
             self._seconds += seconds
 
-    def __enter__(self) -> Self:
-        self._counter.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        self._counter.__exit__(exc_type, exc_val, exc_tb)
-        status = metrics.Status.SUCCEEDED if exc_type is None else metrics.Status.FAILED
-        tags = {**self._tags, metrics.Tag.STATUS: status}
-        name = metrics.Metric.HTTP_REQUEST_DURATION
-        metrics.log(self._counter.logger, metrics.Point("timer", name, self._seconds, tags))
-        self._seconds = 0.0
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Log both at the end of a block, and whether it succeeded."""
+        tags = {**self._tags, metrics.Tag.STATUS: metrics.Status.FAILED}
+        try:
+            with self._counter:
+                yield
+            tags[metrics.Tag.STATUS] = metrics.Status.SUCCEEDED
+        finally:
+            name = metrics.Metric.HTTP_REQUEST_DURATION
+            metrics.log(self._counter.logger, metrics.Point("timer", name, self._seconds, tags))
+            self._seconds = 0.0

@@ -227,7 +227,7 @@ class SACStream(PageStream):
         if why := self.why_unread:
             self.logger.warning("Skipping the stream %s, because %s.", self.name, why)
             return
-        with self._requests:
+        with self._requests.logged():
             try:
                 if self.paths:
                     self.paths.warn_of_conflicts()
