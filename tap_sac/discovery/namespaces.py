@@ -177,24 +177,11 @@ def models_to_read(listing: Listing, choice: Choice) -> list[Provider]:
 
 
 def chosen_models(listing: Listing, choice: Choice) -> set[Provider]:
-    """Return the models that the settings choose, as in `models_to_read`, whatever is selected."""
-    return _named_models(listing, choice.settings.get("models", ["*"]))
+    """Return the models that the setting `models` names, as in `models_to_read`.
 
-
-def would_choose(choice: Choice, model: Provider) -> bool:
-    """Return whether the setting `models` would choose a model that SAC does not list."""
+    Its entries are ids, names or globs; ``!`` excludes what they match.
+    """
     entries = choice.settings.get("models", ["*"])
-    fitting = [
-        entry
-        for entry in entries
-        if matches(entry.removeprefix(_NOT), model.provider_id, model.name)
-    ]
-    is_included = fitting or all(entry.startswith(_NOT) for entry in entries)
-    return bool(is_included) and not any(entry.startswith(_NOT) for entry in fitting)
-
-
-def _named_models(listing: Listing, entries: Sequence[str]) -> set[Provider]:
-    """Choose models by the setting `models`: ids, names or globs, and ``!`` to exclude those."""
     excluding = [entry for entry in entries if entry.startswith(_NOT)]
     including = [entry for entry in entries if not entry.startswith(_NOT)] or ["*"]
     included = {model for entry in including for model in _matching(listing, entry)}
@@ -208,6 +195,18 @@ def _named_models(listing: Listing, entries: Sequence[str]) -> set[Provider]:
         )
         raise SACError(msg)
     return chosen
+
+
+def would_choose(choice: Choice, model: Provider) -> bool:
+    """Return whether the setting `models` would choose a model that SAC does not list."""
+    entries = choice.settings.get("models", ["*"])
+    fitting = [
+        entry
+        for entry in entries
+        if matches(entry.removeprefix(_NOT), model.provider_id, model.name)
+    ]
+    is_included = fitting or all(entry.startswith(_NOT) for entry in entries)
+    return bool(is_included) and not any(entry.startswith(_NOT) for entry in fitting)
 
 
 def _no_models_error(listing: Listing) -> SACError:

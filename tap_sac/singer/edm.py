@@ -17,7 +17,6 @@ import msgspec
 from tap_sac.sac.odata.decimals import ENCODER, ExactDecimal
 from tap_sac.safety.masks import LONGEST_VALUE, excerpt
 from tap_sac.singer.decimal_limits import SINGER_DECIMAL, arrow_limits, declared_limits
-from tap_sac.singer.schema_types import declared_types
 from tap_sac.singer.text_formats import DATE, DATE_TIME, WrongFormatError
 
 if TYPE_CHECKING:
@@ -215,6 +214,12 @@ _TYPES = {
 def edm_type(column: Property) -> EdmType:
     """Return the row of the column's type."""
     return _TYPES.get(column.type, _UNTYPED)
+
+
+def declared_types(schema: Mapping[str, Any]) -> set[str]:
+    """Return the types of a column other than null; none if the schema has none."""
+    types = schema.get("type", ())
+    return {types} - {"null"} if isinstance(types, str) else {*types} - {"null"}
 
 
 def is_decimal_text(column: Property, schema: Mapping[str, Any]) -> bool:

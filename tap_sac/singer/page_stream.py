@@ -31,8 +31,7 @@ from tap_sac.singer.files.batches import check_storage, file_format, write_files
 from tap_sac.singer.files.chunks import divide, gather, mapped_records
 from tap_sac.singer.maps import mapped
 from tap_sac.singer.messages import MessageWriter
-from tap_sac.singer.schema import add_decimal_facets, json_schema, with_own_columns
-from tap_sac.singer.schema_types import sent_types
+from tap_sac.singer.schema import add_decimal_facets, json_schema, sent_types, with_own_columns
 from tap_sac.singer.sdk_logs import quiet
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tap_sac.singer.decimal_limits import PrecisionError
 from tap_sac.singer.edm import NotFiniteError, UnfitError, converter, edm_type, text_format
 from tap_sac.singer.keys import Keys, key_reader
 from tap_sac.singer.rows import RowReader
-from tap_sac.singer.schema_types import type_text
+from tap_sac.singer.schema import type_text
 from tap_sac.singer.text_formats import WrongFormatError
 
 if TYPE_CHECKING:

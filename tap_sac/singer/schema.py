@@ -1,4 +1,4 @@
-"""The JSON Schema of a table."""
+"""The JSON Schema of a table, and what it says of types, for people and for targets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.odata.model import OwnColumn
 from tap_sac.singer.decimal_limits import SINGER_DECIMAL, decimal_facets
-from tap_sac.singer.edm import edm_type
+from tap_sac.singer.edm import declared_types, edm_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from singer_sdk.singerlib import SchemaMessage
 
     from tap_sac.sac.odata.model import EntitySet, Property
 
@@ -50,6 +52,32 @@ def add_decimal_facets(schema: dict[str, Any], columns: Iterable[Property]) -> N
         column_schema = schema.get("properties", {}).get(column.name, {})
         if column_schema.get("format") == SINGER_DECIMAL:
             column_schema.update(decimal_facets(column))
+
+
+def type_text(schema: Mapping[str, Any]) -> str:
+    """Return the type that targets give a column, such as ``x-singer.decimal(31, 7)``."""
+    text = schema.get("format") or " or ".join(sorted(declared_types(schema))) or "any"
+    if "scale" in schema:
+        text += f"({schema.get('precision')}, {schema['scale']})"
+    return str(text)
+
+
+def sent_types(stream: str, messages: Iterable[SchemaMessage]) -> dict[str, str]:
+    """Return the types of columns by name, with a prefix for tables with another name."""
+    return {
+        name if message.stream == stream else f"{message.stream}.{name}": type_text(column)
+        for message in messages
+        for name, column in message.schema["properties"].items()
+    }
+
+
+def changed_types(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Describe the columns whose type has changed, not those that are new or gone."""
+    return [
+        f"{name} ({before[name]}, now {type_})"
+        for name, type_ in now.items()
+        if before.get(name, type_) != type_
+    ]
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:

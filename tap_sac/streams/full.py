@@ -143,7 +143,7 @@ class FullRead:
             return Outcome(verdict, 0, self.version, may_delete=False)
         verdict = proof.settle()
         if reading.totals and not proof.needs_order:
-            reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
+            reading.totals.settle(reading.logger, fails=reading.fails)
         return Outcome(verdict, proof.rows, self.version, verdict.is_complete)
 
 

@@ -6,12 +6,10 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL, REPLICATION_LOG_BASED
-
 from tap_sac.sac.errors import DataError, DeltaLostError, ResponseError, SACError
 from tap_sac.singer.column_watch import ColumnWatch
 from tap_sac.singer.records import PageRecords, RecordMaker
-from tap_sac.singer.schema_types import changed_types
+from tap_sac.singer.schema import changed_types
 from tap_sac.streams.audit import TimedTable, start_text
 from tap_sac.streams.changes import ChangesRead, OpeningRead
 from tap_sac.streams.full import FullRead, may_delete, warn_of_changes
@@ -52,9 +50,8 @@ class Run:
         self._watch: ColumnWatch | None = None
         # Before the state changes, it has the permissions of the last read.
         self._permissions = Permissions(stream.source.client.user, self._state)
-        self._is_incremental = stream.replication_method == REPLICATION_INCREMENTAL
         # Rows before another user's bookmark may be new to this user.
-        self._starts_anew = self._is_incremental and self._permissions.have_changed
+        self._starts_anew = stream.is_incremental and self._permissions.have_changed
         # The key, if the catalog may choose it.
         self._chosen_key = [*stream.entity_set.key] if stream.has_optional_key else None
 
@@ -77,7 +74,7 @@ class Run:
             is_sum = bool(self._stream.dropped_key) or self._stream.kind.is_additive
             check_writable(reading.name, is_sum=is_sum, has_key=reading.has_key)
         elif self._stream.is_trackable:
-            if self._stream.replication_method == REPLICATION_LOG_BASED:
+            if self._stream.is_log_based:
                 yield from self._tracked()
                 return
             self._stop_tracking()
@@ -91,7 +88,7 @@ class Run:
         self._settle(reading, outcome)
         if not outcome.verdict.is_complete or self._is_withheld:
             return
-        if self._is_incremental:
+        if self._stream.is_incremental:
             found = tuple(self._stream.future_rows.found)
             self._store(replace(reading.state(), future_rows=found))
         else:
@@ -152,7 +149,7 @@ class Run:
         hindrance = hindrance_to_slices(
             reading.source.kind, reading.columns, self._slicing.column.name
         )
-        if self._is_incremental:
+        if self._stream.is_incremental:
             hindrance = "an INCREMENTAL read has only the rows since the last one"
         elif self._is_withheld:
             hindrance = "a different user is signed in than in the last run"
@@ -163,10 +160,10 @@ class Run:
 
     def _settle(self, reading: Reading, outcome: Outcome) -> None:
         """Let targets delete old rows and the bookmark move, if the read allows it."""
-        self._check_columns(is_full=not self._is_incremental)
+        self._check_columns(is_full=not self._stream.is_incremental)
         self._stream.found = outcome
         self._stream.may_advance = outcome.verdict.is_complete and not self._starts_anew
-        if self._is_incremental and self._stream.may_advance:
+        if self._stream.is_incremental and self._stream.may_advance:
             self._stream.stream_state.update(self._permissions.after(self._state, 0).write())
         if not outcome.may_delete or outcome.version is None:
             return
@@ -285,7 +282,7 @@ class Run:
         start = stream.get_starting_replication_key_value(None)
         if self._starts_anew:
             start = stream.config.get("start_date")
-        if not self._is_incremental or start is None or not isinstance(source, Source):
+        if not self._stream.is_incremental or start is None or not isinstance(source, Source):
             return source.table(stream.query)
         time = start_text(start, stream.stream_state, stream.config["audit_overlap"])
         return TimedTable(source, stream.query, time)

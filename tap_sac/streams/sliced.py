@@ -147,7 +147,7 @@ class SlicedRead:
             why = "an earlier run read some of the rows: the next full read compares them"
             warn_uncompared(reading.name, reading.logger, why)
         elif reading.totals:
-            reading.totals.settle(reading.name, reading.logger, fails=reading.fails)
+            reading.totals.settle(reading.logger, fails=reading.fails)
         return Outcome(
             verdict,
             slices.rows,

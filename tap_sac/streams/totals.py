@@ -133,19 +133,20 @@ class Totals:
         self._sums = Sums(self._exact)
         return self._sums
 
-    def settle(self, stream: str, logger: logging.Logger, *, fails: bool) -> None:
+    def settle(self, logger: logging.Logger, *, fails: bool) -> None:
         """Request the totals again after the last row, log them, and warn of those not compared.
 
         Raises:
             DataError: If a total differs from SAC's, which did not change.
         """
+        stream = self._source.name
         after = self._all_totals() if self._before else None
         ours = self._sums.totals
         results = [
             self._reconsidered(_result(name, ours[name], self._before, after)) for name in ours
         ]
         _log_table(stream, logger, results)
-        self._warn_of_hindrances(stream, logger, results)
+        self._warn_of_hindrances(logger, results)
         for result in results:
             if not result.is_different or result.of_sac is None:
                 continue
@@ -159,9 +160,8 @@ class Totals:
                 raise error
             logger.warning("%s (verify_counts is warn.)", error)
 
-    def _warn_of_hindrances(
-        self, stream: str, logger: logging.Logger, results: Sequence[_Result]
-    ) -> None:
+    def _warn_of_hindrances(self, logger: logging.Logger, results: Sequence[_Result]) -> None:
+        stream = self._source.name
         if self.refusal:
             warn_uncompared(stream, logger, self.refusal)
             return

@@ -68,22 +68,19 @@ class EntityIds:
     def _read(self, entity_id: str, *, is_encoded: bool) -> dict[str, Any] | None:
         """Read an id in one form; None if it cannot be of that form."""
         literals: dict[str, str] | None = None
-        if not is_encoded:
-            literals = _parse_predicate(entity_id, self._key)
-        elif not _UNENCODED.search(entity_id):
-            try:
+        try:
+            if not is_encoded:
+                literals = _parse_predicate(entity_id, self._key)
+            elif not _UNENCODED.search(entity_id):
                 literals = _parse_predicate(unquote(entity_id, errors="strict"), self._key)
                 if literals is None and (literals := _parse_predicate(entity_id, self._key)):
                     literals = {
                         name: unquote(text, errors="strict") for name, text in literals.items()
                     }
-            except UnicodeDecodeError:
+            if literals is None:
                 return None
-        if literals is None:
-            return None
-        try:
             return {name: _value(text, self._key[name]) for name, text in literals.items()}
-        except ValueError:
+        except ValueError:  # Also of an encoding.
             return None
 
 

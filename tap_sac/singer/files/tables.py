@@ -6,7 +6,7 @@ lines alone would take a fifth more CPU time.)
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -149,12 +149,9 @@ class ColumnFormat:
         Raises:
             DataError: If a value does not fit the type of its column.
         """
-        written = _ColumnFile(file, self._arrow, self._encoding)
-        try:
+        with closing(_ColumnFile(file, self._arrow, self._encoding)) as written:
             yield written.add
             written.finish()
-        finally:
-            written.close()
 
 
 class ArrowTables:
