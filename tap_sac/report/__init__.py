@@ -1,1 +1,1 @@
-"""The tenant's report: how SAC answers, in a closed grammar, so that it may leave a company."""
+"""The report on how SAC answers, in a closed grammar, so it can be shared outside a company."""

@@ -1,4 +1,4 @@
-"""The words of a report, and stand-ins for names: what is on no list here cannot be in one."""
+"""The words of a report, and stand-ins for names; a report has no other words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.http.answer import Answer
 
-# The lists: names as SAC gives them on whatever tenant, and what texts of errors may show.
+# The allowed words: names that SAC has on any tenant, and words in error texts.
 _LISTS = """
 NAMES: FactData FactDataAggregation FactDataDifference MasterData AuditData CurrencyTable
 ConversionRates PublicDimensionData PublicDimensionDataWithHierarchy Version Date SignedData ID
@@ -41,7 +41,7 @@ malformed method missing model needs no not of offered on operation option or pa
 prepared property provider query select service set sql statement table the there this to token
 type unauthorized valid value with without
 """
-_GAP, _MOST_WORDS = "...", 25  # for another word in the text of an error
+_GAP, _MOST_WORDS = "...", 25  # replaces other words in error texts
 _WORDS = [text.split() for text in re.split(r"[A-Z]+: ", _LISTS)[1:]]
 NAMES, TYPES, FACETS, TERMS, VALUES, HEADERS, _FORMS, MESSAGE = _WORDS
 _ALL_WORDS = {_GAP, *chain(*_WORDS), *(failure.name for failure in Failure)}
@@ -61,22 +61,22 @@ _OF_COLUMNS = (
 
 
 def is_of_grammar(text: str, words: Collection[str] = ()) -> bool:
-    """Return whether a text consists of these words, listed words and stand-ins alone."""
+    """Return whether a text has only these words, listed words and stand-ins."""
     parts = re.split("[ =]", text)
     known = (item in words or item in _ALL_WORDS or _NAME.fullmatch(item) for item in parts)
     return text in words or all(known)
 
 
 class StandIns:
-    """Numbered stand-ins for names; the same name has the same one everywhere."""
+    """Numbered stand-ins for names; the same name always has the same one."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without stand-ins."""
         self._names: dict[str, str] = {}
         self._numbers: Counter[str] = Counter()
 
     def of(self, name: str, kind: str) -> str:
-        """Return a name that SAC gives as it is, and any other by what it is made of."""
+        """Return SAC's own names unchanged, and stand-ins for other names or their parts."""
         if name in NAMES:
             return name
         patterns = {"Set": _OF_SETS, "Attribute": _OF_COLUMNS, "Column": _OF_COLUMNS}
@@ -91,19 +91,19 @@ class StandIns:
 
 
 def one_of(text: object, words: Iterable[str]) -> str:
-    """Return a text if it is one of these; else `other`."""
+    """Return the text if it is one of these words; else `other`."""
     return next((word for word in words if word == text), "other")
 
 
 def magnitude(number: float) -> int:
-    """Return the power of ten that a number reaches: all that a report says of it."""
+    """Return the power of ten that a number reaches, which is all that a report shows of it."""
     return len(str(int(number))) - 1
 
 
 def refusal(answer: Answer) -> str:
-    """Describe a refusal: status, SAC's number, the form of the body, and known words in it."""
+    """Describe a refusal: status, SAC's number, the format of the body, and known words in it."""
     form, message = error_form(answer)
-    number = re.findall(r"\[[0-9]{4}\](?=[\s.]*$)", message)  # Elsewhere it may be a value.
+    number = re.findall(r"\[[0-9]{4}\](?=[\s.]*$)", message)  # Elsewhere, it may be a value.
     words = [word.lower() for word in re.findall(r"[^\W\d_]+", message)]
     known = (word if word in MESSAGE else _GAP for word in words[:_MOST_WORDS])
     return " ".join([str(answer.status), *number, form, *(word for word, _ in groupby(known))])

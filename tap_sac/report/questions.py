@@ -1,4 +1,4 @@
-"""The questions: what is asked, which answers there are, what is believed, and how surely."""
+"""The questions of a report: requests, possible answers, expected answers, and their sources."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Answers = Mapping[str, str | None]
 
-# A question, its request, and all answers beside numbers, refusals and words of the grammar; then
-# its parts: what is asked for, what is believed, or how that begins, and how that is known.
+# A question, its request, and its answers other than numbers, refusals and words of the grammar;
+# then its parts: the request, the expected answers (or their beginnings), and the sources.
 _TABLE = """
 token | the answer of the Token URL | JWT opaque
  seconds | | 3599, 3600, 86399, 86400 | live
@@ -101,14 +101,14 @@ VERDICTS = AS_BELIEVED, OTHERWISE, SEEN, NOT_SEEN = "as believed", "otherwise", 
 
 
 class Part(NamedTuple):
-    """A part of a question: its request, if it is one, what is believed, and how that is known."""
+    """A part of a question: its request, if any, the expected answers, and their sources."""
 
     request: str
     believed: str
     mark: str
 
     def verdict(self, answer: str | None) -> str:
-        """Compare an answer with what is believed."""
+        """Compare an answer with the expected ones."""
         if answer is None or not self.believed:
             return NOT_SEEN if answer is None else SEEN
         starts = tuple(f"{text} " for text in self.believed.split(", "))
@@ -117,7 +117,7 @@ class Part(NamedTuple):
 
 
 class Question(NamedTuple):
-    """Something to ask: its parts, and what finds the answers to them."""
+    """A question: its parts, and the function that finds their answers."""
 
     name: str
     request: str
@@ -187,7 +187,7 @@ def _links(scene: Scene, _: object) -> Answers:
 
 
 def _requests(scene: Scene, parts: Mapping[str, Part]) -> Iterable[tuple[str, Answer | None]]:
-    """Ask what is one request, of the subject."""
+    """Send the parts that are single requests to the subject."""
     sets, facts = scene.sets, scene.sets.get(FACTS)
     columns = [item.name for item in facts.properties] if facts else []
     masters = [name for name in sets if name.endswith("Master")]
@@ -273,7 +273,7 @@ def _pace(scene: Scene, _: object) -> Answers:
 
 
 def outcome_of(answer: Answer | None) -> str | None:
-    """Describe a refusal, or say that rows were served; None if there is no answer."""
+    """Describe a refusal, or that rows were served; None without an answer."""
     return None if answer is None else "served" if page_of(answer) else refusal(answer)
 
 
@@ -286,7 +286,7 @@ def _written(is_written: object) -> str:
 
 
 def _paging(page: Page) -> str | None:
-    """Return whether a page is followed by others, is all there is, or looks so and is not."""
+    """Return whether a page links to others, is complete, or is truncated."""
     if page.get(NEXT_LINK) or COUNT not in page:
         return "linked" if page.get(NEXT_LINK) else None
     return "whole" if page[COUNT] == str(len(page["value"])) else "cut"

@@ -1,4 +1,4 @@
-"""Where questions are asked: the models of a tenant, and the one that is asked for rows."""
+"""What the questions are about: the models of a tenant, and one of them for rows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.model import EntitySet, Provider
 
 COUNT = "@odata.count"
-_MOST_PAGES, _PAGES = 5, 3  # read at most; and how many the first page is divided into
+_MOST_PAGES, _PAGES = 5, 3  # maximum to read; and the number into which the first page is divided
 
 
 class Scene:
-    """A tenant, and the one of its models that is asked for rows, if there is one."""
+    """A tenant, and the model (the subject) whose rows are read, if there is one."""
 
     def __init__(self, asker: Asker, models: Mapping[Provider, Mapping[str, EntitySet]]) -> None:
-        """Look at a model whose first page has been read, if there is one."""
+        """Use the model whose first page was read, if there is one."""
         self.asker = asker
         self.models = models
         self.names = StandIns()
@@ -37,7 +37,7 @@ class Scene:
         self.subject = next((item for item in self._with_facts if self._first_of(item)), None)
 
     def choose(self) -> None:
-        """Ask how many facts each model has, and choose the smallest one that has any."""
+        """Count the facts of each model, and choose the smallest one that has any."""
         for model in self._with_facts:
             page = page_of(self.asker.get(self.url(model, FACTS, {"$count": "true", "$top": "0"})))
             if (count := str(page.get(COUNT))).isdecimal():
@@ -51,29 +51,29 @@ class Scene:
         return self.models[self.subject] if self.subject else {}
 
     def url(self, model: Provider, path: str, options: Mapping[str, str] | None = None) -> str:
-        """Return the address of a set of a model."""
+        """Return the URL of an entity set of a model."""
         return with_query(f"{self.asker.client.entity_set_url(model, '')}{path}", options or {})
 
     def ask(self, path: str, options: Mapping[str, str] | None = None) -> Answer | None:
-        """Ask the subject for a set."""
+        """Request an entity set of the subject."""
         return self.asker.get(self.url(self.subject, path, options)) if self.subject else None
 
     @cached_property
     def first(self) -> Page:
-        """The first page of facts, with SAC's own size."""
+        """The first page of facts, with SAC's own page size."""
         counted = self._first_of(self.subject) if self.subject else {}
         return counted or page_of(self.ask(FACTS))
 
     @cached_property
     def pages(self) -> list[Page]:
-        """Some pages of facts, smaller than the first one, so that there are several."""
+        """Several pages of facts, with a smaller page size."""
         size = -(-len(self.first.get("value", ())) // _PAGES)
         answer = self.ask(FACTS, {"pagesize": str(size), "$count": "true"}) if size else None
         return self.asker.follow(answer, _MOST_PAGES)
 
     @cached_property
     def shapes(self) -> dict[Provider, Shape]:
-        """What the ``$metadata`` of each model looks like."""
+        """The shape of each model's ``$metadata``."""
         asked = {model: self.asker.get(self.url(model, "$metadata")) for model in self.models}
         found = ((model, answer.body) for model, answer in asked.items() if answer)
         documents = {model: Document(text, model.provider_id) for model, text in found}

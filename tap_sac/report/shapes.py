@@ -1,4 +1,4 @@
-"""What ``$metadata`` looks like; a column is a text such as ``Measure1 Edm.Decimal Scale=7``."""
+"""Describes ``$metadata``; a column is a text such as ``Measure1 Edm.Decimal Scale=7``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Document:
     """A ``$metadata`` document."""
 
     def __init__(self, text: bytes, provider_id: str) -> None:
-        """Read a document that was read before, so that it is known to be one."""
+        """Parse a document, which discovery has already parsed, so it is valid."""
         self._root = fromstring(text.lstrip(), forbid_dtd=True)
         self._provider_id = provider_id
         types = {item.get("Name", ""): item for item in _all(self._root, "EntityType")}
@@ -39,7 +39,7 @@ class Document:
             self._noted.setdefault(re.split("[./]", item.get("Target", ""))[-1], []).append(item)
 
     def number_facts(self, names: StandIns) -> None:
-        """Give the columns of FactData their stand-ins, before any other column gets one."""
+        """Give the columns of FactData their stand-ins before all other columns."""
         for item in (self._types[name] for name in (FACTS,) if name in self._types):
             for name in _names(item, "Property"):
                 names.of(name, "Dimension" if name in _names(item, "PropertyRef") else "Measure")
@@ -56,7 +56,7 @@ class Document:
         return {**words, "sets": [self._set(name, raw, names) for name, raw in sets]}
 
     def _set(self, name: str, raw: str, names: StandIns) -> Shape:
-        """Describe a set, with what the document notes of it, and of its type."""
+        """Describe a set, with the annotations of the set and its type."""
         kind, entity_type = "Attribute" if FACTS in self._types else "Column", self._types[raw]
         columns = zip(_names(entity_type, "Property"), _all(entity_type, "Property"), strict=True)
         shape = {
@@ -79,7 +79,7 @@ def _column(name: str, element: Element) -> str:
 
 
 def _terms(element: Element) -> Iterator[str]:
-    """Describe the annotations of an element: their terms, and values that SAC gives."""
+    """Describe the annotations of an element: their terms, and values that are SAC's own."""
     for annotation in element.iterfind("{*}Annotation"):
         term = one_of(annotation.get("Term"), TERMS)
         texts = [annotation.get("String"), *(item.text for item in _all(annotation, "String"))]

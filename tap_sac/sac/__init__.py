@@ -1,4 +1,4 @@
-"""SAC's Data Export Service: `export.client.SACClient` is its front door, `errors` what it raises.
+"""SAC's Data Export Service: start at `export.client.SACClient`; `errors` has what it raises.
 
-Nothing here knows Singer, how it is configured, or its command line.
+Nothing here knows Singer, the configuration or the command line.
 """

@@ -1,12 +1,12 @@
-"""What can go wrong between the tap and SAC.
+"""The errors between the tap and SAC.
 
-An error says what happened; its kind of failure and its step lead to the cause and the next step.
-None ever holds a secret, a token or a request body. ::
+An error says what happened; its kind of failure and its step determine the cause and the next step.
+No error contains a secret, a token or a request body. ::
 
     SACError                    ends the run, or the stream
     ├── TransientError          a retry may help
     ├── ResponseError           SAC refused a request
-    ├── UnknownEntitySetError   SAC describes an entity set, and does not serve it
+    ├── UnknownEntitySetError   SAC describes an entity set, but does not serve it
     ├── CSDLError               $metadata cannot be read
     ├── DataError               the rows of one table are wrong, incomplete, or do not fit
     │   ├── ForeignAnswerError  a proxy, firewall or router answered instead of SAC
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 
 class SACError(Exception):
-    """Stops a run, or a stream.
+    """Stops a run or a stream.
 
     Attributes:
         what: What happened, without cause and next step.
-        failure: The kind of failure; None if `what` also says the cause and the next step.
-        step: What the client was doing; None if no step of its own failed.
-        may_have_run: Whether SAC may have carried out the request that failed so.
-        explain: Writes the message. This package has no words for causes and next steps; the
-            program that uses it sets them, once for all errors.
+        failure: The kind of failure; None if `what` has the cause and the next step.
+        step: The step that failed; None if none of the client's steps did.
+        may_have_run: Whether SAC may have processed the failed request.
+        explain: Writes the message. This package does not know next steps, so the program that uses
+            it sets this function, once for all errors.
     """
 
     explain: ClassVar[staticmethod[[SACError], str]] = staticmethod(attrgetter("what"))
@@ -66,7 +66,7 @@ class TransientError(SACError):
     Attributes:
         retry_after: Seconds to wait, if the server named them.
         is_unreachable: Whether no connection was made.
-        most_tries: The most attempts that make sense.
+        most_tries: The maximum number of attempts that makes sense.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class TransientError(SACError):
         is_unreachable: bool = False,
         most_tries: int | None = None,
     ) -> None:
-        """Store what decides whether and when to retry."""
+        """Store what determines whether and when to retry."""
         super().__init__(what, failure)
         self.may_have_run = may_have_run
         self.retry_after = retry_after
@@ -98,7 +98,7 @@ class ResponseError(SACError):
     def __init__(
         self, what: str, failure: Failure, *, status: int, number: int | None, reason: str
     ) -> None:
-        """Store what tells refusals apart."""
+        """Store the details of the response."""
         super().__init__(what, failure)
         self.status = status
         self.number = number
@@ -107,7 +107,7 @@ class ResponseError(SACError):
 
     @property
     def is_denied(self) -> bool:
-        """Whether SAC denied the client or redirected it, so that nothing was processed."""
+        """Whether SAC denied access or redirected, so nothing was processed."""
         is_client = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
         is_client = is_client or self.number == SACErrorNumber.CLIENT_NOT_ALLOWED
         return is_client or HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
@@ -129,27 +129,27 @@ class CSDLError(SACError):
 class DataError(SACError):
     """The rows of one table are wrong, incomplete, or do not fit.
 
-    It fails its stream, and the others continue.
+    It fails its stream; the others continue.
     """
 
 
 class ForeignAnswerError(DataError):
     """A proxy, a firewall or a router answered instead of SAC.
 
-    That says nothing about what SAC has, so nothing may be deleted or given up because of it.
+    That proves nothing about SAC's data, so nothing may be deleted or skipped because of it.
     """
 
 
 class GarbledTextError(TransientError, DataError):
-    """A text is not valid JSON: damaged on its way, or stored so in SAC."""
+    """A text is not valid JSON: it was damaged in transit, or is stored like this in SAC."""
 
     def __init__(self, what: str) -> None:
-        """Allow one retry, which helps if the text was damaged on its way."""
+        """Allow one retry, which helps if the text was damaged in transit."""
         super().__init__(what, Failure.GARBLED_TEXT, most_tries=2)
 
 
 class DeltaLostError(SACError):
-    """The changes since the last run cannot be read; the whole table can."""
+    """The changes since the last run cannot be read, but the whole table can."""
 
 
 _OF_ONE_PART = {Failure.SERVER_FAULT, Failure.DAMAGED_ANSWER, Failure.BROKEN_METADATA}
@@ -163,13 +163,13 @@ def is_of_one_part(error: SACError) -> bool:
 
 
 def may_retry(error: SACError) -> bool:
-    """Return whether the same request may succeed when it is sent once more."""
+    """Return whether a retry of the same request may succeed."""
     return isinstance(error, TransientError) and error.most_tries != 1
 
 
 @contextmanager
 def during(step: Step) -> Iterator[None]:
-    """Note on errors which step failed, unless a step inside it has failed before."""
+    """Set the failed step of errors, unless an inner step has set it."""
     try:
         yield
     except SACError as error:

@@ -1,4 +1,4 @@
-"""Kinds of failure, and the steps of a run. What to do about them is for the program to say."""
+"""Kinds of failure, and the steps of a run. The program that uses them knows what to do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 
 class Step(Enum):
-    """What the client was doing, in the order of a run: a step rules out causes of the next ones.
+    """The steps of a run, in order: each step that works rules out causes of later failures.
 
-    Values are the names for people.
+    The values are the names in messages.
     """
 
     TOKEN = "token"  # noqa: S105  (not a secret)
@@ -32,7 +32,7 @@ class SACErrorNumber(IntEnum):
 
 
 class Failure(Enum):
-    """What went wrong: in a request, with an answer, at the sign-in, or in the data."""
+    """What went wrong: in a request or response, at the sign-in, or in the data."""
 
     # Refused by SAC.
     BAD_REQUEST = auto()
@@ -54,7 +54,7 @@ class Failure(Enum):
     NO_APP = auto()
     FOREIGN_ANSWER = auto()
     WEB_PAGE = auto()
-    # Not answered.
+    # No response.
     UNKNOWN_HOST = auto()
     PROXY = auto()
     NO_SOCKS = auto()
@@ -62,7 +62,7 @@ class Failure(Enum):
     NO_CONNECTION = auto()
     SLOW_ANSWER = auto()
     UNTRUSTED_CERTIFICATE = auto()
-    # Answered with something that cannot be used.
+    # An unusable response.
     NO_CONTENT = auto()
     DAMAGED_ANSWER = auto()
     WRONG_ENCODING = auto()
@@ -139,5 +139,5 @@ _BY_STATUS: dict[int, Failure] = {
 
 
 def refusal_kind(status: int, number: int | None) -> Failure | None:
-    """Classify a refusal; None if neither code is known. SAC's number says more than the status."""
+    """Classify a refusal; None if both codes are unknown. SAC's number is more specific."""
     return _BY_NUMBER.get(number or 0) or _BY_STATUS.get(status)

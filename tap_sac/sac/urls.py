@@ -1,7 +1,7 @@
-"""URLs: of the tenant and its token endpoint, of queries and keys, and of SAC's links.
+"""URLs of the tenant, its token endpoint and its entity sets, and SAC's links.
 
-Query options and key predicates are those of OData URL Conventions 4.0; links that continue a
-page are relative to it, as OData JSON Format 4.0, 4.5.5 has it, or to what SAC takes for its root.
+Query options and key predicates follow OData URL Conventions 4.0. Next links are relative to their
+page (OData JSON Format 4.0, 4.5.5), or to SAC's idea of its root.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.IGNORECASE | re.
 _MODEL = re.compile(r".*/dataexport/providers/[^/]+/[^/]+")
 _SAFE_IN_QUERY = "(),':*@$/"
 _FAMILY = r"(hcs\.cloud\.sap|sapanalytics\.cloud|hanacloudservices\.cloud\.sap)"
-# SAP calls the form with api "direct API domain", and recommends it for programs.
+# SAP calls the host with api "direct API domain", and recommends it for programs.
 _CLOUD_FOUNDRY_TENANT = re.compile(
     rf"(?P<tenant>[^.]+)\.(?P<api>api\.)?(?P<rest>(?P<region>[a-z]{{2,}}\d{{2}}(-\d+)?)\.{_FAMILY})"
 )
@@ -34,12 +34,12 @@ _NEO_TENANT = re.compile(rf"[^.]+\.(api\.)?[a-z]{{2,}}\d\.{_FAMILY}")
 
 
 def checked_url(text: str, subject: str) -> str:
-    """Complete an address that a user pastes, such as ``acme.eu10.hcs.cloud.sap/``.
+    """Complete a pasted address, such as ``acme.eu10.hcs.cloud.sap/``.
 
-    A missing scheme is https. The subject is what messages call the address.
+    A missing scheme is https. The subject names the address in messages.
 
     Raises:
-        SACError: If there is no host, or credentials would travel in clear text.
+        SACError: If there is no host, or credentials would be sent in clear text.
     """
     url = text.strip()
     url = url if "://" in url else f"https://{url}"
@@ -62,7 +62,7 @@ def tenant_origin(tenant_url: str, subject: str) -> str:
 
 
 def derive_token_url(tenant_url: str) -> str:
-    """Build the Token URL that SAC's App Integration page shows.
+    """Derive the Token URL that SAC's App Integration page shows.
 
     ``https://<tenant>.<dc>.hcs.cloud.sap`` (or ``.sapanalytics.cloud``, or
     ``.hanacloudservices.cloud.sap``), also with ``.api`` before ``<dc>``, has its tokens at
@@ -70,7 +70,7 @@ def derive_token_url(tenant_url: str) -> str:
     OAuth Clients").
 
     Raises:
-        SACError: If the host has another form.
+        SACError: If the host has another format.
     """
     host = urlsplit(tenant_url).hostname or ""
     if match := _CLOUD_FOUNDRY_TENANT.fullmatch(host):
@@ -84,12 +84,12 @@ def derive_token_url(tenant_url: str) -> str:
 
 
 def derive_authorize_url(token_url: str) -> str:
-    """Build the address at which people sign in: beside the Token URL, as SAC shows them.
+    """Derive the URL where users sign in from the Token URL.
 
     It is ``/oauth/authorize`` on the same host (SAP Help, "Manage OAuth Clients").
 
     Raises:
-        SACError: If it has another form.
+        SACError: If the Token URL has another format.
     """
     parts = urlsplit(token_url)
     path = parts.path.rstrip("/")
@@ -101,7 +101,7 @@ def derive_authorize_url(token_url: str) -> str:
 
 
 def tenant_name(origin: str) -> str:
-    """Return what stays the same at each address of a tenant: its name and region, or its host."""
+    """Return the name and region of a tenant, the same for all its addresses; else the host."""
     host = _server(origin)[1] or ""
     match = _CLOUD_FOUNDRY_TENANT.fullmatch(host)
     return f"{match['tenant']}.{match['region']}" if match else host
@@ -125,7 +125,7 @@ def other_origin(origin: str) -> str | None:
 
 
 def on_host_of(page_url: str, url: str) -> str:
-    """Write a URL with a page's host if its own host is the other one of the same tenant.
+    """Replace the host of a URL by a page's host if both belong to the same tenant.
 
     Scheme, port and user information stay.
     """
@@ -138,12 +138,12 @@ def on_host_of(page_url: str, url: str) -> str:
 
 
 def is_same_server(url: str, other: str) -> bool:
-    """Return whether two URLs lead to the same scheme, host and port."""
+    """Return whether two URLs have the same scheme, host and port."""
     return _server(url) == _server(other)
 
 
 def with_query(url: str, options: Mapping[str, str]) -> str:
-    """Add query options: blanks as ``%20``, never ``+``; ``$`` in names as it is."""
+    """Add query options; spaces become ``%20``, never ``+``, and ``$`` in names is kept."""
     if not options:
         return url
     pairs = (f"{name}={quote(value, safe=_SAFE_IN_QUERY)}" for name, value in options.items())
@@ -151,13 +151,13 @@ def with_query(url: str, options: Mapping[str, str]) -> str:
 
 
 def absolute_link(link: object, page_url: str) -> str:
-    """Resolve a link against its page, or, if it begins as the page's path ends, in its place.
+    """Resolve a link against its page, or, if it starts like the end of the page's path, there.
 
-    The latter is a link relative to the service root, of a set with more than one path segment.
-    A link to the tenant's other address (`other_origin`) is one to the page's own.
+    The latter is a link relative to the service root, for a set with several path segments. A link
+    to the tenant's other address (`other_origin`) is changed to the page's.
 
     Raises:
-        TypeError: If it is not a text.
+        TypeError: If it is not text.
         ValueError: If it is not a URL.
     """
     if not isinstance(link, str):
@@ -172,24 +172,24 @@ def absolute_link(link: object, page_url: str) -> str:
 
 
 def path_segment(text: str) -> str:
-    """Write a name as one segment of a path."""
+    """Encode a name as a path segment."""
     return quote(text, safe="")
 
 
 def model_path(url: str) -> str:
-    """Return the path of the model that a URL belongs to, or its own path if it has no model."""
+    """Return the path of the URL's model, or the URL's path if it has no model."""
     path = urlsplit(url).path
     found = _MODEL.match(path)
     return found[0] if found else path
 
 
 def string_literal(text: str) -> str:
-    """Write a string in a key predicate of a URL."""
+    """Encode a string for a key predicate in a URL."""
     return "'" + path_segment(text.replace("'", "''")) + "'"
 
 
 def provider_key(provider: Provider) -> str:
-    """Write the part of a key predicate that names a provider."""
+    """Write the part of a key predicate that identifies a provider."""
     namespace, model = map(string_literal, (provider.namespace_id, provider.provider_id))
     return f"NamespaceID={namespace},ProviderID={model}"
 
@@ -199,7 +199,7 @@ def _server(url: str) -> tuple[str, str | None, int | None]:
         parts = urlsplit(url)
     except ValueError:
         return "", None, None
-    if "@" in parts.netloc or "\\" in parts.netloc:  # Parsers do not agree on such hosts.
+    if "@" in parts.netloc or "\\" in parts.netloc:  # Parsers interpret such hosts differently.
         return parts.scheme, None, None
     try:
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
@@ -209,8 +209,8 @@ def _server(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _with_scheme_of(page_url: str, url: str) -> str:
-    """Write an http link to the server of an https page with https."""
-    # unseen: a gateway in front of SAC that hides from it that clients use https
+    """Change an http link to the server of an https page to https."""
+    # unseen: a gateway that ends https, so that SAC takes requests for http
     page, server = _server(page_url), _server(url)
     is_same_host = server[1] == page[1] and server[2] in {_DEFAULT_PORTS["http"], page[2]}
     if (server[0], page[0]) != ("http", "https") or not is_same_host:

@@ -1,1 +1,1 @@
-"""Secrets and control characters stay out of every log and message."""
+"""Keeps secrets and control characters out of all logs and messages."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# White space, C0 and C1 with U+0085, U+00AD, and what has no width or ends a line, in UTF-8.
+# In UTF-8: white space, C0 and C1 with U+0085, U+00AD, zero-width characters and line ends.
 _BLANK = re.compile(
     rb"(?:[\0- \x7f]|\xc2[\x80-\xa0\xad]|\xe2\x80[\x80-\x8f\xa8-\xaf]|\xe2\x81[\x9f-\xaf]"
     rb"|\xef\xbb\xbf)+"
@@ -28,17 +28,17 @@ _ESCAPE = re.compile(
     |&(?:amp;)*(?P<entity>amp|lt|gt|quot|apos|\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6});""",
     re.VERBOSE,
 )
-# Such as percent-encoded JSON in HTML. A bound, so that no text takes forever.
+# Such as percent-encoded JSON in HTML. Limited, so that no text takes forever.
 _MOST_ENCODINGS = 4
 
 
 class Unescaped(NamedTuple):
-    """A text without escapes and white space, and where each of its bytes came from.
+    """A text without escapes and white space, with the origin of each byte.
 
     Attributes:
         data: The text, in UTF-8.
-        starts: Where each byte, or the escape that it was, starts in the original.
-        ends: Where it ends there.
+        starts: Where each byte, or its escape, starts in the original.
+        ends: Where it ends in the original.
     """
 
     data: bytes
@@ -49,8 +49,8 @@ class Unescaped(NamedTuple):
 def unescape(data: bytes) -> Unescaped:
     """Decode escapes repeatedly, and drop white space, control characters and backslashes.
 
-    Different spellings of one text become the same bytes, in time proportional to their length. The
-    exception is a text broken into lines between a backslash and a letter, then escaped.
+    Different encodings of a text become the same bytes, in linear time, except if a line break
+    between a backslash and a letter was escaped again.
     """
     text = Unescaped(data, range(len(data)), range(1, len(data) + 1))
     for _ in range(_MOST_ENCODINGS):
@@ -83,7 +83,7 @@ def _replace(
 
 
 def _meaning(match: re.Match[bytes]) -> bytes:
-    """Return the bytes that an escape means; none for that of a control character."""
+    """Return the bytes of an escape; none for a control character."""
     found = {name: text.decode() for name, text in match.groupdict().items() if text}
     if digits := found.get("percent") or found.get("byte"):
         return bytes.fromhex(digits)

@@ -1,4 +1,4 @@
-"""Files that hold what is not for everybody."""
+"""Files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 def replace_file(path: Path, text: str) -> None:
     """Write a file that its owner alone can read, as a whole, or not at all with an OSError."""
-    # Such a file can be read by its owner alone (mode 0600).
+    # Temporary files have mode 0600: only the owner can read them.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  (a descriptor)

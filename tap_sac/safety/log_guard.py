@@ -1,7 +1,7 @@
-"""Keeps secrets and forged lines out of every log record of the process.
+"""Keeps secrets and forged lines out of all log records of the process.
 
-Filters do not see the records of child loggers, and handlers may be added at any time. So records
-are cleaned where they are made: by the factory that all loggers share.
+Filters do not see the records of child loggers, and handlers may be added at any time. So the
+record factory, which all loggers share, cleans the records.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from tap_sac.safety.masks import masked, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What logs because of the tap, in the process of somebody else.
+# The loggers of the tap and its libraries, in a process of another program.
 _OWN_LOGGERS = {"tap-sac", "tap_sac", "singer_sdk", "requests", "urllib3"}
 _LONGEST_LINE = 8_000
-_FRAME = ("  ", "\n")  # how parts of a stack trace begin that are not the text of an error
+_FRAME = ("  ", "\n")  # how lines of a stack trace begin that are not the text of an error
 
 
 def guard_logs(*, is_own_process: bool) -> None:
-    """Clean all log records that are made from now on; once is enough.
+    """Clean all log records from now on; further calls do nothing.
 
-    A record that holds nothing secret and forges nothing stays as it is.
+    Records without secrets and forged lines are not changed.
 
     Args:
-        is_own_process: Whether only the tap logs here. Other programs may log several lines at
-            once: of their records, only secrets are masked.
+        is_own_process: Whether only the tap logs in this process. Other programs may log several
+            lines at once, so only secrets are masked in their records.
     """
     make = logging.getLogRecordFactory()
     if isinstance(make, _CleanRecords):
@@ -39,7 +39,7 @@ def guard_logs(*, is_own_process: bool) -> None:
 
 
 class _CleanRecords:
-    """Makes log records as another factory does, and cleans them."""
+    """Makes log records with another factory, and cleans them."""
 
     def __init__(self, make: Callable[..., logging.LogRecord], *, is_own_process: bool) -> None:
         self.make = make
@@ -62,7 +62,7 @@ class _CleanRecords:
         if record.exc_info and record.exc_info[1]:
             trace = _trace(record.exc_info[1], clean)
             if trace != _trace(record.exc_info[1], str):
-                # In the message, because the SDK's structured log formats exceptions itself.
+                # Put into the message, because the SDK's structured log formats exceptions itself.
                 record.msg, record.args = f"{record.getMessage()}\n{trace}", ()
                 record.exc_info = None
         return record
@@ -73,7 +73,7 @@ def _own_line(text: str) -> str:
 
 
 def _trace(error: BaseException, clean: Callable[[str], str]) -> str:
-    """Format a stack trace, with the texts of errors and the quoted source lines cleaned."""
+    """Format a stack trace with cleaned error texts and source lines."""
     items = (item.removesuffix("\n") for item in format_exception(error))
     return "\n".join(
         "\n".join(map(clean, item.split("\n"))) if item.startswith(_FRAME) else clean(item)

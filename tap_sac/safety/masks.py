@@ -1,4 +1,4 @@
-"""What no output may hold: secrets, tokens, and characters that forge or hide text."""
+"""Masks secrets and tokens in all output, and escapes characters that forge or hide text."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from tap_sac.safety.escapes import unescape
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# How many characters of a value a message shows.
+# The maximum number of characters of a value in a message.
 LONGEST_VALUE = 40
 
 _MASK = "***"
-# Control characters (C0, C1 with U+0085), separators of lines, marks that change the direction of
-# text, and what has no width. A terminal or a viewer of logs acts on them.
+# Control characters (C0, C1 with U+0085), line separators, direction marks and zero-width
+# characters: terminals and log viewers interpret them.
 _CONTROL = re.compile(
     "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-# A word as a secret would mask our own words, and a few digits those of others.
+# As secrets, words would mask the tap's own words, and short numbers other numbers.
 _SHORTEST = 6
 _SHORTEST_WORD = 12
-# Old tokens have expired; a tenant may give a new one for each request.
+# Old tokens have expired; a tenant may issue a new one for each request.
 _MOST_TOKENS = 32
-# The text before or after a secret may form an escape with its first or last characters.
+# The first or last characters of a secret may form an escape with the text around it.
 _LONGEST_ESCAPE = len(r"U000000e4")
-# How long one character may become when it is escaped, perhaps twice, or the line breaks there.
+# The maximum length of one character with escapes, perhaps twice, or with a line break.
 _LONGEST_SPELLING = 16
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")  # RFC 4648, 5
 
 
 class _Form(NamedTuple):
-    """What to find in an unescaped text.
+    """What to search for in an unescaped text.
 
     Attributes:
-        core: The bytes of a secret in one form, without those at its ends that the text around it
-            may change.
-        margin: How many bytes are missing at each end.
+        core: The bytes of a secret in one encoding, without those at its ends that the surrounding
+            text may change.
+        margin: The number of bytes missing at each end.
     """
 
     core: bytes
@@ -50,24 +50,24 @@ class _Form(NamedTuple):
 
 
 class _Secret(NamedTuple):
-    """A secret, as it is and in the forms in which it may be in an unescaped text."""
+    """A secret, in plain text and in the encodings that an unescaped text may have."""
 
     data: bytes
     forms: tuple[_Form, ...]
 
 
 class Secrets:
-    """The secrets and tokens of this process: all threads log."""
+    """The secrets and tokens of this process, for all threads."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without secrets."""
         self._lock = threading.Lock()
         self._secrets: dict[str, _Secret] = {}
         self._tokens: dict[str, _Secret] = {}
         self._known: dict[str, _Secret] = {}
 
     def keep(self, secrets: Iterable[str] = (), token: str = "") -> None:
-        """Know secrets, or a token, from now on."""
+        """Add secrets or a token."""
         with self._lock:
             new = (text for text in secrets if _is_telling(text) and text not in self._secrets)
             self._secrets |= {text: _secret(text) for text in new}
@@ -78,42 +78,42 @@ class Secrets:
             self._known = self._secrets | self._tokens
 
     def with_others(self, others: Iterable[str]) -> list[_Secret]:
-        """Return all that is known, and others for once."""
+        """Return all secrets, together with others for this call."""
         known = self._known
         return [*known.values(), *(_secret(text) for text in others if text and text not in known)]
 
 
-# What this process masks; a test has a list of its own.
+# The secrets of this process; tests replace them.
 known = Secrets()
 
 
 def keep_secret(secret: str, *, client_id: str = "") -> None:
-    """Mask a secret from now on, as it is and as it is sent.
+    """Mask a secret from now on, in plain text and as it is sent.
 
     Args:
-        secret: Such as that of an OAuth client.
-        client_id: Whose secret it is, because the Basic header has both in one text, which some
-            encode as a form before (RFC 6749, 2.3.1).
+        secret: The secret, such as that of an OAuth client.
+        client_id: The client, because the Basic header joins both; some servers form-encode them
+            first (RFC 6749, 2.3.1).
     """
     pairs = (f"{client_id}:{secret}", f"{quote_plus(client_id)}:{quote_plus(secret)}")
     known.keep([secret, *(pairs if client_id else ())])
 
 
 def keep_token(token: str) -> None:
-    """Mask a token from now on, until many others have followed it."""
+    """Mask a token from now on, until there are many newer ones."""
     known.keep(token=token)
 
 
 def masked(text: str) -> str:
-    """Replace what is secret in a text."""
+    """Mask all secrets in a text."""
     return _show(text, len(text), known.with_others(()))
 
 
 def excerpt(text: str, longest: int, *others: str) -> str:
-    """Mask what is secret in a text, then cut the text; three dots mark the cut.
+    """Mask all secrets in a text, then truncate it, marked by three dots.
 
-    The masks do not recognize a part of a secret, so every text is cut here. Of a long text, only
-    the part is searched that can belong to a secret which starts before the cut.
+    A part of a secret would not be recognized, so all texts are truncated here. In a long text,
+    only the part that may belong to a secret before the cut is searched.
     """
     secrets = known.with_others(others)
     if len(text) <= longest:
@@ -123,25 +123,25 @@ def excerpt(text: str, longest: int, *others: str) -> str:
 
 
 def one_line(text: str, longest: int = sys.maxsize) -> str:
-    """Write what `excerpt` shows with escapes for what would forge a line or hide a part of it."""
+    """Return `excerpt`, with escapes for characters that forge a line or hide text."""
     return _CONTROL.sub(_escape, excerpt(text, longest))
 
 
 def has_control_characters(text: str) -> bool:
-    """Return whether a text holds characters that forge or hide text."""
+    """Return whether a text has characters that forge or hide text."""
     return bool(_CONTROL.search(text))
 
 
 def reveals(text: str, *others: str) -> bool:
-    """Return whether a text, such as a link, holds something secret, encoded or not.
+    """Return whether a text, such as a link, contains a secret, encoded or not.
 
-    Of secrets besides those that are known, short words are too common to count.
+    Short words are ignored, because they are too common.
     """
     return bool(_places(_bytes(text), known.with_others(filter(_is_telling, others))))
 
 
 def _show(text: str, longest: int, secrets: Iterable[_Secret]) -> str:
-    """Mask a text, and cut off what comes after a number of characters of the original."""
+    """Mask a text, and truncate it after a number of characters of the original."""
     data, bound = _bytes(text), len(_bytes(text[:longest]))
     shown, position = [], 0
     for start, end in _places(data, secrets):
@@ -154,7 +154,7 @@ def _show(text: str, longest: int, secrets: Iterable[_Secret]) -> str:
 
 
 def _places(data: bytes, secrets: Iterable[_Secret]) -> list[tuple[int, int]]:
-    """Find where secrets start and end, in order and without overlaps."""
+    """Find the starts and ends of secrets, in order and without overlaps."""
     text = unescape(data)
     last = len(text.data) - 1
     found: list[tuple[int, int]] = []
@@ -174,7 +174,7 @@ def _places(data: bytes, secrets: Iterable[_Secret]) -> list[tuple[int, int]]:
 
 
 def _finds(part: bytes, data: bytes) -> Iterator[int]:
-    """Find a part, also where it overlaps itself; skip occurrences that lie within others."""
+    """Find a part, even if it overlaps itself; skip occurrences inside others."""
     start = data.find(part)
     while start >= 0:
         yield start
@@ -183,7 +183,7 @@ def _finds(part: bytes, data: bytes) -> Iterator[int]:
 
 
 def _whole(position: int, data: bytes, step: int) -> int:
-    """Move a position to a character boundary: Latin-1 may match within a UTF-8 character."""
+    """Move a position to a character boundary: Latin-1 may match inside a UTF-8 character."""
     while 0 < position < len(data) and data[position] & 0xC0 == 0x80:  # noqa: PLR2004  (UTF-8)
         position += step
     return position
@@ -205,15 +205,15 @@ def _secret(text: str) -> _Secret:
 
 
 def _form(data: bytes) -> _Form:
-    """Leave out what the text around a secret may change, if enough is left to recognize it."""
+    """Remove the ends that surrounding text may change, if enough is left to find the secret."""
     margin = max(0, min(_LONGEST_ESCAPE, (len(data) - _SHORTEST_WORD) // 2))
     return _Form(data[margin : len(data) - margin], margin)
 
 
 def _base64(data: bytes) -> Iterator[bytes]:
-    """Encode data alone, and as a part of something that starts up to two bytes before it.
+    """Encode data alone, and as part of data that starts one or two bytes earlier.
 
-    Characters that also have bits of what comes before or after it are left out.
+    Characters with bits of the surrounding bytes are dropped.
     """
     alone = b64encode(data)
     inner = [

@@ -1,4 +1,4 @@
-"""Texts from outside: made safe for a log line, read for what they mean, or guessed at."""
+"""Makes texts from outside safe for log lines, parses them, and suggests corrections."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _DIGITS = re.compile(r"[0-9]{1,15}")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 _CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+\S+", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
-_MOST_READ = 4_000  # Enough for a message, also where most of it is white space or masked.
+_MOST_READ = 4_000  # Enough for a message, even if most of it is white space or masked.
 _MOST_NEAR_MISSES = 3
 
 
 def log_safe(text: str, *secrets: str) -> str:
-    """Make a server's text fit for a log line: one line, bounded, without credentials.
+    """Make a server's text safe for a log line: one line, of limited length, without credentials.
 
-    Masked are the given secrets, all that are known, and whatever looks like a token or the user
-    part of a URL.
+    It masks the given secrets, all known ones, and texts that look like a token or the user part of
+    a URL.
     """
     text = excerpt(text.lstrip(), _MOST_READ, *secrets)
     text = "".join(char if char.isprintable() else " " for char in text)
@@ -45,18 +45,18 @@ def none_of(count: int, noun: str) -> str:
 
 
 def decimal_digits(text: object) -> int | None:
-    """Read a number that a server writes in digits, with or without quotes; None if it is not."""
+    """Parse a number of digits, with or without quotes; None if it is something else."""
     return int(str(text)) if _DIGITS.fullmatch(str(text)) else None
 
 
 def folded(name: str) -> str:
-    """Remove what names differ in that people take for the same: case, blanks, and normal form."""
+    """Normalize a name: case, spaces and Unicode form, which people overlook."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(char for char in text if char.isprintable() and not char.isspace())
 
 
 def origin_of(url: str) -> str:
-    """Return scheme, host and port of a URL, without credentials that it may hold."""
+    """Return scheme, host and port of a URL, without credentials."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
@@ -66,13 +66,13 @@ def origin_of(url: str) -> str:
 
 
 def utc_text(time: str, *, seconds_earlier: int = 0) -> str:
-    """Write a time as SAC does: in UTC, with milliseconds and a Z.
+    """Format a time like SAC: in UTC, with milliseconds and a Z.
 
-    It is given in ISO 8601, and is in UTC if it has no offset.
+    The input is ISO 8601; without an offset, it is UTC.
 
     Raises:
         ValueError: If it is not a time.
-        OverflowError: If it is out of the range of dates.
+        OverflowError: If it exceeds the range of dates.
     """
     moment = datetime.fromisoformat(time)
     moment = moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
@@ -81,9 +81,9 @@ def utc_text(time: str, *, seconds_earlier: int = 0) -> str:
 
 
 def did_you_mean(text: str, labels: Iterable[str], *, cutoff: float) -> str | None:
-    """Ask for what is spelled nearly like a text; None if nothing is.
+    """Suggest labels that are spelled similarly, as a question; None if there are none.
 
-    The cutoff is from 0 for everything to 1 for the text itself.
+    The cutoff ranges from 0 for everything to 1 for exact matches.
     """
     near = get_close_matches(text, list(labels), n=_MOST_NEAR_MISSES, cutoff=cutoff)
     return f"did you mean {', '.join(map(log_safe, near))}?" if near else None

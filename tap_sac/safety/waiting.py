@@ -1,7 +1,7 @@
-"""Waits that a signal ends.
+"""Waits that signals can end.
 
-Python checks for signals before it starts to wait. One that comes between the check and the wait
-would be noticed only when the wait is over, so a long wait is made of short ones.
+Python checks for signals before it starts to wait. A signal between the check and the wait would
+only be noticed after the wait, so a long wait is split into short ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def wait_for(changed: threading.Condition, predicate: Callable[[], object]) -> N
 
 
 def sleep(seconds: float) -> None:
-    """Sleep so many seconds."""
+    """Sleep for a number of seconds."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, _LONGEST_WAIT))

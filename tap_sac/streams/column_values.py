@@ -1,8 +1,8 @@
-"""The distinct values of a column: which set lists them, and what they are.
+"""Finds the distinct values of a column in the entity sets that list them.
 
-``<column>___Distinct`` is documented for currency tables alone, for several columns at once, and
-with a column that was not asked for. FactDataAggregation with one dimension and one measure has a
-row for each value in the facts (seen on live tenants), and the masters have all members.
+``<column>___Distinct`` is documented only for currency tables, for several columns at once, and
+with an additional column in the rows. FactDataAggregation with one dimension and one measure has a
+row per value in the facts (seen on live tenants), and the masters have all members.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Longer lists are not read to their end.
+# Longer lists are not read completely.
 MOST_VALUES = 1_000
 _DISTINCT = "___Distinct"
-_MEMBER = re.compile(r"(___|\.)ID$")  # suffix of a dimension's column in MasterData
+_MEMBER = re.compile(r"(___|\.)ID$")  # the suffix of a dimension's column in MasterData
 _PUBLIC = "public."
 
 
@@ -39,8 +39,8 @@ class _List:
     """An entity set that may list the values of a column.
 
     Attributes:
-        columns: Its columns that have them.
-        has_members: Whether they are members of a dimension, with facts or without.
+        columns: Its columns with the values.
+        has_members: Whether it has all members of a dimension, also those without facts.
     """
 
     set_name: str
@@ -53,18 +53,18 @@ class ColumnValues:
     """Finds the distinct values of one column."""
 
     def __init__(self, source: Source, column: Property) -> None:
-        """Store what has the column, which can be compared; nothing is requested yet."""
+        """Store the source and the column, which filters can compare; nothing is requested yet."""
         self._source = source
         self._column = column
         self._dimension = _MEMBER.sub("", column.name)
-        # Those that have not refused; the first one has answered, or is asked first.
+        # The lists that SAC has not refused, starting with the one to ask first.
         self._lists = self._make_lists()
 
     def find(self) -> set[Value] | None:
-        """Return the values, or more than `MOST_VALUES`; None if SAC does not list them.
+        """Return the values, perhaps more than `MOST_VALUES`; None if SAC does not list them.
 
-        There may be more than the table has, and fewer where SAC leaves some out. What refuses is
-        not asked again.
+        There may be more values than the table has, or fewer if SAC omits some. Refused lists are
+        not requested again.
         """
         while self._lists:
             values = self._values(self._lists[0])
@@ -83,12 +83,12 @@ class ColumnValues:
             measures = [item.name for item in columns if item.type in NUMBERS]
             select = {"$select": ",".join([self._dimension, *measures[:1]])}
             of_facts = _List(AGGREGATION, frozenset({self._dimension}), select)
-            # SAC may not aggregate with a filter, and cannot with one of measures.
+            # SAC may refuse to aggregate with a filter, and cannot with one on measures.
             if odata_filter and not names_in_filter(odata_filter) & {*measures}:
                 lists.append(replace(of_facts, options={**select, "$filter": odata_filter}))
             lists.append(of_facts)
         if name := master_of(self._dimension, siblings):
-            # The members of dates have a key of their own.
+            # Date members have a key of their own.
             key = siblings[name].key if len(siblings[name].key) == 1 else ("ID",)
             of_version = {"VERSION"} if self._dimension == VERSION else set()
             lists.append(_List(name, frozenset({*key, *of_version}), has_members=True))
@@ -97,17 +97,17 @@ class ColumnValues:
         return lists
 
     def _is_distinct(self, name: str) -> bool:
-        """Return whether a set lists the values of the column, alone or joined with others."""
+        """Return whether a set lists the values of the column, alone or with other columns."""
         columns = f"___{name.removesuffix(_DISTINCT)}___"
         names = (f"___{item}___" for item in (self._column.name, self._dimension))
         return name.endswith(_DISTINCT) and any(item in columns for item in names)
 
     def _values(self, of: _List) -> set[Value] | None:
-        """Read the values of a list; None, and never again, if SAC does not give them."""
+        """Read the values of a list; if SAC refuses, drop the list and return None."""
         values: set[Value] = set()
         try:
             for page in self._source.list_of(of.set_name, of.options, self._dimension).pages():
-                for row in page.rows:  # They omit nulls.
+                for row in page.rows:  # Rows omit nulls.
                     found = [row[name] for name in of.columns if name in row]
                     values.update(map(self._checked, found or [None]))
                 if len(values) > MOST_VALUES:
@@ -117,7 +117,7 @@ class ColumnValues:
             self._drop(of, error)
             return None
         if of.has_members and self._dimension == VERSION:
-            # Whether the ID of a version has the prefix that it has in facts is not documented.
+            # Whether the ID of a version has the same prefix as in facts is not documented.
             texts = [value for value in values if isinstance(value, str)]
             values |= {f"{_PUBLIC}{text}" for text in texts if not text.startswith(_PUBLIC)}
         if values == {None} or (of.has_members and len(values) > MOST_VALUES):
@@ -126,7 +126,7 @@ class ColumnValues:
         return values
 
     def _drop(self, refused: _List, error: Exception) -> None:
-        """Drop a list that SAC refuses, also with other options unless these are why."""
+        """Drop a list that SAC refuses, with its variants if the options are not the cause."""
         is_query = isinstance(error, ResponseError) and (
             error.failure is Failure.BAD_REQUEST or error.is_unprepared
         )

@@ -1,4 +1,4 @@
-"""Requests whose answers matter whatever they are, and the answers that came before."""
+"""Sends requests for a report, where any answer is useful, and remembers earlier answers."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ Page = dict[str, Any]
 
 
 class Number(str):
-    """The digits of a JSON number, unlike a text."""
+    """The digits of a JSON number, to tell it from text."""
 
     __slots__ = ()
 
 
 class Asker:
-    """Remembers the first good answer to each request, whoever sends it, and asks for others.
+    """Remembers the first good answer to each request of the run, and sends further requests.
 
     Attributes:
         client: Sends the requests.
         answers: The answers, by method and URL.
-        headers: The names of all headers that came.
-        asks_until: When to stop asking, by `time.monotonic`; 0 to look at old answers alone.
+        headers: The names of all response headers.
+        asks_until: When to stop sending requests, by `time.monotonic`; 0 to use only old answers.
     """
 
     def __init__(self, client: SACClient) -> None:
-        """Look at all answers from now on."""
+        """Observe all answers from now on."""
         self.client = client
         self.answers: dict[tuple[str, str], Answer] = {}
         self.headers: set[str] = set()
@@ -52,14 +52,14 @@ class Asker:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more may be asked."""
+        """Whether the time is up, so no more requests may be sent."""
         is_late = time.monotonic() >= self.asks_until
         return is_late or self.client.transport.requests_left <= 0
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer | None:
-        """Return the answer of before to a GET, or a new one; None where none may be asked for.
+        """Return the earlier answer to a GET, or a new one; None if no more requests may be sent.
 
-        With headers, the request is sent anew. A refusal that may pass is asked for once more.
+        With headers, the request is always sent. A transient refusal is retried once.
         """
         answer = None if headers else self.answers.get(("GET", url))
         tries = 0 if answer else _MOST_TRIES
@@ -72,7 +72,7 @@ class Asker:
         return answer
 
     def follow(self, answer: Answer | None, most: int) -> list[Page]:
-        """Read a page, and the pages behind its links, but no more than so many."""
+        """Read a page and the pages that follow it, up to a maximum number."""
         found: list[Page] = []
         while answer and (page := page_of(answer)) and len(found) < most:
             found.append(page)
@@ -88,7 +88,7 @@ class Asker:
 
 
 def page_of(answer: Answer | None) -> Page:
-    """Read a page of rows, with its members in SAC's order; empty if an answer is none."""
+    """Read a page of rows, with its members in SAC's order; empty if the answer is not a page."""
     if answer is None or answer.status != HTTPStatus.OK:
         return {}
     try:
@@ -99,7 +99,7 @@ def page_of(answer: Answer | None) -> Page:
 
 
 def _followed(link: object, page: Answer) -> str | None:
-    """Return the address behind a link of a page; None if it leads to another server."""
+    """Return the URL of a page's link; None if it leads to another server."""
     try:
         url = absolute_link(link, page.url)
     except (TypeError, ValueError):

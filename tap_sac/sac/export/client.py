@@ -53,15 +53,15 @@ _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
 
 
 class SACClient:
-    """Makes every call to one tenant, from any number of threads.
+    """Sends all requests to one tenant, from any number of threads.
 
     What asks SAC raises a `SACError` if it refuses or does not answer, or if there is no token.
 
     Attributes:
         origin: Scheme, host and port of the tenant.
-        service_root: The URL below which all is that the service has.
-        administration: The URL below which namespaces, providers and subscriptions are.
-        authenticator: Gives them tokens.
+        service_root: The root URL of the service.
+        administration: The URL of the administration service: namespaces, providers, subscriptions.
+        authenticator: Adds tokens to the requests.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SACClient:
     ) -> None:
         """Make a client for an origin (`tenant_origin`); nothing is requested yet."""
         self.origin = origin
-        # Of its two addresses, the one that stands for the tenant in states.
+        # One of the tenant's two addresses, which identifies it in states.
         self.tenant = (other_origin(origin) if is_api_host(origin) else None) or origin
         self.service_root = f"{origin}/api/v1/dataexport"
         self.administration = f"{self.service_root}/administration"
@@ -78,12 +78,12 @@ class SACClient:
         self._sender = Sender(transport, authenticator)
 
     def sign(self, text: str) -> str:
-        """Sign a text about this tenant, so that only the same OAuth client can prove it."""
+        """Sign a text about this tenant, so that the same OAuth client can verify it."""
         return self.authenticator.sign(f"{self.tenant.lower()}\n{text}")
 
     def has_signed(self, text: str, signature: str) -> bool:
-        """Return whether this OAuth client has signed a text about this tenant."""
-        # Older versions have signed with the address as it is set.
+        """Return whether this OAuth client signed the text about this tenant."""
+        # Older versions signed with the address as configured.
         made = (self.sign(text), self.authenticator.sign(f"{self.origin}\n{text}"))
         return signature.isascii() and any(hmac.compare_digest(item, signature) for item in made)
 
@@ -102,7 +102,7 @@ class SACClient:
         return self.authenticator.user
 
     def namespaces(self) -> list[str]:
-        """List the namespaces; ``sac`` is the one of models."""
+        """List the namespaces; ``sac`` has the models."""
         return [
             str(row["NamespaceID"])
             for page in self.pages(f"{self.administration}/Namespaces", step=Step.NAMESPACES)
@@ -113,7 +113,7 @@ class SACClient:
     def providers(self, namespace: str, *, is_vital: bool = True) -> list[Provider]:
         """List the providers of a namespace: its models, public dimensions and the like.
 
-        Only a vital list is asked for again.
+        Only a vital list is retried.
         """
         read = self.page_with_retries if is_vital else partial(self.page, repeats=False)
         pages = follow(self.providers_url(namespace), partial(read, step=Step.PROVIDERS))
@@ -134,7 +134,7 @@ class SACClient:
         Raises:
             ResponseError: If SAC refuses.
             ForeignAnswerError: If a proxy or gateway answers instead.
-            SACError: If no answer comes, or a web page.
+            SACError: If there is no response, or a web page.
         """
         url = f"{self._provider_root(provider)}/$metadata"
         for attempt in self.transport.tries():
@@ -175,7 +175,7 @@ class SACClient:
         track_changes: bool = False,
         step: Step = Step.ROWS,
     ) -> Page:
-        """Request one page, as `page` does, with retries."""
+        """Request one page like `page`, with retries."""
         for attempt in self.transport.tries():
             with attempt:
                 page = self.page(url, on_response, track_changes=track_changes, step=step)
@@ -195,15 +195,15 @@ class SACClient:
 
         Args:
             url: The exact URL.
-            on_response: Observes the answer, also a refusal.
-            track_changes: Whether SAC shall track changes from here on, and return a delta link
+            on_response: Observes the answer, even a refusal.
+            track_changes: Whether SAC should track changes from now on, and return a delta link
                 (OData Protocol 4.0, 8.2.8.6).
-            step: What is read, for errors.
-            repeats: Whether a 503 that names a wait is waited out, as a 429 always is.
+            step: The step, for errors.
+            repeats: Whether to wait and retry after a 503 with Retry-After, as always after a 429.
             is_optional: Whether the read can do without it, so that the tap waits less long.
 
         Raises:
-            TransientError: If another try may succeed.
+            TransientError: If a retry may succeed.
             SACError: If SAC refuses, or the answer is not a page.
         """
         headers = _TRACKED if track_changes else _JSON
@@ -232,10 +232,10 @@ class SACClient:
         ]
 
     def delete_chain(self, provider: Provider, subscription_id: str) -> None:
-        """Delete the chain of a subscription.
+        """Delete a subscription with its whole chain.
 
-        Writing needs a CSRF token, which is bound to the session cookies. It is not fetched on the
-        direct API host, which needs none, unless SAC asks for one (SAP Help, "CSRF").
+        Writing needs a CSRF token, which is bound to the session cookies. The direct API host needs
+        none, so none is fetched there unless SAC asks for it (SAP Help, "CSRF").
         """
         literal = string_literal(subscription_id)
         url = (
@@ -251,9 +251,9 @@ class SACClient:
                 raise response_error(answer)
 
     def _csrf_headers(self) -> dict[str, str]:
-        """Fetch a token from the documented endpoint, or else with a call of the service itself.
+        """Fetch a CSRF token from the documented endpoint, or with a request to the service itself.
 
-        Some tenants do not serve the documented endpoint. If SAC gives no token, the request is
+        Some tenants do not serve the documented endpoint. If SAC returns no token, the request is
         sent without one.
         """
         for url in (f"{self.origin}/api/v1/csrf", f"{self.administration}/Namespaces"):
@@ -265,7 +265,7 @@ class SACClient:
         return {}
 
     def providers_url(self, namespace: str) -> str:
-        """Return where the providers of a namespace are listed."""
+        """Return the URL that lists the providers of a namespace."""
         return (
             f"{self.administration}/Namespaces(NamespaceID={string_literal(namespace)})/Providers"
         )

@@ -1,4 +1,4 @@
-"""Change tracking: a delta link, and what SAC's answer to it says.
+"""Change tracking: delta links, and the changes that SAC returns for them.
 
 SAP Help, "SAP Analytics Cloud REST API", describes changes as rows with all columns, and deleted
 entities as ``{"@odata.context": "#FactData/$deletedEntity", "id": "FactData(Date='202401')"}``,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _FIRST = "first-"
-# Such as 2026-11-02T05:00:33.43Z, with as many digits as it takes.
+# Such as 2026-11-02T05:00:33.43Z, with any number of digits.
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?")
 
 
@@ -28,9 +28,10 @@ class DeltaLink:
     """A link to the changes since a read.
 
     Attributes:
-        url: Opaque.
-        may_be_spent: Whether a request to it was sent, so that SAC may count it as read.
-        signature: The proof that this tap opened the chain (`SACClient.sign`); None if unsigned.
+        url: The link, which is opaque.
+        may_be_spent: Whether it was requested, so SAC may consider it read.
+        signature: The proof that this tap opened the subscription (`SACClient.sign`); None if
+            unsigned.
     """
 
     url: str
@@ -39,26 +40,26 @@ class DeltaLink:
 
     @property
     def subscription_id(self) -> str | None:
-        """The bare id of the subscription behind the link."""
+        """The bare ID of the link's subscription."""
         values = parse_qs(urlsplit(self.url).query).get("deltaid", [])
         return bare_id(values[0]) if values else None
 
 
 def bare_id(subscription_id: object) -> str | None:
-    """Return an id without ``first-``, which new subscriptions have in some places."""
+    """Return an ID without ``first-``, which new subscriptions have in some places."""
     return subscription_id.removeprefix(_FIRST) if isinstance(subscription_id, str) else None
 
 
 def was_read(link: DeltaLink, subscriptions: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the changes behind a link have been read, or may have been.
+    """Return whether the changes behind a link were or may have been read.
 
-    They have if SAC lists a subscription that follows this one in the chain, or an ``EndTime``
-    later than its ``StartTime``: a subscription opened by the ``Prefer`` header is listed with
-    both the same, although nobody has read its changes (SAP Help, "Subscriptions"). If the list
-    does not tell, they may have been read if a request to the link was sent.
+    They were read if SAC lists a subscription that follows this one in the chain, or an ``EndTime``
+    later than its ``StartTime``: a new subscription is listed with equal times although its changes
+    were not read (SAP Help, "Subscriptions"). If the list does not show it, they may have been read
+    if the link was requested.
     """
     own_id = link.subscription_id
-    if own_id is None:  # Then a list, in which a first subscription follows none, says nothing.
+    if own_id is None:  # Then the list does not help: a first subscription follows none.
         return link.may_be_spent
     own = [item for item in subscriptions if bare_id(item.get("SubscriptionID")) == own_id]
     others = (item for item in subscriptions if item not in own)
@@ -69,7 +70,7 @@ def was_read(link: DeltaLink, subscriptions: Sequence[Mapping[str, Any]]) -> boo
 
 
 def _ends_later(subscription: Mapping[str, Any]) -> bool | None:
-    """Return whether a window has ended after it began; None if its times do not tell."""
+    """Return whether a window ended after its start; None if its times do not show it."""
     if not subscription.get("EndTime"):
         return False
     start, end = _instant(subscription.get("StartTime")), _instant(subscription["EndTime"])
@@ -77,7 +78,7 @@ def _ends_later(subscription: Mapping[str, Any]) -> bool | None:
 
 
 def _instant(text: object) -> tuple[datetime, str] | None:
-    """Read a time, as its second and the digits after it; without an offset, it is UTC."""
+    """Parse a time into its second and fraction; without an offset, it is UTC."""
     found = _TIME.fullmatch(text.strip()) if isinstance(text, str) else None
     if not found:
         return None
@@ -90,12 +91,12 @@ def _instant(text: object) -> tuple[datetime, str] | None:
 
 
 def is_delta(context: str | None) -> bool:
-    """Return whether a page with this context has changes, not full data."""
+    """Return whether a page with this context has changes instead of full data."""
     return context is not None and context.endswith("$delta")
 
 
 def deleted_id(row: Mapping[str, Any]) -> str | None:
-    """Return the id of a deleted entity, or None for a row that is new or changed."""
+    """Return the ID of a deleted entity, or None for a new or changed row."""
     if not is_deletion(row):
         return None
     found = (row.get(name) for name in ("id", "@odata.id", "@id"))

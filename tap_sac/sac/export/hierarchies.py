@@ -1,7 +1,7 @@
 """Parent-child hierarchies: the level and path of each member.
 
-``<Dim>MasterWithHierarchy`` has a column ``<hierarchy>_PARENTID`` for each hierarchy, which is
-empty for roots (seen on live tenants). Level-based hierarchies are ordinary columns.
+``<Dim>MasterWithHierarchy`` has a column ``<hierarchy>_PARENTID`` per hierarchy, which is empty for
+roots (seen on live tenants). Level-based hierarchies are ordinary columns.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 _PARENT = "_PARENTID"
 _MOST_NAMES = 5
 _SEPARATOR = "/"
-# More than people make by hand; without a limit, the paths of a long chain fill memory and disk.
+# More than anybody needs; without a limit, the paths of a long chain would fill memory and disk.
 LONGEST_PATH = 4_000
 _NO_PARENT = -1
-# Stand in for levels, which are at least 1.
+# Placeholders for levels, which start at 1.
 _UNKNOWN, _UNDER_WAY, _NO_MEMBER, _OUTSIDE, _BROKEN = 0, -1, -2, -3, -4
 
 
 class Hierarchy(NamedTuple):
-    """A parent-child hierarchy of a dimension, and the column with the parent of a member."""
+    """A parent-child hierarchy of a dimension, and the column with the parents of members."""
 
     name: str
     parent: str
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
     Attributes:
         level: 1 for a root, 2 for its children, and so on.
-        path: The ids from the root to the member; None if it is longer than `LONGEST_PATH`.
+        path: The IDs from the root to the member; None if longer than `LONGEST_PATH`.
     """
 
     level: int
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 # unseen: parents that are not members, members that are their own ancestors or have two parents
 @dataclass
 class Trouble:
-    """Members with a parent, but without a place in the hierarchy, or with two.
+    """Members with a parent but without a place in the hierarchy, or with several places.
 
     Attributes:
         orphans: Examples of members whose parent is missing, with that parent.
@@ -57,7 +57,7 @@ class Trouble:
         cycle: Examples of members that are their own ancestors.
         cycle_count: The number of such members.
         count: The number of members without a place, including their descendants.
-        moved: Examples of members that a later row gives another parent.
+        moved: Examples of members to which a later row gives another parent.
         moved_count: The number of such members.
     """
 
@@ -71,7 +71,7 @@ class Trouble:
 
 
 def hierarchies_of(entity_set: EntitySet) -> list[Hierarchy]:
-    """Find the parent-child hierarchies of a dimension; none if members have no id of their own."""
+    """Find the parent-child hierarchies of a dimension; none if the key is not a single ID."""
     if len(entity_set.key) != 1:
         return []
     return [
@@ -82,25 +82,25 @@ def hierarchies_of(entity_set: EntitySet) -> list[Hierarchy]:
 
 
 class Members:
-    """The members of a dimension and their parents, as ids and numbers."""
+    """The members of a dimension and their parents."""
 
     def __init__(self, key: str, hierarchies: Iterable[Hierarchy]) -> None:
-        """Start without members; the key is the column with the id of a member."""
+        """Start without members; the key is the column with the ID of a member."""
         self._key = key
         self._numbers: dict[str, int] = {}
         self._is_member = bytearray()
         self._parents = {hierarchy: array("i") for hierarchy in hierarchies}
         self._levels: dict[Hierarchy, MutableSequence[int]] = {}
-        # Of members that come again with another parent: the row that has it.
+        # For members that a later row gives another parent: that row.
         self._moved: dict[Hierarchy, dict[int, int]] = {item: {} for item in self._parents}
-        self._rows = array("i")  # the member of each
-        # Escaped ids for paths, by number.
+        self._rows = array("i")  # the member of each row
+        # Escaped IDs for paths, by number.
         self._steps: list[str] = []
 
     def add(self, row: Mapping[str, Any]) -> int:
         """Add a row, and return its number for `place`.
 
-        If a member comes twice, its last row counts, as in a target.
+        If a member has several rows, the last one counts, as in a target.
         """
         number = self._number(_text(row.get(self._key)))
         is_again = self._is_member[number]
@@ -115,14 +115,14 @@ class Members:
         return len(self._rows) - 1
 
     def __len__(self) -> int:
-        """Return how many different members were added."""
+        """Return the number of different members."""
         return self._is_member.count(True)
 
     def settle(self) -> dict[Hierarchy, Trouble]:
         """Compute the level of each member, after the last `add`.
 
         Returns:
-            The trouble of each hierarchy that has members without a place, or with two.
+            The trouble of each hierarchy that has members without a place, or with several.
         """
         ids = list(self._numbers)
         self._steps = list(map(_escaped, ids))
@@ -138,15 +138,15 @@ class Members:
         return troubles
 
     def place(self, row: int, hierarchy: Hierarchy) -> Place | None:
-        """Return the position of the member of a row.
+        """Return the place of the member in a row.
 
-        It is None if the member has none, or if a later row gives it another parent.
+        It is None if the member has no place, or if a later row gives it another parent.
         """
         number = self._rows[row]
         level = self._levels[hierarchy][number]
         if level < 1 or row < self._moved[hierarchy].get(number, 0):
             return None
-        if 2 * level > LONGEST_PATH + 1:  # Each id has a character, and there are separators.
+        if 2 * level > LONGEST_PATH + 1:  # IDs have a character or more, and separators.
             return Place(level, None)
         parents = self._parents[hierarchy]
         way = []
@@ -168,7 +168,7 @@ class Members:
     def _find_levels(
         self, parents: Sequence[int], ids: Sequence[str]
     ) -> tuple[MutableSequence[int], Trouble]:
-        """Climb from each member to one with a level, and number the way back down."""
+        """Climb from each member to an ancestor with a level, and set levels on the way down."""
         levels = self._first_levels(parents)
         trouble = Trouble()
         for start in range(len(levels)):
@@ -198,7 +198,7 @@ class Members:
         return levels, trouble
 
     def _first_levels(self, parents: Sequence[int]) -> MutableSequence[int]:
-        """Mark roots, and members outside the hierarchy, which have neither parent nor child."""
+        """Mark roots, and members outside the hierarchy, without parents and children."""
         has_child = bytearray(len(parents))
         for parent in parents:
             if parent != _NO_PARENT:
@@ -213,10 +213,10 @@ class Members:
 
 
 def _text(value: object) -> str:
-    """Write an id as text; null is an empty text, which is no id."""
+    """Convert an ID to text; null becomes an empty text, which is not an ID."""
     return "" if value is None else str(value)
 
 
 def _escaped(member: str) -> str:
-    """Escape an id for a path, so that different members have different paths."""
+    """Escape an ID for a path, so that different members have different paths."""
     return member.replace("%", "%25").replace(_SEPARATOR, "%2F")

@@ -1,4 +1,4 @@
-"""Facts about each kind of entity set: one row per kind.
+"""The kinds of entity sets and their properties, one row per kind.
 
 SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export Service", and live tenants.
 """
@@ -19,9 +19,9 @@ AGGREGATION = "FactDataAggregation"
 PROVIDERS = "Providers"
 AUDIT_TIME = "Audit_Time"
 VERSION = "Version"
-# What follows the name of a dimension in the names of the sets that have its members.
+# Suffixes after the name of a dimension, of entity sets with its members.
 _MASTER, _WITH_HIERARCHY = "Master", "MasterWithHierarchy"
-# unseen: masters of dates with other columns, or with an ID alone
+# unseen: masters of dates with other columns, or with only an ID
 _DATE_COLUMNS = {"DATE", "YEAR", "CALMONTH", "MONTHDESC", "FISCAL_CALPERIOD"}
 
 
@@ -30,22 +30,22 @@ class Kind:
     """A kind of entity set.
 
     Attributes:
-        pattern: The name, or a glob of ``*``, that its sets have.
-        is_selected: Whether it is read by default; False for sets that repeat others, or that
-            only few users need.
+        pattern: The name of its sets, or a glob with ``*``.
+        is_selected: Whether it is read by default; False for sets that repeat others, or that few
+            users need.
         is_optional: Whether SAC may describe such a set without serving it.
-        is_trackable: Whether SAC can track its changes, where ``$metadata`` does not say.
+        is_trackable: Whether SAC can track its changes, if ``$metadata`` does not say.
         is_additive: Whether rows are differences, which add up instead of replacing each other:
-            they have no key, and SAC has them for subscribers alone.
+            they have no key, and SAC has them only for subscribers.
         needs_select: Whether SAC requires ``$select``.
         is_aggregation: Whether SAC aggregates over key columns that are not selected.
         is_hierarchy: Whether its rows have the parents of members; SAC answers a plain 400 for a
             dimension without a hierarchy.
-        replication_key: The column by which newer rows are found.
-        aggregated_in: The set in which SAC adds up rows with the same key.
+        replication_key: The column that identifies newer rows.
+        aggregated_in: The set in which SAC aggregates rows with the same key.
         is_counted: Whether SAC may count its rows (``$count``).
         needs_administrator: Whether it needs an administrator's client, and Data Audit.
-        has_dimensions: Whether columns are named after the dimensions whose members they hold.
+        has_dimensions: Whether columns are named after dimensions, and have their members.
     """
 
     pattern: str
@@ -104,7 +104,7 @@ KINDS = (
 
 
 def is_date_master(master: EntitySet) -> bool:
-    """Return whether a dimension is one of dates, by the columns of its members."""
+    """Return whether a dimension has dates, by the columns of its members."""
     return any(
         column.name in _DATE_COLUMNS or column.type == "Edm.Date" for column in master.properties
     )
@@ -116,11 +116,11 @@ def kind_of(entity_set: str) -> Kind:
 
 
 def with_fact_keys(entity_sets: Sequence[EntitySet]) -> list[EntitySet]:
-    """Give the sets that are made of facts the key of FactData, as far as they have its columns.
+    """Give all sets of facts the key of FactData, as far as they have its columns.
 
-    ``$metadata`` names no key of FactDataAggregation, because not all columns have to be selected
-    any more (SAP Help, "FactDataAggregation"), and may name another one, which decides on columns
-    that FactData does not have.
+    ``$metadata`` declares no key of FactDataAggregation, because its columns can be selected (SAP
+    Help, "FactDataAggregation"). If it declares one, that only matters for columns that FactData
+    does not have.
     """
     facts = next((item for item in entity_sets if item.name == FACTS and item.key), None)
 

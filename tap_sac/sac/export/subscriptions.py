@@ -1,4 +1,4 @@
-"""The subscriptions behind delta links: listing, checking and deleting them."""
+"""Lists, checks and deletes the subscriptions behind delta links."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Subscriptions:
         return [item for item in subscriptions if item.get("EntitySetName") == self.entity_set]
 
     def is_own_link(self, link: str) -> bool:
-        """Return whether a link leads to this entity set, at whichever address of the tenant."""
+        """Return whether a link leads to this entity set, at either address of the tenant."""
         url, link = self._url, self.on_own_host(link)
         path, own_path = (unquote(urlsplit(item).path) for item in (link, url))
         return is_same_server(link, url) and path == own_path
 
     def on_own_host(self, link: str) -> str:
-        """Write a link to the tenant's other address as one to the address that is set."""
+        """Convert a link to the tenant's other address to its configured address."""
         return on_host_of(self._url, link)
 
     @property
@@ -53,13 +53,13 @@ class Subscriptions:
         return self.client.entity_set_url(self.provider, self.entity_set)
 
     def check_unread(self, link: DeltaLink, otherwise: str) -> None:
-        """Check that SAC has not marked the changes as read, because it would not send them again.
+        """Check that SAC does not consider the changes read: it would not send them again.
 
-        `otherwise` says why they are lost if it has.
+        `otherwise` says why they are lost if it does.
 
         Raises:
-            DeltaLostError: If it has, or if that is unknown.
-            ForeignAnswerError: If it is unknown because a proxy or gateway answered.
+            DeltaLostError: If it does, or if that is unknown.
+            ForeignAnswerError: If that is unknown because a proxy or gateway answered.
         """
         foreign = None
         try:
@@ -73,22 +73,22 @@ class Subscriptions:
             raise foreign or DeltaLostError(otherwise)
 
     def signed(self, link: DeltaLink) -> DeltaLink:
-        """Sign the bookmark of a chain that this client opened."""
+        """Sign the link of a subscription that this client opened."""
         signature = self.client.sign(link.subscription_id or "")
         return replace(link, signature=signature)
 
     def is_proven(self, link: DeltaLink) -> bool:
-        """Return whether a link proves that this client opened the chain.
+        """Return whether a link proves that this client opened its subscription.
 
-        Only a holder of the client secret can make the signature.
+        The signature requires the client secret.
         """
         return self.client.has_signed(link.subscription_id or "", link.signature or "")
 
     def delete_chain(self, link: DeltaLink) -> None:
-        """Delete a chain that this client opened and no longer needs, because it costs the tenant.
+        """Delete a subscription that this client opened and no longer needs: it burdens SAC.
 
-        A chain without a valid signature stays, because a bookmark may come from anywhere, and so
-        does one with an ExternalID, which was given by hand.
+        Subscriptions without a valid signature are not deleted, because bookmarks may come from
+        anywhere, nor are those with an ExternalID, which somebody created by hand.
         """
         subscription_id = link.subscription_id
         if subscription_id is None or not self.is_own_link(link.url):

@@ -1,9 +1,9 @@
-"""A table as SAC pages and counts it, and whether all of its rows came.
+"""Reads a table page by page, counts its rows, and completes truncated responses.
 
-SAC may cut an answer short without a word: a page without a link to the next one may not be the
-last. ``$count`` (OData URL Conventions 4.0, 5.1.7) tells how many rows there are; seen on live
-tenants for facts, master data and masters, also with ``$top=0``, and ignored with a ``$select``
-that leaves out columns, except on FactDataAggregation.
+SAC may silently truncate a response: a page without a next link need not be the last. ``$count``
+(OData URL Conventions 4.0, 5.1.7) returns the number of rows; it was seen on live tenants for
+facts, master data and masters, also with ``$top=0``. It is ignored with a ``$select`` of some
+columns, except on FactDataAggregation.
 """
 
 from __future__ import annotations
@@ -33,53 +33,52 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How often a count is asked for with a page that the read needs anyway.
+# The maximum number of attempts to get a count with a page that the read needs anyway.
 _MOST_TRIES_WITH_COUNT = 2
 _COUNT = {"$count": "true"}
 
 
 class CountsWith(Enum):
-    """How SAC may be asked for a count."""
+    """Which requests can ask SAC for a count."""
 
-    THE_READ = auto()  # with the options of the read, which asks for all columns
-    ITS_SELECT = auto()  # the same, and never without its $select
-    NO_SELECT = auto()  # apart from the read, whose $select leaves out columns
+    THE_READ = auto()  # the read itself, which selects all columns
+    ITS_SELECT = auto()  # the read itself, always with its $select
+    NO_SELECT = auto()  # a separate request, because the read does not select all columns
 
 
 class Table(ABC):
-    """Rows to read, of which SAC may answer nothing else."""
+    """Rows to read; SAC may not answer other questions about them."""
 
     @abstractmethod
     def pages(self) -> Iterator[Page]:
-        """Read the pages; the first one has SAC's count, if there is one.
+        """Read the pages; the first one has SAC's count, if any.
 
         Raises:
-            SACError: If SAC refuses, or its pages break the protocol.
+            SACError: If SAC refuses, or its pages violate the protocol.
         """
 
     def count(self, *, is_filtered: bool = True) -> int | None:  # noqa: ARG002
-        """Ask how many rows there are now, or without the filter; None if SAC does not say."""
+        """Ask SAC for the current count, also without the filter; None if SAC does not answer."""
         return None
 
     def row_at(self, position: int) -> list[msgspec.Raw] | None:  # noqa: ARG002
-        """Ask for the row at a position, counted from 0.
+        """Request the row at a position, counted from 0.
 
         Returns:
-            The row, or nothing if it is not there or SAC ignores ``$skip``; None if SAC does not
-            answer.
+            The row; empty if there is none or SAC ignores ``$skip``; None if SAC does not answer.
         """
         return None
 
     def first_rows(self, number: int, condition: str) -> list[msgspec.Raw] | None:  # noqa: ARG002
-        """Ask for the first rows that a condition keeps; None if SAC does not answer."""
+        """Request the first rows that match a condition; None if SAC does not answer."""
         return None
 
 
 class UncountedTable(Table):
-    """Rows that SAC is not asked to count."""
+    """Rows without a count."""
 
     def __init__(self, pages: Iterator[Page]) -> None:
-        """Keep the pages."""
+        """Store the pages."""
         self._pages = pages
 
     @override
@@ -88,7 +87,7 @@ class UncountedTable(Table):
 
 
 class CountedTable(Table):
-    """An entity set, asked for with query options."""
+    """An entity set with query options, whose rows SAC can count."""
 
     def __init__(
         self,
@@ -102,17 +101,18 @@ class CountedTable(Table):
         track_changes: bool = False,
         on_response: ResponseObserver | None = None,
     ) -> None:
-        """Keep what is asked for; nothing is requested yet.
+        """Prepare the requests; nothing is requested yet.
 
         Args:
             client: Asks SAC.
-            url: The entity set, without options.
+            url: The URL of the entity set, without options.
             options: The query options of the read.
-            order: Columns by which rows can be told apart: the key and all measures.
-            counts_with: What SAC counts the rows with.
-            key: The key columns, if there are any.
-            track_changes: Whether SAC shall remember this read; then no page is asked to count.
-            on_response: Is given each answer.
+            order: Columns that identify rows: the key and all measures.
+            counts_with: Which requests can ask for the count.
+            key: The key columns, if any.
+            track_changes: Whether SAC should track changes after this read; then no page is
+                counted.
+            on_response: Gets each answer.
         """
         self._client = client
         self._url = url
@@ -120,7 +120,7 @@ class CountedTable(Table):
         self._key = tuple(key)
         self._order = ",".join(order)
         self._counts_with = counts_with
-        # More than one try, so that the last one is without the count.
+        # Leaves one more attempt, without the count.
         self._counts_pages = (
             counts_with is not CountsWith.NO_SELECT
             and not track_changes
@@ -134,8 +134,8 @@ class CountedTable(Table):
     def pages(self) -> Iterator[Page]:
         """Read the pages.
 
-        Where the first page has fewer rows than SAC counts and no link to more, the rest is asked
-        for in other ways, before anybody has seen a row.
+        If the first page has fewer rows than SAC counts but no next link, the other rows are
+        requested in other ways.
         """
         count = self._counted
         if count is None and not self._counts_pages:
@@ -160,10 +160,9 @@ class CountedTable(Table):
 
     @override
     def row_at(self, position: int) -> list[msgspec.Raw] | None:
-        """Ask for the row at a position.
+        """Request the row at a position.
 
-        Each request is tried as often as any other. Where SAC refuses ``$orderby``, its own order
-        has to do.
+        Requests are retried as usual. If SAC refuses ``$orderby``, its own order is used.
         """
         options = {name: text for name, text in self._options.items() if name != "pagesize"}
         options["$top"] = "1"
@@ -194,7 +193,7 @@ class CountedTable(Table):
         return found
 
     def _first_page(self, options: Mapping[str, str]) -> Page:
-        """Ask for the first page, and for a count with it as long as nothing speaks against it."""
+        """Request the first page with a count, or without one if SAC refuses that."""
         counts = self._counts_pages
         most_tries = min(_MOST_TRIES_WITH_COUNT, self._client.transport.max_tries - 1)
         for attempt in self._client.transport.tries():
@@ -205,13 +204,13 @@ class CountedTable(Table):
                 except SACError as error:
                     if not counts or may_retry(error):
                         raise
-                    # Only a refusal of what the read itself asks for is one of the read.
+                    # Only a refusal without the count is one of the read.
                     counts = False
                     page = self._page(options)
         return page
 
     def _uncut(self, first: Page) -> Iterator[Page]:
-        """Go on from the first page, in another way if SAC seems to have cut it short."""
+        """Continue after the first page, in another way if SAC seems to have truncated it."""
         size = len(first.items)
         if first.next_url or first.count is None or not 0 < size < first.count:
             yield from self._follow(first)
@@ -224,7 +223,7 @@ class CountedTable(Table):
             f"{size:,}",
             f"{size:,}",
         )
-        if self._track_changes:  # To ask again would open another subscription.
+        if self._track_changes:  # A second request would open another subscription.
             yield from self._follow(first)
             return
         if self._options.get("pagesize") != str(size):
@@ -241,18 +240,18 @@ class CountedTable(Table):
             yield from follow(first.next_url, self._page_at, seen=[plain], table=self._url)
 
     def _skipping(self, first: Page, size: int, count: int) -> Iterator[Page]:
-        """Read with ``$skip`` and ``$top``, ordered so that no row comes twice or never.
+        """Read with ``$skip`` and ``$top``, ordered so that rows are neither repeated nor missed.
 
-        Each page is asked for from the last row of the one before: if it begins with another one,
-        rows have been written, or SAC has no fixed order. Rows that are alike in every column may
-        change places. If SAC does not go on, what came first is all that there is to have.
+        Each page starts at the last row of the previous one: if its first row is another one, rows
+        were written, or SAC has no fixed order. (Rows that are equal in every column may change
+        places.) If SAC returns no more rows, the first page is all there is.
         """
         options = {name: text for name, text in self._options.items() if name != "pagesize"}
         options |= self._ordered
         before: list[msgspec.Raw] = []
         skip = 0
         while skip < count:
-            overlap = 1 if skip and size > 1 else 0  # A page of one row would have no other one.
+            overlap = 1 if skip and size > 1 else 0  # At least two rows: the first one is known.
             start = {"$top": str(size + overlap), "$skip": str(skip - overlap)}
             try:
                 page = self._page_with_tries({**options, **start})
@@ -265,7 +264,7 @@ class CountedTable(Table):
                 return  # The end, or SAC ignores $skip.
             has_shifted = bool(overlap) and not self._begins_with(page, before[-1])
             rows = page.items if has_shifted else page.items[overlap:]
-            # An end before SAC's count: rows were deleted since, or are not served.
+            # Fewer rows than SAC's count: rows were deleted, or are not served.
             has_shifted = has_shifted or not rows
             counted = None if skip else count
             yield replace(page, items=rows, next_url=None, count=counted, has_shifted=has_shifted)
@@ -275,7 +274,7 @@ class CountedTable(Table):
             skip += len(page.items) - overlap
 
     def _begins_with(self, page: Page, row: msgspec.Raw) -> bool:
-        """Compare the keys of rows, or the rows where there is no key."""
+        """Compare the keys of rows, or whole rows if there is no key."""
         first, last = read_rows([page.items[0], row], page.source)
         return all(first.get(name) == last.get(name) for name in self._key or {**first, **last})
 
@@ -297,7 +296,7 @@ class CountedTable(Table):
         )
 
     def _probe(self, options: Mapping[str, str]) -> Page | None:
-        """Ask, twice at most, for what the read can do without; None if it cannot be had."""
+        """Request something optional, at most twice; None if SAC does not return it."""
         url = with_query(self._url, options)
         read = partial(self._client.page, url, self._on_response, repeats=False, is_optional=True)
         try:

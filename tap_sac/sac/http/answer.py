@@ -1,4 +1,4 @@
-"""An HTTP answer, read to its end."""
+"""An HTTP response that was read completely."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LONGEST_RETRY_AFTER = 900.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one request.
+    """The response to one request.
 
     Attributes:
         method, url: The method and the URL of the request.
         reason: The reason phrase; may be empty.
-        headers: The headers, with their names in lower case.
-        body: The body, decompressed; of an error, only as much as `transport.exchange` reads.
-        seconds: The time until the headers came.
+        headers: The headers, with lower-case names.
+        body: The decompressed body; of an error, only the part that `transport.exchange` reads.
+        seconds: The time until the headers arrived.
     """
 
     method: str
@@ -41,25 +41,25 @@ class Answer:
 
     @property
     def is_markup(self) -> bool:
-        """Whether the body starts like HTML or XML, and unlike JSON."""
+        """Whether the body starts like HTML or XML."""
         return self.body.lstrip()[:1] == b"<"
 
     @property
     def retry_after(self) -> float | None:
-        """The seconds to wait that the server asks for (RFC 9110, 10.2.3), 15 minutes at most."""
+        """The seconds of Retry-After (RFC 9110, 10.2.3), 15 minutes at most."""
         value = self.headers.get("retry-after", "").strip()
         if value.isdecimal():
             return min(float(value), _LONGEST_RETRY_AFTER)
         date = _date(value)
         if date is None:
             return None
-        # The server's clock may differ from that of this machine.
+        # The clocks of the server and this machine may differ.
         now = _date(self.headers.get("date", "")) or datetime.now(timezone.utc)
         return min(max(0.0, (date - now).total_seconds()), _LONGEST_RETRY_AFTER)
 
 
 def _date(text: str) -> datetime | None:
-    """Read a date of HTTP (RFC 9110, 5.6.7); None if it is none."""
+    """Parse an HTTP date (RFC 9110, 5.6.7); None if it is invalid."""
     try:
         date = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):

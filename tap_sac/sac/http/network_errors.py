@@ -1,4 +1,4 @@
-"""Why a request got no answer, by the types of errors that requests and urllib3 raise."""
+"""Explains why a request got no response, by the errors of requests and urllib3."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from tap_sac.safety.text import log_safe, origin_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What OpenSSL calls an answer in clear text, and its libraries for certificates and their files.
+# OpenSSL's reasons for a clear-text response, and its libraries for certificates.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
 _CERTIFICATE_LIBRARIES = {"X509", "PEM"}
 
 
 def connection_error(error: Exception, url: str) -> SACError:
-    """Explain why no complete answer came, from what requests or urllib3 raised.
+    """Explain why there is no complete response, by the error of requests or urllib3.
 
     Returns:
-        A `SACError` for what a retry cannot fix, such as an untrusted certificate, else a
+        A `SACError` if a retry cannot help, as with an untrusted certificate, else a
         `TransientError`.
     """
     if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
-        # Its text may hold the password. All other URLs have been checked before.
+        # The error text may have the proxy's password. Other URLs have been checked before.
         return SACError("The proxy address is not a valid URL", Failure.PROXY)
-    if isinstance(error, requests.exceptions.InvalidSchema):  # Of a proxy alone.
+    if isinstance(error, requests.exceptions.InvalidSchema):  # Only proxies cause it.
         return SACError(f"The proxy cannot be used ({log_safe(str(error))})", Failure.NO_SOCKS)
-    # requests derives its own errors from ValueError and OSError, so these two go by exact type.
+    # Compared by exact type, because requests derives its own errors from these.
     if type(error) in {ValueError, UnicodeDecodeError}:
         return SACError(f"{origin_of(url)} redirects to an invalid address", Failure.NO_CONNECTION)
     reason = getattr(error.args[0] if error.args else None, "reason", None) or error
@@ -62,7 +62,7 @@ def connection_error(error: Exception, url: str) -> SACError:
     )
 
 
-# The most specific first: a proxy error wraps others.
+# The most specific ones first: a proxy error wraps others.
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], Failure], ...] = (
     ((NameResolutionError,), Failure.UNKNOWN_HOST),
     ((requests.ReadTimeout, ReadTimeoutError), Failure.SLOW_ANSWER),

@@ -1,4 +1,4 @@
-"""One pace for a tenant: how many requests are sent at once, and which wait after a 429 or 503."""
+"""Limits the rate for a tenant: requests at once, and waits after a 429 or 503."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 3600.0  # seconds
 OPTIONAL_PATIENCE = 1000.0  # with what a read can do without: one wait of the longest, and more
 SHORT_PATIENCE = 60.0  # with somebody at a terminal, who wants to know
 LONGEST_BACKOFF_SECONDS = 60.0
-# What asks to wait, in the order of `Turn.holds`: the requests to the tenant, or to the model.
+# The statuses that ask to wait, in the order of `Turn.holds`: for the tenant, and for the model.
 _ASKING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -48,24 +48,24 @@ class Patience:
 
 
 class Hold:
-    """Requests that SAC may ask to wait: those to the tenant, or to one of its models.
+    """A group of requests that wait together: those to the tenant, or to one of its models.
 
     Attributes:
-        waits: How often it has asked since it last answered one of them.
+        waits: The number of waits since the last success.
         until: When the last wait ends.
-        first: The one that is sent before the others once SAC has asked; None if nobody is yet.
+        first: The request that is sent before the others after a wait; None if there is none yet.
     """
 
     def __init__(self) -> None:
-        """Hold nothing back."""
+        """Start without a wait."""
         self.waits = 0
         self.until = 0.0
         self.first: Turn | None = None
 
     def extend(self, asked: float, waits_before: int) -> float:
-        """Begin a wait, which grows each time, and return its seconds.
+        """Start a wait, which grows each time, and return its seconds.
 
-        Requests that were sent together are refused together, which is one wait.
+        Requests that were sent together are refused together; that is one wait.
         """
         self.waits = max(self.waits, waits_before + 1)
         grown = min(2.0 ** min(self.waits - 1, 10), LONGEST_BACKOFF_SECONDS)
@@ -75,17 +75,17 @@ class Hold:
 
 
 class Turn:
-    """A request, each time that it is sent: ``with turn: turn.answer = ...``.
+    """A request and its retries: ``with turn: turn.answer = ...``.
 
     Attributes:
-        answer: The answer, which the sender sets.
-        refused: The refusal by which SAC asked to wait, if it was one.
-        wait: The seconds to wait then.
+        answer: The answer, set by the sender.
+        refused: The refusal with which SAC asked to wait, if any.
+        wait: The seconds to wait after the refusal.
         patience: How long it waits.
     """
 
     def __init__(self, pace: Pace, holds: tuple[Hold, Hold], *, is_optional: bool) -> None:
-        """Send nothing yet; the patience of the request begins here."""
+        """Start the clock: the request waits only so long in total."""
         self.answer: Answer | None = None
         self.refused: TransientError | None = None
         self.wait = 0.0
@@ -101,7 +101,7 @@ class Turn:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let others be sent, or wait with this one."""
+        """Release the other requests, or make them wait like this one."""
         self._pace.end(self)
 
     def check_patience(self) -> None:
@@ -120,19 +120,18 @@ class Turn:
 
 
 class Pace:
-    """Lets requests go, from any thread, as many at once as allowed.
+    """Decides when requests from any thread may be sent, and how many at once.
 
-    After a 429 that names a wait, all requests to the tenant wait; after such a 503, those to the
-    same model. Then one is sent first, and the others when it is answered.
+    After a 429 with Retry-After, all requests to the tenant wait; after such a 503, those to the
+    same model. Then one request is sent first, and the others after it succeeds.
     """
 
     def __init__(self, most_at_once: int, patience: float = PATIENCE) -> None:
-        """Hold nothing back yet.
+        """Start without waits.
 
         Args:
-            most_at_once: The most requests at once.
-            patience: The most seconds that a request waits because SAC asks for it, all waits
-                together.
+            most_at_once: The maximum number of requests at once.
+            patience: The maximum seconds that a request waits in total because SAC asks for it.
         """
         self.patience = patience
         self.optional_patience = min(patience, OPTIONAL_PATIENCE)
@@ -143,7 +142,7 @@ class Pace:
         self._changed = threading.Condition()
 
     def turn(self, model: str, *, is_optional: bool = False) -> Turn:
-        """Make the turn of a request to a model, or to anything else by its path.
+        """Make the turn of a request to a model, or to another path.
 
         Args:
             model: The path.
@@ -159,7 +158,7 @@ class Pace:
             waiting.sleep(seconds)
 
     def end(self, turn: Turn) -> None:
-        """Begin a wait if the answer asks for it, or else let all go that waited for it."""
+        """Start a wait if the answer asks for one; otherwise release the waiting requests."""
         answer, turn.answer, turn.refused = turn.answer, None, None
         asked = answer.retry_after if answer and answer.status in _ASKING else None
         if answer and asked is not None:
@@ -179,9 +178,9 @@ class Pace:
                     hold.waits = 0
 
     def _seconds_left(self, turn: Turn) -> float:
-        """Return how long to wait before asking again; 0 if the request may be sent now.
+        """Return the seconds to wait before checking again; 0 if the request may be sent now.
 
-        Only the one that is sent first waits for the time, and the others for it.
+        Only the first request waits for the time; the others wait for the first one.
         """
         with self._changed:
             waiting.wait_for(self._changed, lambda: self._may_go(turn))

@@ -1,4 +1,4 @@
-"""Refusals: whether SAC sent them, what they say, and whether a retry may help."""
+"""Refusals: whether SAC sent them, what they mean, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _NOT_CARRIED_OUT = {
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
 }
-# Statuses that proxies and firewalls use, too, with pages of their own.
+# Statuses that proxies and firewalls use as well, with their own pages.
 _OF_GATEWAYS = {
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.METHOD_NOT_ALLOWED,
     HTTPStatus.PRECONDITION_FAILED,
 }
-# Cloud Foundry's router sets it when it has no instance of SAC to route to.
+# Set by Cloud Foundry's router when it has no instance of SAC.
 _ROUTER_ERROR = "x-cf-routererror"
 _NEVER_PASSED_ON = "unknown_route"
-# Permanent, whatever the status.
+# Permanent, whatever the status is.
 _FINAL_NUMBERS = {SACErrorNumber.CANNOT_PREPARE, SACErrorNumber.CLIENT_NOT_ALLOWED}
 _JSON_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
 _XML_ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(\w+:)?error\b")
 _XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
 _NUMBER = re.compile(r"\[(\d{4})\]")
-# How much of an error is read.
+# The part of an error's body that is read.
 MOST_BYTES_OF_AN_ERROR = 1024**2
 
 
 def response_error(answer: Answer) -> SACError:
-    """Explain why an answer is not a success.
+    """Explain an answer that is not a success.
 
     Returns:
-        A `ForeignAnswerError` if a proxy or gateway sent it, else what `refusal` returns.
+        A `ForeignAnswerError` if a proxy or gateway sent it, else the result of `refusal`.
     """
     if answer.status in _OF_GATEWAYS and not (
         _ROUTER_ERROR in answer.headers or _may_be_of_sac(answer)
@@ -57,7 +57,7 @@ def response_error(answer: Answer) -> SACError:
 
 
 def refusal(answer: Answer) -> SACError:
-    """Read a refusal of SAC from its status and body.
+    """Interpret a refusal of SAC by its status and body.
 
     The body is ``{"error": {"code": <correlation id>, "message": "... [3707]"}}``, where the
     message may also be ``{"lang": ..., "value": ...}``; a gateway may send HTML or nothing.
@@ -94,7 +94,7 @@ def refusal(answer: Answer) -> SACError:
 
 
 def is_transient(status: int) -> bool:
-    """Return whether a retry may get another status."""
+    """Return whether a retry may help."""
     is_of_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return status in _NOT_CARRIED_OUT or (is_of_server and status != HTTPStatus.NOT_IMPLEMENTED)
 
@@ -111,7 +111,7 @@ def error_number(answer: Answer) -> int | None:
 
 
 def error_form(answer: Answer) -> tuple[str, str]:
-    """Return the form of an error in a word, and its message if that is the form of SAC's."""
+    """Return a word for the format of an error, and its message if SAC's format has one."""
     if answer.is_markup:
         return ("HTML" if b"<html" in answer.body[:1000].lower() else "XML"), ""
     try:
@@ -124,7 +124,7 @@ def error_form(answer: Answer) -> tuple[str, str]:
 
 
 def is_of_sac_itself(answer: Answer) -> bool:
-    """Return whether a refusal is JSON or OData XML with an error, and not of SAC's router."""
+    """Return whether SAC itself refused, with JSON or OData XML, and not its router."""
     return _ROUTER_ERROR not in answer.headers and _has_error(answer)
 
 
@@ -136,7 +136,7 @@ def _has_error(answer: Answer) -> bool:
 
 
 def asks_for_csrf_token(answer: Answer) -> bool:
-    """Return whether SAC refuses a write only because it lacks a valid CSRF token."""
+    """Return whether SAC refuses a write only because of a missing or invalid CSRF token."""
     header = answer.headers.get("x-csrf-token", "").strip().lower()
     return answer.status == HTTPStatus.FORBIDDEN and header == "required"
 
@@ -149,13 +149,13 @@ def web_page_error(answer: Answer) -> SACError:
 
 
 def _may_be_of_sac(answer: Answer) -> bool:
-    """Return whether a body is empty, or an error in JSON that may be cut off, or in XML."""
+    """Return whether a body is empty, an error in (maybe truncated) JSON, or one in XML."""
     # unseen: OData errors in XML
     return not answer.body.strip() or bool(_JSON_ERROR.match(answer.body)) or _has_error(answer)
 
 
 def _text_and_reason(answer: Answer) -> tuple[str, str]:
-    """Return the message of the body, alone and with status and correlation id."""
+    """Return the message of the body, alone and with the status and correlation ID."""
     text, correlation_id = (log_safe(str(part or "")) for part in _error_text(answer))
     reason = f"{answer.status} {log_safe(answer.reason)}".rstrip()
     reason += f", {text!r}" if text else ""
@@ -166,7 +166,7 @@ def _text_and_reason(answer: Answer) -> tuple[str, str]:
 
 
 def _error_text(answer: Answer) -> tuple[object, object]:
-    """Return the message and the correlation id, wherever they are."""
+    """Return the message and the correlation ID, wherever they are."""
     from_header = answer.headers.get("x-correlationid")
     try:
         error = json.loads(answer.body)["error"]

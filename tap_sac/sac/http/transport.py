@@ -1,4 +1,4 @@
-"""Sends requests to one tenant: session, limits on size, retries."""
+"""Sends requests to one tenant, with size limits and retries."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What requests and urllib3 raise. OSError is that of a CA bundle that is not there, ValueError
-# that of a redirection to what is not a URL, and OverflowError that of an endless Content-Length.
+# Errors of requests and urllib3: OSError for a missing CA bundle, ValueError for a redirect to an
+# invalid URL, and OverflowError for a huge Content-Length.
 _CONNECTION_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError, OverflowError)
 _FIRST_CONTACT_SECONDS = 20
 _BACKOFF = wait_exponential(max=LONGEST_BACKOFF_SECONDS) + wait_random(0, 1)
 
 
 _MIB = 1024**2
-# What urllib3 decodes, and requests asks for.
+# The encodings that urllib3 decodes and requests asks for.
 _ENCODINGS = {"", "identity", *HTTPResponse.CONTENT_DECODERS}
-# As fast as all at once; the small pieces that requests would take are not.
+# As fast as reading everything at once, unlike the small pieces of requests.
 _READ_AT_ONCE = _MIB
 
 
 class Limit(NamedTuple):
-    """The largest answer that is read: a megabyte of gzip may decompress to a gigabyte.
+    """The largest response to read: a megabyte of gzip may decompress to a gigabyte.
 
     Attributes:
-        size: In bytes, decompressed.
-        failure: What a larger answer means.
+        size: The decompressed size in bytes.
+        failure: The failure if a response is larger.
     """
 
     size: int
@@ -65,14 +65,14 @@ class Limit(NamedTuple):
 
 PAGE_LIMIT = Limit(2048 * _MIB, Failure.HUGE_PAGE)
 
-# What a token may be made of, to be sent in a header.
+# The characters of a token that can be sent in a header.
 HEADER_VALUE = re.compile(r"[!-~]+")
 
 
 class DirectAdapter(HTTPAdapter):
-    """Sends plain HTTP requests, which only go to this machine, past any proxy.
+    """Sends plain HTTP requests, which only go to this machine, without a proxy.
 
-    A proxy would see the credentials, and could not reach the loopback of this machine.
+    A proxy would see the credentials, and cannot reach this machine's loopback address.
     """
 
     @override
@@ -81,7 +81,7 @@ class DirectAdapter(HTTPAdapter):
 
 
 def new_session(pool_size: int) -> requests.Session:
-    """Make a session with a pool of connections to each host."""
+    """Make a session with a connection pool per host."""
     session = requests.Session()
     session.mount("https://", HTTPAdapter(pool_maxsize=pool_size))
     session.mount("http://", DirectAdapter(pool_maxsize=pool_size))
@@ -95,23 +95,23 @@ def exchange(
     timeout: float,
     limit: Limit,
 ) -> Answer:
-    """Send a request, and read its answer to the end; redirects are not followed.
+    """Send a request, and read the complete response; redirects are not followed.
 
-    Of an error, at most `MOST_BYTES_OF_AN_ERROR` are read, and one byte as a sign of more.
+    At most `MOST_BYTES_OF_AN_ERROR` of an error are read, and one byte more to detect truncation.
 
     Proxies and certificates come from the environment. The timeout is in seconds without a byte.
 
     Raises:
-        TransientError: If no complete answer came, and a retry may help.
-        SACError: If a retry cannot help, or the answer is too large.
+        TransientError: If there is no complete response, and a retry may help.
+        SACError: If a retry cannot help, or the response is too large.
     """
     url = request.url or ""
     settings = session.merge_environment_settings(url, {}, None, None, None)
     settings["stream"] = True
     try:
         response = session.send(request, timeout=timeout, allow_redirects=False, **settings)
-        if response.status_code < HTTPStatus.OK:  # unseen: an interim answer that http.client keeps
-            # The final answer would be read as the answer to the next request.
+        if response.status_code < HTTPStatus.OK:  # unseen: an interim response
+            # Otherwise, the final response would be read as the next request's.
             response.close()
             what = f"{origin_of(url)} answered {response.status_code} without a final response"
             raise TransientError(what, Failure.DAMAGED_ANSWER)
@@ -130,17 +130,17 @@ def exchange(
 
 
 def _decoded_body(response: requests.Response, limit: Limit) -> bytes:
-    """Read a body as `_read_body` does; that of a refusal may say why it cannot be decoded."""
+    """Read a body like `_read_body`; if a refusal cannot be decoded, return why as its body."""
     encoding = response.headers.get("content-encoding", "")
     is_asked_for = {part.strip().lower() for part in encoding.split(",")} <= _ENCODINGS
     try:
         body = _read_body(response, limit)
         if not is_asked_for:
-            body.decode()  # It is as it came, which may be plain text.
+            body.decode()  # It was not decoded; it may be plain text.
     except (DecodeError, UnicodeDecodeError):
         how = "is not in its encoding" if is_asked_for else "has an encoding not requested,"
         how += f" {log_safe(encoding)!r}"
-        if _is_refusal(response):  # Its status says more.
+        if _is_refusal(response):  # The status is more informative.
             return f"The body {how}".encode()
         what = f"The response to {_request_line(response)} {how}"
         raise TransientError(what, Failure.WRONG_ENCODING) from None
@@ -148,7 +148,7 @@ def _decoded_body(response: requests.Response, limit: Limit) -> bytes:
 
 
 def _read_body(response: requests.Response, limit: Limit) -> bytes:
-    """Read a body, and decompress no more than the limit; the rest of a larger one is not read."""
+    """Read a body, and decompress no more than the limit; the rest is not read."""
     is_cut = _is_refusal(response) and limit.size > MOST_BYTES_OF_AN_ERROR
     most = MOST_BYTES_OF_AN_ERROR if is_cut else limit.size
     length = response.headers.get("content-length", "")
@@ -181,8 +181,8 @@ class Transport:
     """Sends requests from any thread.
 
     Attributes:
-        observe: Is given each answer; None for a run, which needs nobody who looks on.
-        requests_left: How many more requests may be sent.
+        observe: Gets each answer; None if not needed.
+        requests_left: The number of requests that may still be sent.
     """
 
     def __init__(
@@ -198,10 +198,10 @@ class Transport:
 
         Args:
             session: Sends the requests, with its User-Agent.
-            request_timeout: Seconds without a byte before a request counts as failed.
-            max_tries: The most attempts for one request.
-            pace: Says when each request may be sent.
-            most_bytes: The largest answer, decompressed.
+            request_timeout: Seconds without a byte before a request fails.
+            max_tries: The maximum number of attempts per request.
+            pace: Decides when each request may be sent.
+            most_bytes: The largest response, decompressed.
         """
         self.session = session
         self.request_timeout = request_timeout
@@ -220,8 +220,8 @@ class Transport:
     def tries(self) -> Retrying:
         """Retry an action: ``for attempt in ...: with attempt: ...``.
 
-        Only a `TransientError` is retried, after a wait that grows, or a longer one that the server
-        asks for. The last error is raised unchanged.
+        Only a `TransientError` is retried, after a growing wait, or a longer one if the server asks
+        for it. The last error is raised unchanged.
         """
         return Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -249,9 +249,9 @@ class Transport:
         return answer
 
     def _is_last_try(self, state: RetryCallState) -> bool:
-        """Return whether to give up; sooner if nothing was ever reached, or retries are pointless.
+        """Return whether to stop retrying: earlier if no server was ever reached, or if pointless.
 
-        New containers get their DNS late, but not that late.
+        In new containers, DNS may start late, but not that late.
         """
         error = _error_of(state)
         most_tries = self.max_tries
@@ -268,7 +268,7 @@ def _error_of(state: RetryCallState) -> BaseException | None:
 
 
 def _wait(state: RetryCallState) -> float:
-    """Return the seconds to wait: more each time, and as many as the server asks for."""
+    """Return the seconds to wait: growing each time, and at least what the server asks for."""
     error = _error_of(state)
     asked_for = error.retry_after if isinstance(error, TransientError) else None
     return max(_BACKOFF(state), asked_for or 0.0)

@@ -1,4 +1,4 @@
-"""Bearer tokens (OAuth 2.0) from the tenant's token endpoint, and the user they belong to."""
+"""Gets bearer tokens (OAuth 2.0) from the tenant's token endpoint, and the user behind them."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ AuthMethod = Literal["client_secret_basic", "client_secret_post"]
 _LONGEST_LEEWAY = 60.0
 _YOUNG = 60.0  # seconds since a token was requested
 _WITH_TOKEN = {HTTPStatus.OK, HTTPStatus.CREATED}
-# RFC 6749, 5.2; XSUAA refuses some with 403. Others are not of a token endpoint.
+# RFC 6749, 5.2; XSUAA also refuses with 403. Other statuses are not from a token endpoint.
 _REFUSING = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, *_WITH_TOKEN}
 _PASTED = (
-    " \t\r\n\u00a0\u200b\ufeff'\"\u201c\u201d"  # what comes along when somebody pastes a value
+    " \t\r\n\u00a0\u200b\ufeff'\"\u201c\u201d"  # characters that often get pasted with a value
 )
 _ID_OF_SAC = re.compile(r"sb-.*!b\d")
 _LIMIT = Limit(1024**2, Failure.NOT_A_TOKEN_ENDPOINT)
 
 
 class BearerAuthenticator(AuthBase):
-    """Puts a bearer token on requests, and renews it before it expires.
+    """Adds a bearer token to requests, and renews it before it expires.
 
-    One token serves all threads. It is renewed a minute before its end (or a tenth of its life,
-    if that is shorter), and whenever `expire` was called.
+    All threads share one token. It is renewed a minute (or, if shorter, a tenth of its lifetime)
+    before it expires, and after `expire` is called.
 
     Attributes:
-        last_refreshed: When it was requested; None if it must not be used any more.
-        user: The user it belongs to; None before the first request, and for the client itself.
+        last_refreshed: When the token was requested; None if it must not be used any more.
+        user: The user of the token; None before the first request, and for the client itself.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class BearerAuthenticator(AuthBase):
     ) -> None:
         """Make an authenticator; nothing is requested yet.
 
-        The client identifies itself in the Basic header or in the body (RFC 7591, 2). SAP's servers
-        take the header's parts as they are, in UTF-8, and not form-encoded as RFC 6749, 2.3.1 would
+        The client authenticates in the Basic header or in the body (RFC 7591, 2). SAP's servers
+        expect the parts of the header in plain UTF-8, not form-encoded as in RFC 6749, 2.3.1. The
         have it. The timeout is in seconds without a byte; the patience is the most seconds to wait
         because the token endpoint asks for it, all waits together.
         """
@@ -100,10 +100,10 @@ class BearerAuthenticator(AuthBase):
 
     @override
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the Authorization header, and leave the URL as it is.
+        """Add the Authorization header; the URL is not changed.
 
         Raises:
-            TransientError: If the token endpoint may answer later.
+            TransientError: If a retry may help.
             SACError: If it refuses.
         """
         with self._lock, during(Step.TOKEN):
@@ -114,7 +114,7 @@ class BearerAuthenticator(AuthBase):
 
     @property
     def token_life(self) -> int | None:
-        """How many seconds the last token is good, as its endpoint says."""
+        """The lifetime of the last token in seconds, by its endpoint."""
         return self._expires_in
 
     @property
@@ -132,7 +132,7 @@ class BearerAuthenticator(AuthBase):
         return hmac.new(self._secret.encode(), text.encode(), "sha256").hexdigest()
 
     def expire(self, request: requests.PreparedRequest) -> None:
-        """Renew the token before the next request, because SAC refused this one with 401.
+        """Renew the token before the next request, because SAC refused this request with 401.
 
         Does nothing if another thread has renewed it since.
         """
@@ -141,10 +141,10 @@ class BearerAuthenticator(AuthBase):
                 self.last_refreshed = None
 
     def expire_once(self, request: requests.PreparedRequest) -> bool:
-        """Renew the token as `expire` does, once in the life of this object, if it is not young.
+        """Renew the token like `expire`, but only once for this object, and not if it is young.
 
         Returns:
-            Whether the request may be sent again, with a token that it has not had before.
+            Whether the request can be retried with another token.
         """
         with self._lock:
             if self.last_refreshed is None or not self._has_token(request):
@@ -156,7 +156,7 @@ class BearerAuthenticator(AuthBase):
             return True
 
     def accept(self, request: requests.PreparedRequest) -> None:
-        """Note that the tenant has accepted the token of a request."""
+        """Record that the tenant accepted the token of a request."""
         if self._has_token(request):
             self._was_accepted = True
 
@@ -170,13 +170,13 @@ class BearerAuthenticator(AuthBase):
         return request.headers.get("Authorization") == f"Bearer {self._token}"
 
     def _age(self) -> float:
-        """Return how many seconds ago the token was requested; without end if it is void."""
+        """Return the age of the token in seconds; infinite if it must not be used."""
         if self.last_refreshed is None:
             return math.inf
         return (datetime.now(timezone.utc) - self.last_refreshed).total_seconds()
 
     def _is_token_valid(self) -> bool:
-        """Return whether the token will last for another request."""
+        """Return whether the token is valid long enough for another request."""
         if self.last_refreshed is None or not self._expires_in:
             return self.last_refreshed is not None
         return self._age() < self._expires_in - min(_LONGEST_LEEWAY, self._expires_in / 10)
@@ -209,7 +209,7 @@ class BearerAuthenticator(AuthBase):
         requested_at = datetime.now(timezone.utc)
         with self._grant.request_form() as form:
             prepared = self._session.prepare_request(self._request(dict(form)))
-            if HEADER_VALUE.fullmatch(self._token_url):  # requests would rewrite some escapes.
+            if HEADER_VALUE.fullmatch(self._token_url):  # requests would change some escapes.
                 prepared.url = self._token_url
             answer = exchange(self._session, prepared, timeout=self._timeout, limit=_LIMIT)
             token, self._expires_in = self._read_token(answer)
@@ -230,7 +230,7 @@ class BearerAuthenticator(AuthBase):
         )
 
     def _check_user(self, token: str) -> None:
-        """Remember the user: a different one's token may be put into the file during the run."""
+        """Remember the user: during the run, the file may get the token of a different one."""
         user = user_of(token)
         if self.user is None and user.id is None:
             logger.warning(
@@ -279,7 +279,7 @@ class BearerAuthenticator(AuthBase):
         return token, decimal_digits(body.get("expires_in"))
 
     def _flaw_of_credentials(self) -> Failure | None:
-        """Find what people get wrong when they paste credentials, once the server refused them."""
+        """Find typical mistakes of pasting in credentials that the server refused."""
         credentials = (self._client_id, self._secret)
         if any(text != text.strip(_PASTED) for text in credentials):
             return Failure.CREDENTIALS_PASTED
@@ -289,7 +289,7 @@ class BearerAuthenticator(AuthBase):
     def _refusal(self, answered: str, body: dict[str, Any], status: int) -> SACError:
         error, description = body.get("error"), str(body.get("error_description") or "")
         is_of_endpoint = status in _REFUSING and isinstance(error, str)
-        if isinstance(error, dict):  # unseen: SAC's own error, at a wrong path of its host
+        if isinstance(error, dict):  # unseen: SAC's own error, from a wrong path on its host
             error = error.get("message")
         failure = self._grant.failure_of(str(error), description)
         if not is_of_endpoint:
@@ -303,5 +303,5 @@ class BearerAuthenticator(AuthBase):
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stop requests from adding credentials of a .netrc file."""
+    """Keep requests from adding credentials of a .netrc file."""
     return request

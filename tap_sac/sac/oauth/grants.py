@@ -1,8 +1,8 @@
-"""Grants: what a token is requested with (RFC 6749, 4).
+"""Grants: how to request a token (RFC 6749, 4).
 
-Each has the form of its token request, valid inside a block that also passes the answer to
-`store`, and classifies refusals by their error code (RFC 6749, 5.2) and description. With some of
-them a user has signed in, whose permissions SAC then applies (3-legged).
+Each has the form of its token request (in a block that passes the response to `store`), and
+classifies refusals by their error code (RFC 6749, 5.2) and description. With some grants, a user is
+signed in, whose permissions SAC applies (3-legged).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # RFC 6749, 5.2.
-# unseen: which of the two XSUAA answers to an expired refresh token
+# unseen: which of both XSUAA returns for an expired refresh token
 _NOT_VALID = {"invalid_grant", "invalid_token"}
 _NOT_ALLOWED = {"unauthorized_client", "unsupported_grant_type"}
-# XSUAA answers "Unauthorized grant type", with the error code of a wrong secret (seen live).
+# XSUAA returns "Unauthorized grant type" with the error code of a wrong secret (seen live).
 _OF_GRANT_TYPE = re.compile(r"grant[ _-]?type", re.IGNORECASE)
 
 
@@ -38,14 +38,14 @@ class ClientCredentials:
     is_of_user = False
 
     def request_form(self) -> contextlib.AbstractContextManager[Mapping[str, str]]:
-        """Return the same form each time."""
+        """Return the form, which is always the same."""
         return contextlib.nullcontext({"grant_type": "client_credentials"})
 
     def store(self, answer: Mapping[str, Any]) -> None:
         """Store nothing."""
 
     def failure_of(self, error: str, description: str) -> Failure:
-        """Tell a client without this grant from a wrong secret."""
+        """Distinguish a client without this grant from a wrong secret."""
         is_grant = _is_of_the_grant(error, description)
         return Failure.GRANT_NOT_ALLOWED if is_grant else Failure.CLIENT_REFUSED
 
@@ -54,13 +54,13 @@ class AuthorizationCode:
     """The code of a completed sign-in, valid for one request (RFC 6749, 4.1.3).
 
     Attributes:
-        refresh_token: For later tokens; None before the request, or if the answer had none.
+        refresh_token: For later tokens; None before the request, or if the response has none.
     """
 
     is_of_user = True
 
     def __init__(self, form: Mapping[str, str]) -> None:
-        """Store the form of that request."""
+        """Store the form of the token request."""
         self.refresh_token: str | None = None
         self._form = form
 
@@ -73,15 +73,15 @@ class AuthorizationCode:
         self.refresh_token = _refresh_token_of(answer)
 
     def failure_of(self, error: str, description: str) -> Failure:
-        """Tell an expired code from a client that is not allowed."""
+        """Distinguish an expired code from a client without this grant."""
         return Failure.CODE_REFUSED if error in _NOT_VALID else _of_client(error, description)
 
 
 class RefreshToken:
     """A refresh token (RFC 6749, 6).
 
-    Where the server rotates refresh tokens, only the newest works. A file stores it for other
-    runs, and takes precedence, because its token is newer.
+    If the server rotates refresh tokens, only the newest one works. A file stores it for other
+    runs. Its token is newer, so it takes precedence.
     """
 
     # unseen: whether SAC rotates them
@@ -89,7 +89,7 @@ class RefreshToken:
     is_of_user = True
 
     def __init__(self, token: str | None, file: TokenFile | None = None) -> None:
-        """Store where the token comes from; nothing is read yet."""
+        """Store the token and its file; nothing is read yet."""
         self._newest = token
         self._file = file
         self._sent: str | None = None
@@ -97,14 +97,14 @@ class RefreshToken:
 
     @contextlib.contextmanager
     def request_form(self) -> Iterator[Mapping[str, str]]:
-        """Build a form with the newest token, and lock the file against other runs meanwhile.
+        """Build a form with the newest token, while the file is locked for other runs.
 
         Raises:
-            SACError: If there is none, or the file cannot be used.
+            SACError: If there is no token, or the file cannot be used.
         """
         with self._file.locked() if self._file else contextlib.nullcontext():
             saved = self._file.read() if self._file else None
-            # A spent token is still there only if a newer one could not be saved.
+            # The file has a used token only if a newer one could not be saved.
             token = self._newest if saved in self._spent else saved or self._newest
             if token is None:
                 msg = "The token file has no refresh token yet"
@@ -114,7 +114,7 @@ class RefreshToken:
             yield {"grant_type": "refresh_token", "refresh_token": token}
 
     def store(self, answer: Mapping[str, Any]) -> None:
-        """Store a new refresh token, in the file if there is one."""
+        """Store a new refresh token, also in the file if there is one."""
         token = _refresh_token_of(answer)
         if token is None or token == self._sent:
             return
@@ -128,11 +128,11 @@ class RefreshToken:
             return
         try:
             self._file.write(token)
-        except SACError as error:  # Only the next run may fail.
+        except SACError as error:  # This run can continue.
             logger.warning("%s", error)
 
     def failure_of(self, error: str, description: str) -> Failure:
-        """Tell an expired sign-in from a client that is not allowed."""
+        """Distinguish an expired sign-in from a client without this grant."""
         if error in _NOT_VALID:
             return Failure.SAVED_SIGN_IN_EXPIRED if self._file else Failure.SIGN_IN_EXPIRED
         return _of_client(error, description)
@@ -151,7 +151,7 @@ def _of_client(error: str, description: str) -> Failure:
 
 
 def _refresh_token_of(answer: Mapping[str, Any]) -> str | None:
-    """Return the refresh token of an answer, masked in all output from now on."""
+    """Return the refresh token of a response, and mask it in all output."""
     token = answer.get("refresh_token")
     if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
         return None

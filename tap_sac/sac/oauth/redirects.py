@@ -1,4 +1,4 @@
-"""The redirect that ends a sign-in: a port of this machine, and the page that it shows."""
+"""Receives the redirect at the end of a sign-in on a local port, and shows a page."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class RedirectURI:
-    """Where the browser is redirected after a sign-in.
+    """The URI to which the browser is redirected after a sign-in.
 
     Attributes:
         text: The URI, exactly as registered with the OAuth client.
-        port: The port of this machine to listen on; None for another machine.
+        port: The local port to listen on; None for another machine.
     """
 
     text: str
@@ -86,16 +86,15 @@ class RedirectListener:
     """Waits for the browser on a port that only this machine can reach."""
 
     def __init__(self, redirect_uri: RedirectURI, state: str) -> None:
-        """Listen from now on.
+        """Start to listen.
 
         Args:
-            redirect_uri: One with a port. Requests for other paths, such as a browser's for an
-                icon, are not answers.
-            state: That of the sign-in. Requests with another one are not its answer, either: any
-                page in the browser can send some.
+            redirect_uri: A URI with a port. Requests for other paths, such as icons, are ignored.
+            state: The state of the sign-in. Requests with other states are ignored: any page in the
+                browser can send them.
 
         Raises:
-            SACError: If the port is in use, or may not be used.
+            SACError: If the port is in use or not permitted.
         """
         try:
             self._server = _Server(redirect_uri, state)
@@ -108,7 +107,7 @@ class RedirectListener:
         ).start()
 
     def wait(self, seconds: float) -> str | None:
-        """Wait for the redirect; returns its complete URL, or None if none comes in time."""
+        """Wait for the redirect; returns its complete URL, or None after the timeout."""
         try:
             return self._server.redirected.get(timeout=seconds)
         except queue.Empty:
@@ -122,7 +121,7 @@ class RedirectListener:
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.page.put((HTTPStatus.GONE, ""))  # for a browser that still waits
+        self._server.page.put((HTTPStatus.GONE, ""))  # so that a waiting browser gets an end
         self._server.shutdown()
         self._server.server_close()
 
@@ -131,7 +130,7 @@ class _Server(ThreadingHTTPServer):
     # Browsers open connections that they may never use.
     daemon_threads = True
     block_on_close = False
-    # On Windows that would let two programs listen on one port.
+    # On Windows, this would let two programs listen on one port.
     allow_reuse_address = sys.platform != "win32"
 
     def __init__(self, redirect_uri: RedirectURI, state: str) -> None:
@@ -146,12 +145,12 @@ class _Server(ThreadingHTTPServer):
 
     @override
     def server_bind(self) -> None:
-        """Bind without asking the network for the name of this machine."""
+        """Bind without a DNS request for the name of this machine."""
         TCPServer.server_bind(self)
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Write no stack trace about browsers that go away."""
+        """Print no stack trace if a browser disconnects."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -159,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _SECONDS_PER_REQUEST
 
     def do_GET(self) -> None:
-        """Take the first request for the path of the redirect URI with the state, and no other."""
+        """Accept only the first request with the path of the redirect URI and the state."""
         url = urlsplit(self.path)
         has_state = parse_qs(url.query).get("state") == [self.server.state]
         is_answer = url.path == self.server.path and has_state
@@ -182,4 +181,4 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def log_message(self, format: str, *args: Any) -> None:
-        """Write no access log, which would show the code."""
+        """Write no access log: it would show the code."""

@@ -1,4 +1,4 @@
-"""Sends requests with an access token, and again where time or a new token may help."""
+"""Sends requests with an access token, and retries if time or a new token may help."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class Sender:
         repeats: bool = True,
         is_optional: bool = False,
     ) -> Answer:
-        """Send a request, and again after a 401 or 403 that may pass.
+        """Send a request, and retry it after a 401 or 403 that may be temporary.
 
-        SAC may refuse a new token because its clock is behind that of the token endpoint: it is
-        sent again for 15 seconds. Another token that is refused is replaced once.
+        SAC may refuse a new token because its clock is behind the token endpoint's, so the token is
+        retried for 15 seconds. Older tokens that are refused are replaced once.
 
-        A 429 that names a wait is waited out; so is a 503, behind which SAC may have carried the
-        request out, if it may be repeated. An optional
+        After a 429 with Retry-After, the request waits and is retried; after such a 503 only if it
+        may be repeated, because SAC may have processed it. An optional
         one waits less long.
 
         Raises:
-            SACError: If there is no answer, no token, or no end of waits.
+            SACError: If there is no response or no token, or the waits take too long.
         """
         waits = iter(_WAITS_FOR_THE_CLOCK)
         may_renew = True
@@ -88,7 +88,7 @@ class Sender:
         )
 
     def _waits(self, waits: Iterator[int]) -> bool:
-        """Wait, or return False: after all waits in vain, the clocks are not the reason."""
+        """Wait, or return False if all waits were in vain, so that the clocks are not the cause."""
         seconds = next(waits, None)
         if seconds is None:
             self._has_waited_in_vain = True
@@ -98,9 +98,9 @@ class Sender:
         return True
 
     def _renews_token(self, answer: Answer, request: requests.PreparedRequest) -> bool:
-        """Give up a token that a 401 refuses, or, once in a run, a 403 that names no reason.
+        """Expire the token after a 401, or, once per run, after a 403 without a reason.
 
-        SAP's own scripts treat 403 like 401, so an expired token may come back as either.
+        SAP's own scripts treat 403 like 401, so both may mean an expired token.
         """
         if answer.status == HTTPStatus.UNAUTHORIZED:
             self._authenticator.expire(request)
@@ -124,6 +124,6 @@ class Sender:
                 auth=self._authenticator,
             ),
         )
-        # requests would rewrite some escapes, but links are opaque.
+        # requests would change some escapes, but links are opaque.
         request.url = url
         return request

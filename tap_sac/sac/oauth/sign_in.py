@@ -1,7 +1,7 @@
-"""The sign-in of a user (3-legged): the URL where it starts, and the redirect that ends it.
+"""The sign-in of a user (3-legged): from its URL to the redirect at its end.
 
-It is the authorization code grant (RFC 6749, 4.1) with a state and PKCE (RFC 7636), for a program
-on the user's own machine (RFC 8252). oauthlib does the protocol.
+It is the authorization code grant (RFC 6749, 4.1) with a state and PKCE (RFC 7636), for programs on
+the user's own machine (RFC 8252). oauthlib implements the protocol.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class SignIn:
 
     Attributes:
         address: The URL where the user signs in.
-        state: What the answer has, too, and nobody can guess.
+        state: A random text that the redirect must repeat.
     """
 
     def __init__(self, authorize_url: str, *, client_id: str, redirect_uri: RedirectURI) -> None:
-        """Make a state and a code verifier that cannot be guessed."""
+        """Make a random state and code verifier."""
         self._redirect_uri = redirect_uri.text
         self._client = WebApplicationClient(client_id)
         self.state = secrets.token_urlsafe()
@@ -86,7 +86,7 @@ class SignIn:
 
 
 def _with_https(url: str) -> str:
-    """Write a URL as oauthlib requires; http only ever leads to this machine (RFC 8252, 8.3)."""
+    """Change the scheme to https, as oauthlib requires; http is always local (RFC 8252, 8.3)."""
     return f"https://{url.partition('://')[2]}"
 
 

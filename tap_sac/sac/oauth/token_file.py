@@ -26,15 +26,15 @@ _MOST_BYTES = 1024**2
 class TokenFile:
     """A file with one refresh token, which several runs may share.
 
-    Runs lock a second file beside it, with the suffix ``.lock``: the file itself is replaced with
-    each new token, so that no run ever reads half of one.
+    Runs lock a second file next to it, with the suffix ``.lock``, because the file itself is
+    replaced atomically with each new token.
     """
 
     def __init__(self, path: str) -> None:
-        """Store the path; the file need not exist yet. A link is followed, and stays a link.
+        """Store the path; the file need not exist yet. Symbolic links are followed and kept.
 
         Raises:
-            SACError: If it cannot be the path of a file.
+            SACError: If the path is invalid.
         """
         try:
             self.path = Path(os.path.realpath(Path(path).expanduser()))
@@ -55,7 +55,7 @@ class TokenFile:
             _lock(descriptor)
             yield
         finally:
-            os.close(descriptor)  # The lock goes with it.
+            os.close(descriptor)  # This releases the lock.
 
     def read(self) -> str | None:
         """Return the token, or None if there is none yet; a `SACError` if it cannot be read."""
@@ -90,7 +90,7 @@ if sys.platform == "win32":  # pragma: no cover
 
     def _lock(descriptor: int) -> None:
         while True:
-            with contextlib.suppress(OSError):  # It gives up after ten seconds.
+            with contextlib.suppress(OSError):  # It fails after ten seconds.
                 msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
                 return
 
@@ -100,7 +100,7 @@ else:
     def _lock(descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as error:  # Some file systems of networks have no locks.
+        except OSError as error:  # Some network file systems do not support locks.
             logger.warning(
                 "The token file cannot be locked (%s): let no other run use it at the same time.",
                 error.strerror,

@@ -10,7 +10,7 @@ from typing import Any
 
 from tap_sac.safety.text import log_safe
 
-# unseen: claims of SAC's tokens, which are JWTs of SAP's XSUAA; these are the ones it documents
+# unseen: claims of SAC's tokens; these are documented for JWTs of SAP's XSUAA
 _IDS = ("user_uuid", "sub")
 _NAMES = ("user_name", "email")
 _JWT_FIELDS = 3
@@ -21,7 +21,7 @@ class User:
     """A signed-in user.
 
     Attributes:
-        id: The unique id; None if the token has none.
+        id: The unique ID; None if the token has none.
         name: The name, safe for a log line; None if the token has none.
     """
 
@@ -30,15 +30,15 @@ class User:
 
     @property
     def fingerprint(self) -> str | None:
-        """A hash of the id, for places that must not reveal it."""
+        """A hash of the ID, for places that must not reveal it."""
         return hashlib.sha256(self.id.encode()).hexdigest() if self.id else None
 
 
 def user_of(token: str) -> User:
     """Read the user of an access token.
 
-    The signature is not verified: the tenant itself has just issued the token, and only messages
-    and comparisons depend on the claims. A token that is no JSON Web Token (RFC 7519) has none.
+    The signature is not verified: the tenant itself has just issued the token, and the claims are
+    only used in messages and comparisons. Only a JSON Web Token (RFC 7519) has claims.
     """
     claims = claims_of(token)
     name = _first(claims, _NAMES)
@@ -46,7 +46,7 @@ def user_of(token: str) -> User:
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Read the claims of a JWT; nothing if a token is none."""
+    """Read the claims of a JWT; empty for other tokens."""
     fields = token.split(".")
     if len(fields) != _JWT_FIELDS:
         return {}

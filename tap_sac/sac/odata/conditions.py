@@ -1,4 +1,4 @@
-"""Conditions of a ``$filter`` that the tap writes itself (OData URL Conventions 4.0, 5.1.1)."""
+"""Writes conditions for a ``$filter`` (OData URL Conventions 4.0, 5.1.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.model import Property
 
-# The value of a column; unassigned members are the text ``#``.
+# A value of a column; unassigned members are the text ``#``.
 Value = str | int | None
 
 _TEXT = "Edm.String"
@@ -21,29 +21,29 @@ _DATE_LITERAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def can_be_compared(column: Property) -> bool:
-    """Return whether the values of a column can be written in a filter, one by one."""
+    """Return whether a filter can compare the column with single values."""
     return column.type in {_TEXT, _DATE, *INTEGERS}
 
 
 def equals(column: Property, value: Value) -> str:
-    """Write that a column has a value, before percent-encoding.
+    """Write that a column equals a value, before percent-encoding.
 
-    Texts have single quotes, doubled inside; an empty text is not null.
+    Texts are in single quotes, which are doubled inside; an empty text is not null.
 
     Raises:
-        ValueError: If it is not a value of the column's type.
+        ValueError: If the value does not have the column's type.
     """
     return f"{column.name} eq {_literal(column, value)}"
 
 
 def differs(column: Property, values: Collection[Value]) -> str:
-    """Write that a column has none of some values, before percent-encoding.
+    """Write that a column has none of several values, before percent-encoding.
 
-    Null differs from any value in OData (URL Conventions 4.0, 5.1.1.1.2), but not in SQL, so the
-    condition names it.
+    In OData, null differs from any value (URL Conventions 4.0, 5.1.1.1.2), but not in SQL, so the
+    condition includes null explicitly.
 
     Raises:
-        ValueError: If one is not a value of the column's type.
+        ValueError: If a value does not have the column's type.
     """
     literals = [_literal(column, value) for value in values if value is not None]
     others = " and ".join(f"{column.name} ne {literal}" for literal in sorted(literals))
@@ -53,7 +53,7 @@ def differs(column: Property, values: Collection[Value]) -> str:
 
 
 def _literal(column: Property, value: Value) -> str:
-    # unseen: how SAC reads null, and dates, which are written as in OData
+    # unseen: how SAC interprets null and dates, which are written as in OData
     if value is None:
         return "null"
     if column.type == _TEXT and isinstance(value, str):
@@ -67,5 +67,5 @@ def _literal(column: Property, value: Value) -> str:
 
 
 def both(odata_filter: str | None, condition: str) -> str:
-    """Write that a filter and a comparison hold; the comparison alone if there is no filter."""
+    """Combine a filter, if any, with a condition."""
     return f"({odata_filter}) and {condition}" if odata_filter else condition

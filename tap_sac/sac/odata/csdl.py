@@ -1,8 +1,8 @@
-"""OData ``$metadata`` (CSDL XML) -> entity sets.
+"""Reads entity sets from OData ``$metadata`` (CSDL XML).
 
-The format is OData CSDL XML 4.0 and 4.01. Of SAC's own documents few are public, so all names of
-XML namespaces are accepted, and a missing entity container. An entity set that the document
-contradicts itself about is left out, and the others are read.
+The format is OData CSDL XML 4.0 and 4.01. Few of SAC's own documents are public, so any XML
+namespaces and a missing entity container are accepted. Entity sets with contradictory declarations
+are skipped.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _FACET = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a ``$metadata`` document describes.
+    """The contents of a ``$metadata`` document.
 
     Attributes:
         entity_sets: The sets that can be read.
-        unreadable: The names of the other sets, and why each cannot be read.
+        unreadable: The names of the other sets, with the reasons.
     """
 
     entity_sets: tuple[EntitySet, ...]
@@ -45,8 +45,8 @@ def read_csdl(document: bytes) -> Metadata:
         The sets of the entity container; without a container, one for each entity type.
 
     Raises:
-        CSDLError: If the document is not XML, has a document type declaration (which only
-            attacks need), or has only sets that cannot be read.
+        CSDLError: If the document is not XML, has a document type declaration (which only attacks
+            need), or has no readable sets.
     """
     try:
         root = fromstring(document.lstrip(), forbid_dtd=True)
@@ -84,7 +84,7 @@ class _Document:
             self._declare(schema)
 
     def entity_sets(self) -> tuple[list[EntitySet], dict[str, str]]:
-        """Return the sets that can be read, and why each of the others cannot."""
+        """Return the readable sets, and the reasons why the others are not."""
         sets: dict[str, EntitySet] = {}
         unreadable: dict[str, str] = {}
         for name, type_name in self._sets or self._types_as_sets():
@@ -127,9 +127,9 @@ class _Document:
                 self._annotate(element)
 
     def _annotate(self, element: Element) -> None:
-        """Store what a block of annotations says about its target.
+        """Store the annotations of a target.
 
-        Targets of entity sets are ``Schema.Container/Set`` in OData CSDL XML 4.0, 14.2.1, and
+        The target of an entity set is ``Schema.Container/Set`` by OData CSDL XML 4.0, 14.2.1, but
         ``Alias.Set`` in SAC's documents.
         """
         target, _, path = element.get("Target", "").partition("/")
@@ -144,7 +144,7 @@ class _Document:
         return f"{self._aliases.get(namespace, namespace)}.{local}"
 
     def _entity_set(self, name: str, type_name: str) -> EntitySet:
-        """Read a set whose columns the document describes."""
+        """Read an entity set with its columns."""
         if type_name not in self._types:
             msg = f"$metadata gives the entity set {name!r} the unknown type {type_name!r}"
             raise CSDLError(msg)
@@ -160,7 +160,7 @@ class _Document:
             key = tuple(dict.fromkeys(item.get("Name", "") for item in references)) or key
         unique = _unique_columns(properties, name)
         if any("/" in column for column in key):
-            # unseen: a key inside a complex column or another entity, which no record has
+            # unseen: a key inside a complex column or another entity, which records do not have
             key = ()
         for column_name in key:
             if column_name not in {item.name for item in unique}:
@@ -186,7 +186,7 @@ class _Document:
         return names
 
     def _column(self, element: Element, owner: str) -> Property:
-        """Read a column, and reduce a type that the document declares to what JSON rows hold."""
+        """Read a column, and resolve a type declared in the document to its form in JSON rows."""
         name, type_name = element.get("Name", ""), element.get("Type", "Edm.String")
         facets = element
         if not type_name.startswith("Edm."):
@@ -211,7 +211,7 @@ class _Document:
 
 
 def _unique_columns(properties: list[Property], owner: str) -> tuple[Property, ...]:
-    """Read each column once, however often it is declared in the same way."""
+    """Read the columns, without repeated equal declarations."""
     columns: dict[str, Property] = {}
     for item in properties:
         if columns.setdefault(item.name, item) != item:
@@ -221,7 +221,7 @@ def _unique_columns(properties: list[Property], owner: str) -> tuple[Property, .
 
 
 def _is_same(element: Element, other: Element) -> bool:
-    """Compare elements, but for white space around their texts."""
+    """Compare elements, ignoring white space around their texts."""
     return element is other or (
         element.tag == other.tag
         and element.attrib == other.attrib
@@ -240,13 +240,13 @@ def _children(element: Element, name: str) -> Iterator[Element]:
 
 
 def _facet(element: Element, name: str) -> int | None:
-    """Read a number; ``Scale`` may also be the word ``variable`` or ``floating``."""
+    """Read a number; ``Scale`` may also be ``variable`` or ``floating``."""
     value = element.get(name, "")
     return int(value) if _FACET.fullmatch(value) else None
 
 
 def _tracks_changes(element: Element) -> bool | None:
-    """Find ``Capabilities.ChangeTracking``, under any alias of its vocabulary."""
+    """Find ``Capabilities.ChangeTracking``, with any alias of its vocabulary."""
     for annotation in _children(element, "Annotation"):
         vocabulary, _, term = annotation.get("Term", "").rpartition(".")
         if term != "ChangeTracking" or "Capabilities" not in vocabulary:
@@ -259,7 +259,7 @@ def _tracks_changes(element: Element) -> bool | None:
 
 
 def _label(element: Element) -> str | None:
-    """Find ``Common.Label``, under any alias of its vocabulary, or SAP's older ``sap:label``."""
+    """Find ``Common.Label``, with any alias of its vocabulary, or SAP's older ``sap:label``."""
     for annotation in _children(element, "Annotation"):
         vocabulary, _, term = annotation.get("Term", "").rpartition(".")
         if term == "Label" and "Common" in vocabulary:

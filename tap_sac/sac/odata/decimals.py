@@ -1,4 +1,4 @@
-"""Numbers that keep every digit and every trailing zero, from JSON and to JSON."""
+"""Reads and writes JSON numbers with every digit and every trailing zero."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class ExactDecimal(Decimal):
-    """A decimal that prints as it was written: ``0.0000000`` stays so, not ``0E-7``.
+    """A decimal that prints exactly as it was written: ``0.0000000``, not ``0E-7``.
 
-    It is made from the text of a JSON number, calculates like any `decimal.Decimal`, and never
-    passes through a float.
+    It is made from the text of a JSON number, without float, and calculates like any
+    `decimal.Decimal`.
     """
 
     __slots__ = ("text",)
@@ -39,7 +39,7 @@ class ExactDecimal(Decimal):
 
 
 def _encode_decimal(value: object) -> object:
-    """Give the digits of an `ExactDecimal` as they are."""
+    """Encode an `ExactDecimal` with its own digits."""
     if isinstance(value, ExactDecimal):
         return msgspec.Raw(value.text.encode())
     return str(value)
@@ -49,19 +49,19 @@ ENCODER = msgspec.json.Encoder(enc_hook=_encode_decimal, decimal_format="number"
 
 
 class MemberTwiceError(ValueError):
-    """A JSON object has a member twice, of which JSON readers keep one; its text is the name."""
+    """A JSON object has a member twice, of which readers keep only one; the text is its name."""
 
 
 def read_json(text: bytes | str, *, refuses_twice: bool = False) -> Any:  # noqa: ANN401
-    """Read JSON whose numbers with a point become `ExactDecimal`.
+    """Read JSON; numbers with a decimal point become `ExactDecimal`.
 
     Args:
         text: The JSON.
-        refuses_twice: Whether to refuse an object with two members of one name, of which the last
-            one counts otherwise.
+        refuses_twice: Whether to refuse an object with two members of the same name; otherwise, the
+            last one counts.
 
     Raises:
-        MemberTwiceError: If an object has a member twice, and that is refused.
+        MemberTwiceError: If an object has a member twice, and `refuses_twice` is set.
         ValueError: If it is not JSON.
         RecursionError: If it is nested too deeply.
     """

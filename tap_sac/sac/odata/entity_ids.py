@@ -1,4 +1,4 @@
-"""The keys of deleted entities, read out of their ids (OData URL Conventions 4.0, 4.3.1)."""
+"""Reads the keys of deleted entities from their IDs (OData URL Conventions 4.0, 4.3.1)."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _LONGEST_ID_SHOWN = 200
 
 
 class EntityIds:
-    """Reads the keys of deleted entities out of their ids, in the form that an answer shows.
+    """Reads the keys of deleted entities from their IDs, in the encoding that the response shows.
 
-    An id is ``FactData(Version='public.Actual',Date='202401')``, with or without a URL before it;
-    literals are those of OData URL Conventions 4.0, 5.1.1.6. Whether SAC percent-encodes them is
-    not documented. The ids of changed rows, which have their columns beside them, tell; what stays
-    ambiguous is a lost delta and not a guess.
+    An ID is ``FactData(Version='public.Actual',Date='202401')``, perhaps after a URL, with literals
+    of OData URL Conventions 4.0, 5.1.1.6. Whether SAC percent-encodes them is not documented. The
+    IDs of changed rows can be compared with their columns. If an ID stays ambiguous, the delta is
+    lost: the tap does not guess.
     """
 
     def __init__(self, key: Mapping[str, str]) -> None:
-        """Begin an answer, with the Edm type of each key column."""
+        """Start a response, with the Edm type of each key column."""
         self._key = key
         self._is_encoded: bool | None = None
 
     def learn(self, row: Mapping[str, Any]) -> None:
-        """Look at a changed row, whose id may show how ids are written."""
+        """Learn from a changed row how IDs are encoded."""
         entity_id = next((row[name] for name in ("@odata.id", "@id") if name in row), None)
         if self._is_encoded is not None or not isinstance(entity_id, str):
             return
@@ -49,10 +49,10 @@ class EntityIds:
             self._is_encoded = fits[0]
 
     def read(self, entity_id: str) -> dict[str, Any]:
-        """Take the key out of the id of a deleted entity.
+        """Read the key from the ID of a deleted entity.
 
         Raises:
-            DeltaLostError: If it does not name exactly the key columns, or may mean two things.
+            DeltaLostError: If it does not have exactly the key columns, or is ambiguous.
         """
         shown = excerpt(repr(entity_id), _LONGEST_ID_SHOWN)
         forms = (False, True) if self._is_encoded is None else (self._is_encoded,)
@@ -66,7 +66,7 @@ class EntityIds:
         return found[0]
 
     def _read(self, entity_id: str, *, is_encoded: bool) -> dict[str, Any] | None:
-        """Read an id in one form; None if it cannot be of that form."""
+        """Read an ID in one encoding; None if it cannot have that encoding."""
         literals: dict[str, str] | None = None
         try:
             if not is_encoded:
@@ -85,7 +85,7 @@ class EntityIds:
 
 
 def _parse_predicate(text: str, key: Collection[str]) -> dict[str, str] | None:
-    """Split ``Name(A='a',B=1)`` or, where the key has one column, ``Name('a')`` into literals."""
+    """Split ``Name(A='a',B=1)``, or ``Name('a')`` for a single key column, into literals."""
     start = _predicate_start(text)
     if start < 0 or not text.endswith(")"):
         return None
@@ -108,13 +108,13 @@ def _parse_predicate(text: str, key: Collection[str]) -> dict[str, str] | None:
 
 
 def _predicate_start(text: str) -> int:
-    """Find where the predicate begins: behind the first parenthesis of the last path segment."""
+    """Find the start of the predicate: after the first parenthesis of the last path segment."""
     path_end = min((position for position in map(text.find, "('") if position >= 0), default=-1)
     return path_end + 1 if path_end >= 0 and text[path_end] == "(" else -1
 
 
 def _value(literal: str, edm_type: str) -> Any:  # noqa: ANN401  (of a key)
-    """Read a literal of a key column, or raise a ValueError if it is not one of its type."""
+    """Read the literal of a key column; raises a ValueError if it does not have the type."""
     if literal == "null":
         return None
     is_text = literal.startswith("'")
@@ -124,7 +124,7 @@ def _value(literal: str, edm_type: str) -> Any:  # noqa: ANN401  (of a key)
     if edm_type in NUMBERS:
         return ExactDecimal(text) if _NUMBER.fullmatch(text) else _refuse()
     if edm_type in _BARE_TEXTS or is_text or _DIGITS.fullmatch(text):
-        return text  # SAC writes months as numbers, too.
+        return text  # SAC also writes months as numbers.
     return _refuse()
 
 

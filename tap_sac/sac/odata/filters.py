@@ -1,6 +1,6 @@
-"""The names in a ``$filter`` expression, compared with ``$metadata`` before anything is read.
+"""Compares the names in a ``$filter`` expression with ``$metadata``, before rows are read.
 
-SAC answers 400 to whatever else is wrong with a filter (OData URL Conventions 4.0, 5.1.1).
+For all other mistakes, SAC answers 400 (OData URL Conventions 4.0, 5.1.1).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _RESERVED = {
     *("eq", "ne", "gt", "ge", "lt", "le", "in", "and", "or", "not"),
     *("null", "true", "false", "INF", "NaN"),
 }
-# Calls and paths, such as year(Date), or Product/H1 for a node of a hierarchy, have other names.
+# Not checked: calls and paths, such as year(Date), or Product/H1 for a node of a hierarchy.
 _CALL = re.compile(
     r"\b(?!(?:and|or|not|in|contains|startswith|endswith)\b)\w+\(|\w''|[^\w\s(),.'+-]"
 )
-_PARENT = "_PARENTID"  # what the columns of hierarchies end with
+_PARENT = "_PARENTID"  # the suffix of the columns of hierarchies
 
 
 def names_in_filter(text: str) -> set[str]:
-    """Return the names in an expression: columns, and operators and functions too."""
+    """Return the names in an expression: columns, but also operators and functions."""
     words = re.findall(r"[^\s'\"(),=<>!]+", re.sub(_TEXT, "''", text))
     return {*words, *(name for word in words for name in _NAME.findall(word))}
 
@@ -56,18 +56,17 @@ def check_filter(
     *,
     is_strict: bool,
 ) -> list[str]:
-    """Find the columns that are not there, and ``in`` lists, which SAC cannot prepare.
+    """Find unknown columns, and ``in`` lists, which SAC does not support.
 
     Args:
-        subject: What messages call the filter.
+        subject: The name of the filter in messages.
         text: The ``$filter`` expression.
-        tables: The entity sets that it filters, by stream name; empty if their columns are not
-            known.
-        siblings: All entity sets of their models.
+        tables: The filtered entity sets, by stream name; empty if their columns are unknown.
+        siblings: All entity sets of the models.
         is_strict: Whether a column that no entity set of the model has is an error.
 
     Returns:
-        Warnings, a sentence each.
+        Warnings, one sentence each.
 
     Raises:
         SACError: If there is such a column.
@@ -97,7 +96,7 @@ def check_filter(
 
 
 def _columns_in(text: str, known: Collection[str]) -> list[str]:
-    """Find what the expression compares; nothing if it has more than comparisons."""
+    """Find the columns in comparisons; none if the expression has other parts."""
     plain = re.sub(_TEXT, "''", text)
     if _CALL.search(plain) or plain.count("'") != plain.count("''") * 2:
         return []

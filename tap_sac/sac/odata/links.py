@@ -1,4 +1,4 @@
-"""From page to page of an entity set, by SAC's links."""
+"""Follows SAC's links from page to page of an entity set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.odata.pages import Page
 
-# unseen: endless empty pages, and links in a circle; either would hang a run
+# unseen: endless empty pages, and loops of links; both would hang a run
 _MOST_EMPTY_PAGES = 10_000
 
 
@@ -28,21 +28,21 @@ def follow(
 ) -> Iterator[Page]:
     """Read an entity set from its first page to its last.
 
-    A page is read when the previous one has been consumed, at exactly the URL that SAC gave.
+    A page is read after the previous one has been consumed, with exactly SAC's URL.
 
     Args:
-        url: The first page.
+        url: The URL of the first page.
         read: Reads one page.
-        seen: Pages that were read before.
-        table: The URL of the entity set; that of the first page if empty.
+        seen: The URLs of pages that were read before.
+        table: The URL of the entity set; if empty, that of the first page.
 
     Raises:
-        DataError: If a link leads to another entity set, or the same rows come again and again.
-        SACError: If links lead in a circle, or to too many empty pages.
+        DataError: If a link leads to another entity set, or the same rows are repeated.
+        SACError: If links form a loop, or there are too many empty pages.
     """
     path, place = urlsplit(table or url).path, _entity_set_of(table or url)
     repetition = _Repetition()
-    # Hashes: links may be kilobytes long, and pages many.
+    # Hashes, because there may be many links of kilobytes.
     read_before = {_hash(link.encode()) for link in seen}
     empty_pages = 0
     next_url: str | None = url
@@ -68,14 +68,14 @@ def follow(
 
 
 class _Repetition:
-    """Notices a page that comes three times in a row, without keeping its rows."""
+    """Detects a page that is sent three times in a row, without storing its rows."""
 
     def __init__(self) -> None:
         self._ends: tuple[int, bytes, bytes] | None = None
         self._digest: bytes | None = None
 
     def continues_with(self, page: Page) -> bool:
-        """Look at the next page; hash all of it only if both ends are as on the last page."""
+        """Check the next page; it is only hashed if its ends equal those of the last page."""
         items = page.items
         if len(items) < 2:  # noqa: PLR2004  (Tables without a key may have such rows.)
             self._ends = self._digest = None
@@ -87,11 +87,11 @@ class _Repetition:
 
 
 def _entity_set_of(url: str) -> list[str] | None:
-    """Return the namespace, the provider and the entity set of a URL; None without those.
+    """Return the namespace, provider and entity set of a URL; None if it has none.
 
-    SAC writes some names with ``()``, and escapes them or not.
+    SAC writes some names with ``()``, escaped or not.
     """
-    path = url.partition("#")[0].partition("?")[0]  # urlsplit would keep many long links.
+    path = url.partition("#")[0].partition("?")[0]  # urlsplit would cache many long links.
     _, separator, place = path.partition("/providers/")
     names = [unquote(name).removesuffix("()") for name in place.strip("/").split("/")]
     return names[:3] if separator else None

@@ -1,4 +1,4 @@
-"""Providers, their entity sets, and the columns of these."""
+"""Providers, their entity sets and columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 # Edm types (OData CSDL 4.0, 4.4) whose values are JSON numbers.
 INTEGERS = frozenset(f"Edm.{name}" for name in ("Byte", "SByte", "Int16", "Int32", "Int64"))
-# Binary floating-point numbers: the last digits of a sum depend on the order.
+# Floating-point numbers: the last digits of a sum depend on the order.
 FLOATS = frozenset({"Edm.Double", "Edm.Single"})
 NUMBERS = INTEGERS | FLOATS | {"Edm.Decimal"}
 
@@ -33,8 +33,8 @@ class Property:
     Attributes:
         type: An ``Edm.*`` type. Enumerations are ``Edm.String``, as in JSON; lists, objects, and
             types that the document does not explain are ``Edm.Untyped``.
-        precision: Digits in all, of a decimal; of the seconds after the point, of a time.
-        scale: Digits after the point; None if they vary.
+        precision: The total digits of a decimal, or the fractional digits of seconds.
+        scale: Digits after the decimal point; None if they vary.
     """
 
     name: str
@@ -57,10 +57,10 @@ class OwnColumn(Property):
 
 @dataclass(frozen=True)
 class EntitySet:
-    """An entity set, with columns that are added to its rows.
+    """An entity set, with the columns that are added to its rows.
 
     Attributes:
-        name: Also the last part of its URL.
+        name: The name, which is also the end of its URL.
         properties: SAC's columns, in the document's order.
         key: The columns that identify a row; empty if there are none.
         tracks_changes: Whether SAC can track its changes; None if the document does not say.

@@ -1,6 +1,6 @@
-"""Pages of an entity set, as SAC answers with them.
+"""Decodes the pages of an entity set.
 
-The envelope is that of OData JSON Format 4.0, 4.5; ``@des.*`` is SAC's own.
+The envelope is defined by OData JSON Format 4.0, 4.5; ``@des.*`` is SAC's own.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
     from tap_sac.sac.http.answer import Answer
 
-# Members of a row that say what it is.
+# Members of a row that describe it.
 CONTEXTS = {"@odata.context", "@context"}
-_BYTES_AROUND_A_ROW = 64  # of its object, and of its place in the list
+_BYTES_AROUND_A_ROW = 64  # the size of its object, and of its place in the list
 
 
 @dataclass(frozen=True)
 class Page:
-    """One answer of an entity set.
+    """One page of an entity set.
 
     Attributes:
         items: The JSON text of each row.
         next_url: The URL of the next page; None at the end.
         delta_url: The URL of later changes; on the last page, if SAC tracks them.
-        context: Such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
-        count: SAC's count of all rows, if it was requested and given.
-        server_milliseconds: SAC's own processing time; 0 if not given.
-        source: The answer, for messages.
-        has_shifted: Whether rows seem to have been written since the page before: it does not begin
-            where that one ended, or is the end before SAC's count.
+        context: The context, such as ``$metadata#FactData`` or ``$metadata#FactData/$delta``.
+        count: SAC's count of all rows, if it was requested and returned.
+        server_milliseconds: SAC's own processing time; 0 if not returned.
+        source: The name of the response in messages.
+        has_shifted: Whether rows seem to have been written since the previous page: it does not
+            start where that one ended, or ends before SAC's count.
     """
 
     items: list[msgspec.Raw]
@@ -58,17 +58,17 @@ class Page:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows as `read_rows` returns them."""
+        """The rows, by `read_rows`."""
         return read_rows(self.items, self.source)
 
     @property
     def size(self) -> int:
-        """The bytes that the page takes in memory; its rows share those of SAC's answer."""
+        """The bytes that the page takes in memory; its rows share those of the response."""
         return sum(map(len, self.items)) + _BYTES_AROUND_A_ROW * len(self.items)
 
     @property
     def size_of_all(self) -> int:
-        """About how many bytes all pages take; 0 if SAC does not count the rows."""
+        """About how many bytes all pages take; 0 without a count."""
         return self.size * self.count // len(self.items) if self.count and self.items else 0
 
 
@@ -78,7 +78,7 @@ def read_page(answer: Answer) -> Page:
     Raises:
         TransientError: If it is damaged or truncated, or ends with an error.
         DataError: If it contains invalid Unicode.
-        SACError: If it is not a page, or a link leads away from the tenant.
+        SACError: If it is not a page, or a link leads to another server.
     """
     source = source_of(answer)
     body = answer.body.removeprefix(codecs.BOM_UTF8)  # unseen: a byte order mark
@@ -99,7 +99,7 @@ def read_page(answer: Answer) -> Page:
         raise TransientError(msg, Failure.SERVER_FAULT)
     if isinstance(envelope.items, msgspec.UnsetType):
         raise _not_a_page_error(source)
-    # unseen: a member twice, of which JSON readers lose one: a link, or all rows
+    # unseen: a repeated member, of which JSON readers lose one: a link, or all rows
     names = Counter(name for name, _ in members)
     if twice := [name for name, count in names.items() if count > 1]:
         msg = f"{source} has the member {log_safe(twice[0])!r} more than once"
@@ -125,7 +125,7 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
     """Read rows as JSON objects; numbers with a point are `ExactDecimal`.
 
     Raises:
-        SACError: If they are not objects, or one has a member twice.
+        SACError: If they are not objects, or one has a repeated member.
     """
     try:
         rows: list[dict[str, Any]] = read_json(b"[" + b",".join(items) + b"]", refuses_twice=True)
@@ -141,9 +141,9 @@ def read_rows(items: list[msgspec.Raw], source: str) -> list[dict[str, Any]]:
 
 
 def is_deletion(row: Mapping[str, Any]) -> bool:
-    """Return whether a row says that an entity was deleted: only answers to delta links have such.
+    """Return whether a row is a deletion, which only changes can contain.
 
-    Besides SAC's form, that of OData 4.01 is understood (``@removed``).
+    Besides SAC's format, that of OData 4.01 is accepted (``@removed``).
     """
     # unseen: @removed, and the shorter names of 4.01.
     is_context = (str(row[name]).endswith("$deletedEntity") for name in CONTEXTS & row.keys())
@@ -151,7 +151,7 @@ def is_deletion(row: Mapping[str, Any]) -> bool:
 
 
 def source_of(answer: Answer) -> str:
-    """Name an answer in a message."""
+    """Return the name of an answer in messages."""
     return f"SAC's response to {answer.request_line}"
 
 
@@ -174,8 +174,8 @@ Members = list[tuple[str, Any]]
 def _members(body: bytes, envelope: _Envelope) -> Members:
     """Read all members of a page except its rows, in order, and with duplicates.
 
-    JSON readers keep the last of several members of one name; which one counts is not defined
-    (RFC 8259, 4).
+    JSON readers keep the last one of several members with the same name; which one counts is not
+    defined (RFC 8259, 4).
     """
     rest = _without_rows(body, envelope)
     if rest is None:  # White space between the rows, or something unusual.
@@ -189,15 +189,15 @@ def _members(body: bytes, envelope: _Envelope) -> Members:
         rest = body
     try:
         members: Members = json.loads(rest, object_pairs_hook=list)
-    except json.JSONDecodeError:  # What looked like the end of the rows was inside one.
+    except json.JSONDecodeError:  # The supposed end of the rows was inside a row.
         members = json.loads(body, object_pairs_hook=list)
     return members
 
 
 def _without_rows(body: bytes, envelope: _Envelope) -> bytes | None:
-    """Cut the rows out of a page, if they are a compact list; else None.
+    """Remove the rows from a page, if they are a compact list; else None.
 
-    The rows are not joined to compare them: pages are large, and copies are slow.
+    The rows are not joined for the comparison: pages are large, and copies are slow.
     """
     items = envelope.items
     if isinstance(items, msgspec.UnsetType):
@@ -214,9 +214,9 @@ def _without_rows(body: bytes, envelope: _Envelope) -> bytes | None:
 
 
 def _annotation(members: Members, name: str) -> object:
-    """Find an annotation by name, in any case, and preferably one that is not empty.
+    """Find an annotation by name, ignoring case, and preferably one that is not empty.
 
-    SAC's documentation and its answers spell them differently (``deltalink``, ``deltaLink``).
+    SAC's documentation and responses differ in spelling (``deltalink``, ``deltaLink``).
     """
     # unseen: names without odata., as in OData JSON 4.01, 4.5
     spellings = {f"@odata.{name}".lower(), f"@{name}".lower()}
@@ -225,9 +225,9 @@ def _annotation(members: Members, name: str) -> object:
 
 
 def _link(members: Members, name: str, answer: Answer) -> str | None:
-    """Find a link and make it absolute, and refuse one to another server.
+    """Find a link, make it absolute, and refuse links to other servers.
 
-    Links go into the state, into the log and over the network, so they must not hold a secret.
+    Links are written to the state and the log, and sent, so they must not contain a secret.
     """
     link = _annotation(members, name)
     if link is None:
@@ -241,7 +241,7 @@ def _link(members: Members, name: str, answer: Answer) -> str | None:
         origin = log_safe(origin_of(url))
         msg = f"{source_of(answer)} links to another server, {origin}, which must not get the token"
         raise SACError(msg, Failure.OTHER_SERVER)
-    # The parsed URL may have lost line breaks that the link has.
+    # Parsing the URL may have removed line breaks of the link.
     if any(has_control_characters(text) for text in (str(link), url)):
         msg = f"{source_of(answer)} has a {name} with control characters"
         raise SACError(msg, Failure.BROKEN_PROTOCOL)
@@ -257,20 +257,20 @@ def _not_a_page_error(source: str) -> SACError:
 
 
 def _damage(body: bytes, error: Exception, source: str) -> SACError:
-    """Explain why a body cannot be read, with the text of Python's JSON reader if it has one."""
+    """Explain why a body cannot be read, if possible with the error of Python's JSON reader."""
     try:
         read_json(body.decode())
     except (ValueError, RecursionError) as found:
         if _is_garbled(body, found):
             return GarbledTextError(f"{source} is not valid JSON ({found})")
         return TransientError(f"{source} is damaged or truncated ({found})", Failure.DAMAGED_ANSWER)
-    # JSON's grammar allows half a surrogate pair, and UTF-8 does not.
+    # JSON allows half of a surrogate pair, but UTF-8 does not.
     msg = f"{source} contains invalid Unicode (half of a surrogate pair; {error})"
     return DataError(msg, Failure.GARBLED_TEXT)
 
 
 def _is_garbled(body: bytes, found: Exception) -> bool:
-    """Return whether a complete page holds a text that is not valid JSON."""
+    """Return whether a complete page contains a text that is not valid JSON."""
     # unseen: texts with control characters, stray backslashes or other encodings
     if not body.rstrip().endswith(b"}"):
         return False
