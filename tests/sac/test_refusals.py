@@ -42,6 +42,8 @@ def error_body(message: object, code: str = "6f1c") -> bytes:
         (500, "no [1205]", Failure.UNPREPARED),
         (400, "no [3905]", Failure.AUDIT_OFF),
         (400, "no [9999]", Failure.BAD_REQUEST),
+        (400, "no [4711] in [3707].", Failure.OLD_CATALOG),
+        (400, "[3707] no", Failure.OLD_CATALOG),
     ],
 )
 def test_number_says_more_than_status(status: int, message: str, failure: Failure) -> None:
@@ -51,6 +53,11 @@ def test_number_says_more_than_status(status: int, message: str, failure: Failur
     assert error.status == status
     assert error.reason == f"{status} No, {message!r} (correlation id 6f1c)"
     assert error.what == f"SAC answered {error.reason} to GET /api/v1/x"
+
+
+def test_number_behind_a_long_text_is_read() -> None:
+    error = refused(500, error_body(f"{'SELECT ' * 100}cannot be prepared. [1205]"))
+    assert error.failure is Failure.UNPREPARED
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ _FINAL_NUMBERS = {SACErrorNumber.CANNOT_PREPARE, SACErrorNumber.CLIENT_NOT_ALLOW
 _JSON_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
 _XML_ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(\w+:)?error\b")
 _XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
-_NUMBER = re.compile(r"\[(\d{4})\]")
+# A number that is not known may be a value of the company, unless it is where SAC has it.
+_KNOWN = "|".join(f"{number:04}" for number in SACErrorNumber)
+_NUMBER = re.compile(rf"\[(?:({_KNOWN})\]|([0-9]{{4}})\][\s.]*$)")
 # The part of an error's body that is read.
 MOST_BYTES_OF_AN_ERROR = 1024**2
 
@@ -106,8 +108,8 @@ def error_reason(answer: Answer) -> str:
 
 def error_number(answer: Answer) -> int | None:
     """Return SAC's error number, if the message has one."""
-    found = _NUMBER.search(_text_and_reason(answer)[0])
-    return int(found[1]) if found else None
+    found = _NUMBER.search(str(_error_text(answer)[0] or ""))
+    return int(found[1] or found[2]) if found else None
 
 
 def error_form(answer: Answer) -> tuple[str, str]:
