@@ -29,8 +29,9 @@ Page = dict[str, Any]
 _MOST_ROWS = 10**5
 _UNKNOWN = 2  # the magnitude of tables that SAC does not count
 _ALL = 10**9  # the size of pages that have all rows
+_MISSING = {"null": None, "text": "null", "another": "Xx"}  # how a list writes what it lacks
+_PREFIXES = {"first-uuid": "first-", "other": "Xx"}  # of ids in links
 _SERVED, _COUNT, _LINK, _DELTA = "served", "@odata.count", "@odata.nextLink", "@odata.deltaLink"
-_NAMESPACES = ("sac", "sac_public_dimensions", "sac_currency_tables", "sac_unit_conversion")
 _MODEL = re.compile(rf"{SERVICE_ROOT}/providers/([^/]+)/([^/]+)/([^/]+)")
 _PROVIDERS = re.compile(r".*/Namespaces\(NamespaceID='([^']+)'\)/Providers")
 _UNKNOWN_PATH = re.compile(r".*/administration/(?!Namespaces$|Subscriptions$)[^/(]*")
@@ -65,21 +66,19 @@ class LikeReport:
         except (TypeError, KeyError, AttributeError):
             msg = "This is not a report of tap-sac"
             raise ValueError(msg) from None
-        has_nulls = "nulls" in self._of("values")
-        models = [
-            model_of(shape, self._rows(shape), has_nulls=has_nulls)
-            for shape in self._shapes.values()
-        ]
+        kinds = self._of("values").keys() & {"nulls", "numbers"}
+        shapes, per_key = self._shapes.values(), behaviour.facts_per_key
+        models = [model_of(shape, self._keys(shape, per_key), kinds) for shape in shapes]
         self.service = SampleService(behaviour, models)
         self._sets = {model.id: {table.name: table for table in model.tables} for model in models}
         self._links: dict[str, str] = {}
-        self._is_turned = False
+        self._step = 1
 
     def __call__(self, request: Request) -> Response:
         """Answer a request."""
         path, shown = unquote(request.path), request.options
         link = self._links.get(shown.get("$skiptoken", ""))
-        target = link or request.target.replace("deltaid=first-", "deltaid=")
+        target = re.sub(r"(first-|Xx)+(?=[0-9a-f]{8}-)", "", link or request.target)
         request = replace(request, target=target)
         part = self._part(path, request)
         said = self._of("refusals").get(part, "")
@@ -90,7 +89,8 @@ class LikeReport:
         match = _MODEL.fullmatch(path)
         if match and answer.status == HTTPStatus.OK and b'"value":' in answer.body:
             form = "next page" if link else _form(match[3], request.options)
-            answer = self._page(form, request, shown, answer)
+            page = json.loads(answer.body, parse_float=Decimal)
+            answer = self._page(form, request, shown, page)
         if request.headers.get("x-csrf-token") == "fetch":
             said = self._of("CSRF").get("api" if path == "/api/v1/csrf" else "service", "given")
             kept = {name: it for name, it in answer.headers.items() if name != "x-csrf-token"}
@@ -102,35 +102,36 @@ class LikeReport:
     def _of(self, question: str) -> dict[str, str]:
         return self._answers.get(question, {})
 
-    def _rows(self, shape: Mapping[str, Any]) -> int:
-        """Say how many facts a model has; the subject has the fewest."""
+    def _keys(self, shape: Mapping[str, Any], facts_per_key: int) -> int:
+        """Say how many keys the facts of a model have; the subject has the fewest facts."""
         size = int(shape.get("magnitude", _UNKNOWN))
         subject = self._shapes.get(self._subject, shape)
         smallest = int(10.0 ** int(subject.get("magnitude", _UNKNOWN)))
-        if smallest == 1:  # From one fact to nine: as many as the answers tell.
-            is_linked = self._of("pagesize").get("link") == "linked"
-            smallest = 9 if "$orderby and $skip" in self._of("positions") else 1 + is_linked
+        sized, known = self._of("pagesize"), self._of("positions").keys()
+        if "order" in known and "$orderby and $skip" not in known:  # fewer than three
+            smallest = len(sized) and 1 + (sized.get("link") in {"linked", "cut"})
+            size = size if "magnitude" in shape else 0
+        smallest = smallest if smallest != 1 or "$orderby and $skip" not in known else 8
         if rows := self._of("first page").get("rows"):
             smallest = max(smallest, int(rows) + 1)
-        more = 0 if shape is subject else 7
-        return min(max(10**size, smallest), _MOST_ROWS) + more if size >= 0 else 0
+        more = shape is not subject
+        keys = -(-min(max(size and 10**size, smallest), _MOST_ROWS) // facts_per_key)
+        return keys + more if size >= 0 else 0
 
     def _behaviour(self, steps: Mapping[str, str]) -> Behaviour:
         first, refusals, csrf = self._of("first page"), self._of("refusals"), self._of("CSRF")
         rows = int(first.get("rows", 0)) or (_ALL if first.get("link") == "whole" else 1000)
-        sized = self._of("pagesize")
-        is_cut = "rows" in sized and sized.get("link", "cut") == "cut"
+        sized, positions = self._of("pagesize"), self._of("positions")
         return Behaviour(
             page_size=rows,
-            page_cap=rows if first.get("link") == "cut" else _ALL if is_cut else None,
-            pagesize_lifts_cap=not is_cut,
-            facts_per_key=1 + (self._of("positions").get("keys again") == "other figures"),
+            page_cap=rows if first.get("link") == "cut" else None,
+            pagesize_lifts_cap="rows" not in sized or sized.get("link", "cut") != "cut",
+            facts_per_key=1 + (positions.get("keys again") == "other figures"),
             differences_need_subscribers=refusals.get("differences alone") != _SERVED,
             lists_distinct_values=refusals.get("distinct values") == _SERVED,
             client_has_access="CLIENT_NOT_ALLOWED" not in steps.get("namespaces", ""),
             missing_grant="client_credentials" if "GRANT" in steps.get("token", "") else None,
-            ignores_skip=self._of("positions").get("$orderby and $skip") == "ignored",
-            older_subscriptions=self._of("changes").get("ExternalID") == "text",
+            ignores_skip=positions.get("$orderby and $skip") == "ignored",
             is_api_host=bool(csrf) and "given" not in csrf.values(),
             token_seconds=int(self._of("token").get("seconds", 3600)),
             readable_tokens=self._of("token").get("kind") == "JWT",
@@ -178,20 +179,17 @@ class LikeReport:
             model = unquote(request.path).split("/")[-2]
             columns = (column.name for column in self._sets[model][AGGREGATION].columns)
             options["$select"] = ",".join(columns)
-        is_same = options == request.options
-        return request if is_same else replace(request, target=link_to(request, options))
+        return replace(request, target=link_to(request, options))
 
     def _instead(self, path: str, request: Request, answer: Response, said: str) -> Response | None:
         """Answer as the report says, where that is no page of the sample tenant."""
         match, providers = _MODEL.fullmatch(path), _PROVIDERS.fullmatch(path)
         if path.endswith("/administration/Namespaces") and answer.status == HTTPStatus.OK:
             names = dict.fromkeys(shape["namespace_id"] for shape in self._shapes.values())
-            known = {
-                "Namespace1" if it == "others" else it: at
-                for it, at in self._of("namespaces").items()
-            }
-            names |= {name: None for name, at in known.items() if at not in {"unlisted", "none"}}
-            rows = json_answer({"value": [{"NamespaceID": name} for name in names]})
+            known = self._of("namespaces").items()
+            names |= dict.fromkeys(it for it, at in known if at not in {"unlisted", "none"})
+            listed = ("Namespace1" if name == "others" else name for name in names)
+            rows = json_answer({"value": [{"NamespaceID": name} for name in dict.fromkeys(listed)]})
             return replace(answer, body=rows.body)
         if providers:
             said = self._of("namespaces").get(providers[1], _SERVED)
@@ -200,32 +198,51 @@ class LikeReport:
             said = shape.get("refused", "")
             if "sets" in shape and answer.status == HTTPStatus.OK:
                 return replace(answer, body=document_of(shape).encode())
+        if "/Subscriptions" in path and answer.status < HTTPStatus.BAD_REQUEST:
+            return self._subscriptions(request, answer)
+        if match and "prefer" in request.headers:
+            said = self._of("changes").get("link", "")
         if match and {"$orderby", "$skip"} <= request.options.keys():
             said = said or self._of("positions").get("$orderby and $skip", "")
         is_empty = said == _SERVED and answer.status != HTTPStatus.OK
         return json_answer({"value": []}) if is_empty else described_answer(said)
 
-    def _page(
-        self, form: str, request: Request, shown: Mapping[str, str], answer: Response
-    ) -> Response:
+    def _subscriptions(self, request: Request, answer: Response) -> Response | None:
+        """List subscriptions as the tenant does, or refuse to list or to delete them."""
+        said = self._of("changes")
+        if request.method == "DELETE":
+            return described_answer("403 empty" if said.get("deleted") == "failed" else "")
+        rows, listed = json.loads(answer.body)["value"], said.get("listed", "")
+        first = _PREFIXES.get(said.get("link", ""), "")
+        if listed == "another":
+            first = "" if first == "first-" else "first-"
+        for row in rows:
+            row["SubscriptionID"] = f"{first}{row['SubscriptionID']}"
+            is_read = row["EndTime"] != row["StartTime"]
+            for name in ("EndTime", "ExternalID", "Timezone")[is_read:]:
+                row[name] = _MISSING.get(said.get(name, ""), row[name])
+                if said.get(name) == "left out":
+                    del row[name]
+        page = json_answer({"value": [] if listed == "unlisted" else rows})
+        return described_answer(listed) or page
+
+    def _page(self, form: str, request: Request, shown: dict[str, str], page: Page) -> Response:
         """Write a page as the report says."""
-        page: Page = json.loads(answer.body, parse_float=Decimal)
         if "$count" in request.options:
             said = self._of("$count").get(form, "")
             if refused := described_answer(said):
                 return refused
             page = self._counted(page, request, said)
         page["value"] = [self._row(row, number) for number, row in enumerate(page["value"])]
-        turns = self._of("positions").get("order") == "changes"
-        if turns and "$orderby" not in request.options:
-            self._is_turned = not self._is_turned
-            page["value"] = page["value"][:: -1 if self._is_turned else 1]
-        if _LINK in page:
-            page[_LINK] = self._link(page[_LINK], request, shown)
-        if _DELTA in page:
-            changes = self._of("changes")
-            first = "first-" if changes.get("link") == "first-uuid" else ""
-            delta = page.pop(_DELTA).replace("deltaid=", f"deltaid={first}")
+        if self._of("positions").get("order") == "changes" and "$orderby" not in request.options:
+            self._step = -self._step
+            page["value"] = page["value"][:: self._step]
+        is_cut = "pagesize" in shown and not self.service.behaviour.pagesize_lifts_cap
+        if (link := page.pop(_LINK, "")) and not (is_cut and "$skiptoken" not in shown):
+            page[_LINK] = self._link(link, request, shown)
+        changes, how = self._of("changes"), self._of("changes").get("link", "")
+        if (delta := page.pop(_DELTA, "")) and how != "none":
+            delta = delta.replace("deltaid=", f"deltaid={_PREFIXES.get(how, '')}")
             page[f"@odata.{changes.get('spelling', 'deltaLink')}"] = delta
         return json_answer(page)
 

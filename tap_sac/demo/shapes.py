@@ -7,22 +7,12 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.demo.tables import (
-    AGGREGATION,
-    AUDIT,
-    DIFFERENCES,
-    FACTS,
-    MASTER_DATA,
-    Model,
-    Row,
-    Table,
-)
-from tap_sac.demo.tables import Column as TableColumn
+from tap_sac.demo.tables import AUDIT, FACTS, MASTER_DATA, TRACKABLE, Column, Model, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from tap_sac.demo.tables import Value
+    from tap_sac.demo.tables import Row, Value
 
 Shape = dict[str, Any]
 
@@ -31,28 +21,26 @@ _INTEGERS = ("Byte", "SByte", "Int16", "Int32", "Int64")
 _FEW = 20  # rows of sets that nothing is known of
 
 
-def model_of(shape: Shape, rows: int, *, has_nulls: bool) -> Model:
+def model_of(shape: Shape, rows: int, kinds: Collection[str]) -> Model:
     """Make a model of the shape that a report gives it.
 
     Args:
         shape: As in the report.
         rows: How many facts it has.
-        has_nulls: Whether measures are missing here and there.
+        kinds: What its measures are: nulls, numbers, or now one and now the other.
     """
     sets = {item["name"]: item for item in shape.get("sets", ())}
     facts_set = sets.get(FACTS, {})
     key = facts_set.get("key", [])
     members = max(2, math.ceil(rows ** (1 / max(1, len(key)))))
-    facts = [
-        {
-            name: _member(name, number // members ** key.index(name) % members)
-            if name in key
-            else (None if has_nulls and number % 2 else _value(text, number))
-            for text in facts_set["columns"]
-            for name in text.split()[:1]
-        }
-        for number in range(rows if facts_set else 0)
-    ]
+    facts: list[Row] = [{} for _ in range(rows if facts_set else 0)]
+    for place, text in enumerate(facts_set.get("columns", ())):
+        name = text.split()[0]
+        for number, row in enumerate(facts):
+            is_null = "nulls" in kinds and (place + number) % len(kinds) == 0
+            row[name] = None if is_null else _value(text, number)
+            if name in key:
+                row[name] = _member(name, number // members ** key.index(name) % members)
     tables = tuple(_table(item, key, members, facts) for item in sets.values())
     return Model(shape["name"], shape["name"], "", shape["namespace_id"], tables)
 
@@ -65,10 +53,10 @@ def _member(dimension: str, number: int) -> str:
 
 def _table(item: Shape, key: Sequence[str], members: int, facts: list[Row]) -> Table:
     name, texts = item["name"], item.get("columns", [])
-    of_facts = name in {FACTS, AGGREGATION, DIFFERENCES}
+    of_facts = name in TRACKABLE
     keys = key if of_facts else item.get("key", [])
     named = [text.split()[:2] for text in texts]
-    columns = tuple(TableColumn(name, kind, is_key=name in keys) for name, kind in named)
+    columns = tuple(Column(name, kind, is_key=name in keys) for name, kind in named)
     if of_facts or name == MASTER_DATA:
         widen = None if of_facts else lambda fact: _widened(fact, columns)
         return Table(name, columns, facts, is_made_of_facts=True, widen=widen)
@@ -82,7 +70,7 @@ def _table(item: Shape, key: Sequence[str], members: int, facts: list[Row]) -> T
     return Table(name, columns, rows, dimension=dimension or None)
 
 
-def _widened(fact: Row, columns: Iterable[TableColumn]) -> Row:
+def _widened(fact: Row, columns: Iterable[Column]) -> Row:
     """Make a row of MasterData, whose columns are called after dimensions and attributes."""
     row: Row = {}
     for column in columns:

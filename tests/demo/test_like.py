@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,18 @@ import pytest
 from tap_sac.demo import Behaviour
 from tap_sac.demo.like import LikeReport
 from tap_sac.demo.service import SampleService
+from tap_sac.demo.sets import dimensions, model_tables
+from tap_sac.demo.tables import Column, Model, Table
 from tests.conftest import sync
 from tests.helpers.cli import read_until, started
 from tests.helpers.reports import answers, flaws, report_of
+from tests.helpers.stand_in import StandIn, sales, sales_row
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tap_sac.demo.service import Application
+    from tap_sac.demo.tables import Row
     from tests.conftest import RunCli, Serve
     from tests.helpers.reports import Report
 
@@ -135,7 +140,12 @@ def test_the_report_of_a_tenant_like_a_report_is_that_report(
     assert_replays(serve, run_cli, tmp_path, report)
 
 
-OTHERWISE = [
+NOTHING_OPENED = dict.fromkeys(
+    [("changes", part) for part in ("spelling", "listed", "EndTime", "ExternalID", "deleted")]
+    + [("changes", "Timezone")]
+)
+UNLISTED = dict.fromkeys([("changes", part) for part in ("EndTime", "ExternalID", "Timezone")])
+OTHERWISE: list[dict[tuple[str, str], str | None]] = [
     {
         ("links", "form"): "root",
         ("links", "pagesize"): "dropped",
@@ -181,20 +191,75 @@ OTHERWISE = [
         ("namespaces", "sac_unit_conversion"): "403 text: ... denied",
         ("pagesize", "rows"): "another",
     },
+    {**NOTHING_OPENED, ("changes", "link"): "403 text: not allowed"},
+    {**NOTHING_OPENED, ("changes", "link"): "none"},
+    {
+        ("changes", "link"): "first-uuid",
+        ("changes", "EndTime"): "null",
+        ("changes", "ExternalID"): "left out",
+        ("changes", "Timezone"): "left out",
+    },
+    {("changes", "listed"): "another", ("changes", "EndTime"): "text"},
+    {("changes", "link"): "other", ("changes", "deleted"): "failed"},
+    {**UNLISTED, ("changes", "listed"): "unlisted"},
+    {**UNLISTED, ("changes", "listed"): "403 text: not allowed"},
+    {
+        ("pagesize", "link"): "cut",
+        ("$count", "next page"): None,
+        ("links", "pagesize"): "dropped",
+    },
 ]
 
 
 @pytest.mark.parametrize("otherwise", OTHERWISE if HAS_TIME else OTHERWISE[::3], ids=str)
 def test_answers_that_no_switch_gives_are_replayed(
-    serve: Serve, run_cli: RunCli, tmp_path: Path, otherwise: dict[tuple[str, str], str]
+    serve: Serve, run_cli: RunCli, tmp_path: Path, otherwise: dict[tuple[str, str], str | None]
 ) -> None:
     service = SampleService(Behaviour(page_size=100))
     report = made(serve, run_cli, tmp_path, service, models=["Budget", "Exchange*"])
     for (question, part), answer in otherwise.items():
-        report["answers"][question][part] = ["", answer]
+        report["answers"][question][part] = ["", *filter(None, [answer])]
     again = made(serve, run_cli, tmp_path, LikeReport(report))
     expected, found = (answers(comparable(it)) for it in (report, again))
     assert {name: parts for name, parts in found.items() if parts != expected[name]} == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "counts"),
+    [
+        ([], False),
+        (["null"], True),
+        (["1.5", "null"], True),
+        (["1.0", "2.0"], False),
+        (["1.0"] * 9, True),
+    ],
+    ids=str,
+)
+def test_a_report_of_a_small_table_is_replayed(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, rows: list[str], *, counts: bool
+) -> None:
+    small = sales(*(sales_row(number, amount) for number, amount in enumerate(rows)))
+    tenant = StandIn(small, sales(*map(sales_row, range(9)), model_id="C4OTHER"))
+    tenant.counts = counts
+    assert_replays(serve, run_cli, tmp_path, made(serve, run_cli, tmp_path, tenant))
+
+
+def test_names_with_names_of_sac_in_them_have_one_stand_in(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    dims = dimensions("Date___ID", "Costs_PARENTID", "A.B", "Edm.String", "ID", "XMaster")
+    key = {column.name: "one" for column in dims}
+    columns = (Column("Date___ID", is_key=True), Column("Audit_Old_Costs"), Column("Z.A"))
+    master = Table("Date___IDMaster", columns, [{"Date___ID": "one"}], dimension="Date___ID")
+    measures = [Column("Audit_New_X", "Edm.Decimal"), Column("Measure1", "Edm.Decimal")]
+    facts: list[Row] = [{**key, "Audit_New_X": Decimal(1), "Measure1": Decimal(2)}]
+    model = Model("Edm.Int32", "ID", "", tables=model_tables(dims, measures, facts, [master]))
+    report = made(serve, run_cli, tmp_path, SampleService(founded=[model]))
+    sets = {item["name"]: item for item in report["models"]["list"][0]["sets"]}
+    assert sets["Dimension1Master"]["key"] == ["Dimension1"]
+    assert sets["FactData"]["key"][:3] == ["Dimension1", "Dimension2", "Dimension3"]
+    assert "other" not in json.dumps(report["models"])
+    assert_replays(serve, run_cli, tmp_path, report)
 
 
 def test_a_report_of_what_is_unusual_in_metadata_is_replayed(
