@@ -46,14 +46,15 @@ _ABOUT = {
     "models": "The shape of each model: names are stand-ins, and magnitude is a power of ten.",
     "steps": "The steps of tap-sac --check, and how one of them failed.",
 }
+_OF_LAYOUT = """
+about alias columns container FAILED key list magnitude name namespace namespace_id ok other
+providers refused report_version rows set sets settings subject subscriptions tap token totals type
+"""
 _WORDS = {
     *VERDICTS,
     *chain(*_ABOUT.items()),
     *chain(*((question.name, *question.parts, *question.words.split()) for question in QUESTIONS)),
-    *("about", "alias", "columns", "container", "FAILED", "key", "list", "magnitude", "name"),
-    *("namespace", "namespace_id", "ok", "other", "providers", "refused", "report_version"),
-    *("rows", "set", "sets", "settings", "subject", "subscriptions", "tap", "token", "totals"),
-    "type",
+    *_OF_LAYOUT.split(),
 }
 
 
@@ -106,7 +107,8 @@ class Report:
         models = self._models()
         parts = {"answers": self._answers, "models": models, "steps": self._steps}
         found = {name: {"about": _ABOUT[name], **part} for name, part in parts.items()}
-        whole = {**_checked(found), "report_version": _VERSION, "tap": version}
+        number = version.partition("+")[0]  # Behind it, there may be a name that somebody chose.
+        whole = {**_checked(found), "report_version": _VERSION, "tap": number}
         texts = (_layout(whole, levels) for levels in range(_MOST_LEVELS, 0, -1))
         return next(text for text in texts if text.count("\n") < _MOST_LINES)
 

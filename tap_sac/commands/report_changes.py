@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -82,8 +83,10 @@ def _delete(
 ) -> str:
     try:
         client = connect_again()
-        listed = (str(row.get("SubscriptionID")) for row in client.subscriptions(model))
-        ids = [name for name in listed if bare_id(name) == bare_id(own)]
+        ids = []
+        with suppress(SACError):
+            listed = (str(row.get("SubscriptionID")) for row in client.subscriptions(model))
+            ids = [name for name in listed if bare_id(name) == bare_id(own)]
         client.delete_chain(model, next(iter(ids), own))
     except BaseException as error:
         tell(

@@ -77,17 +77,18 @@ class StandIns:
 
     def of(self, name: str, kind: str) -> str:
         """Return SAC's own names unchanged, and stand-ins for other names or their parts."""
-        if name in NAMES:
-            return name
         patterns = {"Set": _OF_SETS, "Attribute": _OF_COLUMNS, "Column": _OF_COLUMNS}
-        for pattern, kinds in patterns.get(kind, ()):
+        for pattern, kinds in () if name in self._names else patterns.get(kind, ()):
             if match := pattern.fullmatch(name):
                 parts = zip(match.groups(), kinds, strict=True)
-                return "".join(self.of(part, kind) if kind else part for part, kind in parts)
-        if name not in self._names:
+                return "".join(self._one(part, kind) if kind else part for part, kind in parts)
+        return self._one(name, kind)
+
+    def _one(self, name: str, kind: str) -> str:
+        if name not in NAMES and name not in self._names:
             self._numbers[kind] += 1
             self._names[name] = f"{kind}{self._numbers[kind]}"
-        return self._names[name]
+        return self._names.get(name, name)
 
 
 def one_of(text: object, words: Iterable[str]) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tap_sac.report.grammar import HEADERS, magnitude, refusal
-from tap_sac.report.scene import COUNT, Scene
-from tap_sac.sac.export.asker import NEXT_LINK, Number, page_of
+from tap_sac.sac.export.asker import COUNT, NEXT_LINK, Number, page_of
 from tap_sac.sac.export.kinds import AGGREGATION, FACTS
 from tap_sac.sac.odata.model import NUMBERS
 from tap_sac.sac.urls import other_origin
-from tap_sac.safety.text import origin_of
+from tap_sac.safety.text import decimal_digits, origin_of
 
 if TYPE_CHECKING:
+    from tap_sac.report.scene import Scene
     from tap_sac.sac.export.asker import Page
     from tap_sac.sac.http.answer import Answer
 
@@ -162,9 +162,11 @@ def _shapes(scene: Scene, _: object) -> Answers:
 
 
 def _first_page(scene: Scene, _: object) -> Answers:
-    link = _paging(scene.first)
-    is_short = link in {"linked", "cut"}
-    return {"link": link, "rows": str(len(scene.first["value"])) if is_short else None}
+    link, rows, count = _paging(scene.first), scene.first.get("value"), scene.first.get(COUNT)
+    pages = scene.asker.follow(scene.ask(FACTS, {"$count": "true"}), 2) if not count else []
+    # Only if more rows follow, their number is that of a page, and not that of a table.
+    is_short = rows and (int(count) > len(rows) if count else any(p["value"] for p in pages[1:]))
+    return {"link": link, "rows": str(len(rows)) if rows and is_short else None}
 
 
 def _sized_pages(scene: Scene, _: object) -> Answers:
@@ -175,7 +177,7 @@ def _sized_pages(scene: Scene, _: object) -> Answers:
 
 
 def _links(scene: Scene, _: object) -> Answers:
-    found = (str(page[NEXT_LINK]) for page in [*scene.pages, scene.first] if page.get(NEXT_LINK))
+    found = (page[NEXT_LINK] for page in [*scene.pages, scene.first] if page.get(NEXT_LINK))
     if (link := next(found, None)) is None:
         return {}
     own = scene.asker.client.origin
@@ -266,9 +268,9 @@ def _pace(scene: Scene, _: object) -> Answers:
     came = " ".join(name for name in HEADERS if name in scene.asker.headers) or "none"
     answer, rows = scene.ask(FACTS, {"$count": "true"}), scene.first.get("value")
     seconds = answer.seconds if answer and rows else 0.0
-    took = scene.first.get("@des.processingTimeInMilliseconds", seconds * 1000)
+    took = scene.first.get("@des.processingTimeInMilliseconds", int(seconds * 1000))
     speed = str(magnitude(len(rows) / seconds)) if rows and seconds else None
-    ours = str(magnitude(float(took))) if re.fullmatch(r"[\d.]{1,20}", str(took)) else None
+    ours = None if (spent := decimal_digits(took)) is None else str(magnitude(spent))
     return {"headers": came, "milliseconds": ours, "rows per second": speed}
 
 
@@ -289,7 +291,7 @@ def _paging(page: Page) -> str | None:
     """Return whether a page links to others, is complete, or is truncated."""
     if page.get(NEXT_LINK) or COUNT not in page:
         return "linked" if page.get(NEXT_LINK) else None
-    return "whole" if page[COUNT] == str(len(page["value"])) else "cut"
+    return "cut" if int(page[COUNT]) > len(page["value"]) else "whole"
 
 
 def _questions() -> Iterable[Question]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tap_sac.report.grammar import StandIns
 from tap_sac.report.shapes import Document
-from tap_sac.sac.export.asker import Page, page_of
+from tap_sac.sac.errors import CSDLError
+from tap_sac.sac.export.asker import COUNT, Page, page_of
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.urls import with_query
 
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.http.answer import Answer
     from tap_sac.sac.odata.model import EntitySet, Provider
 
-COUNT = "@odata.count"
 _MOST_PAGES, _PAGES = 5, 3  # maximum to read; and the number into which the first page is divided
 
 
@@ -40,8 +42,8 @@ class Scene:
         """Count the facts of each model, and choose the smallest one that has any."""
         for model in self._with_facts:
             page = page_of(self.asker.get(self.url(model, FACTS, {"$count": "true", "$top": "0"})))
-            if (count := str(page.get(COUNT))).isdecimal():
-                self.sizes[model] = int(count)
+            if COUNT in page:
+                self.sizes[model] = int(page[COUNT])
         counted = sorted(filter(self.sizes.get, self.sizes), key=lambda model: self.sizes[model])
         self.subject = next(iter([*counted, *self._with_facts]), None)
 
@@ -52,7 +54,8 @@ class Scene:
 
     def url(self, model: Provider, path: str, options: Mapping[str, str] | None = None) -> str:
         """Return the URL of an entity set of a model."""
-        return with_query(f"{self.asker.client.entity_set_url(model, '')}{path}", options or {})
+        root = self.asker.client.entity_set_url(model, "")
+        return with_query(f"{root}{quote(path, safe='$')}", options or {})
 
     def ask(self, path: str, options: Mapping[str, str] | None = None) -> Answer | None:
         """Request an entity set of the subject."""
@@ -75,8 +78,10 @@ class Scene:
     def shapes(self) -> dict[Provider, Shape]:
         """The shape of each model's ``$metadata``."""
         asked = {model: self.asker.get(self.url(model, "$metadata")) for model in self.models}
-        found = ((model, answer.body) for model, answer in asked.items() if answer)
-        documents = {model: Document(text, model.provider_id) for model, text in found}
+        documents = {}
+        for model, answer in asked.items():
+            with suppress(CSDLError):  # It has been read, but not kept, and came otherwise now.
+                documents[model] = Document(answer.body if answer else b"", model.provider_id)
         for document in documents.values():
             document.number_facts(self.names)
         return {model: document.shape(self.names) for model, document in documents.items()}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from defusedxml.ElementTree import fromstring
-
 from tap_sac.report.grammar import FACETS, TERMS, TYPES, VALUES, one_of
 from tap_sac.sac.export.kinds import FACTS
+from tap_sac.sac.odata.csdl import root_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,22 +17,20 @@ if TYPE_CHECKING:
 
 Shape = dict[str, Any]
 
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,4}")
+_NUMBER = re.compile(r"\A(?:0|[1-9][0-9]{0,4})\Z")
 
 
 class Document:
     """A ``$metadata`` document."""
 
     def __init__(self, text: bytes, provider_id: str) -> None:
-        """Parse a document, which discovery has already parsed, so it is valid."""
-        self._root = fromstring(text.lstrip(), forbid_dtd=True)
+        """Parse a document; raises `CSDLError` if it is none."""
+        self._root = root_of(text)
         self._provider_id = provider_id
         types = {item.get("Name", ""): item for item in _all(self._root, "EntityType")}
         found = {item.get("Name", ""): item for item in _all(self._root, "EntitySet")}
-        named = {
-            name: item.get("EntityType", "").rpartition(".")[2] for name, item in found.items()
-        }
-        self._types = {name: types[it] for name, it in named.items() if it in types} or types
+        named = ((name, it.get("EntityType", "").rpartition(".")[2]) for name, it in found.items())
+        self._types = {name: types[it] for name, it in named if it in types} or types
         self._noted = {name: [item] for name, item in found.items()}
         for item in _all(self._root, "Annotations"):
             self._noted.setdefault(re.split("[./]", item.get("Target", ""))[-1], []).append(item)
@@ -46,7 +43,7 @@ class Document:
 
     def shape(self, names: StandIns) -> Shape:
         """Describe the schema and the sets, in the order of their stand-ins."""
-        (schema, *_) = _all(self._root, "Schema")
+        schema = next(_all(self._root, "Schema"), self._root)
         given = {"namespace": schema.get("Namespace"), "alias": schema.get("Alias")}
         for name in _names(schema, "EntityContainer"):
             given["container"] = "ProviderID" if name == self._provider_id else name
@@ -71,10 +68,7 @@ class Document:
 
 def _column(name: str, element: Element) -> str:
     given = ((facet, element.get(facet)) for facet in FACETS)
-    known = (
-        (name, it if _NUMBER.fullmatch(it) else one_of(it, VALUES)) for name, it in given if it
-    )
-    facets = (f"{facet}={value}" for facet, value in known)
+    facets = (f"{name}={one_of(it, [*VALUES, *_NUMBER.findall(it)])}" for name, it in given if it)
     return " ".join([name, one_of(element.get("Type"), TYPES), *facets, *_terms(element)])
 
 
@@ -82,10 +76,9 @@ def _terms(element: Element) -> Iterator[str]:
     """Describe the annotations of an element: their terms, and values that are SAC's own."""
     for annotation in element.iterfind("{*}Annotation"):
         term = one_of(annotation.get("Term"), TERMS)
-        texts = [annotation.get("String"), *(item.text for item in _all(annotation, "String"))]
-        texts += [item.text for item in _all(annotation, "Bool")]
+        texts = [item.text for kind in ("String", "Bool") for item in _all(annotation, kind)]
         texts += [item.get("Bool") for item in _all(annotation, "PropertyValue")]
-        value = one_of(next(filter(None, texts), None), VALUES)
+        value = one_of(next(filter(None, [annotation.get("String"), *texts]), None), VALUES)
         yield term if value == "other" else f"{term}={value}"
 
 

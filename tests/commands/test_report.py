@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pytest
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tests.conftest import RunCli, Serve
 
 DEMO = {"demo": True}
+LINK = "@odata.nextLink"
 SEND = "Please send a report (tap-sac --report report.json)."
 
 
@@ -263,6 +265,80 @@ def test_refusals_have_their_form(serve: Serve, run_cli: RunCli, tmp_path: Path)
     assert list(flaws(report)) == []
 
 
+@pytest.mark.usefixtures("waits")
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        *('{"value":{}}', '{"value":[1]}', '{"value":[{"a":{}}],"@odata.nextLink":["a"]}', "[", ""),
+        '{"value":[{"Date":NaN}],"@odata.count":{},"@des.processingTimeInMilliseconds":"1.2.3"}',
+        f'{{"value":[{{"Date":1}}],"@odata.count":{"9" * 5000}}}',
+    ],
+)
+def test_garbage_costs_no_other_answer(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, garbage: str
+) -> None:
+    service, own = SampleService(), ("$top=0", "$orderby", "pagesize=", "$select=")
+
+    def application(request: Request) -> Response:
+        is_own = any(text in unquote(request.target) for text in own)
+        return Response(200, garbage.encode()) if is_own else service(request)
+
+    report = report_of(run_cli, tmp_path, {**serve(application), "models": ["Budget"]})
+    assert answers(report)["CSRF"]["api"] == "given"
+    assert answers(report)["refusals"]["$apply"] == "served"
+    assert list(flaws(report)) == []
+
+
+def test_what_came_after_a_retry_is_believed(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, waits: list[float]
+) -> None:
+    service, seen = SampleService(), set[str]()
+
+    def application(request: Request) -> Response:
+        answer, is_first = service(request), request.target not in seen
+        seen.add(request.target)
+        if is_first and request.target.endswith("$metadata"):
+            return replace(answer, body=answer.body[:-3])
+        if is_first and "FactData?$count=true" in request.target and len(seen) > 3:
+            return error_response(401, "The token has expired.")
+        return answer
+
+    report = report_of(run_cli, tmp_path, {**serve(application), "models": ["Budget"]})
+    assert waits != []
+    assert all("sets" in model for model in report["models"]["list"])
+    assert answers(report)["first page"]["link"] == "whole"
+    assert answers(report)["$count"]["with rows"] == "right"
+
+
+def test_numbers_in_texts_are_not_in_the_report(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    tenant, path = StandIn(sales(sales_row(1))), tmp_path / "report.json"
+    refused = error_response(400, "Cost center [4711] of Acme is closed. [9999]")
+    tenant.fault = lambda request: refused if "/FactData" in request.target else None
+    assert run_cli(serve(tenant), "--report", str(path)).returncode == 1
+    assert read_report(path)["steps"]["rows"] == "FAILED BAD_REQUEST 400 [9999]"
+    refused = error_response(400, "Cost center [4711] of Acme is closed.")
+    assert run_cli(serve(tenant), "--report", str(path)).returncode == 1
+    assert read_report(path)["steps"]["rows"] == "FAILED BAD_REQUEST 400"
+
+
+def test_number_of_rows_is_not_taken_for_that_of_a_page(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service = SampleService(Behaviour(page_size=360))
+
+    def application(request: Request) -> Response:  # Its last page has a link, too.
+        answer = service(request)
+        if "/FactData?" not in request.target or b'"value":[{' not in answer.body:
+            return answer
+        link = f"{request.base_url}{request.target}&$skiptoken=9999"
+        return replace(answer, body=json.dumps({**json.loads(answer.body), LINK: link}).encode())
+
+    report = report_of(run_cli, tmp_path, {**serve(application), "models": ["Budget"]})
+    assert answers(report)["first page"] == {"link": "linked"}
+
+
 def test_check_says_what_is_otherwise_with_the_same_requests(serve: Serve, run_cli: RunCli) -> None:
     def check(behaviour: Behaviour) -> tuple[list[str], list[str]]:
         service = Counted(SampleService(behaviour))
@@ -356,6 +432,21 @@ def test_a_subscription_that_cannot_be_deleted_is_named_on_the_screen_alone(
     )
     assert own not in path.read_text()
     assert answers(read_report(path))["changes"]["deleted"] == "failed"
+
+
+def test_a_subscription_is_deleted_where_none_are_listed(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service = SampleService()
+
+    def application(request: Request) -> Response:
+        is_list = request.method == "GET" and "Subscriptions" in request.target
+        return error_response(403, "not allowed") if is_list else service(request)
+
+    config = {**serve(application), "models": ["Budget"]}
+    report = report_of(run_cli, tmp_path, config, "--report-changes")
+    assert service.subscriptions == {}
+    assert answers(report)["changes"]["deleted"] == "done"
 
 
 def test_subscriptions_of_older_tenants_are_looked_at(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from tap_sac.sac.errors import SACError
+from tap_sac.sac.errors import SACError, TransientError
 from tap_sac.sac.http.refusals import error_number, is_transient
 from tap_sac.sac.urls import absolute_link, is_same_server
+from tap_sac.safety.text import decimal_digits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.client import SACClient
     from tap_sac.sac.http.answer import Answer
 
-NEXT_LINK = "@odata.nextLink"
+COUNT, NEXT_LINK = "@odata.count", "@odata.nextLink"
 _MOST_TRIES = 2
 _MOST_BYTES_KEPT = 64 * 1024**2
 
@@ -32,7 +32,7 @@ class Number(str):
 
 
 class Asker:
-    """Remembers the first good answer to each request of the run, and sends further requests.
+    """Remembers the last good answer to each request of the run, and sends further requests.
 
     Attributes:
         client: Sends the requests.
@@ -65,10 +65,14 @@ class Asker:
         tries = 0 if answer else _MOST_TRIES
         while tries and not self.is_over:
             tries -= 1
-            with suppress(SACError):
+            try:
                 answer = self.client.ask("GET", url, headers or {})
-                if not is_transient(answer.status) or error_number(answer) is not None:
-                    break
+            except TransientError:
+                continue
+            except SACError:
+                break
+            if not is_transient(answer.status) or error_number(answer) is not None:
+                break
         return answer
 
     def follow(self, answer: Answer | None, most: int) -> list[Page]:
@@ -84,18 +88,28 @@ class Asker:
         self.headers.update(answer.headers)
         self._bytes_kept += len(answer.body)
         if self._bytes_kept <= _MOST_BYTES_KEPT and not is_transient(answer.status):
-            self.answers.setdefault((answer.method, answer.url), answer)
+            self.answers[answer.method, answer.url] = answer  # of a retry with a new token, too
 
 
 def page_of(answer: Answer | None) -> Page:
-    """Read a page of rows, with its members in SAC's order; empty if the answer is not a page."""
+    """Read a page of rows, with its members in SAC's order; empty if the answer is not a page.
+
+    A count that is no number, and a link that is no text, are left out.
+    """
     if answer is None or answer.status != HTTPStatus.OK:
         return {}
     try:
         page: Page = json.loads(answer.body, parse_float=Number, parse_int=Number)
-        return page if all(isinstance(row, dict) for row in page["value"]) else {}
+        rows = page["value"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return {}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return {}
+    if decimal_digits(page.get(COUNT)) is None:
+        page.pop(COUNT, None)
+    if not isinstance(page.get(NEXT_LINK), str):
+        page.pop(NEXT_LINK, None)
+    return page
 
 
 def _followed(link: object, page: Answer) -> str | None:

@@ -48,11 +48,7 @@ def read_csdl(document: bytes) -> Metadata:
         CSDLError: If the document is not XML, has a document type declaration (which only attacks
             need), or has no readable sets.
     """
-    try:
-        root = fromstring(document.lstrip(), forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        msg = f"$metadata is not a readable XML document ({error})"
-        raise CSDLError(msg) from None
+    root = root_of(document)
     try:
         entity_sets, unreadable = _Document(root).entity_sets()
     except RecursionError:
@@ -61,6 +57,23 @@ def read_csdl(document: bytes) -> Metadata:
     if unreadable and not entity_sets:
         raise CSDLError(next(iter(unreadable.values())))
     return Metadata(tuple(entity_sets), unreadable)
+
+
+def root_of(document: bytes) -> Element:
+    """Read a document, and none that only attacks need.
+
+    Raises:
+        CSDLError: If it is not XML, or has no schema.
+    """
+    try:
+        root = fromstring(document.lstrip(), forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        msg = f"$metadata is not a readable XML document ({error})"
+        raise CSDLError(msg) from None
+    if not any(_local(element.tag) == "Schema" for element in root.iter()):
+        msg = "$metadata has no Schema element, so it is not an OData document"
+        raise CSDLError(msg)
+    return root
 
 
 class _Document:
@@ -74,9 +87,6 @@ class _Document:
         self._sets: list[tuple[str, str]] = []
         self._contradictory: set[str] = set()
         schemas = [element for element in root.iter() if _local(element.tag) == "Schema"]
-        if not schemas:
-            msg = "$metadata has no Schema element, so it is not an OData document"
-            raise CSDLError(msg)
         for schema in schemas:
             if alias := schema.get("Alias"):
                 self._aliases[alias] = schema.get("Namespace", "")
