@@ -50,11 +50,7 @@ class Namespaces:
     are_named: bool
 
     def skip_or_raise(self, name: str, error: SACError) -> None:
-        """Log that a namespace is skipped, or raise if the others cannot be read, either.
-
-        Raises:
-            SACError: `error`, if the others cannot be read, either.
-        """
+        """Log that a namespace is skipped, or raise `error` if the others cannot be read."""
         if name not in self.chosen:
             logger.info(
                 "Ignoring the namespace %s, which the setting namespaces excludes: %s",

@@ -76,11 +76,7 @@ class MappedDeletions:
     needs_key: bool
 
     def check_settings(self) -> None:
-        """Check what needs no rows.
-
-        Raises:
-            SACError: If a map sets or removes the deletion mark, or removes the key.
-        """
+        """Raise a `SACError` if a map sets or removes the deletion mark, or removes the key."""
         for stream_map, definition in self._maps():
             if definition.get(DELETED_AT.name, DELETED_AT.name) != DELETED_AT.name:
                 msg = (
@@ -112,11 +108,7 @@ class MappedDeletions:
             )
 
     def check(self, deletion: Mapping[str, Any]) -> None:
-        """Check that the maps pass a deleted row on, under its own key.
-
-        Raises:
-            DataError: If they do not.
-        """
+        """Raise a `DataError` if the maps do not pass a deleted row on, under its own key."""
         if deletion.get(DELETED_AT.name) is None:
             return
         if problem := self._problem(deletion):
@@ -182,11 +174,7 @@ def defined(
 
 
 def check_single_table(stream: str, stream_maps: Sequence[StreamMap]) -> None:
-    """Check that stream maps do not copy a stream: batch files have one table.
-
-    Raises:
-        SACError: If they do.
-    """
+    """Raise a `SACError` if stream maps copy a stream: batch files have one table."""
     if others := ", ".join(stream_map.stream_alias for stream_map in stream_maps[1:]):
         msg = (
             f"The setting stream_maps copies {stream} into further streams ({others}), which "
@@ -209,11 +197,7 @@ def applied(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mapped(stream: str, messages: Iterable[_Message]) -> list[_Message]:
-    """Make the messages of a record by the stream maps.
-
-    Raises:
-        DataError: If an expression fails.
-    """
+    """Make the messages of a record by the stream maps, or raise a `DataError` if they fail."""
     try:
         return [*messages]
     except Exception as error:  # noqa: BLE001  (of whatever an expression does)

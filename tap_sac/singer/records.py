@@ -194,11 +194,7 @@ class RecordMaker:
         return self._converted_lines(items, source) if lines is None else lines
 
     def columns(self, items: list[msgspec.Raw], source: str) -> Columns | bytes:
-        """Return the records of rows by column, or as `lines` if a value needs conversion.
-
-        Raises:
-            SACError: Like `records`.
-        """
+        """Return the records of rows by column, or as `lines` if a value needs conversion."""
         columns = self._row_reader.columns(items)
         return self._converted_lines(items, source) if columns is None else columns
 
@@ -209,11 +205,7 @@ class RecordMaker:
         return lines
 
     def key_record(self, key: Mapping[str, Any]) -> Record:
-        """Make a record that has only the key.
-
-        Raises:
-            DataError: If a value does not fit its column's type or scale.
-        """
+        """Make a record that has only the key, or raise a `DataError` if a value does not fit."""
         return {name: self._convert(name, value, key) for name, value in key.items()}
 
     def _convert(self, name: str, value: object, row: Row) -> object:

@@ -34,11 +34,7 @@ class TextFormat:
         self._match_json = re.compile(rf'(?:(?:"{pattern}"|null),)*'.encode()).fullmatch
 
     def check(self, text: str) -> str:
-        """Return the text if it has this format.
-
-        Raises:
-            WrongFormatError: If it does not.
-        """
+        """Return the text, or raise a `WrongFormatError` if it does not have this format."""
         if not self._match(text):
             raise WrongFormatError
         return text

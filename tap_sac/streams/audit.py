@@ -33,11 +33,7 @@ _MOST_FUTURE_ROWS = 1_000
 
 
 def check_bookmark(name: str, state: Mapping[str, Any], logger: logging.Logger) -> None:
-    """Check that an INCREMENTAL read can start from the state.
-
-    Raises:
-        SACError: If the bookmark is not a time.
-    """
+    """Raise a `SACError` if the bookmark, from which an INCREMENTAL read starts, is not a time."""
     value, older = state.get("replication_key_value"), state.get(AUDIT_TIME)
     if value is None and older is not None:
         time = older if _is_time(older) else "..."
@@ -76,11 +72,7 @@ class FutureRows:
         self._start = utc_text(start.isoformat())
 
     def without_known(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Drop rows that earlier runs wrote.
-
-        Raises:
-            DataError: If a record has no time to which the bookmark could move.
-        """
+        """Drop rows that earlier runs wrote, or raise a `DataError` if a record has no time."""
         for record in records:
             time = record.get(AUDIT_TIME)
             if not isinstance(time, str) or not _is_time(time):
@@ -130,11 +122,7 @@ class TimedTable(Table):
 
     @override
     def pages(self) -> Iterator[Page]:
-        """Read the pages, with the first format of the time that SAC accepts.
-
-        Raises:
-            SACError: If SAC accepts none.
-        """
+        """Read the pages, with the first format of the time that SAC accepts, if any."""
         pages = iter(self._table.pages())
         try:
             first = next(pages)

@@ -53,11 +53,7 @@ class ChangedKeys:
         return bool(self._repeated)
 
     def add(self, keys: list[Key], are_deleted: list[bool]) -> None:
-        """Watch the keys of a page, and whether their rows are deleted.
-
-        Raises:
-            SACError: If a temporary file cannot be written.
-        """
+        """Watch the keys of a page, and whether their rows are deleted."""
         again = self._counter.add(list(map(hash, keys)))
         self._rows += len(keys)
         room = _MOST_CHANGED - len(self._changed)
@@ -73,8 +69,7 @@ class ChangedKeys:
     def check(self, extra_facts: int) -> None:
         """Check, after the last page, that no key has several facts.
 
-        Args:
-            extra_facts: How many more facts than keys SAC counted when the chain was opened.
+        `extra_facts` is how many more facts than keys SAC counted when the chain was opened.
 
         Raises:
             DeltaLostError: If one has, or SAC does not show which row of a key is the latest.

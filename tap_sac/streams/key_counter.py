@@ -69,11 +69,7 @@ class KeyCounter:
         return again
 
     def count(self) -> int:
-        """Return the number of different hashes.
-
-        Raises:
-            SACError: If the temporary file cannot be read.
-        """
+        """Return the number of different hashes."""
         if self._file is None:
             return len(self._recent)
         self._spill()

@@ -35,22 +35,14 @@ class PageSpool:
         self._file.close()
 
     def add(self, page: Page) -> None:
-        """Store a page.
-
-        Raises:
-            SACError: If the temporary file cannot be written.
-        """
+        """Store a page."""
         rows = b"[" + b",".join(page.items) + b"]"
         self._heads.append((replace(page, items=[], next_url=None), len(rows)))
         with file_errors():
             self._file.write(rows)
 
     def __iter__(self) -> Iterator[Page]:
-        """Return the pages.
-
-        Raises:
-            SACError: If they cannot be read.
-        """
+        """Return the pages."""
         with file_errors():
             self._file.seek(0)
             for head, size in self._heads:
@@ -59,11 +51,7 @@ class PageSpool:
 
 @contextmanager
 def file_errors() -> Iterator[None]:
-    """Explain errors of temporary files.
-
-    Raises:
-        SACError: If a file cannot be written or read.
-    """
+    """Raise a `SACError` with the next step if a temporary file cannot be written or read."""
     try:
         yield
     except OSError as error:

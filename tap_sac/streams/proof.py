@@ -91,11 +91,7 @@ class Proof:
             self.keys.close()
 
     def add(self, page: Page) -> None:
-        """Count a page, before its rows are written.
-
-        Raises:
-            DataError: If the pages repeat their rows without end.
-        """
+        """Count a page, before its rows are written; raise a `DataError` if pages have no end."""
         if self._counts and page.next_url:
             self._check_end(len(page.items))
         self.rows += len(page.items)
@@ -299,11 +295,7 @@ class Proof:
         return not (self.keys and self.keys.knows(found[0]))
 
     def disprove(self, error: DataError) -> Verdict:
-        """Fail the stream, or only warn, as the settings say.
-
-        Raises:
-            DataError: `error`, if the stream fails.
-        """
+        """Raise `error`, which fails the stream, or only warn, as the settings say."""
         if self._reading.fails:
             raise error
         self._reading.logger.warning("%s (verify_counts is warn, so nothing is deleted.)", error)

@@ -88,11 +88,7 @@ class Slice:
         return self._source.table(in_order(self._query, self._source.key)).pages()
 
     def settle(self, proof: Proof) -> None:
-        """Compare the rows with SAC's count, after the last page.
-
-        Raises:
-            DataError: Like `Proof.settle`.
-        """
+        """Compare the rows with SAC's count, after the last page, like `Proof.settle`."""
         self.is_proven = proof.settle() is Verdict.PROVEN
         self.rows = proof.number
 

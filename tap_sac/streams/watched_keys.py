@@ -52,11 +52,7 @@ class WatchedKeys:
         self._counter.close()
 
     def add(self, keys: Keys) -> None:
-        """Watch the keys of some records.
-
-        Raises:
-            SACError: If the temporary file cannot be written.
-        """
+        """Watch the keys of some records."""
         self.rows += len(keys.hashes)
         if self.is_over:
             return

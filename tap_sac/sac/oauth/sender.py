@@ -52,8 +52,7 @@ class Sender:
         retried for 15 seconds. Older tokens that are refused are replaced once.
 
         After a 429 with Retry-After, the request waits and is retried; after such a 503 only if it
-        may be repeated, because SAC may have processed it. An optional
-        one waits less long.
+        may be repeated, because SAC may have processed it. An optional one waits less long.
 
         Raises:
             SACError: If there is no response or no token, or the waits take too long.

@@ -178,11 +178,7 @@ class ArrowTables:
         self._converts = {column.name: arrow_converter(column) for column in columns}
 
     def values(self, chunk: Chunk, version: int | None) -> Values:
-        """Read the values of a chunk, which take less memory than its records.
-
-        Raises:
-            DataError: If a value does not fit.
-        """
+        """Read the values of a chunk, which must fit, and take less memory than its records."""
         if self.infers_types:
             return with_version(chunk.lines(), version)
         columns = chunk.columns()
