@@ -143,9 +143,8 @@ _CAUSE: dict[Failure, Cause] = {
         "Check the ports in tenant_url and token_url, and the scheme in HTTPS_PROXY (usually "
         "http://)",
     ),
-    Failure.NO_CONNECTION: Cause(
-        "the network, a firewall or SAC itself cut the connection",
-        "Check the network, the proxy, and the settings tenant_url and token_url",
+    Failure.NO_CONNECTION: NETWORK._replace(
+        next_step="Check the network, the proxy, and the settings tenant_url and token_url"
     ),
     Failure.SLOW_ANSWER: Cause(
         "SAC did not respond in time",
@@ -224,9 +223,7 @@ _CAUSE: dict[Failure, Cause] = {
 
 # Next steps for failures whose own text names the cause.
 _NEXT_STEP: dict[Failure, str] = {
-    Failure.BROKEN_METADATA: (
-        "Exclude the model in the setting models, and report it to SAP support"
-    ),
+    Failure.BROKEN_METADATA: BROKEN_METADATA.next_step,
     Failure.BROKEN_SET: (
         "Report it to SAP support; until then, deselect the stream, or exclude the model in the "
         "setting models"
@@ -324,9 +321,9 @@ def causes_of(error: SACError) -> tuple[Cause, ...]:
     """Return the likely causes of an error, most likely first; none if its message names them."""
     if error.failure is None:
         return ()
-    at_step = _CAUSES_AT.get((error.failure, error.step)) if error.step else None
     if error.failure in _NEXT_STEP:
         return (Cause("", _NEXT_STEP[error.failure]),)
+    at_step = error.step and _CAUSES_AT.get((error.failure, error.step))
     return at_step or _CAUSES.get(error.failure) or (_CAUSE[error.failure],)
 
 
