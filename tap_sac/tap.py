@@ -23,7 +23,6 @@ from tap_sac.singer.schema import add_decimal_facets
 from tap_sac.singer.shared_tables import SharedTables, Writer, table_names
 from tap_sac.streams.providers import ProvidersSource
 from tap_sac.streams.run import read_records
-from tap_sac.streams.source import Source
 from tap_sac.streams.stream import SACStream
 from tap_sac.streams.summary import sum_up
 from tap_sac.terminal import PROGRESS_LINE
@@ -34,8 +33,9 @@ if TYPE_CHECKING:
 
     from singer_sdk import Stream
 
-    from tap_sac.discovery.offer import Offer, OfferedStream
+    from tap_sac.discovery.offer import Offer
     from tap_sac.sac.odata.pages import Page
+    from tap_sac.streams.source import Source
 
 
 class TapSAC(CommandLineTap):
@@ -102,7 +102,7 @@ class TapSAC(CommandLineTap):
             page_size=self.config.get("page_size"),
         )
         sources: list[tuple[ProvidersSource | Source, str | None]] = [(self._providers, None)]
-        sources += ((self._source(item), item.partition_by) for item in self.offer.streams)
+        sources += ((item.source, item.partition_by) for item in self.offer.streams)
         return [
             SACStream(
                 self,
@@ -114,19 +114,6 @@ class TapSAC(CommandLineTap):
             )
             for source, column in sources
         ]
-
-    def _source(self, offered: OfferedStream) -> Source:
-        return Source(
-            name=offered.name,
-            client=self.client,
-            provider=offered.provider,
-            entity_set=offered.entity_set,
-            siblings=offered.siblings,
-            key=offered.entity_set.key,
-            filter=offered.odata_filter,
-            page_size=self.config.get("page_size"),
-            is_counted=self.config["verify_counts"] != "off",
-        )
 
     @override
     def setup_mapper(self) -> None:
@@ -159,7 +146,7 @@ class TapSAC(CommandLineTap):
     @override
     def catalog_dict(self) -> dict[str, Any]:
         catalog = super().catalog_dict
-        offered = {item.name: item for item in self.offer.streams}
+        offered = {item.source.name: item for item in self.offer.streams}
         for entry in catalog["streams"]:
             name = entry["tap_stream_id"]
             stream = self.streams[name]

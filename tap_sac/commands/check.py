@@ -67,7 +67,7 @@ class Found:
         """The entity sets of each inspected model, in SAC's order."""
         if self.offer is None:
             return {}
-        found = {item.provider: item.siblings for item in self.offer.streams}
+        found = {item.source.provider: item.source.siblings for item in self.offer.streams}
         listed = (model for model in self.offer.listing.available if model in found)
         return {model: found[model] for model in islice(listed, MOST_MODELS)}
 
@@ -194,7 +194,7 @@ def _steps(
         found.offer = offer = offer_streams(client, listing, found.narrowed(choice, models))
     made = make_streams(offer)
     _raise_if([*offer.failures(), *offer.stream_failures])
-    offered_streams = [made[offered.name] for offered in offer.streams]
+    offered_streams = [made[offered.source.name] for offered in offer.streams]
     streams = [stream for stream in offered_streams if isinstance(stream, SACStream)]
     selected = [stream for stream in streams if stream.selected]
     yield step, _describe_streams(len(streams), selected, offer)

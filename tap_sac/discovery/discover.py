@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tap_sac.discovery.left_behind import streams_gone, streams_missing
 from tap_sac.discovery.namespaces import list_models, models_to_read, read_namespaces
@@ -31,6 +31,7 @@ from tap_sac.sac.export.kinds import FACTS, kind_of, master_of, with_fact_keys
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.csdl import Metadata, read_csdl
 from tap_sac.safety.text import none_of, plural
+from tap_sac.streams.source import Source
 from tap_sac.tenant import check_bookmarks
 from tap_sac.terminal import PROGRESS_LINE
 
@@ -90,9 +91,10 @@ def offer_streams(client: SACClient, listing: Listing, choice: Choice) -> Offer:
     )
     gone = streams_gone(choice, listing, offered, described)
     missing, lacking = streams_missing(choice, listing, offered, skipped)
-    streams = _make_streams(described, names, filters, slice_columns)
+    streams = _make_streams(client, described, names, settings)
     selected = choice.selected
-    wanted = [item for item in streams if selected is None or item.name in selected]
+    sources = [item.source for item in streams]
+    wanted = [item for item in sources if selected is None or item.name in selected]
     has_providers = selected is None or PROVIDERS_STREAM_NAME in selected
     check_filters(filters, wanted, has_providers=has_providers)
     check_slice_columns(slice_columns, wanted)
@@ -204,10 +206,10 @@ def _skip_unreadable(
 
 
 def _make_streams(
+    client: SACClient,
     described: Mapping[Provider, Metadata],
     names: Mapping[tuple[Provider, str], str],
-    filters: Mapping[str, str],
-    slice_columns: Mapping[str, str],
+    settings: Mapping[str, Any],
 ) -> list[OfferedStream]:
     streams = []
     for model, metadata in described.items():
@@ -216,16 +218,20 @@ def _make_streams(
             name = names[model, entity_set.name]
             columns = entity_set.properties if kind_of(entity_set.name).has_dimensions else ()
             masters = {column.name: master_of(column.name, siblings) for column in columns}
-            stream = OfferedStream(
+            source = Source(
                 name,
+                client,
                 model,
                 entity_set,
                 siblings,
-                odata_filter=filter_for(name, filters),
-                partition_by=slice_column_for(name, entity_set, slice_columns),
-                masters={column: names[model, item] for column, item in masters.items() if item},
+                key=entity_set.key,
+                filter=filter_for(name, settings.get("filters") or {}),
+                page_size=settings.get("page_size"),
+                is_counted=settings["verify_counts"] != "off",
             )
-            streams.append(stream)
+            slice_column = slice_column_for(source, settings.get("partition_by") or {})
+            known = {column: names[model, item] for column, item in masters.items() if item}
+            streams.append(OfferedStream(source, slice_column, known))
     return streams
 
 

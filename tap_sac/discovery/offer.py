@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from tap_sac.discovery.namespaces import Listing
     from tap_sac.sac.errors import SACError
-    from tap_sac.sac.odata.model import EntitySet, Provider
+    from tap_sac.sac.odata.model import Provider
+    from tap_sac.streams.source import Source
 
 _COLUMN_DEPTH = 2  # the length of a column's breadcrumb: properties, and its name
 
@@ -22,18 +23,12 @@ class OfferedStream:
     """A stream that can be read.
 
     Attributes:
-        provider: The model.
-        siblings: All entity sets of the model, by name.
-        odata_filter: The ``$filter`` of the setting `filters`.
+        source: Its entity set.
         partition_by: The column of the setting `partition_by`; None if it cannot make slices.
         masters: The streams with the members of its dimensions, by column.
     """
 
-    name: str
-    provider: Provider
-    entity_set: EntitySet
-    siblings: Mapping[str, EntitySet]
-    odata_filter: str | None
+    source: Source
     partition_by: str | None
     masters: Mapping[str, str]
 
@@ -45,10 +40,10 @@ class OfferedStream:
         """
         if not breadcrumb:
             return {
-                "sac-namespace-id": self.provider.namespace_id,
-                "sac-provider-id": self.provider.provider_id,
-                "sac-provider-name": self.provider.name,
-                "sac-entity-set": self.entity_set.name,
+                "sac-namespace-id": self.source.provider.namespace_id,
+                "sac-provider-id": self.source.provider.provider_id,
+                "sac-provider-name": self.source.provider.name,
+                "sac-entity-set": self.source.entity_set.name,
             }
         master = self.masters.get(breadcrumb[-1]) if len(breadcrumb) == _COLUMN_DEPTH else None
         return {"sac-master-stream": master} if master else {}

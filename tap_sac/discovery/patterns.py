@@ -16,8 +16,8 @@ from tap_sac.singer.maps import applied
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from tap_sac.discovery.offer import OfferedStream
     from tap_sac.sac.odata.model import EntitySet
+    from tap_sac.streams.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -80,19 +80,17 @@ def filter_for(stream_name: str, filters: Mapping[str, str]) -> str | None:
     return texts[0] if texts else None
 
 
-def slice_column_for(
-    stream_name: str, entity_set: EntitySet, columns: Mapping[str, str]
-) -> str | None:
+def slice_column_for(source: Source, columns: Mapping[str, str]) -> str | None:
     """Return the column that slices a stream by the setting `partition_by`; None if none can.
 
     The stream name takes precedence over globs, and earlier globs over later ones.
     """
-    column = columns.get(_pattern_of(stream_name, columns) or "")
-    return column if column in _comparable(entity_set) else None
+    column = columns.get(_pattern_of(source.name, columns) or "")
+    return column if column in _comparable(source.entity_set) else None
 
 
 def check_filters(
-    filters: Mapping[str, str], streams: Sequence[OfferedStream], *, has_providers: bool
+    filters: Mapping[str, str], streams: Sequence[Source], *, has_providers: bool
 ) -> None:
     """Warn of filters that SAC will refuse, or raise what `check_filter` does."""
     for pattern, text in filters.items():
@@ -112,7 +110,7 @@ def check_filters(
             logger.warning("%s", warning)
 
 
-def check_slice_columns(columns: Mapping[str, str], streams: Sequence[OfferedStream]) -> None:
+def check_slice_columns(columns: Mapping[str, str], streams: Sequence[Source]) -> None:
     """Warn of streams that cannot be sliced by their column in the setting `partition_by`.
 
     Raises:

@@ -48,7 +48,7 @@ def offer_of(config: dict[str, Any], **choice: Any) -> Offer:
 
 def test_offer_has_all_that_is_known_and_cannot_change(serve: Serve) -> None:
     offer = offer_of(serve(tenant()))
-    assert [item.name for item in offer.streams] == [
+    assert [item.source.name for item in offer.streams] == [
         "sales_fact_data",
         "bad_a_master",
         "bad_b_master",
