@@ -52,6 +52,28 @@ def test_links_are_opaque_in_each_spelling(serve: Serve, spelling: str, first_li
 
 
 @pytest.mark.parametrize(
+    ("path", "is_own"),
+    [
+        ("/api/v1/dataexport/providers/sac/C4SALES/FactData()", True),
+        ("/api/v1/dataexport/providers/sac/C4SALES/FactData/", True),
+        ("/dataexport/providers/sac/C4SALES/Fact%44ata", True),
+        ("/api/v1/dataexport/providers/sac/C4PLAN/FactData", False),
+        ("/api/v1/dataexport/providers/sac/C4SALES/FactDataAggregation", False),
+        ("/api/v1/dataexport/providers/sac/C4SALES/FactData/../../C4PLAN/FactData", False),
+    ],
+)
+def test_links_to_the_same_table_in_other_words_are_followed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, *, is_own: bool
+) -> None:
+    monkeypatch.setattr("tests.helpers.tracking.LINK", f"{path}?deltaid=")
+    tenant = TrackingStandIn(*ROWS)
+    tenant.deltas["A"] = delta(changed(sales_row(1, "5.5")))
+    config = log_based(serve, tenant)
+    messages = sync(config, state=sync(config).state)
+    assert len(messages.records("sales_fact_data")) == (1 if is_own else len(ROWS))
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         delta(*ROWS, context="$metadata#FactData"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from tap_sac.sac.errors import DeltaLostError, ForeignAnswerError, ResponseError, SACError
 from tap_sac.sac.export.delta import bare_id, was_read
+from tap_sac.sac.odata.links import entity_set_of
 from tap_sac.sac.urls import is_same_server, on_host_of
 from tap_sac.safety.text import log_safe
 
@@ -41,8 +41,7 @@ class Subscriptions:
     def is_own_link(self, link: str) -> bool:
         """Return whether a link leads to this entity set, at either address of the tenant."""
         url, link = self._url, self.on_own_host(link)
-        path, own_path = (unquote(urlsplit(item).path) for item in (link, url))
-        return is_same_server(link, url) and path == own_path
+        return is_same_server(link, url) and entity_set_of(link) == entity_set_of(url)
 
     def on_own_host(self, link: str) -> str:
         """Convert a link to the tenant's other address to its configured address."""

@@ -40,7 +40,7 @@ def follow(
         DataError: If a link leads to another entity set, or the same rows are repeated.
         SACError: If links form a loop, or there are too many empty pages.
     """
-    path, place = urlsplit(table or url).path, _entity_set_of(table or url)
+    path, place = urlsplit(table or url).path, entity_set_of(table or url)
     repetition = _Repetition()
     # Hashes, because there may be many links of kilobytes.
     read_before = {_hash(link.encode()) for link in seen}
@@ -50,7 +50,7 @@ def follow(
         if _hash(next_url.encode()) in read_before:
             msg = f"The page links of {path} form a loop"
             raise SACError(msg, Failure.BROKEN_PROTOCOL)
-        if place != _entity_set_of(next_url):
+        if place != entity_set_of(next_url):
             other = log_safe(urlsplit(next_url).path)
             msg = f"The next link of {path} leads to another table, {other}"
             raise DataError(msg, Failure.BROKEN_PROTOCOL)
@@ -86,7 +86,7 @@ class _Repetition:
         return self._digest is not None and self._digest == before
 
 
-def _entity_set_of(url: str) -> list[str] | None:
+def entity_set_of(url: str) -> list[str] | None:
     """Return the namespace, provider and entity set of a URL; None if it has none.
 
     SAC writes some names with ``()``, escaped or not.
@@ -94,7 +94,7 @@ def _entity_set_of(url: str) -> list[str] | None:
     path = url.partition("#")[0].partition("?")[0]  # urlsplit would cache many long links.
     _, separator, place = path.partition("/providers/")
     names = [unquote(name).removesuffix("()") for name in place.strip("/").split("/")]
-    return names[:3] if separator else None
+    return names if separator else None
 
 
 def _hash(text: bytes) -> bytes:
