@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tap_sac.sac.odata.decimals import ENCODER
+from tap_sac.sac.odata.decimals import ENCODER, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 # but not b"-1" and b"-2". A key of one column is not a tuple.
 Key = str | bytes | tuple[str | bytes, ...]
 KeyReader = Callable[[Sequence[Any]], Iterator[Key]]
+# Targets compare numbers by value: 1.50 is 1.5.
+_PADDED = re.compile(rb"(-?\d+)(?:\.0+|(\.\d*[1-9])0+)")
 
 
 class Keys:
@@ -62,10 +65,13 @@ def key_values(names: Iterable[str], key: Key) -> dict[str, Any]:
     """Return the values of a key, by column."""
     values = key if isinstance(key, tuple) else (key,)
     return {
-        name: msgspec.json.decode(value) if isinstance(value, bytes) else value
+        name: read_json(value) if isinstance(value, bytes) else value
         for name, value in zip(names, values, strict=True)
     }
 
 
 def _as_json(value: object) -> bytes:
-    return bytes(value) if isinstance(value, msgspec.Raw) else ENCODER.encode(value)
+    text = bytes(value) if isinstance(value, msgspec.Raw) else ENCODER.encode(value)
+    if text.endswith(b"0") and (padded := _PADDED.fullmatch(text)):
+        return b"".join(part or b"" for part in padded.groups())
+    return text

@@ -56,7 +56,7 @@ class ChangeRecords:
     def settle(self, extra_facts: int) -> None:
         """Check the keys after the last page, like `ChangedKeys.check`."""
         if self._keys:
-            self._keys.check(extra_facts)
+            self._keys.check(extra_facts, self._missing)
 
     def records(self, page: Page) -> Iterator[Record]:
         """Make records of new and changed rows as they are, and marked records of deleted rows.

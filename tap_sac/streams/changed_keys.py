@@ -7,14 +7,17 @@ from operator import not_
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.errors import DeltaLostError
+from tap_sac.sac.odata.pages import read_rows
 from tap_sac.safety.text import plural
 from tap_sac.singer.keys import key_values
+from tap_sac.streams.endless import EndWatch
 from tap_sac.streams.key_counter import KeyCounter
-from tap_sac.streams.proof import several_facts, shown_key
-from tap_sac.streams.watched_keys import count_rows
+from tap_sac.streams.proof import several_facts
+from tap_sac.streams.watched_keys import count_rows, rows_of_keys, shown_key
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Collection
 
     from tap_sac.singer.keys import Key
     from tap_sac.streams.reading import Reading
@@ -36,6 +39,7 @@ class ChangedKeys:
         self._reading = reading
         self._table = reading.source.table(reading.query)
         self._counter = KeyCounter()
+        self._end = EndWatch(reading.name)
         self._rows = 0
         # The first repeated keys, and whether the last row of each is a deletion.
         self._repeated: dict[Key, bool] = {}
@@ -53,9 +57,15 @@ class ChangedKeys:
         return bool(self._repeated)
 
     def add(self, keys: list[Key], are_deleted: list[bool]) -> None:
-        """Watch the keys of a page, and whether their rows are deleted."""
+        """Watch the keys of a page; raise a `DeltaLostError` if the pages have no end."""
         again = self._counter.add(list(map(hash, keys)))
         self._rows += len(keys)
+        counter = self._counter
+        problem = self._end.problem(
+            self._rows, len(keys), None, counter.count, is_quick=counter.is_in_memory
+        )
+        if problem:
+            raise DeltaLostError(problem)
         room = _MOST_CHANGED - len(self._changed)
         self._changed += islice(compress(keys, map(not_, are_deleted)), room)
         self._deleted += islice(compress(keys, are_deleted), _MOST_CHANGED - len(self._deleted))
@@ -66,10 +76,12 @@ class ChangedKeys:
             if key in self._repeated or (has_room and hash(key) in again):
                 self._repeated[key] = is_deleted
 
-    def check(self, extra_facts: int) -> None:
-        """Check, after the last page, that no key has several facts.
+    def check(self, extra_facts: int, missing: Collection[str]) -> None:
+        """Check, after the last page, that no key has several facts, and no row lacks a value.
 
-        `extra_facts` is how many more facts than keys SAC counted when the chain was opened.
+        Args:
+            extra_facts: How many more facts than keys SAC counted when the chain was opened.
+            missing: The columns that no changed row has.
 
         Raises:
             DeltaLostError: If one has, or SAC does not show which row of a key is the latest.
@@ -79,8 +91,19 @@ class ChangedKeys:
         elif self._counter.count() < self._rows:
             msg = "a key was sent twice, too far apart to identify it"
             raise DeltaLostError(msg)
+        if self._changed and missing:
+            self._check_missing(missing)
         if self._changed:
             self._check_counts(extra_facts)
+
+    def _check_missing(self, columns: Collection[str]) -> None:
+        """Check with some rows that the columns are null; by OData, they would be unchanged."""
+        keys = [*dict.fromkeys(self._changed[:_MOST_REPEATED])]
+        found = rows_of_keys(self._reading, self._table, keys) or []
+        for row in read_rows(found, "SAC's response"):
+            if there := sorted(name for name in columns if row.get(name) is not None):
+                msg = f"changed rows lack the column {there[0]}, which SAC has"
+                raise DeltaLostError(msg)
 
     def _check_repeated(self) -> None:
         found = self._ask([*self._repeated])

@@ -98,49 +98,58 @@ class FullRead:
         reading = self._reading
         reading.discard_unfinished()
         retry = Retry.DONE if reading.is_in_order else Retry.POSSIBLE
-        with closing(
-            Proof(reading, self._table, retry=retry, fails_late=self._tracks_changes)
-        ) as proof:
-            outcome = yield from self._read(self._table, proof)
-        if not proof.needs_order:
-            return outcome
+        proof = Proof(reading, self._table, retry=retry, fails_late=self._tracks_changes)
+        with closing(proof):
+            try:
+                outcome = yield from self._read(self._table, proof)
+            except ResponseError as error:
+                if proof.pages:
+                    raise
+                if not (reading.is_in_order and error.failure in _REFUSED_ORDER):
+                    raise reading.source.refusal(error, reading.query) from None
+                return (yield from self._without_order().records())
+        return (yield from self._in_order(proof)) if proof.needs_order else outcome
+
+    def _without_order(self) -> FullRead:
+        """Return the read without the order of an earlier read, which SAC refuses now."""
+        reading = self._reading
+        reading.save(replace(reading.state(), needs_order=False))
+        query = {name: text for name, text in reading.query.items() if name != "$orderby"}
+        return FullRead(replace(reading, query=query, version=self.version))
+
+    def _in_order(self, before: Proof) -> Generator[Records, None, Outcome]:
+        """Read the records again in key order."""
+        reading = self._reading
         yield END_OF_SLICE
         if self.version is not None:
             self.version += 1
             reading.begin_version(self.version)
         # Without the header, because SAC already tracks the changes since the first read.
         table = reading.source.table(reading.ordered_query)
-        before = proof
         with closing(Proof(reading, table, retry=Retry.DONE)) as proof:
-            outcome = yield from self._read(table, proof, before)
+            try:
+                outcome = yield from self._read(table, proof)
+            except ResponseError as error:
+                if proof.pages:
+                    raise
+                if error.failure not in _REFUSED_ORDER:
+                    raise reading.source.refusal(error, reading.query) from None
+                msg = f"SAC answered {error.reason} to the read of {reading.name} in key order"
+                return Outcome(before.judge_last(msg), 0, self.version, may_delete=False)
         if outcome.verdict is Verdict.PROVEN:
             reading.save(replace(reading.state(), needs_order=True))
         return outcome
 
-    def _read(
-        self, table: Table, proof: Proof, before: Proof | None = None
-    ) -> Generator[Records, None, Outcome]:
+    def _read(self, table: Table, proof: Proof) -> Generator[Records, None, Outcome]:
         reading = self._reading
-        is_in_order = reading.is_in_order or table is not self._table
         maker = reading.make(reading.totals.begin() if reading.totals else None, proof.on_keys)
-        is_first = True
-        try:
-            for page in reading.take(table.pages):
-                if is_delta(page.context):
-                    msg = f"SAC answered a full read of {reading.name} with changes only"
-                    raise SACError(msg, Failure.BROKEN_PROTOCOL)
-                is_first = False
-                self.delta_link = page.delta_url or self.delta_link
-                proof.add(page)
-                yield PageRecords(page, maker)
-        except ResponseError as error:
-            if not is_first:
-                raise
-            if not (is_in_order and error.failure in _REFUSED_ORDER):
-                raise reading.source.refusal(error, reading.query) from None
-            msg = f"SAC answered {error.reason} to the read of {reading.name} in key order"
-            verdict = (before or proof).judge_last(msg)
-            return Outcome(verdict, 0, self.version, may_delete=False)
+        for page in reading.take(table.pages):
+            if is_delta(page.context):
+                msg = f"SAC answered a full read of {reading.name} with changes only"
+                raise SACError(msg, Failure.BROKEN_PROTOCOL)
+            self.delta_link = page.delta_url or self.delta_link
+            proof.add(page)
+            yield PageRecords(page, maker)
         verdict = proof.settle()
         if reading.totals and not proof.needs_order:
             reading.totals.settle(reading.logger, fails=reading.fails)

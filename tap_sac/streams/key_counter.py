@@ -43,7 +43,7 @@ class KeyCounter:
             self._file.close()
             self._file = None
 
-    def add(self, hashes: list[int], *, finds: bool = True) -> set[int]:
+    def add(self, hashes: list[int], *, finds: bool = True) -> dict[int, int]:
         """Count keys.
 
         Args:
@@ -51,7 +51,8 @@ class KeyCounter:
             finds: Whether to find repeated ones.
 
         Returns:
-            The repeated hashes, compared only with recent ones, which is quick.
+            The repeated hashes, compared only with recent ones, which is quick, and how often each
+            was added.
 
         Raises:
             SACError: If the temporary file cannot be written.
@@ -59,14 +60,19 @@ class KeyCounter:
         recent = self._recent
         size = len(recent)
         recent.update(hashes)
-        again: set[int] = set()
+        again: dict[int, int] = {}
         if finds and len(recent) - size < len(hashes):
-            again = {*self._in_order}.intersection(hashes)
-            again.update(item for item, times in Counter(hashes).items() if times > 1)
+            before = Counter({*self._in_order}.intersection(hashes))
+            again = {item: times for item, times in (Counter(hashes) + before).items() if times > 1}
         self._in_order += hashes
         if len(self._in_order) >= _MOST_IN_MEMORY:
             self._spill()
         return again
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether there is no file yet, so that `count` is quick."""
+        return self._file is None
 
     def count(self) -> int:
         """Return the number of different hashes."""

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tap_sac.sac.errors import ResponseError, SACError
+from tap_sac.sac.errors import DataError, ResponseError, SACError
 from tap_sac.sac.export.hierarchies import LONGEST_PATH, Members, hierarchies_of
+from tap_sac.sac.failures import Failure
 from tap_sac.sac.odata.model import OwnColumn
 from tap_sac.safety.text import log_safe, plural
+from tap_sac.streams.endless import EndWatch
 from tap_sac.streams.page_spool import PageSpool
-from tap_sac.streams.proof import no_end_error
 
 if TYPE_CHECKING:
     import logging
@@ -91,12 +92,15 @@ class Paths:
             hierarchy, part = self.columns[column]
             wanted.setdefault(hierarchy, []).append((column.name, part))
         members = Members(self._entity_set.key[0], wanted)
-        count, rows = None, 0
+        count, rows, end = None, 0, EndWatch(self._name)
         with closing(PageSpool()) as spool:
             for page in _first_page_apart(pages):
                 count = page.count if count is None else count
-                self._check_end(page, count, rows, members)
-                rows += len(page.items)
+                size = len(page.items)
+                problem = end.problem(rows, size, count, members.__len__)
+                if problem and page.next_url:  # `Proof` gets no page before the last one.
+                    raise DataError(problem, Failure.BROKEN_PROTOCOL)
+                rows += size
                 for row in page.rows:
                     members.add(row)
                 spool.add(page)
@@ -123,14 +127,6 @@ class Paths:
         if None in found.values():
             self._too_long.update(name for name, value in found.items() if value is None)
         return msgspec.Raw(bytes(row).rstrip()[:-1] + b"," + msgspec.json.encode(found)[1:])
-
-    def _check_end(self, page: Page, count: int | None, rows: int, members: Members) -> None:
-        """Check that the pages end; `Proof`, which also does, gets no page before the last one."""
-        size = len(page.items)
-        if count is None or not (size and page.next_url) or rows < count + size:
-            return
-        if (number := len(members)) <= count:
-            raise no_end_error(self._name, count, rows, number)
 
     def _warn(
         self, hierarchy: Hierarchy, columns: list[str], trouble: Trouble, *, is_filtered: bool

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from tap_sac.sac.errors import DataError
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import plural
+from tap_sac.streams.endless import EndWatch
 from tap_sac.streams.reading import Verdict
-from tap_sac.streams.watched_keys import WatchedKeys
+from tap_sac.streams.watched_keys import WatchedKeys, shown_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ class Proof:
     row is sent twice, and another one is missing.
 
     Attributes:
+        pages: The number of pages.
         number: The number to compare, after `settle`: different keys, if they are watched.
         needs_order: Whether the table must be read again in key order.
     """
@@ -73,11 +75,12 @@ class Proof:
         self.needs_order = False
         self._counts: list[int] = []
         self._last_count: int | None = None
-        self._pages = self._checked_end = 0
+        self.pages = 0
         self._last_rows: list[msgspec.Raw] = []
         self._reading = reading
         self._table = table
         self._label = label or reading.name
+        self._end = EndWatch(self._label)
         self._retry = retry
         self._fails_late = fails_late
         self._has_shifted = self._is_disproved = False
@@ -92,10 +95,10 @@ class Proof:
 
     def add(self, page: Page) -> None:
         """Count a page, before its rows are written; raise a `DataError` if pages have no end."""
-        if self._counts and page.next_url:
+        if page.next_url:
             self._check_end(len(page.items))
         self.rows += len(page.items)
-        self._pages += 1
+        self.pages += 1
         self._has_shifted = self._has_shifted or page.has_shifted
         if self._is_filtered:  # Copies: rows keep their page in memory.
             self._last_rows += [row.copy() for row in page.items[-_MOST_ROWS_ASKED_FOR:]]
@@ -105,16 +108,13 @@ class Proof:
             self._last_count = page.count
 
     def _check_end(self, size: int) -> None:
-        """Check that the pages end, if there are more rows than SAC counts and more pages."""
-        most = max(self._counts)
-        keys = self.keys
-        if not (size and keys and self._judges_keys) or keys.is_over:
-            return
-        if self.rows < max(most + size, self._checked_end):
-            return
-        self._checked_end = 2 * self.rows  # Counting keys in a file takes a while.
-        if (number := keys.count()) <= most:
-            raise no_end_error(self._label, most, self.rows, number)
+        """Check that the pages end, if there are more of them."""
+        keys, count = self._judged_keys, max(self._counts, default=None)
+        is_quick = keys is None or keys.are_in_memory
+        count_keys = keys.count if keys else None
+        problem = self._end.problem(self.rows, size, count, count_keys, is_quick=is_quick)
+        if problem:
+            raise DataError(problem, Failure.BROKEN_PROTOCOL)
 
     @property
     def on_keys(self) -> Callable[[Keys], None] | None:
@@ -149,7 +149,7 @@ class Proof:
             self._label,
             plural(self.rows, "row"),
             counted,
-            plural(self._pages, "page"),
+            plural(self.pages, "page"),
         )
         if self._is_disproved:
             return Verdict.DISPROVED
@@ -173,6 +173,10 @@ class Proof:
         return self._reading.has_key and not (kind.is_additive or kind.replication_key)
 
     @property
+    def _judged_keys(self) -> WatchedKeys | None:
+        return self.keys if self._judges_keys and self.keys and not self.keys.is_over else None
+
+    @property
     def _is_filtered(self) -> bool:
         return self._judges_keys and self._reading.source.filter is not None
 
@@ -190,29 +194,23 @@ class Proof:
         Raises:
             DataError: If a key has several facts.
         """
-        keys = self.keys
-        if keys is None or keys.is_over or not self._judges_keys:
+        keys = self._judged_keys
+        if keys is None:
             return self.rows
         number = keys.count()
-        if number == keys.rows or self._check_facts(keys) or not keys.are_several:
-            return number
-        self._reading.logger.warning(
-            "SAC has several rows of %s under one key (%s; %s): a target keeps only one per key.",
-            self._label,
-            shown_key(keys.repeated_values),
-            plural(keys.rows - number, "extra row"),
-        )
-        return self.rows
+        if number < keys.rows:
+            self._check_facts(keys)
+            if not self._reading.source.kind.has_dimensions:
+                number += keys.count_listed(number, self._label)
+        return number
 
-    def _check_facts(self, keys: WatchedKeys) -> bool:
-        """Disprove the read if a key has several facts; return whether it does."""
-        if not (self._reading.source.kind.has_dimensions and keys.are_several):
-            return False
-        if not self._is_disproved:
+    def _check_facts(self, keys: WatchedKeys) -> None:
+        """Disprove the read if a key has several facts."""
+        is_of_facts = self._reading.source.kind.has_dimensions
+        if is_of_facts and keys.are_several and not self._is_disproved:
             self._is_disproved = True
             what = several_facts(self._label, keys.repeated_values)
             self.disprove(DataError(what, Failure.SEVERAL_FACTS))
-        return True
 
     def _judge(self) -> Verdict:
         what = (
@@ -259,7 +257,11 @@ class Proof:
             return self.judge_last(f"{what}, even in key order")
         self.needs_order = self._retry is Retry.POSSIBLE
         if self.needs_order:
-            self._reading.logger.warning("%s, so the table is read again in key order.", what)
+            stay = "; rows that do not belong to it stay in the target, without ACTIVATE_VERSION"
+            is_for_good = self._reading.version is None and self.number > max(self._counts)
+            self._reading.logger.warning(
+                "%s, so the table is read again in key order%s.", what, stay if is_for_good else ""
+            )
         else:
             self._warn(what)
         return Verdict.UNPROVEN
@@ -267,14 +269,15 @@ class Proof:
     def judge_last(self, what: str) -> Verdict:
         """Judge repeated rows if no other read can get the missing ones.
 
-        Members that SAC lists twice, too far apart to identify, look the same.
+        Members that SAC lists twice look the same, if they are too far apart to identify, or SAC
+        does not answer.
 
         Raises:
             DataError: If the settings say that the stream fails.
         """
-        is_unnamed = self.keys is not None and self.keys.repeated is None
+        is_untold = self.keys is not None and not self.keys.is_answered
         is_of_members = not self._reading.source.kind.has_dimensions
-        if is_unnamed and is_of_members and self.rows in {*self._counts}:
+        if is_untold and is_of_members and self.rows in {*self._counts}:
             self._warn(what)
             return Verdict.UNPROVEN
         return self.disprove(DataError(what, Failure.ROWS_TWICE))
@@ -300,20 +303,6 @@ class Proof:
             raise error
         self._reading.logger.warning("%s (verify_counts is warn, so nothing is deleted.)", error)
         return Verdict.DISPROVED
-
-
-def shown_key(key: dict[str, object]) -> str:
-    """Write a key for a message."""
-    return ", ".join(f"{name}={value!r}" for name, value in key.items())
-
-
-def no_end_error(label: str, count: int, rows: int, keys: int) -> DataError:
-    """Report pages that repeat their rows without end."""
-    msg = (
-        f"SAC's pages of {label} do not end: SAC counts {plural(count, 'row')}, but sent {rows:,} "
-        f"with {plural(keys, 'different key')}"
-    )
-    return DataError(msg, Failure.ROWS_TWICE)
 
 
 def several_facts(stream: str, key: dict[str, object]) -> str:

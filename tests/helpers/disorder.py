@@ -26,6 +26,8 @@ TABLES = {
     "facts": ("sac", "FactData", {"ID": "Edm.String*", "X": "Edm.Decimal"}),
     "numbered": ("sac", "FactData", {"ID": "Edm.Int64*", "X": "Edm.Decimal"}),
     "dated": ("sac", "FactData", {"ID": "Edm.Date*", "X": "Edm.Decimal"}),
+    "timed": ("sac", "FactData", {"ID": "Edm.DateTimeOffset*", "X": "Edm.Decimal"}),
+    "precise": ("sac", "FactData", {"ID": "Edm.Decimal*", "X": "Edm.Decimal"}),
     "two": ("sac", "FactData", {"A": "Edm.String*", "ID": "Edm.String*", "X": "Edm.Decimal"}),
     "master": ("sac", "DMaster", {"ID": "Edm.String*", "X": "Edm.String"}),
     "hierarchy": ("sac", "DMasterWithHierarchy", {"ID": "Edm.String*", "H_PARENTID": "Edm.String"}),
@@ -40,6 +42,8 @@ def member(table: str, number: int) -> str:
         "Edm.String*": f"M{number:03}",
         "Edm.Int64*": number - 5,  # -1 and -2 have one hash in Python.
         "Edm.Date*": f"2026-01-{number + 1:02}",
+        "Edm.DateTimeOffset*": f"2026-01-{number + 1:02}T00:00:00.50Z",
+        "Edm.Decimal*": number + 0.5,
         "Edm.Decimal": number,
         "Edm.String": "",
     }
@@ -102,10 +106,10 @@ class DisorderlyStandIn(StandIn):
         return Response(200, json.dumps(members).encode(), JSON)
 
     def _kept(self, odata_filter: str | None) -> list[str]:
-        """Return the rows that a filter keeps; dates, which have no quotes, are as texts."""
+        """Return the rows that a filter keeps; dates and times, without quotes, are as texts."""
         if odata_filter is None:
             return [*self.rows]
-        text = re.sub(r"\d{4}-\d\d-\d\d", r"'\g<0>'", odata_filter)
+        text = re.sub(r"\d{4}-\d\d-\d\d(T[\d:.]+Z)?", r"'\g<0>'", odata_filter)
         keeps = parse_filter(text, {*json.loads(self.rows[0])})
         return [row for row in self.rows if keeps(json.loads(row))]
 
@@ -123,7 +127,7 @@ class DisorderlyStandIn(StandIn):
         return [
             request.options["$filter"]
             for request in self.requests
-            if request.options.get("$top") == "2" and "$skip" not in request.options
+            if request.options.get("$top", "0") > "1" and "$skip" not in request.options
         ]
 
 

@@ -64,6 +64,38 @@ def test_table_that_needed_an_order_is_read_in_order_next_time(serve: Serve) -> 
     assert not tenant.questions()
 
 
+@pytest.mark.parametrize("is_in_order", [True, False])
+def test_order_that_sac_refuses_by_now_is_needed_only_if_rows_still_come_twice(
+    serve: Serve, *, is_in_order: bool
+) -> None:
+    tenant = DisorderlyStandIn()
+    config, target = begun(serve, tenant, "facts")
+    assert not load(config, target)
+    tenant.rows.pop(0)
+    tenant.refuses_order = True
+    tenant.arrange = list if is_in_order else overlapping
+    before = ids(target, tenant.stream)
+    failure = load(config, target)
+    if is_in_order:
+        assert not failure
+        assert ids(target, tenant.stream) == wanted(tenant)
+        assert "in_order" not in target.state["bookmarks"][tenant.stream]
+    else:
+        assert "400 Bad Request, 'no'" in failure
+        assert ids(target, tenant.stream) == before
+
+
+def test_filter_that_sac_refuses_is_not_taken_for_a_refused_order(serve: Serve) -> None:
+    tenant = DisorderlyStandIn()
+    config, target = begun(serve, tenant, "facts")
+    assert not load(config, target)
+    tenant.fault = lambda request: (
+        error_response(400, "no") if "$filter" in request.options else None
+    )
+    failure = load({**config, "filters": {tenant.stream: "X eq 4"}}, target)
+    assert "to the filter 'X eq 4'" in failure
+
+
 def test_second_read_comes_with_files_too(serve: Serve, tmp_path: Path) -> None:
     tenant = DisorderlyStandIn()
     config = serve(tenant) | {
@@ -125,7 +157,7 @@ def test_order_that_does_not_help_can_be_a_warning(serve: Serve, trouble: str) -
     assert set(ids(target, tenant.stream)) > set(wanted(tenant))
 
 
-@pytest.mark.parametrize("table", ["facts", "numbered", "dated", "two"])
+@pytest.mark.parametrize("table", ["facts", "numbered", "dated", "timed", "precise", "two"])
 @pytest.mark.parametrize("distance", [0, 4])
 def test_several_facts_of_a_key_fail_the_stream_at_once(
     serve: Serve, table: str, distance: int
@@ -151,6 +183,57 @@ def test_member_that_the_table_has_twice_is_a_warning(
     assert len(tenant.first_pages()) == len(tenant.questions()) == 1
     told = f"SAC has several rows of {tenant.stream} under one key (ID='M003'; 1 extra row)"
     assert told in caplog.text
+
+
+@pytest.mark.parametrize("table", ["master", "hierarchy", "public"])
+@pytest.mark.parametrize("members", [1, 3, 30])
+def test_member_that_the_table_has_twice_excuses_no_other_row(
+    serve: Serve, caplog: pytest.LogCaptureFixture, table: str, members: int
+) -> None:
+    tenant = DisorderlyStandIn(table)
+    config, target = begun(serve, tenant, table)
+    tenant.rows += [member(table, number) for number in range(30, 30 + members)] * 2
+    tenant.arrange = lambda rows: [*rows[9:], *overlapping(rows[:9])]
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == sorted({*wanted(tenant)})
+    assert len(tenant.first_pages()) == len(tenant.questions()) == 2
+    assert f"under one key (ID='M030'; {members} extra row" in caplog.text
+
+
+def test_member_that_comes_more_often_than_the_table_has_it_is_no_trouble(serve: Serve) -> None:
+    tenant = DisorderlyStandIn("master")
+    config, target = begun(serve, tenant, "master")
+    tenant.rows.insert(6, tenant.rows[3])
+    tenant.arrange = lambda rows: [*rows, *rows[:3], rows[3]]
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == sorted({*wanted(tenant)})
+    assert len(tenant.first_pages()) == 1
+
+
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_member_that_sac_may_list_twice_fails_nothing(serve: Serve, *, is_missing: bool) -> None:
+    """SAC does not answer which members it lists twice."""
+    tenant = DisorderlyStandIn("master")
+    config, target = begun(serve, tenant, "master")
+    tenant.fault = lambda request: (
+        error_response(400, "no") if "$filter" in request.options else None
+    )
+    tenant.arrange = tenant.arrange_ordered = overlapping if is_missing else list
+    tenant.rows[4] = tenant.rows[3]
+    before = {*ids(target, tenant.stream)}
+    assert not load(config, target)
+    assert {*ids(target, tenant.stream)} == before
+
+
+def test_numbers_that_are_written_differently_are_one_key(serve: Serve) -> None:
+    tenant = DisorderlyStandIn("precise")
+    config, target = begun(serve, tenant, "precise")
+    tenant.arrange = lambda rows: (
+        overlapping(rows)[:3] + [row.replace(".5,", ".50,") for row in overlapping(rows)[3:]]
+    )
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == sorted(json.loads(row)["ID"] for row in tenant.rows)
+    assert len(tenant.first_pages()) == 2
 
 
 @pytest.mark.parametrize("answer", ["refused", "not filtered", "broken"])
@@ -212,7 +295,7 @@ def test_healthy_read_asks_for_its_pages_alone(serve: Serve, table: str) -> None
     "forget", [lambda rows: rows[2:], lambda rows: rows[4:]], ids=["twice", "never"]
 )
 def test_link_that_forgets_the_filter_leaves_no_row_behind(
-    serve: Serve, forget: Callable[[list[str]], list[str]]
+    serve: Serve, caplog: pytest.LogCaptureFixture, forget: Callable[[list[str]], list[str]]
 ) -> None:
     tenant = DisorderlyStandIn()
     config, target = begun(serve, tenant, "facts")
@@ -221,6 +304,10 @@ def test_link_that_forgets_the_filter_leaves_no_row_behind(
     config["filters"] = {tenant.stream: "X lt 4"}
     assert not load(config, target)
     assert ids(target, tenant.stream) == ["M000", "M001", "M002", "M003"]
+    told = "rows that do not belong to it stay in the target"
+    assert told not in caplog.text
+    assert not load({**config, "emit_activate_version_messages": False}, Target())
+    assert told in caplog.text
 
 
 @pytest.mark.parametrize("are_there", [False, True])
@@ -295,6 +382,34 @@ def test_pages_without_an_end_are_stopped(serve: Serve, table: str, cycle: int) 
 
 
 @pytest.mark.parametrize("table", ["facts", "hierarchy"])
+@pytest.mark.parametrize("page_size", [1, 2])
+@pytest.mark.parametrize("count", [None, 3])
+def test_pages_without_an_end_are_stopped_whatever_sac_counts(
+    serve: Serve, table: str, page_size: int, count: int | None
+) -> None:
+    tenant = DisorderlyStandIn(table, rows=count or 4)
+    tenant.counts = count is not None
+    endless = [member(table, number % 4) for number in range(2_000)]
+    tenant.arrange = tenant.arrange_ordered = lambda _: endless
+    failure = load({**serve(tenant), "page_size": page_size}, Target())
+    assert f"SAC's pages of {tenant.stream} do not end" in failure
+    assert len(tenant.requests) < 150
+
+
+@pytest.mark.parametrize("table", ["facts", "hierarchy"])
+@pytest.mark.parametrize("counts", [True, False])
+def test_pages_that_repeat_half_of_the_one_before_have_an_end(
+    serve: Serve, table: str, *, counts: bool
+) -> None:
+    tenant = DisorderlyStandIn(table)
+    tenant.counts = counts
+    tenant.arrange = lambda rows: [item for row in rows for item in (row, row)][1:-1]
+    target = Target()
+    assert not load(serve(tenant), target)
+    assert ids(target, tenant.stream) == wanted(tenant)
+
+
+@pytest.mark.parametrize("table", ["facts", "hierarchy"])
 def test_many_new_rows_are_not_taken_for_pages_without_an_end(serve: Serve, table: str) -> None:
     tenant = DisorderlyStandIn(table)
     config, target = begun(serve, tenant, table)
@@ -303,12 +418,17 @@ def test_many_new_rows_are_not_taken_for_pages_without_an_end(serve: Serve, tabl
     assert len(ids(target, tenant.stream)) == 9 + 20 + 1
 
 
-def test_pages_without_a_key_and_an_end_are_stopped(serve: Serve) -> None:
+@pytest.mark.parametrize(
+    ("counts", "told"), [(False, "SAC keeps sending the same rows"), (True, "do not end")]
+)
+def test_pages_without_a_key_and_an_end_are_stopped(
+    serve: Serve, told: str, *, counts: bool
+) -> None:
     tenant = DisorderlyStandIn()
     tenant.models[0].edmx = tenant.models[0].edmx.replace('<PropertyRef Name="ID"/>', "")
-    tenant.counts = False
-    tenant.arrange = lambda rows: rows[:2] * 100
-    assert "SAC keeps sending the same rows" in load(serve(tenant), Target())
+    tenant.counts = counts
+    tenant.arrange = lambda rows: rows[: 4 if counts else 2] * 100
+    assert told in load(serve(tenant), Target())
     assert len(tenant.requests) < 30
 
 

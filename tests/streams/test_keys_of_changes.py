@@ -220,7 +220,7 @@ def test_counts_that_differ_without_a_second_fact_are_a_warning(
     assert not is_reloaded(target)
     told = "none with two facts among 1 changed key" if answers else "no rows of the changed keys"
     (warning,) = warnings(caplog, "4 facts")
-    assert f"SAC counts 4 facts of {FACTS} and 3 keys, and shows {told}" in warning
+    assert f"SAC counts 4 facts of {FACTS} but 3 keys, and shows {told}" in warning
 
 
 def test_facts_that_are_written_between_the_counts_are_no_suspicion(
@@ -267,6 +267,27 @@ def test_changed_row_with_its_key_alone_is_a_lost_change(serve: Serve) -> None:
     assert is_reloaded(target)
 
 
+@pytest.mark.parametrize("value", ["7", "null", None])
+def test_changed_row_that_lacks_a_column_is_compared_with_sac(
+    serve: Serve, value: str | None
+) -> None:
+    """OData leaves out what has not changed, and other services leave out nulls."""
+    tenant = FactsStandIn()
+    columns = {**COLUMNS, "COST": "Edm.Decimal"}
+    tenant.models[0].edmx = edmx(FactData=columns, FactDataAggregation=columns)
+    tenant.rows = [row.replace("}", ',"COST":7}') for row in tenant.rows]
+    config, target = opened(serve, tenant)
+    change = sales_row(1, "9.5")
+    tenant.rows[1] = change if value is None else change.replace("}", f',"COST":{value}}}')
+    tenant.answer(changed(change))
+    assert not load(config, target)
+    check(tenant, target)
+    (row,) = (row for row in target.rows(FACTS) if row["Date"] == "000001")
+    assert row["COST"] == (7 if value == "7" else None)
+    assert is_reloaded(target) is (value == "7")
+    assert tenant.asked == [1]
+
+
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_many_keys_are_asked_for_in_few_requests(serve: Serve, repeats: int) -> None:
     tenant = FactsStandIn(rows=200)
@@ -306,6 +327,18 @@ def test_key_that_comes_again_much_later_is_a_lost_change(
     assert not load(config, target)
     check(tenant, target)
     assert is_reloaded(target)
+
+
+@pytest.mark.parametrize("cycle", [1, 3])
+def test_changes_without_an_end_are_lost(serve: Serve, cycle: int) -> None:
+    tenant = FactsStandIn()
+    config, target = opened(serve, tenant)
+    tenant.answer(*(changed(tenant.rows[number % cycle]) for number in range(500)))
+    requests = len(tenant.requests)
+    assert not load(config, target)
+    check(tenant, target)
+    assert is_reloaded(target)
+    assert len(tenant.requests) - requests < 100
 
 
 def test_differences_of_a_key_may_come_several_times(serve: Serve) -> None:

@@ -84,7 +84,7 @@ def test_counts_that_differ_are_a_warning_where_no_keys_are_compared(
     messages, failure = run(config)
     assert not failure
     assert len(messages.records(FACTS)) == 9
-    assert "SAC counts 9 facts of sales_fact_data and 4 keys" in caplog.text
+    assert "SAC counts 9 facts of sales_fact_data but 4 keys" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tap_sac.sac.odata.model import INTEGERS
+from tap_sac.sac.odata.model import INTEGERS, NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from decimal import Decimal
 
     from tap_sac.sac.odata.model import Property
 
@@ -17,7 +18,12 @@ Value = str | int | None
 
 _TEXT = "Edm.String"
 _DATE = "Edm.Date"
-_DATE_LITERAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_BARE_TEXTS = {
+    _DATE: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),
+    "Edm.Decimal": re.compile(r"-?[0-9]+(\.[0-9]+)?"),
+    "Edm.DateTimeOffset": re.compile(r"[0-9T:.Z+-]+"),
+    "Edm.Guid": re.compile(r"[0-9A-Fa-f-]+"),
+}
 
 
 def can_be_compared(column: Property) -> bool:
@@ -25,7 +31,7 @@ def can_be_compared(column: Property) -> bool:
     return column.type in {_TEXT, _DATE, *INTEGERS}
 
 
-def equals(column: Property, value: Value) -> str:
+def equals(column: Property, value: Value | Decimal) -> str:
     """Write that a column equals a value, before percent-encoding.
 
     Texts are in single quotes, which are doubled inside; an empty text is not null.
@@ -52,15 +58,19 @@ def differs(column: Property, values: Collection[Value]) -> str:
     return f"{column.name} ne null and {others}" if others else f"{column.name} ne null"
 
 
-def _literal(column: Property, value: Value) -> str:
-    # unseen: how SAC interprets null and dates, which are written as in OData
+def _literal(column: Property, value: Value | Decimal) -> str:
+    # unseen: how SAC interprets null, dates, times, GUIDs and booleans, written as in OData
     if value is None:
         return "null"
-    if column.type == _TEXT and isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    if column.type == _DATE and isinstance(value, str) and _DATE_LITERAL.fullmatch(value):
-        return value
-    if column.type in INTEGERS and type(value) is int:
+    if isinstance(value, str):
+        if column.type == _TEXT:
+            return "'" + value.replace("'", "''") + "'"
+        if (literal := _BARE_TEXTS.get(column.type)) and literal.fullmatch(value):
+            return value
+    elif isinstance(value, bool):
+        if column.type == "Edm.Boolean":
+            return str(value).lower()
+    elif column.type in (NUMBERS if isinstance(value, int) else NUMBERS - INTEGERS):
         return str(value)
     msg = f"{value!r} is not a value of {column.name} ({column.type})"
     raise ValueError(msg)
