@@ -106,8 +106,8 @@ BROKEN_PROTOCOL = Cause("the response violates the OData protocol", "Report it t
 _CAUSE: dict[Failure, Cause] = {
     Failure.CLIENT_NOT_ALLOWED: NO_DATA_EXPORT,
     Failure.LIVE_MODEL: Cause(
-        "the model is a live connection, so SAC has no rows to export",
-        "Load the data from its source system",
+        "the model is a live connection without rows in SAC",
+        "Load the data from its source",
     ),
     Failure.LONG_URL: Cause(
         "the URL is too long, because it names every selected column and the filter",

@@ -255,7 +255,7 @@ def test_model_that_sac_does_not_export_is_skipped_with_a_warning(
         "providers",
     ]
     assert "Skipping the model 'Budget 2027' (C4B)" in caplog.text
-    assert ' To exclude it, add "!Budget 2027" to the setting models.' in caplog.text
+    assert ' To exclude it, add "!Budget 2027" to models.' in caplog.text
 
 
 @pytest.mark.parametrize("name", ["Sales", "Sales*"])
@@ -267,7 +267,7 @@ def test_entry_that_leaves_a_skipped_model_out_is_of_no_other_model(
         error_response(412, "no") if request.target.endswith("C4B/$metadata") else None
     )
     sync(serve(tenant))
-    assert ' To exclude it, add "!C4B" to the setting models.' in caplog.text
+    assert ' To exclude it, add "!C4B" to models.' in caplog.text
 
 
 def test_tenant_without_a_readable_model_is_an_error(serve: Serve) -> None:

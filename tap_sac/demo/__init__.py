@@ -1,6 +1,6 @@
-"""A sample tenant: the Data Export Service of a made-up company, over real HTTP on loopback.
+"""A sample tenant: the Data Export Service of a made-up company, over HTTP on loopback.
 
-It needs nothing of the rest of the tap, and serves what SAC's documentation and live tenants show.
+It does not depend on the rest of the tap, and behaves like SAC's documentation and live tenants.
 """
 
 from tap_sac.demo.behaviour import Behaviour

@@ -1,4 +1,4 @@
-"""Serve the sample tenant until Ctrl-C; or change what another process serves."""
+"""Serve the sample tenant until Ctrl-C, or change the data that another process serves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tap_sac.demo.service import CHANGE_PATH, EXPIRE_PATH, Application, SampleSe
 
 
 def main() -> None:
-    """Print the settings of the tap, and serve; or do what the options say."""
+    """Print settings for the tap and serve, or do what the options say."""
     parser = argparse.ArgumentParser(prog="python -m tap_sac.demo", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="a loopback port; 0 for any free one")
     parser.add_argument(
-        "--change", metavar="URL", help="insert, update and delete a fact at the tenant of this URL"
+        "--change", metavar="URL", help="insert, update and delete a fact in the tenant at this URL"
     )
     parser.add_argument(
-        "--expire", metavar="URL", help="let the tenant of this URL forget all delta links"
+        "--expire", metavar="URL", help="invalidate all delta links of the tenant at this URL"
     )
     parser.add_argument(
         "--like",
@@ -50,135 +50,133 @@ def main() -> None:
         else:
             _serve(arguments.port, SampleService(behaviour))
     except (OSError, ValueError, OverflowError) as error:
-        parser.error(f"{error}: check the port, and whether the tenant is there.")
+        parser.error(f"{error}: check the port, and whether the tenant is running.")
 
 
 def _add_behaviour(parser: argparse.ArgumentParser) -> None:
-    options = parser.add_argument_group("what tenants differ in")
+    options = parser.add_argument_group("differences between tenants")
     options.add_argument(
         "--page-size",
         type=int,
         default=Behaviour.page_size,
         metavar="ROWS",
-        help="how many rows a page has, if the request does not say (%(default)s)",
+        help="rows per page, if the request does not set them (%(default)s)",
     )
     options.add_argument(
         "--page-cap",
         type=int,
         metavar="ROWS",
-        help="cut every answer after so many rows, without a link to the next page",
+        help="truncate every response after so many rows, without a next link",
     )
     options.add_argument(
         "--pagesize-lifts-cap",
         action="store_true",
-        help="cut only the answers to requests without pagesize",
+        help="truncate only responses to requests without pagesize",
     )
     options.add_argument(
         "--facts-per-key",
         type=int,
         default=1,
         metavar="N",
-        help="have so many facts of each key, which add up to the usual ones",
+        help="have so many facts per key, which add up to the usual ones",
     )
-    options.add_argument(
-        "--no-counts", dest="counts", action="store_false", help="answer no $count"
-    )
+    options.add_argument("--no-counts", dest="counts", action="store_false", help="ignore $count")
     options.add_argument(
         "--keyed-sums",
         dest="sums_have_keys",
         action="store_true",
-        help="give FactDataAggregation a key in $metadata",
+        help="declare a key of FactDataAggregation in $metadata",
     )
     options.add_argument(
         "--plain-differences",
         dest="differences_need_subscribers",
         action="store_false",
-        help="serve FactDataDifference to those who do not subscribe, too",
+        help="serve FactDataDifference without a subscription, too",
     )
     options.add_argument(
         "--distinct-values",
         dest="lists_distinct_values",
         action="store_true",
-        help="answer <column>___Distinct of models, and not of currency tables alone",
+        help="serve <column>___Distinct of models, not only of currency tables",
     )
     options.add_argument(
         "--no-access",
         dest="client_has_access",
         action="store_false",
-        help="refuse the client, as one without the Data Export Service",
+        help="refuse the client, like one without the access Data Export Service",
     )
     options.add_argument("--ignores-skip", action="store_true", help="ignore $skip")
     options.add_argument(
         "--older-subscriptions",
         action="store_true",
-        help="list subscriptions as in SAP's older samples: no EndTime before they are read",
+        help="list subscriptions like SAP's older samples: no EndTime before they are read",
     )
     options.add_argument(
         "--is-api-host",
         action="store_true",
-        help="give no CSRF tokens, and need none, as SAP's direct API host",
+        help="issue and require no CSRF tokens, like SAP's direct API host",
     )
     options.add_argument(
         "--links-to-other-host",
         action="store_true",
-        help="write links to the other address of the tenant, with .api or without",
+        help="link to the other address of the tenant, with or without .api",
     )
     options.add_argument(
         "--no-extra-namespaces",
         dest="extra_namespaces",
         action="store_false",
-        help="list public dimensions, currencies and units, and do not serve them",
+        help="list public dimensions, currencies and units, but do not serve them",
     )
     options.add_argument(
         "--dotted-master-data",
         action="store_true",
-        help="call columns of MasterData Account.ID, as SAP's pages do, not Account___ID",
+        help="name columns of MasterData Account.ID, like SAP's pages, not Account___ID",
     )
     _add_sign_in(parser)
 
 
 def _add_sign_in(parser: argparse.ArgumentParser) -> None:
-    options = parser.add_argument_group("how people sign in")
+    options = parser.add_argument_group("sign-in of users")
     options.add_argument(
         "--redirect-uri",
         default=Behaviour.redirect_uri,
         metavar="URI",
-        help="the only one at which a sign-in may end (%(default)s)",
+        help="the only registered redirect URI (%(default)s)",
     )
     options.add_argument(
         "--rotate-refresh-tokens",
         dest="rotates_refresh_tokens",
         action="store_true",
-        help="give a new refresh token with each use of one, which is then used up",
+        help="return a new refresh token with each use, which invalidates the old one",
     )
     options.add_argument(
         "--readable-tokens",
         action="store_true",
-        help="give the client itself JWTs, too",
+        help="issue JWTs to the client itself, too",
     )
     options.add_argument(
         "--token-seconds",
         type=int,
         default=Behaviour.token_seconds,
         metavar="N",
-        help="how long an access token is good (%(default)s)",
+        help="lifetime of access tokens (%(default)s)",
     )
     options.add_argument(
         "--refresh-token-seconds",
         type=int,
         default=Behaviour.refresh_token_seconds,
         metavar="N",
-        help="how long a refresh token is good (%(default)s)",
+        help="lifetime of refresh tokens (%(default)s)",
     )
     options.add_argument(
         "--missing-grant",
         choices=("client_credentials", "authorization_code"),
-        help="the grant that the client does not have",
+        help="a grant that the client lacks",
     )
     options.add_argument(
         "--audit-needs-client",
         action="store_true",
-        help="refuse audit data to people with 403, as SAP's older pages have it",
+        help="refuse audit data to users with 403, as on SAP's older pages",
     )
     options.add_argument(
         "--expired-is-forbidden",

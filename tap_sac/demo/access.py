@@ -1,4 +1,4 @@
-"""Who may ask the sample tenant: bearer tokens for reading, and CSRF tokens for writing."""
+"""Access to the sample tenant: bearer tokens for reading, and CSRF tokens for writing."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _SESSION = "JSESSIONID"
 
 
 class Access:
-    """The tokens that have been given.
+    """The tokens that were issued.
 
     Attributes:
-        sign_in: Where people sign in.
+        sign_in: The sign-in of users.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
-        """Begin with none."""
+        """Start without tokens."""
         self.sign_in = SignIn(CLIENT_ID, behaviour)
         self._behaviour = behaviour
         self._seconds = behaviour.token_seconds
@@ -42,7 +42,7 @@ class Access:
         self._csrf_tokens: dict[str, str] = {}
 
     def give_token(self, request: Request) -> Response:
-        """Give a token, to a client whose credentials are in the Basic header, body or query."""
+        """Issue a token to a client with credentials in the Basic header, body or query."""
         text = request.body.decode() or urlsplit(request.target).query
         form = {name: values[0] for name, values in parse_qs(text).items()}
         credentials = [form.get(name, "") for name in ("client_id", "client_secret")]
@@ -62,7 +62,7 @@ class Access:
         if self._behaviour.missing_grant == (
             "authorization_code" if grant in _OF_PEOPLE else grant
         ):
-            # Seen live: the error code is that of a wrong secret.
+            # Seen live: the error code is the one for a wrong secret.
             answer = {"error": "invalid_client", "error_description": "Unauthorized grant type"}
             return json_answer(answer, HTTPStatus.UNAUTHORIZED)
         person = None
@@ -70,7 +70,7 @@ class Access:
         if grant in _OF_PEOPLE:
             person = self.sign_in.take(form)
             if person is None:
-                answer = {"error": "invalid_grant", "error_description": "It is not good any more"}
+                answer = {"error": "invalid_grant", "error_description": "Token expired"}
                 return json_answer(answer, HTTPStatus.BAD_REQUEST)
             refresh_token = {"refresh_token": self.sign_in.refresh_token(person, form)}
         token = secrets.token_urlsafe()
@@ -81,7 +81,7 @@ class Access:
         return json_answer({**answer, "expires_in": self._seconds})
 
     def token_refusal(self, request: Request) -> Response | None:
-        """Refuse a request without a token that is still good."""
+        """Refuse a request without a valid token."""
         good_until = self._owner(request)[1]
         if good_until >= time.monotonic():
             return None
@@ -90,7 +90,7 @@ class Access:
         return error_answer(status, "The access token is missing or has expired.")
 
     def person(self, request: Request) -> Person | None:
-        """Return whose token a request has; None for the client's own."""
+        """Return the user of a request's token; None for the client's own."""
         return self._owner(request)[0]
 
     def _owner(self, request: Request) -> tuple[Person | None, float]:
@@ -98,7 +98,7 @@ class Access:
         return self._tokens.get(token, (None, 0)) if scheme == "Bearer" else (None, 0)
 
     def with_csrf_token(self, request: Request, response: Response) -> Response:
-        """Add a token that is good for writing in the session of the cookie, if it is asked for."""
+        """Add a CSRF token for the session of the cookie, if requested."""
         is_asked_for = request.method == "GET" and request.headers.get("x-csrf-token") == "fetch"
         if self._behaviour.is_api_host or not is_asked_for:
             return response
@@ -108,7 +108,7 @@ class Access:
         return replace(response, headers={**response.headers, **headers})
 
     def csrf_refusal(self, request: Request) -> Response | None:
-        """Refuse a request that writes without a token of its session."""
+        """Refuse a write without a CSRF token of its session."""
         if self._behaviour.is_api_host:
             return None
         cookies = SimpleCookie(request.headers.get("cookie", ""))

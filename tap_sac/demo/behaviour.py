@@ -1,4 +1,4 @@
-"""In what a tenant may differ from another: what is seen on some, and what nobody documents."""
+"""The differences between tenants: seen on some of them, or not documented."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How the sample tenant behaves; by default, as a tenant without surprises.
+    """How the sample tenant behaves; by default, without surprises.
 
     Attributes:
-        page_size: How many rows a page has, if the request does not say.
-        page_cap: The most rows that an answer may have, which then looks complete: it has no
-            nextLink. Consultants report this of some tenants. Answers to delta links go on.
-        pagesize_lifts_cap: Whether `page_cap` is for requests without ``pagesize`` alone, which is
-            a guess at why others see nextLinks.
-        facts_per_key: How many facts FactData has of each key, whose sums are the figures that
-            FactDataAggregation has. Consultants report dozens.
-        counts: Whether ``$count`` is answered.
-        sums_have_keys: Whether ``$metadata`` gives FactDataAggregation a key. SAP documents that it
-            does not, because not all columns have to be selected; older notes have it.
+        page_size: The rows per page, if the request does not set them.
+        page_cap: The maximum number of rows in a response, which then has no nextLink, so it looks
+            complete. Consultants report this of some tenants. Delta links are not affected.
+        pagesize_lifts_cap: Whether `page_cap` applies only without ``pagesize``; a guess why others
+            see nextLinks.
+        facts_per_key: The number of facts per key in FactData; FactDataAggregation has their sums.
+            Consultants report dozens.
+        counts: Whether ``$count`` is supported.
+        sums_have_keys: Whether ``$metadata`` declares a key of FactDataAggregation. SAP documents
+            that it does not, because its columns can be selected; older notes have one.
         differences_need_subscribers: Whether FactDataDifference is refused without the header
-            ``Prefer`` and without a ``deltaid``, as documented. What is answered is a guess.
-        lists_distinct_values: Whether models, too, answer ``<column>___Distinct``. SAP documents it
-            for currency tables alone.
+            ``Prefer`` and without a ``deltaid``, as documented. The response is a guess.
+        lists_distinct_values: Whether models serve ``<column>___Distinct``, too. SAP documents it
+            only for currency tables.
         client_has_access: Whether the client may use the Data Export Service.
-        ignores_skip: Whether ``$skip`` is ignored, as some other options are.
+        ignores_skip: Whether ``$skip`` is ignored, like some other options.
         older_subscriptions: Whether subscriptions are listed as in SAP's older samples: with the
-            text null for what is missing, and no EndTime before they are read. If not, with JSON
-            null, a Timezone, and one that a read has opened as a window of length zero.
-        is_api_host: Whether it is like SAP's direct API host, which gives no CSRF token and needs
-            none for writing.
-        links_to_other_host: Whether links lead to the other address of the tenant, with ``.api`` or
-            without it. Which one SAC writes is not documented.
-        extra_namespaces: Whether the namespaces beside that of the models are served. If not, they
-            are listed all the same, and what is in them is not found, as on some tenants.
-        dotted_master_data: Whether columns of MasterData are called ``Account.ID``, as on SAP's
-            pages, and not ``Account___ID``, as on live tenants.
-        audit_needs_client: Whether audit data is for the OAuth client itself, as SAP's older pages
-            have it, and is refused to a person with 403.
-        redirect_uri: The only one at which a sign-in may end.
-        rotates_refresh_tokens: Whether each refresh token is good for one use, which gives the
-            next one.
-        readable_tokens: Whether the client's own tokens are JWTs, too, like those of people.
-        token_seconds: How long an access token is good.
-        refresh_token_seconds: How long a refresh token is good; 0 for not at all.
-        missing_grant: The grant that the client does not have: ``client_credentials``, or
+            text null for missing values, and without EndTime before they are read. Otherwise, with
+            JSON null, a Timezone, and a window of length zero for a new one.
+        is_api_host: Whether it behaves like SAP's direct API host, which neither issues nor needs
+            CSRF tokens.
+        links_to_other_host: Whether links lead to the tenant's other address, with or without
+            ``.api``. It is not documented which one SAC uses.
+        extra_namespaces: Whether the namespaces other than that of the models are served. If not,
+            they are listed, but their contents are not found, as on some tenants.
+        dotted_master_data: Whether columns of MasterData are named ``Account.ID``, as on SAP's
+            pages, instead of ``Account___ID``, as on live tenants.
+        audit_needs_client: Whether audit data is only for the OAuth client itself, as on SAP's
+            older pages, and refused to users with 403.
+        redirect_uri: The only registered redirect URI.
+        rotates_refresh_tokens: Whether each use of a refresh token returns a new one and
+            invalidates it.
+        readable_tokens: Whether the client's own tokens are JWTs, like those of users.
+        token_seconds: The lifetime of access tokens.
+        refresh_token_seconds: The lifetime of refresh tokens; 0 for none.
+        missing_grant: The grant that the client lacks: ``client_credentials``, or
             ``authorization_code`` for sign-ins.
-        expired_is_forbidden: Whether an expired token is refused with 403, and not with 401:
-            SAP's own scripts treat both alike.
+        expired_is_forbidden: Whether expired tokens are refused with 403 instead of 401: SAP's own
+            scripts treat both alike.
     """
 
     page_size: int = 1000
@@ -76,7 +76,7 @@ class Behaviour:
     expired_is_forbidden: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing.
+        """Refuse meaningless numbers.
 
         Raises:
             ValueError: If a number is below 1.

@@ -1,6 +1,6 @@
-"""The planning models of Alpenglow Outdoor, a company that does not exist, and what they share.
+"""The planning models of Alpenglow Outdoor, a fictitious company.
 
-All figures are computed from the names of what they describe, so they are the same on every start.
+All figures are computed from names, so they are the same on every start.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def models() -> list[Model]:
 
 
 def _financial_planning() -> Model:
-    """A classic account model: one measure, and the account says what it means."""
+    """A classic account model: one measure, whose meaning depends on the account."""
     keys = dimensions("Version", "Date", "Account", "CostCenter", "Currency")
     accounts, cost_centers = leaves(ACCOUNTS), leaves(COST_CENTERS)
     rows: list[Row] = [
@@ -87,7 +87,7 @@ def _financial_planning() -> Model:
 
 
 def _workforce_planning() -> Model:
-    """Several measures beside an account: headcount has none, so it is NOT_IN_HIERARCHY."""
+    """Several measures and an account: headcount has none, so its account is NOT_IN_HIERARCHY."""
     keys = dimensions("Version", "Date", "Account", "CostCenter", "Grade", "Currency")
     rows: list[Row] = []
     for version, month, cost_center, grade in product(
@@ -146,7 +146,7 @@ def _workforce_planning() -> Model:
 
 
 def _sales_planning() -> Model:
-    """Measures alone, no account; one of them fills all 31 digits."""
+    """Measures without an account; one of them fills all 31 digits."""
     keys = dimensions("Version", "Date", "Product", "XX_REGION", "Currency")
     currencies = {"CH": "CHF", "ID": "IDR", UNASSIGNED: UNASSIGNED}
     rows: list[Row] = [

@@ -1,9 +1,8 @@
-"""What an answer to a delta link says: changed rows with all columns, and the keys of deleted ones.
+"""The changes behind a delta link: changed rows with all columns, and the keys of deleted rows.
 
-SAP Help, "Data Export Service", describes both; that there is one net change for each key is a
-guess, and so is all that is said of FactDataAggregation, of which there is no public sample. Rows
-of FactDataDifference have what was added to the measures of a key; that one which was deleted has
-its measures with the other sign is a guess.
+SAP Help, "Data Export Service", describes both. One net change per key is a guess, and so is
+everything about FactDataAggregation, which has no public sample. Rows of FactDataDifference have
+the differences of measures by key; negative measures for deleted keys are a guess.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
 def delta_entities(
     subscription: Subscription, facts: TrackedRows, query: Query, *, facts_per_key: int
 ) -> list[Row]:
-    """Write what has changed in the window of a subscription.
+    """Return the changes in the window of a subscription.
 
     Args:
-        subscription: Which must have ended.
+        subscription: The subscription, which must have ended.
         facts: The facts of its model.
-        query: What its chain is about.
-        facts_per_key: How many facts FactData has of each key.
+        query: The query of its chain.
+        facts_per_key: The number of facts per key in FactData.
     """
     changes = _changed_sums if query.is_aggregation else _changed_facts
     is_raw = subscription.set_name == FACTS
@@ -53,7 +52,7 @@ def delta_entities(
 def _changed_facts(
     subscription: Subscription, facts: TrackedRows, query: Query
 ) -> Iterator[tuple[Row, Row | None]]:
-    """Yield the key of each changed fact, and the fact if it is still there, and in the filter."""
+    """Yield the key of each changed fact, with the fact if it exists and matches the filter."""
     window = facts.log[subscription.start : subscription.end]
     before, after = facts.at(subscription.start), facts.at(subscription.start + len(window))
     for key in dict.fromkeys(key for key, _ in window):
@@ -71,7 +70,7 @@ def _changed_facts(
 def _changed_sums(
     subscription: Subscription, facts: TrackedRows, query: Query
 ) -> Iterator[tuple[Row, Row | None]]:
-    """Yield the members of each changed sum, and the sum if there are still facts for it."""
+    """Yield the members of each changed sum, with the sum if it still has facts."""
     end = len(facts.log) if subscription.end is None else subscription.end
     before, after = (
         query.aggregate(row for row in facts.at(position).values() if query.keeps(row))

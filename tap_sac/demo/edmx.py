@@ -1,11 +1,10 @@
 """The ``$metadata`` document of a model of the sample tenant.
 
-Its shape is that of a live tenant's document: the names of the schema and of the container, the
-facets, the annotations and what they are applied to. Only FactData, MasterData and the masters
-are seen there; that FactDataAggregation has no key is documented, and what stands here of the other
-sets is a guess, and so are ``Common.Label``, and the
-``CDataID`` of a model whose id names no package. OData has one more level in the target of an
-annotated set (CSDL 4.0, 14.2.1: ``Schema.Container/Set``), which the live document leaves out.
+It has the shape of a live tenant's document: names of schema and container, facets, and annotations
+with their targets. That document has only FactData, MasterData and the masters. It is documented
+that FactDataAggregation has no key. The other sets, ``Common.Label``, and the ``CDataID`` of a
+model without a package in its ID are guesses. By OData, the target of an annotated set is
+``Schema.Container/Set`` (CSDL 4.0, 14.2.1), but the live document lacks the container.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def edmx_document(model: Model, service_root: str, *, sums_have_keys: bool) -> s
 
     Args:
         model: The model.
-        service_root: The URL below which the vocabularies are.
+        service_root: The root URL of the vocabularies.
         sums_have_keys: Whether FactDataAggregation has a key.
     """
     references = (
@@ -86,7 +85,7 @@ def edmx_document(model: Model, service_root: str, *, sums_have_keys: bool) -> s
 
 
 def document_of(shape: dict[str, Any]) -> str:
-    """Write ``$metadata`` as a report describes it."""
+    """Write ``$metadata`` by the shape in a report."""
     prefix = shape.get("alias") or shape["namespace"]
     sets = [(item["name"], item) for item in shape["sets"]]
     types = (
@@ -117,7 +116,7 @@ def document_of(shape: dict[str, Any]) -> str:
 
 def _noted_property(text: str) -> str:
     name, kind, *words = text.split()
-    # Terms have a dot, and facets have none.
+    # Terms have a dot, but facets do not.
     facets = dict(
         word.split("=") for word in words if "=" in word and "." not in word.split("=")[0]
     )
@@ -157,7 +156,7 @@ def _property(column: Column) -> str:
         facets = {"MaxLength": str(column.max_length)}
     if column.kind:
         annotations.append(_text("Integration.PropertyType", column.kind))
-        if column.kind != "DESCRIPTION":  # Neither these have a scale, nor have the facts' texts.
+        if column.kind != "DESCRIPTION":  # Neither these nor the texts of facts have a scale.
             facets = {**facets, "Scale": "0"}
     if column.label:
         annotations.append(element("Annotation", Term="Common.Label", String=column.label))
@@ -165,7 +164,7 @@ def _property(column: Column) -> str:
 
 
 def _annotations(table: Table) -> str:
-    """Say what can be done with a set."""
+    """Write the annotations that state what a set supports."""
     filters = (
         _record(
             Property=element("Path", column.name),
@@ -207,6 +206,6 @@ def _record(**values: str) -> str:
 
 
 def element(name: str, *content: str, **attributes: str) -> str:
-    """Write an element of XML; its content is XML, too."""
+    """Write an XML element with XML content."""
     written = "".join(f" {key}={quoteattr(value)}" for key, value in attributes.items())
     return f"<{name}{written}>{''.join(content)}</{name}>"

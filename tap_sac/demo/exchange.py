@@ -1,4 +1,4 @@
-"""Requests and responses, and how SAC writes the latter."""
+"""Requests and responses, in SAC's formats."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Request:
     """A request.
 
     Attributes:
-        method: Such as GET.
-        base_url: Scheme, host and port under which the client reached the server.
+        method: The method, such as GET.
+        base_url: Scheme, host and port by which the client reached the server.
         target: Path and query, as sent.
-        headers: Names in lower case.
-        body: As sent.
+        headers: The headers, with lower-case names.
+        body: The body, as sent.
     """
 
     method: str
@@ -42,7 +42,7 @@ class Request:
 
     @property
     def options(self) -> dict[str, str]:
-        """The query options; unlike in forms, a plus is a plus."""
+        """The query options; unlike in forms, a plus stays a plus."""
         query = urlsplit(self.target).query
         pairs = (part.partition("=") for part in query.split("&") if part)
         return {unquote(name): unquote(value) for name, _, value in pairs}
@@ -55,7 +55,7 @@ class Response:
     Attributes:
         status: The HTTP status code.
         body: The whole body.
-        headers: Its headers; the server adds Content-Length where it is not among them.
+        headers: The headers; the server adds Content-Length if missing.
     """
 
     status: int
@@ -70,19 +70,19 @@ _BODIES = {"XML": "<error/>", "HTML": "<html></html>", "JSON": "[]", "plain": "X
 
 
 class Refusal:
-    """An answer to some requests, a number of times or for ever.
+    """A fixed response to some requests, a number of times or always.
 
     Attributes:
         response: The answer.
     """
 
     def __init__(self, path_pattern: str, response: Response, times: int | None) -> None:
-        """Keep it.
+        """Store the response.
 
         Args:
-            path_pattern: A regular expression that is to be found in a decoded path and query.
+            path_pattern: A regular expression to search for in the decoded path and query.
             response: The answer.
-            times: How often; None for ever.
+            times: How often; None for always.
         """
         self.response = response
         self._pattern = re.compile(path_pattern)
@@ -90,7 +90,7 @@ class Refusal:
         self._lock = threading.Lock()
 
     def applies(self, request: Request) -> bool:
-        """Return whether a request gets this answer, and count it if so."""
+        """Return whether a request gets this response, and count it if so."""
         if not self._pattern.search(unquote(request.target)):
             return False
         with self._lock:
@@ -101,24 +101,24 @@ class Refusal:
 
 
 def link(request: Request, options: Mapping[str, str]) -> str:
-    """Write an absolute link to the entity set of a request."""
+    """Return an absolute link to the entity set of a request."""
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
     return f"{request.base_url}{request.path}?{query}"
 
 
 def other_address(url: str) -> str:
-    """Write the address of a tenant with ``.api``, or without it if it has that."""
+    """Return the tenant's other address, with or without ``.api``."""
     match = re.fullmatch(r"(https://[^.]+\.)(api\.)?(.+)", url)
     return url if match is None else f"{match[1]}{'' if match[2] else 'api.'}{match[3]}"
 
 
 def error_answer(status: HTTPStatus, message: str) -> Response:
-    """Answer as SAC does: the code is an id of this request, the number is in the message."""
+    """Respond like SAC: the code is the ID of this request, and the number is in the message."""
     return json_answer({"error": {"code": str(uuid.uuid4()), "message": message}}, status)
 
 
 def described_answer(text: str) -> Response | None:
-    """Write a refusal that a report describes; None if it describes something else."""
+    """Make a refusal by its description in a report; None if it describes something else."""
     if (match := _REFUSAL.fullmatch(text)) is None:
         return None
     status, number, form, words = match.groups()
@@ -132,10 +132,10 @@ def described_answer(text: str) -> Response | None:
 def page_answer(
     context: str, rows: list[Row], links: Mapping[str, str], count: int | None = None
 ) -> Response:
-    """Answer with a page of rows.
+    """Respond with a page of rows.
 
     Args:
-        context: What the rows are, as in ``@odata.context``.
+        context: The value of ``@odata.context``.
         rows: The rows.
         links: URLs by name, such as nextLink.
         count: The number of all rows.
@@ -150,12 +150,12 @@ def page_answer(
 
 
 def json_answer(body: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """Answer with JSON."""
+    """Respond with JSON."""
     return Response(status, _json_text(body).encode(), {"Content-Type": "application/json"})
 
 
 def _json_text(value: object) -> str:
-    """Write JSON with all digits of decimals, trailing zeros too."""
+    """Write JSON with all digits of decimals, even trailing zeros."""
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, Mapping):

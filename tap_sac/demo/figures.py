@@ -1,6 +1,6 @@
-"""Figures that are computed from names.
+"""Computes figures from names.
 
-They are the same on every start, on every machine and in every version of Python.
+They are the same on every start and machine, and in every version of Python.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def number(*parts: str) -> int:
 
 
 def amount(*parts: str) -> Decimal:
-    """Make an amount of money; one in a hundred is nothing, one in seven is negative."""
+    """Make an amount of money; one in a hundred is zero, one in seven is negative."""
     base = number(*parts)
     if base % 100 == 0:
         return Decimal("0.0000000")
@@ -26,6 +26,6 @@ def amount(*parts: str) -> Decimal:
 
 
 def huge(*parts: str) -> Decimal:
-    """Make a number of 24 digits before the point and 7 behind it."""
+    """Make a number of 24 digits before the decimal point and 7 after it."""
     digits = "".join(f"{number(*parts, str(index)):010}" for index in range(4))
     return Decimal(f"{1 + int(digits[0]) % 9}{digits[1:24]}.{digits[24:31]}")

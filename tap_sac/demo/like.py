@@ -1,6 +1,6 @@
-"""A sample tenant that answers as a report says: ``python -m tap_sac.demo --like report.json``.
+"""A sample tenant that answers like a report: ``python -m tap_sac.demo --like report.json``.
 
-The sample tenant's own service answers, and what the report says takes the place of that.
+It changes the answers of the sample tenant's own service to those in the report.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SERVED, _COUNT, _LINK, _DELTA = "served", "@odata.count", "@odata.nextLink", "@
 _MODEL = re.compile(rf"{SERVICE_ROOT}/providers/([^/]+)/([^/]+)/([^/]+)")
 _PROVIDERS = re.compile(r".*/Namespaces\(NamespaceID='([^']+)'\)/Providers")
 _UNKNOWN_PATH = re.compile(r".*/administration/(?!Namespaces$|Subscriptions$)[^/(]*")
-# The options that a tenant ignores, where it serves what the sample tenant refuses.
+# The options that a tenant ignores if it serves requests that the sample tenant refuses.
 _IGNORED = {"in list": "$filter", "$pagesize": "$pagesize", "$apply": "$apply"} | dict.fromkeys(
     ("unknown column", "key column missing"), "$select"
 )
@@ -49,10 +49,10 @@ class LikeReport:
     """
 
     def __init__(self, report: Mapping[str, Any]) -> None:
-        """Read what its tenant is like.
+        """Read the report.
 
         Raises:
-            ValueError: If it is not a report.
+            ValueError: If the file is not a report.
         """
         try:
             found = {name: item for name, item in report["answers"].items() if name != "about"}
@@ -84,7 +84,7 @@ class LikeReport:
         said = self._of("refusals").get(part, "")
         answer = self.service(self._changed(request, part if said == _SERVED else ""))
         if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return answer  # Who has no token gets nothing else.
+            return answer  # Without a token, nothing else is answered.
         answer = self._instead(path, request, answer, said) or answer
         match = _MODEL.fullmatch(path)
         if match and answer.status == HTTPStatus.OK and b'"value":' in answer.body:
@@ -138,7 +138,7 @@ class LikeReport:
         )
 
     def _part(self, path: str, request: Request) -> str:
-        """Tell which of the questions about refusals a request is; none for others."""
+        """Return which question about refusals a request asks; empty for others."""
         match, options = _MODEL.fullmatch(path), request.options
         if match is None:
             return "unknown path" if _UNKNOWN_PATH.fullmatch(path) else ""
@@ -167,7 +167,7 @@ class LikeReport:
         return next((part for part, is_it in applies.items() if is_it), "")
 
     def _changed(self, request: Request, ignored: str) -> Request:
-        """Change the options that a tenant understands in another way than the sample tenant."""
+        """Change the options that a tenant interprets differently from the sample tenant."""
         options, sizes = request.options, self._of("pagesize").get("rows")
         options.pop(_IGNORED.get(ignored, ""), None)
         if "pagesize" in options and sizes in {"ignored", "another"}:
@@ -182,7 +182,7 @@ class LikeReport:
         return replace(request, target=link_to(request, options))
 
     def _instead(self, path: str, request: Request, answer: Response, said: str) -> Response | None:
-        """Answer as the report says, where that is no page of the sample tenant."""
+        """Respond by the report, if that is not a page of the sample tenant."""
         match, providers = _MODEL.fullmatch(path), _PROVIDERS.fullmatch(path)
         if path.endswith("/administration/Namespaces") and answer.status == HTTPStatus.OK:
             names = dict.fromkeys(shape["namespace_id"] for shape in self._shapes.values())
@@ -227,7 +227,7 @@ class LikeReport:
         return described_answer(listed) or page
 
     def _page(self, form: str, request: Request, shown: dict[str, str], page: Page) -> Response:
-        """Write a page as the report says."""
+        """Return a page by the report."""
         if "$count" in request.options:
             said = self._of("$count").get(form, "")
             if refused := described_answer(said):
@@ -247,7 +247,7 @@ class LikeReport:
         return json_answer(page)
 
     def _counted(self, page: Page, request: Request, said: str) -> Page:
-        """Add a count that the sample tenant does not give, or take one away."""
+        """Add a count that the sample tenant does not return, or remove one."""
         if said == "missing":
             return {name: value for name, value in page.items() if name != _COUNT}
         if said and _COUNT not in page:
@@ -257,7 +257,7 @@ class LikeReport:
         return {**page, _COUNT: page[_COUNT] + 1} if said == "another" else page
 
     def _link(self, link: str, request: Request, shown: Mapping[str, str]) -> str:
-        """Write a link to the next page in the tenant's form, and remember what is behind it."""
+        """Write a next link in the tenant's format, and remember its page."""
         said, token = self._of("links"), str(len(self._links) + 1)
         if self._of("positions").get("keys again") == "same figures":
             link = re.sub(r"(?<=skiptoken=)\d+", lambda found: str(int(found[0]) - 1), link)
@@ -270,7 +270,7 @@ class LikeReport:
         return forms.get(said.get("form", ""), f"{request.base_url}{target}")
 
     def _row(self, row: Mapping[str, Any], turn: int) -> dict[str, Any]:
-        """Write numbers and nulls as the tenant does, in turns where it does both."""
+        """Write numbers and nulls like the tenant, alternating if it has both forms."""
         values = {part: words.split(" / ") for part, words in self._of("values").items()}
         nulls, numbers = values.get("nulls", [""]), values.get("numbers", [""])
         found = {}
@@ -285,7 +285,7 @@ class LikeReport:
 
 
 def _form(name: str, options: Mapping[str, str]) -> str:
-    """Tell which of the questions about counts a request for a first page is."""
+    """Return which question about counts a request for a first page asks."""
     if name != FACTS:
         return "sums" if name == AGGREGATION else "members"
     if "$select" in options or options.get("$top") != "0":

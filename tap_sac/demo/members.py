@@ -1,4 +1,4 @@
-"""The members of the dimensions of Alpenglow Outdoor, a company that does not exist."""
+"""The members of the dimensions of Alpenglow Outdoor, a fictitious company."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Member:
 
 
 def leaves(members: Iterable[Member]) -> list[Member]:
-    """Pick the members that facts can be booked on."""
+    """Return the members on which facts can be booked."""
     members = list(members)
     inner = {parent for member in members for parent in member.parents.values()}
     return [member for member in members if member.id not in inner]
@@ -34,7 +34,7 @@ MONTH_NAMES = [
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 ]
-# Versions, with the categories that SAC would put them into.
+# Versions, with the categories that they would have in SAC.
 VERSIONS = {"Actual": "Actual", "Plan": "Planning", "Rolling Forecast": "Rolling Forecast"}
 
 ACCOUNTS = [

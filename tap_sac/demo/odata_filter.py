@@ -1,4 +1,4 @@
-"""OData ``$filter`` expressions: the part that SAC documents.
+"""OData ``$filter`` expressions, as far as SAC documents them.
 
 ``eq ne gt ge lt le``, ``and or not``, parentheses, ``contains``, ``startswith`` and ``endswith``,
 with string, number and null literals (OData URL Conventions 4.0, 5.1.1).
@@ -40,25 +40,26 @@ _FUNCTIONS: dict[str, Callable[[str, str], bool]] = {
 
 
 class FilterError(ValueError):
-    """An expression that cannot be understood."""
+    """An expression is malformed."""
 
 
 class InListError(FilterError):
-    """An expression with a list, such as ``Version in ('a','b')``.
+    """An expression has a list, such as ``Version in ('a','b')``.
 
-    Live tenants understand it, but fail to make SQL of it.
+    Live tenants parse it, but fail to translate it to SQL.
     """
 
 
 def parse_filter(expression: str, columns: Collection[str]) -> Predicate:
-    """Turn an expression into a predicate on rows.
+    """Convert an expression to a predicate on rows.
 
     Args:
-        expression: Such as ``Version eq 'public.Actual' and not (Date lt '202601')``.
-        columns: The names that it may use.
+        expression: The expression, such as ``Version eq 'public.Actual' and not (Date lt
+            '202601')``.
+        columns: The names that it may contain.
 
     Raises:
-        FilterError: If the expression is malformed or names another column.
+        FilterError: If the expression is malformed or names an unknown column.
         InListError: If it has a list.
     """
     parser = _Parser(_tokens(expression), columns)
@@ -83,7 +84,7 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
 
 
 class _Parser:
-    """Recursive descent, one method for each level of precedence."""
+    """A recursive-descent parser with one method per level of precedence."""
 
     def __init__(self, tokens: list[tuple[str, str]], columns: Collection[str]) -> None:
         self.tokens = tokens
@@ -184,7 +185,7 @@ def _both(left: Predicate, right: Predicate) -> Predicate:
 
 
 def _compare(compare: Callable[[Any, Any], bool], left: _Operand, right: _Operand) -> Predicate:
-    """Compare as OData does: null is neither more nor less than anything."""
+    """Compare like OData: null is neither greater nor less than anything."""
 
     def predicate(row: Mapping[str, Any]) -> bool:
         first, second = left(row), right(row)

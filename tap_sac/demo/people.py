@@ -1,7 +1,7 @@
-"""The people of Alpenglow Outdoor who may sign in, and what each of them may see.
+"""The users of Alpenglow Outdoor, and what each of them may see.
 
-SAP documents that data access control decides which members of a dimension a person sees, and
-which facts. That it also hides the members themselves in master data is a guess.
+SAP documents that data access control limits the facts that a user sees by the members of
+dimensions. That it also hides these members in master data is a guess.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with rights.
+    """A user with permissions.
 
     Attributes:
-        id: As in the claim ``user_uuid`` of tokens.
-        name: For people.
-        email: As in the claim ``user_name``.
-        sees: The members that the person sees, by dimension; all of each other dimension.
+        id: The claim ``user_uuid`` of tokens.
+        name: The name on pages.
+        email: The claim ``user_name``.
+        sees: The members that the user sees, by dimension; all members of other dimensions.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Person:
     sees: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def predicate(self, table: Table) -> Predicate:
-        """Return what tells which rows of a table the person sees."""
+        """Return a predicate for the rows of a table that the user sees."""
         rights = [
             (column, members)
             for dimension, members in self.sees.items()
@@ -46,10 +46,10 @@ class Person:
         return lambda row: all(row[column] in members for column, members in rights)
 
     def token(self, secret: str) -> str:
-        """Write an access token like those of SAP's XSUAA, as far as its claims are published.
+        """Make an access token like those of SAP's XSUAA, as far as its claims are published.
 
         Args:
-            secret: What nobody can guess, in the place of a signature.
+            secret: A random text in place of a signature.
         """
         claims = {
             "sub": self.id,
@@ -62,7 +62,7 @@ class Person:
 
 
 def _column_of(dimension: str, table: Table) -> str | None:
-    """Return the column that has the members of a dimension; None if the table has none."""
+    """Return the column with the members of a dimension; None if the table has none."""
     if table.dimension == dimension:
         return table.key[0]
     names = (f"{dimension}___ID", f"{dimension}.ID") if table.name == MASTER_DATA else (dimension,)

@@ -1,8 +1,8 @@
-"""Query options: which rows and columns of an entity set a request asks for, and how many.
+"""Query options: which rows and columns of an entity set a request selects, and how many.
 
-What SAC does with them is described in SAP Help, "Data Export Service" (2022), and in the notes of
-those who read live tenants. Options that it does not know, it ignores, such as ``$apply`` and
-``$deltatoken``; ``$pagesize`` it refuses. The texts of the refusals are made up.
+The behavior follows SAP Help, "Data Export Service" (2022), and notes about live tenants. Unknown
+options, such as ``$apply`` and ``$deltatoken``, are ignored, but ``$pagesize`` is refused. The
+texts of the refusals are made up.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
 
 class QueryError(ValueError):
-    """Query options that SAC refuses.
+    """SAC refuses the query options.
 
     Attributes:
         status: The HTTP status of the refusal.
     """
 
     def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
-        """Keep why, and the status."""
+        """Store the reason and the status."""
         super().__init__(message)
         self.status = status
 
 
 @dataclass(frozen=True)
 class Page:
-    """What an answer has.
+    """The contents of a response.
 
     Attributes:
-        rows: With the selected columns.
-        next: The position where the next page begins; None after the last one.
-        count: The number of all rows, if it was asked for.
+        rows: The rows, with the selected columns.
+        next: The position where the next page starts; None after the last one.
+        count: The number of all rows, if requested.
     """
 
     rows: list[Row]
@@ -53,16 +53,16 @@ class Page:
 
 
 class Query:
-    """What the query options of a request ask of a table.
+    """The query options of a request for a table.
 
     Attributes:
-        dimensions: The key columns that identify a row of the answer.
-        is_aggregation: Whether facts are added up over the other dimensions.
-        page_size: The most rows of a page, as the request or the tenant has it.
+        dimensions: The key columns that identify a row in the response.
+        is_aggregation: Whether facts are summed over the other dimensions.
+        page_size: The maximum rows per page, by the request or the tenant.
     """
 
     def __init__(self, table: Table, options: Mapping[str, str], behaviour: Behaviour) -> None:
-        """Understand the options.
+        """Parse the options.
 
         Raises:
             QueryError: If SAC refuses them.
@@ -96,9 +96,10 @@ class Query:
         self._limit, self._is_cut = self._limits(options, behaviour)
 
     def _limits(self, options: Mapping[str, str], behaviour: Behaviour) -> tuple[int, bool]:
-        """Tell how many rows an answer has at most, and whether it then ends without a link.
+        """Return the maximum rows of a response, and whether it then ends without a link.
 
-        With ``$top`` it does. That a ``$top`` above the page size is served at once is a guess.
+        With ``$top``, it does. That a ``$top`` above the page size is served in one response is a
+        guess.
         """
         limit, is_cut = self.page_size, False
         if "$top" in options:
@@ -109,11 +110,11 @@ class Query:
         return limit, is_cut
 
     def page(self, rows: Iterable[Row | None]) -> Page:
-        """Take the page that is asked for.
+        """Return the requested page.
 
         Args:
-            rows: All rows, or all facts of an aggregation. A row that is gone is None, so that
-                the positions of the others stay while somebody is paging.
+            rows: All rows, or all facts of an aggregation. Deleted rows are None, so that the
+                others keep their positions during paging.
         """
         kept = [row if row is not None and self.keeps(row) else None for row in rows]
         if self.is_aggregation:
@@ -131,19 +132,19 @@ class Query:
         )
 
     def aggregate(self, facts: Iterable[Row | None]) -> dict[tuple[Value, ...], Row]:
-        """Add up facts over the dimensions that are not selected.
+        """Sum facts over the dimensions that are not selected.
 
-        That a filter is applied before that, also to measures, is a guess.
+        That filters apply before, even those on measures, is a guess.
         """
         present = (fact for fact in facts if fact is not None)
         return aggregate(present, self.dimensions, self._measures)
 
     def project(self, row: Row) -> Row:
-        """Leave the selected columns."""
+        """Return the row with the selected columns only."""
         return {name: row[name] for name in self._selected if name in row}
 
     def _sorted(self, rows: Iterable[Row]) -> list[Row | None]:
-        """Sort rows; nulls come before everything else (OData Protocol 4.0, 11.2.5.2)."""
+        """Sort rows; nulls come first (OData Protocol 4.0, 11.2.5.2)."""
         ordered = list(rows)
         for name, is_descending in reversed(self._order):
             ordered.sort(key=partial(_sort_key, name), reverse=is_descending)
@@ -156,10 +157,10 @@ def _sort_key(name: str, row: Row) -> tuple[bool, Any]:
 
 
 def predicate(expression: str, columns: Collection[str]) -> Predicate:
-    """Understand a ``$filter``.
+    """Parse a ``$filter``.
 
     Raises:
-        QueryError: If SAC refuses it; a list with ``in`` it takes for a fault of its own.
+        QueryError: If SAC refuses it; for an ``in`` list, with a server error.
     """
     try:
         return parse_filter(expression, columns)
@@ -172,10 +173,10 @@ def predicate(expression: str, columns: Collection[str]) -> Predicate:
 
 
 def position(options: Mapping[str, str]) -> int:
-    """Read where a page begins.
+    """Return the position where a page starts.
 
     Raises:
-        QueryError: If the link to the page was not followed as it is.
+        QueryError: If the link to the page was changed.
     """
     text = options.get("$skiptoken", "0").partition("!")[0]
     if not text.isdecimal():
@@ -201,7 +202,7 @@ def _selected(table: Table, names: Sequence[str], text: str | None) -> list[str]
 
 
 def _order(text: str, names: Sequence[str]) -> list[tuple[str, bool]]:
-    """Read ``$orderby``: columns, and whether each is in descending order."""
+    """Parse ``$orderby`` into columns and whether they are descending."""
     order = []
     for item in text.split(",") if text else []:
         name, _, direction = item.strip().partition(" ")

@@ -1,4 +1,4 @@
-"""The sample tenant on a loopback port."""
+"""Serves the sample tenant on a loopback port."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class SampleTenant:
         """Start serving in a thread.
 
         Args:
-            application: What answers; the sample company by default.
-            port: A port of the loopback interface; 0 for any that is free.
+            application: Answers the requests; the sample company by default.
+            port: A loopback port; 0 for any free one.
         """
         self._server = _Server(application or SampleService(), port)
         self.url = self._server.url
@@ -50,7 +50,7 @@ class SampleTenant:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the tap that read this tenant."""
+        """The settings with which the tap reads this tenant."""
         return {
             "tenant_url": self.url,
             "token_url": f"{self.url}{TOKEN_PATH}",
@@ -79,7 +79,7 @@ class SampleTenant:
 
 @functools.cache
 def sample_tenant() -> SampleTenant:
-    """Return the sample tenant of this process, which serves until the process ends."""
+    """Return the sample tenant of this process, which is served until the process ends."""
     return SampleTenant()
 
 
@@ -93,16 +93,16 @@ class _Server(ThreadingHTTPServer):
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Write no stack trace about clients that go away."""
+        """Print no stack trace if a client disconnects."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # The second packet of a long answer would wait 40 ms for an acknowledgement of the first one.
+    # Otherwise, the second packet would wait 40 ms for the acknowledgement of the first one.
     disable_nagle_algorithm = True
-    wbufsize = -1  # Headers and body in one packet, or each answer waits for a delayed ACK.
+    wbufsize = -1  # One packet; otherwise, responses wait for a delayed ACK.
     server: _Server
 
     def do_GET(self) -> None:

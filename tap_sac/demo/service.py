@@ -1,8 +1,8 @@
-"""The sample tenant's services: tokens, administration, and one provider service per model.
+"""The sample tenant's services: tokens, administration, and one service per model.
 
-A request goes in, a response comes out; nothing here knows of sockets. What the services answer
-follows SAP Help, "SAP Analytics Cloud REST API", chapter "Data Export Service", and the notes of
-those who read live tenants. The texts of its refusals are made up, unlike the numbers in them.
+They convert requests to responses, without sockets. The behavior follows SAP Help, "SAP Analytics
+Cloud REST API", chapter "Data Export Service", and notes about live tenants. The texts of refusals
+are made up, but not the numbers in them.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ EXPIRE_PATH = "/sample/expire"
 TOKEN_PATH = "/oauth/token"  # noqa: S105  (a path)
 AUTHORIZE_PATH = "/oauth/authorize"
 
-# SAC too may name another host than the one that a client uses; and it is the same on every start.
+# SAC may also name a different host than the client uses; this one is the same on every start.
 _PUBLIC_ROOT = f"https://alpenglow.example{SERVICE_ROOT}"
 _TRACK_CHANGES = "odata.track-changes"
 
 _NAMESPACE, _PROVIDER = r"NamespaceID='([^']+)'", r"ProviderID='([^']+)'"
 _MODEL = r"/providers/([^/]+)/([^/]+)"
-# The method, the path below the service root, and the method of the service that answers.
+# The HTTP method, the path below the service root, and the method of the service.
 _ROUTES = [
     ("GET", r"/administration/Namespaces", "_namespaces"),
     ("GET", rf"/administration/Namespaces\({_NAMESPACE}\)/Providers", "_providers"),
@@ -101,18 +101,18 @@ _ROUTES = [
 
 
 class SampleService:
-    """Answers the requests of clients of one tenant.
+    """Answers the requests to one tenant.
 
     Attributes:
-        behaviour: In what it differs from other tenants.
-        models: What it serves, by NamespaceID and ProviderID.
+        behaviour: The differences from other tenants.
+        models: The models and other providers, by NamespaceID and ProviderID.
         subscriptions: The change-tracking subscriptions.
     """
 
     def __init__(
         self, behaviour: Behaviour | None = None, founded: list[Model] | None = None
     ) -> None:
-        """Found a company; Alpenglow Outdoor, if there are no models of another one."""
+        """Create the tenant of a company; Alpenglow Outdoor by default."""
         self.behaviour = behaviour or Behaviour()
         founded = models() if founded is None else founded
         if self.behaviour.dotted_master_data:
@@ -147,7 +147,7 @@ class SampleService:
         return self._access.with_csrf_token(request, self._service(request))
 
     def _service(self, request: Request) -> Response:
-        """Answer a request of a client that has signed in."""
+        """Answer a request with a valid token."""
         if (request.method, request.path) == ("GET", "/api/v1/csrf"):
             return Response(HTTPStatus.OK, b"")
         for method, pattern, name in _ROUTES:
@@ -162,15 +162,15 @@ class SampleService:
         return error_answer(HTTPStatus.NOT_FOUND, msg)
 
     def change(self) -> dict[str, object]:
-        """Insert, update and delete facts of the model Sales Planning, and return them.
+        """Insert, update and delete one fact of the model Sales Planning each; returns them.
 
-        The members of all of them are in the tables of the dimensions.
+        Their members are in the tables of the dimensions.
         """
         self._changes += 1
         facts = self._facts[SALES_MODEL]
         rows = [row for row in facts.rows if row is not None]
         updated = {**rows[self._changes], "REVENUE": Decimal(self._changes) + Decimal("0.0000001")}
-        # A version that the model has as a member, and no facts of yet.
+        # A version without facts, but with a member.
         inserted = {**rows[self._changes], "Version": "public.Rolling Forecast"}
         deleted = facts.key_of(rows[-self._changes])
         facts.put(updated)
@@ -179,31 +179,31 @@ class SampleService:
         return {"updated": updated, "inserted": inserted, "deleted": list(deleted)}
 
     def expire(self) -> dict[str, object]:
-        """Forget all subscriptions, so that every delta link is lost."""
+        """Delete all subscriptions, so all delta links are lost."""
         expired = list(self.subscriptions)
         self.subscriptions.clear()
         return {"expired": expired}
 
     def sign_all_out(self) -> None:
-        """End the sign-ins of all people, as an administrator may."""
+        """Revoke the sign-ins of all users, like an administrator."""
         self._access.sign_in.end_all()
 
     def facts(self, model: tuple[str, str]) -> TrackedRows:
-        """Return the facts of a model, by NamespaceID and ProviderID, to change them."""
+        """Return the facts of a model, by NamespaceID and ProviderID, so they can be changed."""
         return self._facts[model]
 
     def limit(self, model: tuple[str, str], rows: int) -> None:
-        """Keep the first facts of a model alone, before anybody has read it."""
+        """Keep only the first facts of a model, before it is read."""
         self._facts[model] = self._facts[model].first(rows)
 
     def refuse(self, path_pattern: str, response: Response, times: int | None = None) -> None:
-        """Answer some requests in another way, also those for a token.
+        """Answer some requests, even for tokens, with a fixed response.
 
         Args:
-            path_pattern: A regular expression; where it is found in the path and query of a
-                request, after percent-decoding, the answer is this one.
+            path_pattern: A regular expression to search for in the path and query, after
+                percent-decoding.
             response: The answer.
-            times: How often; None for ever.
+            times: How often; None for always.
         """
         self._refusals.append(Refusal(path_pattern, response, times))
 
@@ -213,7 +213,7 @@ class SampleService:
         return json_answer({"@odata.context": "$metadata#Namespaces", "value": rows})
 
     def _providers(self, request: Request, namespace: str) -> Response:
-        """List the models; of the query options SAC heeds ``$filter``, not ``$top``."""
+        """List the models; SAC applies the query option ``$filter``, but not ``$top``."""
         rows: list[Row] = [
             {
                 "NamespaceID": model.namespace,
@@ -278,14 +278,14 @@ class SampleService:
         return Response(HTTPStatus.NO_CONTENT, b"")
 
     def _not_offered(self, request: Request, *_: str) -> Response:
-        """Refuse a query in the body of a POST: 405, and without a CSRF token 403."""
+        """Refuse a query in the body of a POST: with 405, or 403 without a CSRF token."""
         msg = "The method POST is not offered."
         refusal = self._access.csrf_refusal(request)
         return refusal or error_answer(HTTPStatus.METHOD_NOT_ALLOWED, msg)
 
     def _number_alone(self, _: Request, *__: str) -> Response:
-        """Refuse ``/$count``, whose answer would be plain text."""
-        return error_answer(HTTPStatus.NOT_ACCEPTABLE, "A count alone cannot be had.")
+        """Refuse ``/$count``, which would be plain text."""
+        return error_answer(HTTPStatus.NOT_ACCEPTABLE, "A count alone is not supported.")
 
     def _entity_set(self, request: Request, *key: str) -> Response:
         model = self._model(*key[:2])
@@ -314,7 +314,7 @@ class SampleService:
         return self.models.get((namespace, model_id)) or error_answer(HTTPStatus.NOT_FOUND, msg)
 
     def _rows(self, request: Request, table: Table, model: tuple[str, str]) -> Response:
-        """Serve a page of rows, and with the last one a delta link if changes are tracked."""
+        """Serve a page of rows; the last one has a delta link if changes are tracked."""
         options = request.options
         query = self._query(request, table, options)
         subscription_id = options.get("$skiptoken", "").partition("!")[2]
@@ -337,7 +337,7 @@ class SampleService:
         return page_answer(table.name, page.rows, links, page.count)
 
     def _query(self, request: Request, table: Table, options: dict[str, str]) -> Query:
-        """Understand a query, for those rows that the asking person sees."""
+        """Parse a query, limited to the rows that the user sees."""
         query = Query(table, options, self.behaviour)
         if person := self._access.person(request):
             sees, keeps = person.predicate(table), query.keeps
@@ -345,7 +345,7 @@ class SampleService:
         return query
 
     def _source(self, table: Table, model: tuple[str, str]) -> Iterable[Row | None]:
-        """Return all rows that a set is made of; those that are gone are None."""
+        """Return all rows of a set; deleted ones are None."""
         if not table.is_made_of_facts:
             return table.rows
         rows: Iterable[Row | None] = self._facts[model].rows
@@ -359,7 +359,7 @@ class SampleService:
         return [row if row is None else table.widen(row) for row in rows]
 
     def _changes_since(self, request: Request, table: Table, options: dict[str, str]) -> Response:
-        """Serve what changed in the window of a subscription."""
+        """Serve the changes in the window of a subscription."""
         subscription = self.subscriptions.get(options["deltaid"])
         if subscription is None or subscription.set_name != table.name:
             return error_answer(HTTPStatus.NOT_FOUND, "The delta link has expired.")
@@ -379,11 +379,11 @@ class SampleService:
 
 
 def _subscription_row(subscription: Subscription, request: Request) -> Row:
-    """Describe a subscription, as SAP's newest sample does."""
+    """Describe a subscription like SAP's newest sample."""
     model = f"{subscription.namespace}/{subscription.model_id}"
     url = f"{request.base_url}{SERVICE_ROOT}/providers/{model}/{subscription.set_name}"
     ended_at = subscription.ended_at
-    if subscription.previous is None:  # What the full read has given, kept as a window of its own.
+    if subscription.previous is None:  # The full read has its own window.
         ended_at = subscription.started_at
     return {
         "NamespaceID": subscription.namespace,
@@ -405,7 +405,7 @@ def _subscription_row(subscription: Subscription, request: Request) -> Row:
 
 
 def _older_row(subscription: Subscription, request: Request) -> Row:
-    """Describe a subscription, as SAP's older samples do."""
+    """Describe a subscription like SAP's older samples."""
     row = _subscription_row(subscription, request)
     row |= {"EndTime": subscription.ended_at, "LastAccessed": None}
     del row["Timezone"]

@@ -1,8 +1,7 @@
-"""The entity sets of a model, made of its dimensions, measures and facts.
+"""Makes the entity sets of a model from its dimensions, measures and facts.
 
-The names of sets and columns follow ``$metadata`` documents of live tenants, SAP Help ("SAP
-Analytics Cloud REST API", "Data Export Service"), and where neither shows one, a guess that is
-marked as such.
+The names of sets and columns follow ``$metadata`` documents of live tenants and SAP Help ("SAP
+Analytics Cloud REST API", "Data Export Service"); other names are guesses, which are marked.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def model_tables(
     facts: list[Row],
     masters: Sequence[Table],
 ) -> tuple[Table, ...]:
-    """Make the sets of facts of a model, and add those of its dimensions."""
+    """Make the sets of a model's facts, and add those of its dimensions."""
     columns = (*dimensions, *measures)
     fact_sets = (
         Table(name, columns, facts, is_made_of_facts=True)
@@ -68,7 +67,7 @@ def _master_data(
     facts: list[Row],
     masters: Sequence[Table],
 ) -> Table:
-    """Widen the facts by attributes: key ``<Dim>___ID``, no ``<Dim>``, ``<Dim>___<Attribute>``."""
+    """Add attributes to the facts: key ``<Dim>___ID``, no ``<Dim>``, ``<Dim>___<Attribute>``."""
     attributes: dict[str, list[Column]] = {}
     members: dict[str, dict[object, Row]] = {}
     for table in masters:
@@ -98,7 +97,7 @@ def _master_data(
 
 
 def dotted(table: Table) -> Table:
-    """Call the columns of MasterData ``<Dim>.<Attribute>``, and leave other sets as they are."""
+    """Rename the columns of MasterData to ``<Dim>.<Attribute>``; other sets are not changed."""
     widen = table.widen
     if widen is None:
         return table
@@ -117,7 +116,7 @@ def _with_dot(name: str) -> str:
 def member_table(
     set_name: str, dimension: str, members: Iterable[Member], attributes: Iterable[str] = ()
 ) -> Table:
-    """Make a set of members; an account's type stands before its description, as on tenants."""
+    """Make a set of members; an account's type precedes its description, as on tenants."""
     columns = [
         Column(name, max_length=_CODE_LENGTH, kind=_CODES[name])
         for name in attributes
@@ -150,10 +149,10 @@ def masters(
 
 
 def _place_in_hierarchy(name: str, members: Sequence[Member], rows: Iterable[Row]) -> None:
-    """Add a member's parent and its place among the children of that parent.
+    """Add a member's parent and its position among the parent's children.
 
-    A root has no parent key. That there are columns for the place is seen on tenants; their
-    spelling, their types and what the first child has are guesses.
+    A root has no parent key. Columns for the position were seen on tenants; their names, their
+    types and the first child's position are guesses.
     """
     siblings: dict[str | None, list[str]] = {}
     for member, row in zip(members, rows, strict=True):
@@ -168,7 +167,7 @@ def _place_in_hierarchy(name: str, members: Sequence[Member], rows: Iterable[Row
 
 
 def version_master() -> Table:
-    """Make the master of versions; what its categories are called is a guess."""
+    """Make the master of versions; the names of its categories are a guess."""
     columns = (
         Column("ID", is_key=True, max_length=_VERSION_LENGTH, kind="ID"),
         Column("VERSION", max_length=_VERSION_LENGTH, kind="VERSION"),
@@ -193,7 +192,7 @@ def version_master() -> Table:
 
 
 def date_master() -> Table:
-    """Make a master of months as tenants have it that call its key DATE."""
+    """Make a master of months like those of tenants where its key is DATE."""
     columns = (
         Column("DATE", is_key=True),
         Column("YEAR"),
@@ -213,7 +212,7 @@ def date_master() -> Table:
 
 
 def short_date_master() -> Table:
-    """Make a master of months as tenants have it that treat dates like any dimension."""
+    """Make a master of months like those of tenants where dates are like any dimension."""
     return member_table(
         "DateMaster", "Date", [Member(month, _month_name(month)) for month in MONTHS]
     )
@@ -224,15 +223,15 @@ def _month_name(month: str) -> str:
 
 
 def distinct_table(name: str, tables: Iterable[Table], *, of_facts: bool) -> Table | None:
-    """Make ``<column>___Distinct``; None if it is not such a set.
+    """Make ``<column>___Distinct``; None if the name is not of this kind.
 
-    For a currency table it is ``<column>___<column>___Distinct``, too, and its rows have a column
-    that was not asked for (SAP's sample). That rows come again there is a guess.
+    For a currency table, it may be ``<column>___<column>___Distinct``, and its rows have a column
+    that was not requested (SAP's sample). Repeated rows are a guess.
 
     Args:
         name: The name of the set.
         tables: The sets of the model.
-        of_facts: Whether there is one for each column of facts.
+        of_facts: Whether every column of facts has such a set.
     """
     names = name.removesuffix(DISTINCT).split("___") if name.endswith(DISTINCT) else []
     for table in tables:
@@ -248,7 +247,7 @@ def distinct_table(name: str, tables: Iterable[Table], *, of_facts: bool) -> Tab
 
 
 def audit_table(dimensions: list[Column], measures: list[Column], facts: list[Row]) -> Table:
-    """List changes to facts: who, when, and from what to what."""
+    """List changes to facts: user, time, old and new values."""
     columns = [Column(column.name, max_length=column.max_length) for column in dimensions]
     columns += [Column("Audit_Time", "Edm.DateTimeOffset"), Column("Audit_User")]
     for measure in measures:

@@ -1,4 +1,4 @@
-"""Models of the shapes that a report describes, with made-up members and figures."""
+"""Makes models with the shapes in a report, and made-up members and figures."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Shape = dict[str, Any]
 
 _MASTER = re.compile(r"(.+?)Master(?:WithHierarchy)?")
 _INTEGERS = ("Byte", "SByte", "Int16", "Int32", "Int64")
-_FEW = 20  # rows of sets that nothing is known of
+_FEW = 20  # the number of rows of sets whose count is unknown
 
 
 def model_of(shape: Shape, rows: int, kinds: Collection[str]) -> Model:
-    """Make a model of the shape that a report gives it.
+    """Make a model with the shape in a report.
 
     Args:
-        shape: As in the report.
-        rows: How many facts it has.
+        shape: The shape in the report.
+        rows: The number of facts.
         kinds: What its measures are: nulls, numbers, or now one and now the other.
     """
     sets = {item["name"]: item for item in shape.get("sets", ())}
@@ -71,7 +71,7 @@ def _table(item: Shape, key: Sequence[str], members: int, facts: list[Row]) -> T
 
 
 def _widened(fact: Row, columns: Iterable[Column]) -> Row:
-    """Make a row of MasterData, whose columns are called after dimensions and attributes."""
+    """Make a row of MasterData, whose columns are named after dimensions and attributes."""
     row: Row = {}
     for column in columns:
         dimension, _, attribute = re.sub(r"___|\.", "\0", column.name, count=1).partition("\0")
@@ -81,7 +81,7 @@ def _widened(fact: Row, columns: Iterable[Column]) -> Row:
 
 
 def _row(known: Row, texts: Iterable[str], place: int, dimension: str) -> Row:
-    """Complete a row; the first member is the parent of all others, and has none."""
+    """Complete a row; the first member is the root, and the parent of all others."""
     row: Row = {}
     for text in texts:
         name = text.split()[0]
@@ -94,7 +94,7 @@ def _row(known: Row, texts: Iterable[str], place: int, dimension: str) -> Row:
 
 
 def _value(text: str, number: int) -> Value:
-    """Make a value of the type and the scale of a column; decimals end in zeros."""
+    """Make a value with the type and scale of a column; decimals end with zeros."""
     name, kind, *words = text.split()
     kind = kind.removeprefix("Edm.")
     if kind in {"Decimal", "Double", "Single"}:

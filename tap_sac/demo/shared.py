@@ -1,8 +1,8 @@
-"""What the models of Alpenglow Outdoor share: public dimensions, exchange rates, units.
+"""The data that the models of Alpenglow Outdoor share: public dimensions, exchange rates, units.
 
-The columns of public accounts and of units are those that SAP Help shows ("SAP Analytics Cloud REST
-API", "Data Export Service"), as are rate, fromCurr and toCurr of currency tables; their types, the
-keys and the other columns of currency tables are guesses.
+SAP Help ("SAP Analytics Cloud REST API", "Data Export Service") shows the columns of public
+accounts and units, and rate, fromCurr and toCurr of currency tables. The types, the keys and the
+other columns of currency tables are guesses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tap_sac.demo.members import Member
 
 _RATES_OF_2026 = {"CHF": "1.0634000", "GBP": "1.1518000", "IDR": "0.0000538", "USD": "0.8607000"}
-# Group, unit, its name, and what it is of the base unit of its group.
+# Group, unit, name, and factor to the base unit of the group.
 _UNITS = [
     ("MASS", "KG", "Kilogram", 1, 1),
     ("MASS", "G", "Gram", 1, 1000),
@@ -35,9 +35,9 @@ _UNITS = [
 
 
 def shared_data() -> list[Model]:
-    """Make the providers of all namespaces but that of the models."""
+    """Make the providers of all namespaces except that of the models."""
     return [
-        # The ids are as old sample models have them, to be encoded in URLs.
+        # The IDs are like those of old sample models, and must be encoded in URLs.
         _public_dimension("Product", PRODUCTS, ("Brand",)),
         _public_dimension("Account", *_accounts()),
         _public_dimension("Region", REGIONS),
@@ -61,7 +61,7 @@ def shared_data() -> list[Model]:
 def _public_dimension(
     name: str, members: Sequence[Member], attributes: Sequence[str] = ()
 ) -> Model:
-    """Make a public dimension, which has a second set only if it has a hierarchy."""
+    """Make a public dimension; it has a second set only with a hierarchy."""
     return Model(
         f"sap.epm.Alpenglow_{name}:{name}",
         name,
@@ -75,7 +75,7 @@ def _public_dimension(
 
 
 def _accounts() -> tuple[list[Member], tuple[str, ...]]:
-    """Give the accounts the attributes that public ones have."""
+    """Add the attributes of public accounts to the accounts."""
     common = {
         "rateType": "AVG",
         "Language": "EN",

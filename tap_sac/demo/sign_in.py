@@ -1,7 +1,7 @@
-"""Where people sign in: a page, codes, and refresh tokens (RFC 6749, 4.1 and 6; RFC 7636).
+"""The sign-in of users: a page, codes, and refresh tokens (RFC 6749, 4.1 and 6; RFC 7636).
 
-There are no passwords: the person at the page chooses who to be. Whether SAC's own authorization
-server insists on PKCE is not known; this one does, so that a client without it is noticed.
+There are no passwords: the page lets the user choose an identity. It is unknown whether SAC's own
+authorization server requires PKCE; this one does, so that a client without it fails.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BUTTON = Template('<p><button name="person" value="$value">$label</button></p>\
 
 @dataclass(frozen=True)
 class _Code:
-    """What a code was given for."""
+    """The sign-in that a code was issued for."""
 
     person: Person
     redirect_uri: str
@@ -59,10 +59,10 @@ class _Code:
 
 
 class SignIn:
-    """The sign-ins that are under way, and those that have not ended."""
+    """The pending and the completed sign-ins."""
 
     def __init__(self, client_id: str, behaviour: Behaviour) -> None:
-        """Begin with none."""
+        """Start without sign-ins."""
         self._client_id = client_id
         self._behaviour = behaviour
         self._codes: dict[str, _Code] = {}
@@ -70,11 +70,11 @@ class SignIn:
         self._lock = threading.Lock()
 
     def answer(self, request: Request) -> Response:
-        """Show the page, or send the browser back with what was chosen there."""
+        """Show the page, or redirect the browser with the choice."""
         query = _form(urlsplit(request.target).query)
         redirect_uri = query.get("redirect_uri", "")
         if query.get("client_id") != self._client_id:
-            return _page("Unknown client", "There is no OAuth client of this id.")
+            return _page("Unknown client", "There is no OAuth client with this ID.")
         if redirect_uri != self._behaviour.redirect_uri:
             text = f"The redirect URI {redirect_uri} is not registered with the OAuth client."
             return _page("Wrong redirect URI", text)
@@ -90,7 +90,7 @@ class SignIn:
         return _redirect(query, code=self._give_code(person, query))
 
     def take(self, form: Mapping[str, str]) -> Person | None:
-        """Return whose code or refresh token a token request has; None if it is not good."""
+        """Return the user of the code or refresh token in a token request; None if invalid."""
         with self._lock:
             if form.get("grant_type") == "authorization_code":
                 return self._take_code(form)
@@ -101,7 +101,7 @@ class SignIn:
             return person if time.monotonic() < good_until else None
 
     def refresh_token(self, person: Person, form: Mapping[str, str]) -> str:
-        """Return the refresh token that goes with an answer: a new one, or the one of before."""
+        """Return the refresh token for a response: a new one, or the same as before."""
         if "refresh_token" in form and not self._behaviour.rotates_refresh_tokens:
             return form["refresh_token"]
         token = f"{secrets.token_urlsafe()}-r"
@@ -110,7 +110,7 @@ class SignIn:
         return token
 
     def end_all(self) -> None:
-        """Forget all refresh tokens, as when an administrator revokes them."""
+        """Delete all refresh tokens, like an administrator who revokes them."""
         self._refresh_tokens.clear()
 
     def _give_code(self, person: Person, query: Mapping[str, str]) -> str:
@@ -120,7 +120,7 @@ class SignIn:
         return code
 
     def _take_code(self, form: Mapping[str, str]) -> Person | None:
-        """Take a code, which is good once, for its redirect URI and its verifier."""
+        """Redeem a code, which is valid once, for its redirect URI and verifier."""
         code = self._codes.pop(form.get("code", ""), None)
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
@@ -150,7 +150,7 @@ def _sign_in_page() -> Response:
     )
     refusal = _BUTTON.substitute(value="", label="No, thanks")
     form = f'<form method="post">\n{buttons}{refusal}</form>'
-    text = "tap-sac wants to read models with your rights. Who are you?"
+    text = "tap-sac wants to read models with your permissions. Who are you?"
     return _page("Sign in", text, form, HTTPStatus.OK)
 
 

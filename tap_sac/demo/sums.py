@@ -1,4 +1,4 @@
-"""Adding facts up, and taking them apart, with all their digits."""
+"""Aggregates facts and splits them, with all their digits."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _DIGITS = 100
 def aggregate(
     facts: Iterable[Row], dimensions: Sequence[str], measures: Sequence[str]
 ) -> dict[tuple[Value, ...], Row]:
-    """Add up the facts that agree in some dimensions.
+    """Sum the facts with the same members of some dimensions.
 
     Args:
         facts: The facts.
-        dimensions: Where they must agree; the others are summed over.
-        measures: What is added up; null counts for nothing, and nulls alone make null.
+        dimensions: The dimensions to group by.
+        measures: The measures to sum; nulls are skipped, and only nulls make null.
 
     Returns:
-        A row for each combination of members, in the order in which they first come.
+        A row for each combination of members, in their first order.
     """
     sums: dict[tuple[Value, ...], Row] = {}
     with localcontext() as context:
@@ -50,12 +50,12 @@ def _sum(first: Value, second: Value) -> Value:
 
 
 def difference(before: Row, after: Row, dimensions: Collection[str]) -> Row:
-    """Subtract the measures of a fact from those of a later one; null counts for nothing.
+    """Subtract the measures of a fact from those of a later one; null counts as zero.
 
     Args:
         before: The earlier fact; empty if there was none.
-        after: The later one; its dimensions alone if it was deleted.
-        dimensions: What identifies both.
+        after: The later fact; only its dimensions if it was deleted.
+        dimensions: The columns that identify both.
     """
     row = {name: after[name] for name in dimensions}
     with localcontext() as context:
@@ -70,7 +70,7 @@ def difference(before: Row, after: Row, dimensions: Collection[str]) -> Row:
 def take_apart(fact: Row, number: int) -> list[Row]:
     """Split a fact into several facts whose measures add up to its own.
 
-    The shares differ, unless there is nothing to share: then the facts are identical.
+    The shares differ, except for zero: then the facts are identical.
     """
     parts = [dict(fact) for _ in range(number)]
     for name, value in fact.items():
@@ -81,13 +81,13 @@ def take_apart(fact: Row, number: int) -> list[Row]:
 
 
 def take_all_apart(facts: Iterable[Row | None], number: int) -> Iterator[Row | None]:
-    """Make several facts of each one; one that is gone leaves as many places empty."""
+    """Split all facts; a deleted one leaves as many empty places."""
     for fact in facts:
         yield from [None] * number if fact is None else take_apart(fact, number)
 
 
 def _shares(amount: Decimal, number: int) -> list[Decimal]:
-    """Divide an amount in the ratio of 1 to 2 to 3, and so on; the last one has the rest."""
+    """Divide an amount in the ratio 1 : 2 : 3 and so on; the last share gets the rest."""
     whole = number * (number + 1) // 2
     with localcontext() as context:
         context.prec = _DIGITS

@@ -1,4 +1,4 @@
-"""What a tenant consists of: models, their entity sets, and columns."""
+"""The parts of a tenant: models, their entity sets, and columns."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DIFFERENCES = "FactDataDifference"
 MASTER_DATA = "MasterData"
 AUDIT = "AuditData"
 CURRENCIES = "CurrencyTable"
-# What the sets of the distinct values of a column end with. That they are not listed, neither in
-# $metadata nor in the service document, is a guess.
+# The suffix of sets with the distinct values of a column. That neither $metadata nor the service
+# document lists them is a guess.
 DISTINCT = "___Distinct"
 
-# SAP documents that changes of these can be subscribed to, and of no others.
+# By SAP's documentation, only changes of these can be subscribed to.
 TRACKABLE = {FACTS, AGGREGATION, DIFFERENCES}
 
 
@@ -31,12 +31,12 @@ class Column:
     """A column of an entity set.
 
     Attributes:
-        name: As in rows.
+        name: The name in rows.
         type: An Edm type.
-        label: The name for people.
+        label: The description.
         is_key: Whether it is part of the key.
-        max_length: The length of its texts.
-        kind: What a column of a dimension means, as ``Integration.PropertyType`` has it.
+        max_length: The maximum length of its texts.
+        kind: The value of ``Integration.PropertyType``, for a column of a dimension.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Table:
     Attributes:
         name: The name of the set.
         columns: Its columns.
-        rows: Its rows, in the order in which they are served; of a set that is made of facts,
-            those facts with which the model starts.
-        is_made_of_facts: Whether its rows are the facts of the model.
-        widen: Makes a row of a fact, where the set has other columns than the facts.
-        dimension: The dimension whose members are in it.
+        rows: Its rows, in the order in which they are served; for a set of facts, the initial facts
+            of the model.
+        is_made_of_facts: Whether its rows are made from the facts of the model.
+        widen: Converts a fact to a row, if the set has other columns than the facts.
+        dimension: The dimension of its members.
     """
 
     name: str
@@ -76,12 +76,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Model:
-    """What SAC calls a provider.
+    """A provider, as SAC calls it.
 
     Attributes:
         id: The ProviderID.
         name: The ProviderName.
-        description: For people.
+        description: The Description.
         namespace: The NamespaceID.
         tables: Its entity sets; none for a live-connection model, which SAC does not export.
     """

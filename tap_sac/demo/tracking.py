@@ -1,7 +1,7 @@
 """Rows that can change, and subscriptions to their changes.
 
-A subscription has a window: it opens when the subscription is made and ends when its changes are
-read, which opens the next one of the chain (SAP Help, "Data Export Service", delta).
+A subscription has a window, which starts when the subscription is opened and ends when its changes
+are read. That opens the next subscription of the chain (SAP Help, "Data Export Service", delta).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ Key = tuple["Value", ...]
 
 
 class TrackedRows:
-    """The rows of a fact table, and what has happened to them.
+    """The rows of a fact table, and the log of their changes.
 
     Attributes:
-        rows: The rows in the order of serving; None where one was deleted, so that positions
-            stay while somebody is paging.
-        key_columns: What identifies a row.
-        log: Each change in order: the key, and the whole new row, or None if it was deleted.
+        rows: The rows in the order of serving; deleted ones are None, so that the others keep their
+            positions during paging.
+        key_columns: The columns that identify a row.
+        log: All changes in order: the key, and the new row, or None if it was deleted.
     """
 
     def __init__(self, rows: Iterable[Row], key_columns: Sequence[str]) -> None:
-        """Take over rows."""
+        """Store the initial rows."""
         self.key_columns = key_columns
         self.rows: list[Row | None] = [*rows]
         self.log: list[tuple[Key, Row | None]] = []
         self._original = tuple(row for row in self.rows if row is not None)
 
-    # Most tenants of a test never change: keys are made for the first one who needs them.
+    # Most tenants in tests never change, so keys are only made when needed.
     @cached_property
     def _first(self) -> dict[Key, Row]:
         return {self.key_of(row): row for row in self._original}
@@ -47,11 +47,11 @@ class TrackedRows:
         return {key: number for number, key in enumerate(self._first)}
 
     def first(self, rows: int) -> TrackedRows:
-        """Return the first rows alone, as if there had never been more."""
+        """Return only the first rows, as if there had never been more."""
         return TrackedRows([row for row in self.rows if row is not None][:rows], self.key_columns)
 
     def key_of(self, row: Row) -> Key:
-        """Return what identifies a row."""
+        """Return the key of a row."""
         return tuple(row[name] for name in self.key_columns)
 
     def put(self, row: Row) -> None:
@@ -92,12 +92,12 @@ class Subscription:
         namespace: The NamespaceID.
         model_id: The ProviderID.
         set_name: The EntitySetName.
-        options: The query options that were fixed when the chain was opened.
-        chain_id: What the subscriptions of a chain have in common.
-        start: The position in the log where the window begins.
+        options: The query options with which the chain was opened.
+        chain_id: The ID that all subscriptions of a chain share.
+        start: The position in the log where the window starts.
         end: The position where it ends; None while it is open.
-        previous: The one before it in the chain.
-        next: The one after it in the chain.
+        previous: The previous one in the chain.
+        next: The next one in the chain.
     """
 
     namespace: str
@@ -123,7 +123,7 @@ class Subscription:
 
 
 class Subscriptions(dict[str, Subscription]):
-    """All subscriptions of a tenant, by id."""
+    """All subscriptions of a tenant, by ID."""
 
     def open(
         self, namespace: str, model_id: str, set_name: str, options: dict[str, str], start: int
@@ -151,7 +151,7 @@ class Subscriptions(dict[str, Subscription]):
         return subscription.next
 
     def delete_chain(self, subscription: Subscription) -> None:
-        """Forget all subscriptions of a chain."""
+        """Delete all subscriptions of a chain."""
         member: Subscription | None = subscription.last
         while member:
             self.pop(member.id, None)

@@ -163,7 +163,7 @@ def _describe(
             described[model] = result
     for model, error in skipped.items():
         logger.warning(
-            "Skipping the model %s: %s To exclude it, add %s to the setting models.",
+            "Skipping the model %s: %s To exclude it, add %s to models.",
             _label(model),
             error,
             _excluding(model, models),

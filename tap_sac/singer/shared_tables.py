@@ -75,7 +75,7 @@ class SharedTables:
             hindrance = self._hindrance(group)
             if hindrance and not self._proven.keys().isdisjoint(_names(group)):
                 logger.warning(
-                    "Rows that are no longer in SAC stay in the table %s of %s, because %s.",
+                    "Rows no longer in SAC stay in the table %s of %s, because %s.",
                     log_safe(next(name for name in group[0].tables if folded(name) == table)),
                     plural(len(group), "stream"),
                     hindrance,

@@ -84,7 +84,7 @@ def check_writable(stream: str, *, is_sum: bool, has_key: bool) -> None:
         return
     msg = (
         "A different user is signed in than in the last run, and rows of "
-        f"{stream} {'are sums that depend on permissions' if is_sum else 'have no key'}, so none "
-        "were written: run with --full-refresh (or without --state), or sign in as before."
+        f"{stream} {'depend on permissions' if is_sum else 'have no key'}, so none were written: "
+        "run with --full-refresh (or without --state), or sign in as before."
     )
     raise DataError(msg)

@@ -221,8 +221,8 @@ class Run:
         if self._stream.config["on_delta_lost"] == "fail":
             msg = (
                 f"The changes of {reading.name} since the last run are lost, because {error}: set "
-                "on_delta_lost to full_refresh, or remove the state of the stream, to read the "
-                "whole table again."
+                "on_delta_lost to full_refresh, or remove the stream's state, to read the whole "
+                "table again."
             )
             raise SACError(msg)
         reading.logger.warning(

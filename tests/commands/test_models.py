@@ -50,9 +50,7 @@ def test_table_of_the_sample_tenant(run_process: RunCli) -> None:
     assert [*product, "-", "-", "14", "yes"] in models
     (live,) = [model for model in models if model[1] == "Live Revenue"]
     assert live[3:6] == ["-", "-", "-"]
-    assert live[6].startswith(
-        "no: the model is a live connection, so SAC has no rows to export; SAC"
-    )
+    assert live[6].startswith("no: the model is a live connection without rows in SAC; SAC")
     table = result.stdout.splitlines()
     end = table[0].index("ROWS") + len("ROWS")
     assert all(line[end - 1] != " " and line[end : end + 2] == "  " for line in table)

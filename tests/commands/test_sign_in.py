@@ -280,7 +280,7 @@ def test_what_is_pasted_by_mistake_is_reported(
         pytest.param(come_back(), "has no authorization code", id="no code"),
         pytest.param(
             come_back(code="made up"),
-            "(invalid_grant: It is not good any more): the code has expired",
+            "(invalid_grant: Token expired): the code has expired",
             id="another code",
         ),
         pytest.param(

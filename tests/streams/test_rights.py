@@ -449,7 +449,7 @@ def test_sums_of_other_rights_do_not_replace_those_of_the_last_person(
     assert not failure
     second, failure = run(BEN, first.state)
     assert not second.records(SUMS)
-    assert f"{SUMS} are sums" in failure
+    assert f"{SUMS} depend on permissions" in failure
     assert AGAIN in failure
     state = second.state if bookmarks(second) else first.state
     assert state["bookmarks"][SUMS] == first.state["bookmarks"][SUMS]

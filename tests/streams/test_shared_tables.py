@@ -105,9 +105,7 @@ def versions(messages: Messages, table: str = TABLE) -> set[int]:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [
-        text for text in caplog.messages if text.startswith("Rows that are no longer in SAC stay")
-    ]
+    return [text for text in caplog.messages if text.startswith("Rows no longer in SAC stay")]
 
 
 @pytest.mark.parametrize("way", WAYS)
