@@ -38,6 +38,7 @@ from tap_sac.sac.http.pace import PATIENCE, SHORT_PATIENCE
 from tap_sac.safety.log_guard import guard_logs
 from tap_sac.safety.masks import keep_secret
 from tap_sac.safety.text import log_safe
+from tap_sac.safety.waiting import wake_for_signals
 from tap_sac.settings import with_defaults
 from tap_sac.singer.messages import MessageWriter
 from tap_sac.singer.sdk_logs import quiet
@@ -326,6 +327,7 @@ class ConciseErrorCommand(SingerCommand):
     @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
         guard_logs(is_own_process=True)
+        wake_for_signals()
         # The SDK does this later, after the options that are commands, such as --discover.
         sys.excepthook = self.excepthook
         try:

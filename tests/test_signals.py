@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pytest
 from tap_sac.singer.messages import MessageWriter
 from tests.conftest import discover, read_messages, select
 from tests.helpers.cli import read_until, started, tap_command
+from tests.helpers.gauge import PATIENCE
 from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
 
 if TYPE_CHECKING:
@@ -117,6 +119,58 @@ def test_signal_just_before_a_wait_ends_it(serve: Serve, tmp_path: Path, path: s
         read_until("Retrying in 900.0 seconds", process.stderr)
         process.terminate()
     assert process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "tap-sac v"),
+        (["--login", "--redirect-uri", "http://127.0.0.1:0/callback"], "five minutes"),
+        (["--login", "--redirect-uri", "https://acme.example/callback"], "paste it here"),
+    ],
+)
+def test_signal_just_before_any_other_wait_ends_it(
+    serve: Serve, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    """The main thread waits for an answer, for a browser, or for a user."""
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def application(_: Request) -> Response:
+        is_asked.set()
+        may_answer.wait(PATIENCE)
+        return error_response(503, "too late")
+
+    python, _, _, *options = tap_command(tmp_path, serve(application), *arguments)
+    options += ["--no-browser"] if arguments else []
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started([python, "-c", MISSES_SIGNALS, *options], **pipes) as process:
+        read_until(told, process.stderr)
+        assert arguments or is_asked.wait(PATIENCE)
+        process.terminate()
+    may_answer.set()
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_signal_is_repeated_if_nobody_reads_the_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The write stands for one into a full pipe that nobody reads."""
+    writer = MessageWriter()
+    is_sent = threading.Event()
+
+    def write_for_ever(_: int, __: memoryview) -> int:
+        writer.stop(signal.SIGTERM)
+        assert is_sent.wait(PATIENCE)
+        writer.stop(signal.SIGTERM)
+        pytest.fail("the second signal was waited for")
+
+    with (tmp_path / "output").open("w") as output, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", output)
+        patch.setattr("tap_sac.singer.messages.SECONDS_FOR_A_LINE", 0)
+        patch.setattr("os.kill", lambda *_: is_sent.set())
+        patch.setattr("os.write", write_for_ever)
+        with pytest.raises(SystemExit):
+            writer.write_line("a line")
 
 
 IS_HANGUP_IGNORED = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup

@@ -1,16 +1,19 @@
 """Waits that signals can end.
 
 Python checks for signals before it starts to wait. A signal between the check and the wait would
-only be noticed after the wait, so a long wait is split into short ones.
+only be noticed after the wait, so a long wait is split into short ones. Where that is impossible
+(for an answer, a file lock or a reader of the output), the main thread is woken.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 _LONGEST_WAIT = 0.5  # seconds
@@ -27,3 +30,26 @@ def sleep(seconds: float) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, _LONGEST_WAIT))
+
+
+def wake_for_signals() -> None:
+    """Wake the main thread, if it calls this, from whatever it waits for after a signal.
+
+    The system tells through a pipe that there was one, whichever thread got it. What wakes the
+    thread is another signal, which means nothing.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not (is_main and hasattr(signal, "pthread_kill")):
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGURG, lambda *_: None)
+    threading.Thread(target=_wake, args=[reader], name="tap-sac waker", daemon=True).start()
+
+
+def _wake(reader: int) -> None:
+    os.read(reader, 1)
+    while main := threading.main_thread().ident:
+        time.sleep(_LONGEST_WAIT)
+        signal.pthread_kill(main, signal.SIGURG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk.singerlib import Message
@@ -17,6 +18,7 @@ from tap_sac.sac.odata.decimals import ENCODER
 if TYPE_CHECKING:
     from datetime import datetime
 
+SECONDS_FOR_A_LINE = 10.0  # after a signal
 _SIGNAL_EXIT_CODE = 128
 
 
@@ -28,6 +30,7 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         super().__init__()
         self._is_writing = False
         self._signal: int | None = None
+        self._repeat: threading.Timer | None = None
 
     @override
     def serialize_message(self, message: Message) -> bytes:
@@ -59,13 +62,17 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
         """Exit, but not in the middle of a line.
 
         Called in a signal handler. A second signal does not wait for the line, because its reader
-        may hang.
+        may hang; after a while, this one is sent again.
 
         Raises:
             SystemExit: At once, if nothing is being written.
         """
         if self._is_writing and self._signal is None:
             self._signal = signal_number
+            again = [os.getpid(), signal_number]
+            self._repeat = threading.Timer(SECONDS_FOR_A_LINE, os.kill, again)
+            self._repeat.daemon = True
+            self._repeat.start()
         else:
             sys.exit(_SIGNAL_EXIT_CODE + signal_number)
 
@@ -87,6 +94,8 @@ class MessageWriter(GenericSingerWriter[bytes, Message]):
                 self._write_all(file_descriptor, rest)
         finally:
             self._is_writing = False
+            if self._repeat:
+                self._repeat.cancel()
         if self._signal is not None:
             sys.exit(_SIGNAL_EXIT_CODE + self._signal)
 

@@ -136,6 +136,7 @@ class Here:
             patch.setattr("sys.stdout", stdout)
             patch.setattr("sys.stderr", stderr)
             patch.setattr("sys.excepthook", sys.__excepthook__)
+            patch.setattr("tap_sac.command_line.wake_for_signals", lambda: None)
             patch.setattr("threading.Thread.start", _start_noting(threads))
             code = _exit_code(argv)
             sys.stdout.flush()
