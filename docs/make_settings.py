@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ PINNED_TO = "main"
 DEFINITION = ROOT / "plugins" / "extractors" / "tap-sac--tap-sac.lock"
 
 _TABLE = re.compile(r"(\| Setting \| Kind \|.*\n\| -.*\n)(?:\|.*\n)+")
-_BELIEFS = re.compile(r"(\| Question \| We believe \|.*\n\| -.*\n)(?:\|.*\n)*")
+_BELIEFS = re.compile(r"(\| Question \| Part \|.*\n\| -.*\n)(?:\|.*\n)*")
 _SELECTION = re.compile(r"(?<=_select ')[^']*")
 # Written as code: JSON, parts of addresses, and namespaces.
 _CODE = re.compile(r"\{\"[^}]*\}|<tenant>\S*[^\s,.]|\bsac_\w+")
@@ -100,9 +101,10 @@ def row(name: str, schema: dict[str, Any]) -> str:
     """Write a setting as a row of the table."""
     default = schema.get("default")
     shown = "" if default is None else json.dumps(default).strip('"')
+    options = ", ".join(f"`{option}`" for option in schema.get("enum", ()))
     cells = [
         f"`{name}`",
-        "secret" if schema.get("secret") else json_type(schema),
+        options or ("secret" if schema.get("secret") else json_type(schema)),
         f"`{shown}`" if shown else "",
         _CODE.sub(lambda code: f"`{code[0]}`", schema["description"]),
     ]
@@ -110,12 +112,15 @@ def row(name: str, schema: dict[str, Any]) -> str:
 
 
 def beliefs() -> str:
-    """Write what is believed as rows of a table."""
-    return "".join(
-        f"| {question.name}: {name} | {part.believed and f'`{part.believed}`'} | {part.mark} |\n"
-        for question in QUESTIONS
-        for name, part in question.parts.items()
-    ).replace("|  |", "| |")
+    """Write what is believed as rows of a table, one for parts that are alike."""
+    rows = ""
+    for name, _, _, parts, _ in QUESTIONS:
+        shown = name
+        for (believed, mark), alike in groupby(parts.items(), key=lambda item: item[1][1:]):
+            names = ", ".join(part for part, _ in alike)
+            rows += f"| {shown} | {names} | {f'`{believed}`' if believed else ''} | {mark} |\n"
+            shown = ""
+    return rows.replace("|  |", "| |").replace("|  |", "| |")
 
 
 def files() -> dict[Path, str]:
