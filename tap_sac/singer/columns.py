@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.singerlib.catalog import Metadata
 
 from tap_sac.sac.errors import DataError
-from tap_sac.singer.edm import edm_type
+from tap_sac.singer.edm import declared_types, edm_type
 from tap_sac.singer.schema import TABLE_VERSION, add_decimal_facets
 
 if TYPE_CHECKING:
@@ -115,9 +115,11 @@ def typed_columns(
 
 
 def _as_checked(column: Property, schema: dict[str, Any]) -> Property:
-    """Treat dates and times as plain text if the catalog does not require their format."""
-    own = edm_type(column).schema.get("format")
-    return column if own in {None, schema.get("format")} else replace(column, type="Edm.String")
+    """Treat what the catalog declares as plain text as such, such as numbers and dates."""
+    format_, own = schema.get("format"), edm_type(column).schema
+    is_text = format_ is None and declared_types(schema) == {"string"} != {own["type"]}
+    is_unchecked = own.get("format") not in {None, format_}
+    return replace(column, type="Edm.String") if is_text or is_unchecked else column
 
 
 def version_column(stream: str, columns: Collection[str]) -> OwnColumn:

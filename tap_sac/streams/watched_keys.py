@@ -66,7 +66,7 @@ class WatchedKeys:
         if self.is_over:
             return
         again = self._counter.add(keys.hashes, finds=len(self._repeated) < self._most)
-        if again or not self._hashes.isdisjoint(keys.hashes):
+        if again or (self._hashes and not self._hashes.isdisjoint(keys.hashes)):
             self._note(keys, again)
         if self.rows > _MOST_ROWS:
             self.is_over = True

@@ -7,15 +7,19 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet
 import pytest
 
 from tests.conftest import discover, select, sync
+from tests.helpers.batches import batch_config, files
 from tests.helpers.runs import run
 from tests.helpers.stand_in import Model, StandIn, edmx
 from tests.helpers.target import Target
 from tests.helpers.tracking import TrackingStandIn, changed, delta, log_based
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Serve
 
 STREAM = "t_fact_data"
@@ -82,6 +86,19 @@ def test_value_that_fits_the_type_of_the_catalog_is_in_the_table(
     target = Target()
     target.load(sync({**serve(tenant_of(now, sent, "null")), "stream_maps": maps}, catalog))
     assert [plain(row["X"]) for row in target.rows(STREAM)] == [stored, None]
+
+
+@pytest.mark.parametrize(
+    ("now", "sent"), [("Edm.Int64", "5"), ("Edm.Decimal", "5.10"), ("Edm.Date", DAY)]
+)
+def test_files_have_the_texts_that_the_catalog_declares(
+    serve: Serve, tmp_path: Path, now: str, sent: str
+) -> None:
+    config = batch_config(tmp_path, "parquet", None, 10)
+    catalog = old_catalog(serve, "Edm.String", **config)
+    messages = sync({**serve(tenant_of(now, sent, "null")), **config}, catalog)
+    (path,) = files(messages, STREAM)
+    assert pyarrow.parquet.read_table(path)["X"].to_pylist() == [sent.strip('"'), None]
 
 
 @pytest.mark.parametrize(("before", "now", "sent", "declared"), UNFIT)
