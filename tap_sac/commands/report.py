@@ -14,13 +14,13 @@ import click
 
 from tap_sac.commands.check import MOST_MODELS, Found, check
 from tap_sac.commands.report_changes import try_changes
-from tap_sac.commands.signals import signals_wait
 from tap_sac.report.grammar import is_of_grammar, magnitude, refusal
 from tap_sac.report.questions import QUESTIONS, VERDICTS
 from tap_sac.report.scene import Scene
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.safety.files import replace_file
 from tap_sac.safety.text import log_safe, plural
+from tap_sac.safety.waiting import signals_wait
 from tap_sac.singer.messages import MessageWriter
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from tap_sac.commands.signals import signals_wait
 from tap_sac.report.questions import NOTHING, outcome_of
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.asker import page_of
@@ -15,6 +14,7 @@ from tap_sac.sac.export.delta import bare_id
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.urls import provider_key
 from tap_sac.safety.text import log_safe
+from tap_sac.safety.waiting import signals_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

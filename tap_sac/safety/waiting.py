@@ -1,4 +1,4 @@
-"""Waits that signals can end.
+"""Waits that signals can end, and signals that wait.
 
 Python checks for signals before it starts to wait. A signal between the check and the wait would
 only be noticed after the wait, so a long wait is split into short ones. Where that is impossible
@@ -11,12 +11,14 @@ import os
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _LONGEST_WAIT = 0.5  # seconds
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def wait_for(changed: threading.Condition, predicate: Callable[[], object]) -> None:
@@ -53,3 +55,22 @@ def _wake(reader: int) -> None:
     while main := threading.main_thread().ident:
         time.sleep(_LONGEST_WAIT)
         signal.pthread_kill(main, signal.SIGURG)
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Defer signals to the end of the block; ignored ones stay ignored."""
+    waiting: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    known = (getattr(signal, name) for name in _SIGNALS if is_main and hasattr(signal, name))
+    before = {number: signal.getsignal(number) for number in known}
+    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+        for number in waiting[:1]:
+            signal.raise_signal(number)
