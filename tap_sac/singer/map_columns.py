@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import did_you_mean, folded
-from tap_sac.singer.maps import applied, defined, names_in
+from tap_sac.singer.maps import applied, names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
     from logging import Logger
 
-    from tap_sac.singer.maps import StreamMap
+    from tap_sac.singer.maps import DefinedMap
 
 _NEARNESS = 0.5
 _NEARNESS_OF_OPERATIONS = 0.85
@@ -56,25 +56,20 @@ def check_columns(
 
 
 def check_names(
-    stream: str,
-    stream_maps: Sequence[StreamMap],
-    config: Mapping[str, Any],
-    columns: Collection[str],
-    logger: Logger,
+    stream: str, maps: Iterable[DefinedMap], columns: Collection[str], logger: Logger
 ) -> None:
     """Check the names in expressions: an unknown name would fail on each row.
 
     Args:
         stream: The name of the stream.
-        stream_maps: The SDK's stream maps of the stream.
-        config: The setting ``stream_maps``.
+        maps: The maps that change its records.
         columns: The columns of records.
         logger: Warns if a glob may be meant for other streams.
 
     Raises:
         SACError: If a map of this stream alone reads an unknown name, or a map misspells a column.
     """
-    for pattern, stream_map, definition in defined(stream, stream_maps, config):
+    for pattern, stream_map, definition in maps:
         is_of_this_alone = stream in {pattern, definition.get("__source__")}
         known = {*columns, *getattr(stream_map, "functions", ()), *_NAMES}
         for place, text in definition.items():

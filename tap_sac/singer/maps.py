@@ -57,27 +57,28 @@ class StreamMap(Protocol):
         """Return the transformed record; None if it is dropped."""
 
 
+DefinedMap = tuple[str, StreamMap, dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class MappedDeletions:
     """Checks what stream maps do to the deleted rows of a stream.
 
     Attributes:
-        stream_maps: The SDK's stream maps of the stream.
-        config: The setting ``stream_maps``.
+        maps: The maps that change records (`defined`).
         entity_set: Its columns and key.
         needs_key: Whether targets deduplicate by key.
     """
 
     stream: str
-    stream_maps: Sequence[StreamMap]
-    config: Mapping[str, Any]
+    maps: Sequence[DefinedMap]
     entity_set: EntitySet
     schema: Mapping[str, Any]
     needs_key: bool
 
     def check_settings(self) -> None:
         """Raise a `SACError` if a map sets or removes the deletion mark, or removes the key."""
-        for stream_map, definition in self._maps():
+        for _, stream_map, definition in self.maps:
             if definition.get(DELETED_AT.name, DELETED_AT.name) != DELETED_AT.name:
                 msg = (
                     f"The stream map of {self.stream} sets {DELETED_AT.name}, which marks deleted "
@@ -115,13 +116,8 @@ class MappedDeletions:
             msg = f"The stream map of {self.stream} {problem}. The next run reads the whole table."
             raise DataError(msg)
 
-    def _maps(self) -> Iterator[tuple[StreamMap, dict[str, Any]]]:
-        """Yield the maps that change records, each with its definition."""
-        for _, stream_map, definition in defined(self.stream, self.stream_maps, self.config):
-            yield stream_map, definition
-
     def _problem(self, deletion: Mapping[str, Any]) -> str | None:
-        for stream_map, definition in self._maps():
+        for _, stream_map, definition in self.maps:
             try:
                 mapped = stream_map.transform(dict(deletion))
             except Exception as error:  # noqa: BLE001  (of whatever an expression does)
@@ -163,7 +159,7 @@ class MappedDeletions:
 
 def defined(
     stream: str, stream_maps: Sequence[StreamMap], config: Mapping[str, Any]
-) -> Iterator[tuple[str, StreamMap, dict[str, Any]]]:
+) -> Iterator[DefinedMap]:
     """Return the maps that change records, each with its name in the setting and definition."""
     definitions = [*applied(stream, config).items()]
     own = [item for item in definitions if not _has_source(item[1])][-1:] or [("", None)]

@@ -16,7 +16,7 @@ from typing_extensions import override
 from tap_sac.sac.errors import DataError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.subscriptions import Subscriptions
 from tap_sac.singer.map_columns import check_names
-from tap_sac.singer.maps import MappedDeletions, check_single_table
+from tap_sac.singer.maps import MappedDeletions, check_single_table, defined
 from tap_sac.singer.page_stream import PageStream
 from tap_sac.singer.schema import DELETED_AT
 from tap_sac.singer.shared_tables import Writer
@@ -171,22 +171,12 @@ class SACStream(PageStream):
 
     def check_maps(self) -> None:
         """Raise a `SACError` if stream maps fail on rows, or on deleted ones, or in batch files."""
+        maps = [*defined(self.name, self.stream_maps, self.config.get("stream_maps") or {})]
         selected = (*self.selection.sac_columns, *self.selection.own_columns)
-        check_names(
-            self.name,
-            self.stream_maps,
-            self.config.get("stream_maps") or {},
-            {column.name for column in selected},
-            self.logger,
-        )
+        check_names(self.name, maps, {column.name for column in selected}, self.logger)
         if DELETED_AT in self.entity_set.own_columns:
             self.mapped_deletions = MappedDeletions(
-                self.name,
-                self.stream_maps,
-                self.config.get("stream_maps") or {},
-                entity_set=self.entity_set,
-                schema=self.schema,
-                needs_key=bool(self.primary_keys),
+                self.name, maps, self.entity_set, self.schema, needs_key=bool(self.primary_keys)
             )
             self.mapped_deletions.check_settings()
             self.mapped_deletions.warn(self.logger)
