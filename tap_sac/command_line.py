@@ -213,7 +213,7 @@ class CommandLineTap(Tap, abc.ABC):
                 print_line(f"FAILED  settings: {message}")
             return 1
         tap.most_tries, tap.patience = _MOST_TRIES_OF_A_CHECK, SHORT_PATIENCE
-        return run(tap.choice, lambda: tap.client, tap.streams_of, print_line, tap.connect_to)
+        return run(tap, print_line)
 
     @classmethod
     def _login(cls, parts: dict[str, Any], **options: Any) -> None:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tap_sac.causes import causes_of
 from tap_sac.discovery.discover import offer_streams
@@ -80,14 +80,25 @@ class Found:
         return Choice({**choice.settings, **names, "models": ids})
 
 
-def check(
-    choice: Choice,
-    connect: Callable[[], SACClient],
-    make_streams: Callable[[Offer], Mapping[str, Stream]],
-    print_line: Callable[[str], None],
-    connect_to: Callable[[str], SACClient],
-    found: Found | None = None,
-) -> int:
+class CheckedTap(Protocol):
+    """The parts of the tap that a check needs."""
+
+    @property
+    def choice(self) -> Choice:
+        """The settings, the catalog and the state."""
+
+    @property
+    def client(self) -> SACClient:
+        """The client of the tenant."""
+
+    def connect_to(self, tenant_url: str) -> SACClient:
+        """Make a client of another address."""
+
+    def streams_of(self, offer: Offer) -> Mapping[str, Stream]:
+        """Make the streams of an offer, as a sync does."""
+
+
+def check(tap: CheckedTap, print_line: Callable[[str], None], found: Found | None = None) -> int:
     """Run the steps of a sync, up to the first page of one stream.
 
     Then say in what the answers differ from what the tap believes of SAC, without another request;
@@ -99,7 +110,7 @@ def check(
     step, seen = "", found or Found()
     failure: SACError | None = None
     try:
-        for step, text in _steps(choice, connect, make_streams, seen):
+        for step, text in _steps(tap, seen):
             seen.steps[step] = None
             if text:
                 print_line(one_line(f"ok      {step}: {text}"))
@@ -111,7 +122,7 @@ def check(
         return 0
     _explain(step, failure, print_line)
     if step == Step.NAMESPACES.value and failure.failure not in _ANSWERED:
-        _try_other_address(choice, connect_to, print_line)
+        _try_other_address(tap, print_line)
     return 1
 
 
@@ -143,17 +154,16 @@ def _print_differences(found: Found, print_line: Callable[[str], None]) -> None:
                 print_line(f"differs {what}. Please send a report (tap-sac --report report.json).")
 
 
-def _try_other_address(
-    choice: Choice, connect_to: Callable[[str], SACClient], print_line: Callable[[str], None]
-) -> None:
+def _try_other_address(tap: CheckedTap, print_line: Callable[[str], None]) -> None:
     """Print whether the tenant answers at its address with ``.api``, or without it."""
-    if choice.settings["demo"]:
+    settings = tap.choice.settings
+    if settings["demo"]:
         return
-    other = other_origin(tenant_origin(choice.settings["tenant_url"], "The setting tenant_url"))
+    other = other_origin(tenant_origin(settings["tenant_url"], "The setting tenant_url"))
     if other is None:
         return
     try:
-        connect_to(other).namespaces()
+        tap.connect_to(other).namespaces()
     except SACError as error:
         text = f"The other address of the tenant, {other}, does not work either: {error.what}."
     else:
@@ -161,16 +171,11 @@ def _try_other_address(
     print_line(one_line(text))
 
 
-def _steps(
-    choice: Choice,
-    connect: Callable[[], SACClient],
-    make_streams: Callable[[Offer], Mapping[str, Stream]],
-    found: Found,
-) -> Iterator[tuple[str, str]]:
+def _steps(tap: CheckedTap, found: Found) -> Iterator[tuple[str, str]]:
     """Run the steps; yields the name of each when it starts, and again with its result."""
-    step = "settings"
+    step, choice = "settings", tap.choice
     yield step, ""
-    client = connect()
+    client = tap.client
     found.asker = Asker(client)
     if found.most_requests:
         client.transport.requests_left = found.most_requests
@@ -192,7 +197,7 @@ def _steps(
     yield (step := Step.METADATA.value), ""
     with PROGRESS_LINE.shown(beside_output=True):
         found.offer = offer = offer_streams(client, listing, found.narrowed(choice, models))
-    made = make_streams(offer)
+    made = tap.streams_of(offer)
     _raise_if([*offer.failures(), *offer.stream_failures])
     offered_streams = [made[offered.source.name] for offered in offer.streams]
     streams = [stream for stream in offered_streams if isinstance(stream, SACStream)]

@@ -24,14 +24,10 @@ from tap_sac.safety.waiting import signals_wait
 from tap_sac.singer.messages import MessageWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from singer_sdk import Stream
-
-    from tap_sac.discovery.offer import Offer
-    from tap_sac.inputs import Choice
+    from tap_sac.commands.check import CheckedTap
     from tap_sac.report.questions import Answers
-    from tap_sac.sac.export.client import SACClient
 
 Section = dict[str, Any]
 
@@ -75,19 +71,12 @@ class Report:
         self._with_changes = with_changes
         self._until = time.monotonic() + MOST_SECONDS
 
-    def check_and_ask(
-        self,
-        choice: Choice,
-        connect: Callable[[], SACClient],
-        make_streams: Callable[[Offer], Mapping[str, Stream]],
-        print_line: Callable[[str], None],
-        connect_to: Callable[[str], SACClient],
-    ) -> int:
+    def check_and_ask(self, tap: CheckedTap, print_line: Callable[[str], None]) -> int:
         """Run `check`, and ask all questions; returns the exit code of the check."""
-        code = check(choice, connect, make_streams, print_line, connect_to, self.found)
+        code = check(tap, print_line, self.found)
         self._ask()
         if self._with_changes and self.scene:
-            again = partial(connect_to, choice.settings.get("tenant_url") or "")
+            again = partial(tap.connect_to, tap.choice.settings.get("tenant_url") or "")
             try_changes(self.scene, print_line, again)
         return code
 
