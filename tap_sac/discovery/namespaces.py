@@ -156,9 +156,7 @@ def list_models(client: SACClient, namespaces: Namespaces, choice: Choice) -> Li
 
 
 def models_to_read(listing: Listing, choice: Choice) -> list[Provider]:
-    """Choose the models by the setting `models`, and by the streams that the catalog selects.
-
-    They are in SAC's order.
+    """Choose the models, in SAC's order, by the setting `models` and the streams that are selected.
 
     Raises:
         SACError: If SAC lists no models, an entry of the setting matches none, or all are

@@ -61,13 +61,7 @@ class Run:
         return self._stream.has_versions and self._permissions.have_changed
 
     def records(self) -> Iterator[Records]:
-        """Read the records, then update the state and let the target delete.
-
-        Raises:
-            UnknownEntitySetError: If SAC does not serve the entity set.
-            DataError: If the read is disproved, or a row does not fit.
-            SACError: If SAC refuses.
-        """
+        """Read the records like `FullRead`, then update the state and let the target delete."""
         self._warn_of_types()
         if self._is_withheld:
             reading = self._reading(totals=False)

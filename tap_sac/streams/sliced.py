@@ -64,13 +64,7 @@ class SlicedRead:
         self._resume()
 
     def records(self) -> Generator[Records, None, Outcome]:
-        """Read the records, slice by slice, and `END_OF_SLICE` after each slice.
-
-        Raises:
-            UnknownEntitySetError: If SAC does not serve the entity set.
-            DataError: If the read is disproved, or a row does not fit.
-            SACError: If SAC refuses.
-        """
+        """Read the records like `FullRead`, slice by slice, each with `END_OF_SLICE` behind it."""
         reading = self._reading
         values = self._values.find()
         if values and len(values) <= MOST_VALUES:

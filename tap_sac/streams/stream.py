@@ -151,13 +151,7 @@ class SACStream(PageStream):
 
     @cached_property
     def columns(self) -> list[str]:
-        """The columns to request.
-
-        Raises:
-            DataError: If a column that the tap adds would replace one of SAC's, or SAC requires a
-                column and none is selected.
-            SACError: If rows would be written under a key other than SAC's.
-        """
+        """The columns to request, once `CatalogColumns` has checked them."""
         return CatalogColumns(self).check(needs_select=self.kind.needs_select)
 
     def writer(self, state: Mapping[str, Any]) -> Writer:

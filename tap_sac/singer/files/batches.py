@@ -123,7 +123,7 @@ def write_files(
     format_: LinesFormat | ColumnFormat,
     version: Callable[[], int | None],
 ) -> Generator[str, None, None]:
-    """Write records to files, one for each batch that is not empty.
+    """Write records to files like `batch_file`, one for each batch that is not empty.
 
     Args:
         chunks: The records.
@@ -134,10 +134,6 @@ def write_files(
 
     Yields:
         The URL of each file, when it is complete.
-
-    Raises:
-        DataError: Like `batch_file`.
-        SACError: Like `batch_file`.
     """
     url, unique = "", uuid4()
     with ExitStack() as open_file:
