@@ -354,7 +354,7 @@ def test_totals_of_a_part_are_not_compared(serve: Serve, caplog: pytest.LogCaptu
     messages, failure = run(config, state=state)
     assert not failure
     assert versions(messages) == [*"EEEE"]
-    assert warnings(caplog, "because an earlier run read a part of it")
+    assert warnings(caplog, "because an earlier run read some of the rows")
 
 
 def done_slices(state: dict[str, Any]) -> int:
