@@ -28,6 +28,7 @@ PAGES = {
     "web page": b"<!DOCTYPE html><html><body>Access denied</body></html>",
     "text of a router": b"404 Not Found: Requested route ('acme') does not exist.",
     "text of a firewall": b"Blocked by policy.\n",
+    "JSON of a gateway": b'{"status":404,"error":"Not Found","path":"/x"}',
     "XML of another service": b"<?xml version='1.0'?><Code>AccessDenied</Code>",
 }
 STATUSES = [403, 404, 405, 412]

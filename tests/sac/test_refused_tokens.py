@@ -125,7 +125,7 @@ def test_wrong_secret_is_still_the_secret(serve: Serve) -> None:
 
 
 ID, SECRET = "sb-0f1e!b123|client!b3", "5a-b$Zm9v="
-BLANKS = (" ", "\n", "\r\n", "\t", "\u00a0", "'", '"', "\ufeff")
+BLANKS = (" ", "\n", "\r\n", "\t", "\u00a0", "'", '"', "\ufeff", "\u202f", "\u2019", "`")
 
 
 def refused(serve: Serve, status: int, **credentials: str) -> str:

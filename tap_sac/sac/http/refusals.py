@@ -33,7 +33,7 @@ _ROUTER_ERROR = "x-cf-routererror"
 _NEVER_PASSED_ON = "unknown_route"
 # Permanent, whatever the status is.
 _FINAL_NUMBERS = {SACErrorNumber.CANNOT_PREPARE, SACErrorNumber.CLIENT_NOT_ALLOWED}
-_JSON_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
+_JSON_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*\{')
 _XML_ERROR = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(\w+:)?error\b")
 _XML_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>([^<]*)<")
 # A number that is not known may be a value of the company, unless it is where SAC has it.
@@ -132,7 +132,7 @@ def is_of_sac_itself(answer: Answer) -> bool:
 
 def _has_error(answer: Answer) -> bool:
     try:
-        return bool(json.loads(answer.body)["error"])
+        return isinstance(json.loads(answer.body)["error"], dict)  # Spring's is a text.
     except (ValueError, TypeError, KeyError, RecursionError):
         return bool(_XML_ERROR.match(answer.body))
 

@@ -42,9 +42,7 @@ _YOUNG = 60.0  # seconds since a token was requested
 _WITH_TOKEN = {HTTPStatus.OK, HTTPStatus.CREATED}
 # RFC 6749, 5.2; XSUAA also refuses with 403. Other statuses are not from a token endpoint.
 _REFUSING = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, *_WITH_TOKEN}
-_PASTED = (
-    " \t\r\n\u00a0\u200b\ufeff'\"\u201c\u201d"  # characters that often get pasted with a value
-)
+_QUOTES = "'\"`\u00ab\u00b4\u00bb\u2018\u2019\u201a\u201c\u201d\u201e"
 _ID_OF_SAC = re.compile(r"sb-.*!b\d")
 _LIMIT = Limit(1024**2, Failure.NOT_A_TOKEN_ENDPOINT)
 
@@ -281,7 +279,8 @@ class BearerAuthenticator(AuthBase):
     def _flaw_of_credentials(self) -> Failure | None:
         """Find typical mistakes of pasting in credentials that the server refused."""
         credentials = (self._client_id, self._secret)
-        if any(text != text.strip(_PASTED) for text in credentials):
+        ends = [end for text in credentials for end in (text[0], text[-1])]
+        if any(end.isspace() or not end.isprintable() or end in _QUOTES for end in ends):
             return Failure.CREDENTIALS_PASTED
         are_ids = [bool(_ID_OF_SAC.match(text)) for text in credentials]
         return Failure.CREDENTIALS_SWAPPED if are_ids == [False, True] else None
