@@ -31,7 +31,7 @@ from tap_sac.commands.check import check as run_check
 from tap_sac.commands.models import models as list_models
 from tap_sac.commands.options import JSON, OPTIONS, Content
 from tap_sac.commands.trial import try_streams
-from tap_sac.environment import misspelt_variables, read_environment
+from tap_sac.environment import env_file, misspelt_variables, read_environment
 from tap_sac.inputs import read_catalog, read_settings, read_state
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.http.pace import PATIENCE, SHORT_PATIENCE
@@ -261,7 +261,7 @@ class CommandLineTap(Tap, abc.ABC):
         """Read the settings from the environment, and warn of misspelt names."""
         cls.append_builtin_config(cls.config_jsonschema)
         prefix, settings = cls._env_var_prefix, cls.config_jsonschema["properties"]
-        parse_environment_config({}, prefix)  # This adds the variables of the file .env.
+        parse_environment_config({}, prefix, env_file())  # This adds its variables.
         for text in misspelt_variables(os.environ, prefix, settings):
             cls.logger.warning("%s", text)
         return read_environment(os.environ, prefix, settings, parse_environment_config)

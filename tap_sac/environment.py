@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.inputs import read_json_file
@@ -18,6 +19,16 @@ _QUOTES = "'\""
 _MOST_LETTERS = 2  # by which a misspelling differs
 # Set by Meltano, by Kubernetes for a service called tap-sac, and the log level.
 _OF_OTHERS = ("_", "LOGLEVEL", "SERVICE_", "PORT")
+
+
+def env_file() -> Path | None:
+    """Find the file .env in the working directory, or else in the nearest one above it.
+
+    The SDK looks for it above the folder that it is installed in, which may be anywhere.
+    """
+    here = Path.cwd()
+    files = (folder / ".env" for folder in (here, *here.parents))
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_environment(

@@ -52,11 +52,10 @@ def run_beside_demo(
             for name, value in variables.items():
                 monkeypatch.setenv(name, value)
         else:
-            file = tmp_path / ".env"
-            file.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
-            # The SDK looks for it above the folder that it is installed in.
-            find = "singer_sdk.configuration._dict_config.find_dotenv"
-            monkeypatch.setattr(find, lambda **_: file)
+            lines = "".join(f"{name}={value}\n" for name, value in variables.items())
+            (tmp_path / ".env").write_text(lines)
+            (tmp_path / "below").mkdir(exist_ok=True)
+            monkeypatch.chdir(tmp_path / "below")
         return run_cli(DEMO, "--config=ENV", *arguments)
 
     return run
