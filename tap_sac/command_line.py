@@ -36,7 +36,7 @@ from tap_sac.inputs import read_catalog, read_settings, read_state
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.http.pace import PATIENCE, SHORT_PATIENCE
 from tap_sac.safety.log_guard import guard_logs
-from tap_sac.safety.masks import keep_secret
+from tap_sac.safety.masks import mask_secret
 from tap_sac.safety.text import log_safe
 from tap_sac.safety.waiting import wake_for_signals
 from tap_sac.settings import with_defaults
@@ -275,7 +275,7 @@ class CommandLineTap(Tap, abc.ABC):
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
         for secret in secrets_in(given, schema):
-            keep_secret(secret)
+            mask_secret(secret)
         errors = settings_errors(given, schema)
         if errors and raise_errors:
             msg = "Config validation failed"

@@ -58,7 +58,7 @@ class ReadAhead(Generic[_Item]):
         plan: Callable[[], Mapping[Any, Callable[[], Iterable[_Item] | None]]],
         extent_of: Callable[[_Item], Extent] | None = None,
         *,
-        are_parts: bool = False,
+        are_slices: bool = False,
     ) -> None:
         """Make a reader, which starts with the first call of `read`.
 
@@ -67,14 +67,14 @@ class ReadAhead(Generic[_Item]):
             plan: Called then; returns the tables in the order in which they will be consumed, with
                 functions that start reading them, or return None to wait for the table's turn.
             extent_of: Measures an item; None if all items are small.
-            are_parts: Whether the tables are slices of one table (`of_parts`).
+            are_slices: Whether the tables are slices of one table (`of_slices`).
         """
         self._parallel = parallel
         self._plan = plan
         self._extent_of = extent_of
-        self._are_parts = are_parts
+        self._are_slices = are_slices
         self._most_bytes_of_a_table = MOST_BYTES_OF_A_TABLE
-        if are_parts:
+        if are_slices:
             self._most_bytes_of_a_table = max(MOST_BYTES_OF_A_TABLE, MOST_BYTES // parallel)
         self._readers: dict[Hashable, _Reader[_Item]] = {}
 
@@ -102,20 +102,20 @@ class ReadAhead(Generic[_Item]):
             self._begin_next()
             for item in reader:
                 yield item
-                if self._are_parts:
+                if self._are_slices:
                     self._begin_next()
         finally:
             reader.drop()
             if self._readers.get(name) is reader:
                 del self._readers[name]
 
-    def of_parts(self, plan: Mapping[Any, Callable[[], Iterable[_Item]]]) -> ReadAhead[_Item]:
+    def of_slices(self, plan: Mapping[Any, Callable[[], Iterable[_Item]]]) -> ReadAhead[_Item]:
         """Make a reader of the slices of one table, which are large and differ in size.
 
         Each has a larger buffer than a table, and finished slices do not count as being read: as
         many are read at once as there is room for, so a large slice does not block small ones.
         """
-        return ReadAhead(self._parallel, lambda: plan, self._extent_of, are_parts=True)
+        return ReadAhead(self._parallel, lambda: plan, self._extent_of, are_slices=True)
 
     def drop(self, name: Hashable) -> None:
         """Drop one table, whether its reading has started or not."""
@@ -133,7 +133,7 @@ class ReadAhead(Generic[_Item]):
         for name, begin in list(self._planned.items()):
             readers = [reader for reader in self._readers.values() if not reader.is_dropped]
             reserved = sum(reader.reserved for reader in readers)
-            counted = [item for item in readers if not (self._are_parts and item.is_finished)]
+            counted = [item for item in readers if not (self._are_slices and item.is_finished)]
             if (
                 len(counted) >= self._parallel
                 or reserved + self._most_bytes_of_a_table > MOST_BYTES
@@ -239,7 +239,7 @@ class _Reader(Generic[_Item]):
         try:
             with closing(_generator(items)) as iterator:
                 for item in iterator:
-                    self._keep(item)
+                    self._buffer(item)
                     if self.is_dropped:
                         break
         except BaseException as caught:  # noqa: BLE001  (raised again where the items are taken)
@@ -248,7 +248,7 @@ class _Reader(Generic[_Item]):
             self.is_finished = True
             self._changed.notify_all()
 
-    def _keep(self, item: _Item) -> None:
+    def _buffer(self, item: _Item) -> None:
         """Buffer an item; while the table is being consumed, wait until one item is left."""
         extent = self._extent_of(item) if self._extent_of else None
         with self._changed:

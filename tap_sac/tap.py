@@ -243,7 +243,7 @@ class TapSAC(CommandLineTap):
         for name in sorted(others):
             maps = self.config.get("stream_maps") or {}
             tables = table_names(name, maps, type(self.mapper))
-            yield Writer(name, tables, hindrance=f"is not read in this run: {where}")
+            yield Writer(name, tables, obstacle=f"is not read in this run: {where}")
 
     @cached_property
     def _read_ahead(self) -> ReadAhead[Page]:

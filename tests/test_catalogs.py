@@ -175,7 +175,7 @@ def test_catalog_that_selects_nothing_is_a_warning_and_fails_the_check(
         assert "set selected to true" in failed
 
 
-def test_catalog_that_selects_something_is_no_warning(
+def test_catalog_that_selects_something_is_not_a_warning(
     serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     config = serve(StandIn(sales(sales_row(1))))

@@ -129,7 +129,7 @@ def test_variable_whose_name_nearly_is_a_setting_is_a_warning(
         "tap_sac_loglevel",
     ],
 )
-def test_variable_of_others_is_no_warning(
+def test_variable_of_others_is_not_a_warning(
     run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv("TAP_SAC_DEMO", "true")

@@ -51,7 +51,7 @@ def refused(
         pytest.param('{"streams":[{"tap_stream_id":"providers"}],"bookmarks":[]}', id="no schema"),
     ],
 )
-def test_file_that_is_no_catalog_or_state_is_reported_in_one_line(
+def test_file_that_is_not_a_catalog_or_state_is_reported_in_one_line(
     run_cli: RunCli, tmp_path: Path, option: str, text: str
 ) -> None:
     result = refused(run_cli, tmp_path, option, text)

@@ -61,7 +61,7 @@ def test_audit_data_is_incremental_without_a_replication_key_in_the_catalog(
     assert messages.state["bookmarks"]["a_audit_data"]["replication_key"] == "Audit_Time"
 
 
-def test_bookmark_of_audit_data_that_is_no_time_is_refused(serve: Serve) -> None:
+def test_bookmark_of_audit_data_that_is_not_a_time_is_refused(serve: Serve) -> None:
     columns = {"Audit_Time": "Edm.DateTimeOffset*"}
     row = '{"Audit_Time":"2026-11-02T05:12:44.123Z"}'
     config = serve(StandIn(Model("C4A", "A", edmx(AuditData=columns), {"AuditData": [row]})))

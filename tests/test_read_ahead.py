@@ -412,7 +412,7 @@ class Sources:
         return partial(self._give, name)
 
     def parts(self, names: str) -> ReadAhead[int]:
-        return self.read_ahead.of_parts({name: self.begin(name) for name in names})
+        return self.read_ahead.of_slices({name: self.begin(name) for name in names})
 
     def _give(self, name: str) -> Iterator[int]:
         self._given.append(self._items(name))

@@ -101,7 +101,7 @@ def test_deselected_columns_are_not_requested(serve: Serve) -> None:
     assert all(set(item) == {"Version", "Date"} for item in messages.records("sales_fact_data"))
 
 
-def test_aggregation_is_always_asked_for_by_columns(serve: Serve) -> None:
+def test_aggregation_is_always_requested_by_columns(serve: Serve) -> None:
     model = sales(*ROWS)
     model.edmx = model.edmx.replace("FactData", "FactDataAggregation")
     model.sets = {"FactDataAggregation": ROWS}
@@ -224,7 +224,7 @@ def test_filter_that_matches_no_stream_is_an_error_with_near_misses(serve: Serve
         discover(config)
 
 
-def test_filter_for_a_stream_that_is_not_selected_is_no_error(serve: Serve) -> None:
+def test_filter_for_a_stream_that_is_not_selected_is_not_an_error(serve: Serve) -> None:
     config = serve(StandIn(*BUDGETS))
     catalog = select(discover(config), "budget_2026_fact_data")
     config["filters"] = {"budget_2027_fact_data": "Version eq 'x'"}

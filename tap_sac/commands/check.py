@@ -22,7 +22,7 @@ from tap_sac.safety.masks import one_line
 from tap_sac.safety.text import log_safe, plural
 from tap_sac.streams.run import Run
 from tap_sac.streams.stream import SACStream
-from tap_sac.streams.totals import Totals, hindrance_to_totals
+from tap_sac.streams.totals import Totals, obstacle_to_totals
 from tap_sac.tenant import check_bookmarks
 from tap_sac.terminal import PROGRESS_LINE
 
@@ -256,7 +256,7 @@ def _read_first_page(streams: Sequence[SACStream]) -> str:
     """Read a page of facts, or of the first stream that SAC serves; a sync skips the others."""
     for stream in sorted(streams, key=lambda stream: stream.entity_set.name != FACTS):
         if stream.kind.is_additive:  # Its first read would open a subscription.
-            if why := stream.why_unread:
+            if why := stream.skip_reason:
                 logger.warning("A sync will skip the stream %s, because %s.", stream.name, why)
             continue
         try:
@@ -276,7 +276,7 @@ def _try_totals(streams: Sequence[SACStream]) -> str:
     compared, others = 0, []
     for stream in streams:
         source = stream.entity_set_source
-        why = hindrance_to_totals(source, stream.columns)
+        why = obstacle_to_totals(source, stream.columns)
         if not why and not compared:
             totals = Totals(source, stream.columns)
             totals.begin()

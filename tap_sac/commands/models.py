@@ -13,7 +13,7 @@ from tap_sac.discovery.namespaces import list_models, models_to_read, read_names
 from tap_sac.discovery.naming import stream_names
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.sac.export.kinds import FACTS
-from tap_sac.sac.export.tables import CountedTable, CountsWith
+from tap_sac.sac.export.tables import CountedTable, CountRequest
 from tap_sac.safety.masks import one_line
 from tap_sac.safety.text import none_of
 from tap_sac.terminal import PROGRESS_LINE
@@ -146,7 +146,7 @@ def _count(client: SACClient, model: Provider, entity_set: str) -> int | None:
         client.entity_set_url(model, entity_set),
         {},
         order=(),
-        counts_with=CountsWith.THE_READ,
+        count_request=CountRequest.WITH_READ,
     ).count()
 
 

@@ -20,7 +20,7 @@ from tap_sac.report.scene import Scene
 from tap_sac.sac.errors import ResponseError, SACError
 from tap_sac.safety.files import replace_file
 from tap_sac.safety.text import log_safe, plural
-from tap_sac.safety.waiting import signals_wait
+from tap_sac.safety.waiting import deferred_signals
 from tap_sac.singer.messages import MessageWriter
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def report(path: str, run: Callable[..., int], version: str, *, with_changes: bo
     try:
         return run(tell, made.check_and_ask)
     finally:
-        with signals_wait():
+        with deferred_signals():
             text = made.text(version)
             if path != _STDOUT:
                 _write(file, f"{text}\n")

@@ -14,7 +14,7 @@ from tap_sac.sac.export.delta import bare_id
 from tap_sac.sac.export.kinds import FACTS
 from tap_sac.sac.urls import provider_key
 from tap_sac.safety.text import log_safe
-from tap_sac.safety.waiting import signals_wait
+from tap_sac.safety.waiting import deferred_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +52,7 @@ def try_changes(
     found = scene.changes
     own = None
     try:
-        with signals_wait():  # Without the delta link, the subscription cannot be deleted.
+        with deferred_signals():  # Without the delta link, the subscription cannot be deleted.
             url = scene.url(model, FACTS, nobody)
             answer = client.ask("GET", url, {"Prefer": "odata.track-changes"})
             page = page_of(answer)

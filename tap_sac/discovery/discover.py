@@ -25,7 +25,7 @@ from tap_sac.sac.errors import (
     ForeignAnswerError,
     ResponseError,
     SACError,
-    is_of_one_part,
+    others_may_be_readable,
 )
 from tap_sac.sac.export.kinds import FACTS, kind_of, master_of, with_fact_keys
 from tap_sac.sac.failures import Failure
@@ -126,7 +126,7 @@ def read_each_model(
         try:
             yield read(model)
         except SACError as error:
-            if not is_of_one_part(error):
+            if not others_may_be_readable(error):
                 raise
             yield error
 

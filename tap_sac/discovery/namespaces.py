@@ -13,9 +13,9 @@ from tap_sac.discovery.naming import (
     model_of,
     model_prefixes,
     no_match,
-    same_text,
+    normalized_text,
 )
-from tap_sac.sac.errors import SACError, TransientError, is_of_one_part
+from tap_sac.sac.errors import SACError, TransientError, others_may_be_readable
 from tap_sac.sac.failures import Failure
 from tap_sac.safety.text import log_safe
 
@@ -59,7 +59,7 @@ class Namespaces:
             )
             return
         is_vital = name == _MODELS and not self.are_named
-        if is_vital or not is_of_one_part(error):
+        if is_vital or not others_may_be_readable(error):
             raise error
         logger.warning("Skipping the namespace %s: %s", log_safe(name), error)
 
@@ -220,7 +220,7 @@ def _matching(listing: Listing, entry: str) -> list[Provider]:
         return matches(pattern, model.provider_id, model.name)
 
     def looks_named(model: Provider) -> bool:
-        return matches(same_text(pattern), model.provider_id, same_text(model.name))
+        return matches(normalized_text(pattern), model.provider_id, normalized_text(model.name))
 
     for fits in (is_named, looks_named):
         if found := list(filter(fits, listing.available)):

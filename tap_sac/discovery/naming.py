@@ -107,7 +107,7 @@ def matches(pattern: str, *labels: str) -> bool:
     return any(label == pattern or fnmatchcase(label, glob) for label in labels)
 
 
-def same_text(text: str) -> str:
+def normalized_text(text: str) -> str:
     """Normalize a text, so that texts with other Unicode forms or outer spaces become equal."""
     return unicodedata.normalize("NFC", text).strip()
 

@@ -8,7 +8,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from tap_sac.sac.failures import Failure
-from tap_sac.sac.http.refusals import error_form
+from tap_sac.sac.http.refusals import error_format
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -103,7 +103,7 @@ def magnitude(number: float) -> int:
 
 def refusal(answer: Answer) -> str:
     """Describe a refusal: status, SAC's number, the format of the body, and known words in it."""
-    form, message = error_form(answer)
+    form, message = error_format(answer)
     number = re.findall(r"\[[0-9]{4}\](?=[\s.]*$)", message)  # Elsewhere, it may be a value.
     words = [word.lower() for word in re.findall(r"[^\W\d_]+", message)]
     known = (word if word in MESSAGE else _GAP for word in words[:_MOST_WORDS])

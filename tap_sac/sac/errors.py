@@ -152,14 +152,14 @@ class DeltaLostError(SACError):
     """The changes since the last run cannot be read, but the whole table can."""
 
 
-_OF_ONE_PART = {Failure.SERVER_FAULT, Failure.DAMAGED_ANSWER, Failure.BROKEN_METADATA}
+_LIMITED_FAILURES = {Failure.SERVER_FAULT, Failure.DAMAGED_ANSWER, Failure.BROKEN_METADATA}
 
 
-def is_of_one_part(error: SACError) -> bool:
+def others_may_be_readable(error: SACError) -> bool:
     """Return whether the other models and namespaces of the tenant may still be readable."""
     if isinstance(error, ResponseError):
         return error.status != HTTPStatus.UNAUTHORIZED
-    return error.failure in _OF_ONE_PART or isinstance(error, ForeignAnswerError)
+    return error.failure in _LIMITED_FAILURES or isinstance(error, ForeignAnswerError)
 
 
 def may_retry(error: SACError) -> bool:

@@ -66,12 +66,12 @@ class Secrets:
         self._tokens: dict[str, _Secret] = {}
         self._known: dict[str, _Secret] = {}
 
-    def keep(self, secrets: Iterable[str] = (), token: str = "") -> None:
+    def add(self, secrets: Iterable[str] = (), token: str = "") -> None:
         """Add secrets or a token."""
         with self._lock:
-            new = (text for text in secrets if _is_telling(text) and text not in self._secrets)
+            new = (text for text in secrets if _is_distinctive(text) and text not in self._secrets)
             self._secrets |= {text: _secret(text) for text in new}
-            if _is_telling(token) and token not in self._tokens:
+            if _is_distinctive(token) and token not in self._tokens:
                 self._tokens[token] = _secret(token)
             while len(self._tokens) > _MOST_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
@@ -87,7 +87,7 @@ class Secrets:
 known = Secrets()
 
 
-def keep_secret(secret: str, *, client_id: str = "") -> None:
+def mask_secret(secret: str, *, client_id: str = "") -> None:
     """Mask a secret from now on, in plain text and as it is sent.
 
     Args:
@@ -96,12 +96,12 @@ def keep_secret(secret: str, *, client_id: str = "") -> None:
             first (RFC 6749, 2.3.1).
     """
     pairs = (f"{client_id}:{secret}", f"{quote_plus(client_id)}:{quote_plus(secret)}")
-    known.keep([secret, *(pairs if client_id else ())])
+    known.add([secret, *(pairs if client_id else ())])
 
 
-def keep_token(token: str) -> None:
+def mask_token(token: str) -> None:
     """Mask a token from now on, until there are many newer ones."""
-    known.keep(token=token)
+    known.add(token=token)
 
 
 def masked(text: str) -> str:
@@ -132,12 +132,12 @@ def has_control_characters(text: str) -> bool:
     return bool(_CONTROL.search(text))
 
 
-def reveals(text: str, *others: str) -> bool:
+def contains_secret(text: str, *others: str) -> bool:
     """Return whether a text, such as a link, contains a secret, encoded or not.
 
     Short words are ignored, because they are too common.
     """
-    return bool(_places(_bytes(text), known.with_others(filter(_is_telling, others))))
+    return bool(_places(_bytes(text), known.with_others(filter(_is_distinctive, others))))
 
 
 def _show(text: str, longest: int, secrets: Iterable[_Secret]) -> str:
@@ -189,13 +189,13 @@ def _whole(position: int, data: bytes, step: int) -> int:
     return position
 
 
-def _is_telling(text: str) -> bool:
+def _is_distinctive(text: str) -> bool:
     return len(text) >= (_SHORTEST_WORD if text.isalpha() else _SHORTEST)
 
 
 def _secret(text: str) -> _Secret:
     data = _bytes(text)
-    if not _is_telling(text):
+    if not _is_distinctive(text):
         return _Secret(data, ())
     spellings = {data, _bytes(text.replace(" ", "+")), *_base64(data)}
     if max(text) <= "\xff":

@@ -58,7 +58,7 @@ def _wake(reader: int) -> None:
 
 
 @contextmanager
-def signals_wait() -> Iterator[None]:
+def deferred_signals() -> Iterator[None]:
     """Defer signals to the end of the block; ignored ones stay ignored."""
     waiting: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()

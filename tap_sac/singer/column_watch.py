@@ -32,7 +32,7 @@ class ColumnWatch:
         self._known = {column.name for column in entity_set.properties}
         self._unknown: set[str] = set()
 
-    def see(self, row: Mapping[str, Any]) -> None:
+    def observe(self, row: Mapping[str, Any]) -> None:
         """Note the columns of a row; warn of each undeclared one once."""
         self.has_rows = True
         self.missing.difference_update(row)

@@ -163,7 +163,7 @@ class RecordMaker:
             if is_deletion(row):
                 msg = f"A full read of {self._entity_set.name} contains a deleted row"
                 raise DataError(msg, Failure.BROKEN_PROTOCOL)
-            self._watch.see(row)
+            self._watch.observe(row)
             record = {}
             for name in self._converts:
                 value = row.get(name)

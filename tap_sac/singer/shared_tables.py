@@ -25,13 +25,13 @@ class Writer:
         stream: The stream name.
         tables: Its tables, after stream maps.
         version: The lowest version of a new read.
-        hindrance: Why no run can tell which of its rows were deleted, and what to do; else None.
+        obstacle: Why no run can tell which of its rows were deleted, and what to do; else None.
     """
 
     stream: str
     tables: Sequence[str]
     version: int = 0
-    hindrance: str | None = None
+    obstacle: str | None = None
 
 
 class SharedTables:
@@ -64,7 +64,7 @@ class SharedTables:
             group = self._groups.get(folded(table))
             if group is None:
                 ready.append(table)
-            elif self._hindrance(group) is None:
+            elif self._obstacle(group) is None:
                 names = (name for item in group for name in item.tables)
                 ready += [name for name in names if folded(name) == folded(table)]
         return [*dict.fromkeys(ready)]
@@ -72,13 +72,13 @@ class SharedTables:
     def warn(self, logger: Logger) -> None:
         """Warn, after the last stream, of tables that were read but keep rows deleted in SAC."""
         for table, group in self._groups.items():
-            hindrance = self._hindrance(group)
-            if hindrance and not self._proven.keys().isdisjoint(_names(group)):
+            obstacle = self._obstacle(group)
+            if obstacle and not self._proven.keys().isdisjoint(_names(group)):
                 logger.warning(
                     "Rows no longer in SAC stay in the table %s of %s, because %s.",
                     log_safe(next(name for name in group[0].tables if folded(name) == table)),
                     plural(len(group), "stream"),
-                    hindrance,
+                    obstacle,
                 )
 
     @cached_property
@@ -90,10 +90,10 @@ class SharedTables:
                 groups.setdefault(table, []).append(writer)
         return {table: group for table, group in groups.items() if len(group) > 1}
 
-    def _hindrance(self, group: Iterable[Writer]) -> str | None:
+    def _obstacle(self, group: Iterable[Writer]) -> str | None:
         for item in group:
-            if item.hindrance:
-                return f"{log_safe(item.stream)} {item.hindrance}"
+            if item.obstacle:
+                return f"{log_safe(item.stream)} {item.obstacle}"
         if unread := [item.stream for item in group if item.stream not in self._proven]:
             return f"{log_safe(unread[0])} was not read completely: a later run removes them"
         if len({self._proven[item.stream] for item in group}) > 1:

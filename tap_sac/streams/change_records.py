@@ -53,7 +53,7 @@ class ChangeRecords:
         if self._keys:
             self._keys.close()
 
-    def settle(self, extra_facts: int) -> None:
+    def check_keys(self, extra_facts: int) -> None:
         """Check the keys after the last page, like `ChangedKeys.check`."""
         if self._keys:
             self._keys.check(extra_facts, self._missing)

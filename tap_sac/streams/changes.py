@@ -137,7 +137,7 @@ class ChangesRead:
             if delta_link is None:
                 msg = "SAC returned no new delta link"
                 raise DeltaLostError(msg)
-            changes.settle(self._bookmark.extra_facts)
+            changes.check_keys(self._bookmark.extra_facts)
         link = DeltaLink(delta_link)
         if tracking.subscriptions.is_proven(self._link):
             link = tracking.subscriptions.signed(link)

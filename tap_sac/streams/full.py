@@ -69,7 +69,7 @@ class FullRead:
         """
         reading = self._reading
         count = self._table.count()
-        extra = reading.suspects_repeated_keys(count)
+        extra = reading.warn_of_repeated_keys(count)
         if not extra:
             return 0
         if self._table.count() != count:
@@ -150,9 +150,9 @@ class FullRead:
             self.delta_link = page.delta_url or self.delta_link
             proof.add(page)
             yield PageRecords(page, maker)
-        verdict = proof.settle()
+        verdict = proof.verify()
         if reading.totals and not proof.needs_order:
-            reading.totals.settle(reading.logger, fails=reading.fails)
+            reading.totals.compare(reading.logger, fails=reading.fails)
         return Outcome(verdict, proof.rows, self.version, verdict.is_complete)
 
 

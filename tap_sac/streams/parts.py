@@ -10,7 +10,7 @@ from tap_sac.streams.changes import Tracking
 from tap_sac.streams.progress import with_progress
 from tap_sac.streams.slice_reader import Slicing
 from tap_sac.streams.state import DeltaQuery
-from tap_sac.streams.totals import Totals, hindrance_to_totals, warn_uncompared
+from tap_sac.streams.totals import Totals, obstacle_to_totals, warn_uncompared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ def slicing_of(stream: SACStream) -> Slicing | None:
         source,
         query=json.dumps([*identity, column.name, _output_of(stream)], sort_keys=True),
         started_at=stream.started_at,
-        read_ahead=stream.read_ahead.of_parts,
+        read_ahead=stream.read_ahead.of_slices,
     )
 
 
@@ -76,8 +76,8 @@ def totals_of(stream: SACStream) -> Totals | None:
     if not stream.verifies_totals:
         return None
     source = stream.entity_set_source
-    if hindrance := hindrance_to_totals(source, stream.columns):
-        warn_uncompared(stream.name, stream.logger, hindrance)
+    if obstacle := obstacle_to_totals(source, stream.columns):
+        warn_uncompared(stream.name, stream.logger, obstacle)
         return None
     return Totals(source, stream.columns)
 

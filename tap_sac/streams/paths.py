@@ -104,7 +104,7 @@ class Paths:
                 for row in page.rows:
                     members.add(row)
                 spool.add(page)
-            for hierarchy, trouble in members.settle().items():
+            for hierarchy, trouble in members.set_levels().items():
                 names = [name for name, _ in wanted[hierarchy]]
                 self._warn(hierarchy, names, trouble, is_filtered=is_filtered)
             place = partial(self._placed, members, wanted)

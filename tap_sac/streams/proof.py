@@ -47,7 +47,7 @@ class Proof:
 
     Attributes:
         pages: The number of pages.
-        number: The number to compare, after `settle`: different keys, if they are watched.
+        number: The number to compare, after `verify`: different keys, if they are watched.
         needs_order: Whether the table must be read again in key order.
     """
 
@@ -119,9 +119,9 @@ class Proof:
     @property
     def on_keys(self) -> Callable[[Keys], None] | None:
         """The function that gets the keys of all records; None if they are not watched."""
-        return self.see if self.keys else None
+        return self.observe if self.keys else None
 
-    def see(self, keys: Keys) -> None:
+    def observe(self, keys: Keys) -> None:
         """Watch the keys of records before anybody has them; a `DataError` for several facts."""
         if self.keys is None:
             return
@@ -129,7 +129,7 @@ class Proof:
         if self.keys.repeated is not None and self._judges_keys and not self._fails_late:
             self._check_facts(self.keys)
 
-    def settle(self) -> Verdict:
+    def verify(self) -> Verdict:
         """Compare and log the counts after the last row.
 
         Raises:

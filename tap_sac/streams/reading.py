@@ -88,7 +88,7 @@ class Reading:
         keys = source.count_keys()
         return 0 if keys is None else max(0, count - keys)
 
-    def suspects_repeated_keys(self, count: int | None) -> int:
+    def warn_of_repeated_keys(self, count: int | None) -> int:
         """Return `extra_facts`; warn if SAC seems to store several facts under one key."""
         extra = self.extra_facts(count)
         if count and extra:
@@ -116,14 +116,14 @@ class Outcome:
         rows: The number of rows.
         version: The version of its rows; None without versions.
         may_delete: Whether the target may delete rows that were not read.
-        rows_before: How many of the rows an earlier run read.
+        rows_of_earlier_run: How many of the rows an earlier run read.
     """
 
     verdict: Verdict
     rows: int
     version: int | None
     may_delete: bool
-    rows_before: int = 0
+    rows_of_earlier_run: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tap_sac.streams.full import FullRead, may_delete, warn_of_changes
 from tap_sac.streams.parts import slicing_of, take_pages, totals_of, tracking_of
 from tap_sac.streams.permissions import Permissions, check_writable
 from tap_sac.streams.reading import Reading
-from tap_sac.streams.slice_reader import hindrance_to_slices
+from tap_sac.streams.slice_reader import obstacle_to_slices
 from tap_sac.streams.sliced import SlicedRead
 from tap_sac.streams.source import Source
 from tap_sac.streams.state import LastRead, StreamState
@@ -79,7 +79,7 @@ class Run:
         read = self._pick(reading)
         self._stream.begin_version(read.version)
         outcome = yield from read.records()
-        self._settle(reading, outcome)
+        self._apply(reading, outcome)
         if not outcome.verdict.is_complete or self._is_withheld:
             return
         if self._stream.is_incremental:
@@ -131,7 +131,7 @@ class Run:
         opening = OpeningRead(reading, self._tracking, is_dry_run=self._stream.is_dry_run)
         self._stream.begin_version(reading.version)
         outcome, bookmark = yield from opening.records()
-        self._settle(reading, outcome)
+        self._apply(reading, outcome)
         if bookmark:
             self._complete(reading.state().tracking(bookmark), outcome)
         elif outcome.verdict.is_complete:
@@ -140,19 +140,19 @@ class Run:
     def _pick(self, reading: Reading) -> FullRead | SlicedRead:
         if self._slicing is None or self._stream.is_dry_run:
             return FullRead(reading, table=self._table)
-        hindrance = hindrance_to_slices(
+        obstacle = obstacle_to_slices(
             reading.source.kind, reading.columns, self._slicing.column.name
         )
         if self._stream.is_incremental:
-            hindrance = "an INCREMENTAL read has only the rows since the last one"
+            obstacle = "an INCREMENTAL read has only the rows since the last one"
         elif self._is_withheld:
-            hindrance = "a different user is signed in than in the last run"
-        if hindrance is None:
+            obstacle = "a different user is signed in than in the last run"
+        if obstacle is None:
             return SlicedRead(reading, self._slicing)
-        _warn_unsliced(reading, self._slicing, hindrance)
+        _warn_unsliced(reading, self._slicing, obstacle)
         return FullRead(reading, table=self._table)
 
-    def _settle(self, reading: Reading, outcome: Outcome) -> None:
+    def _apply(self, reading: Reading, outcome: Outcome) -> None:
         """Let targets delete old rows and the bookmark move, if the read allows it."""
         self._check_columns(is_full=not self._stream.is_incremental)
         self._stream.found = outcome
@@ -241,7 +241,7 @@ class Run:
             page = next(iter(self._table.pages()))
         except ResponseError as error:
             raise reading.source.refusal(error, reading.query) from None
-        reading.suspects_repeated_keys(page.count)
+        reading.warn_of_repeated_keys(page.count)
         return sum(1 for _ in PageRecords(page, reading.make(None, None)))
 
     def _reading(self, *, totals: bool = True) -> Reading:

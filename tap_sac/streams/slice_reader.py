@@ -45,7 +45,7 @@ class Slicing:
     read_ahead: Callable[[Mapping[Slice, Callable[[], Iterator[Page]]]], ReadAhead[Page]]
 
 
-def hindrance_to_slices(kind: Kind, columns: Collection[str], column: str) -> str | None:
+def obstacle_to_slices(kind: Kind, columns: Collection[str], column: str) -> str | None:
     """Return why a table cannot be read in slices; None if it can."""
     if kind.is_hierarchy:
         return "levels and paths of a hierarchy need all members"
@@ -90,13 +90,13 @@ class SliceReader:
     @property
     def on_keys(self) -> Callable[[Keys], None] | None:
         """The function that gets the keys of all records; None if they are not watched."""
-        return self._see if self.watch.keys else None
+        return self._observe if self.watch.keys else None
 
-    def _see(self, keys: Keys) -> None:
+    def _observe(self, keys: Keys) -> None:
         """Watch the keys of some records, before they are written."""
-        self.watch.see(keys)
+        self.watch.observe(keys)
         if self._proof:
-            self._proof.see(keys)
+            self._proof.observe(keys)
 
     def _prove(
         self, item: Slice, pages: Iterable[Page], retry: Retry
@@ -120,7 +120,7 @@ class SliceReader:
                 msg = f"SAC answered {error.reason} to the slice {item}"
                 raise SliceError(msg) from None
             if not item.is_unchanged:
-                item.settle(proof)
+                item.verify(proof)
         return proof.needs_order
 
     def _check_value(self, item: Slice, page: Page) -> None:

@@ -75,12 +75,12 @@ class SlicedRead:
                 if self._rows and not reading.has_key:
                     msg = f"{error}, and without a key, a read in one go would duplicate rows"
                     raise DataError(msg, Failure.PARTIAL_SLICES) from None
-                hindrance = str(error)
+                obstacle = str(error)
         elif values:
-            hindrance = f"{self._column.name} has more than {MOST_VALUES:,} values"
+            obstacle = f"{self._column.name} has more than {MOST_VALUES:,} values"
         else:
-            hindrance = f"SAC lists no values of {self._column.name}"
-        reading.logger.warning("The table of %s is read in one go: %s.", reading.name, hindrance)
+            obstacle = f"SAC lists no values of {self._column.name}"
+        reading.logger.warning("The table of %s is read in one go: %s.", reading.name, obstacle)
         whole = FullRead(replace(reading, version=self.version), table=self._table)
         return (yield from whole.records())
 
@@ -95,14 +95,14 @@ class SlicedRead:
         earlier = state.unfinished
         if earlier is None or not self._can_resume or state.has_completed(earlier.version):
             return
-        hindrance = earlier.hindrance(
+        obstacle = earlier.obstacle(
             self._query_hash, self._started_at, has_versions=reading.version is not None
         )
-        if hindrance:
+        if obstacle:
             reading.logger.info(
                 "%s: reading all slices instead of resuming an earlier read, because %s.",
                 reading.name,
-                hindrance,
+                obstacle,
             )
             return
         self._is_resumed = True
@@ -133,7 +133,7 @@ class SlicedRead:
         yield from self._read_values(values, maker)
         yield from self._read_new(maker)
         slices.count_whole()
-        if slices.lack_rows:
+        if slices.are_incomplete:
             yield from self._read_rest(maker)
             slices.count_whole()
         verdict = self._judge()
@@ -141,13 +141,13 @@ class SlicedRead:
             why = "an earlier run read some of the rows: the next full read compares them"
             warn_uncompared(reading.name, reading.logger, why)
         elif reading.totals:
-            reading.totals.settle(reading.logger, fails=reading.fails)
+            reading.totals.compare(reading.logger, fails=reading.fails)
         return Outcome(
             verdict,
             slices.rows,
             self.version,
             verdict is Verdict.PROVEN,
-            rows_before=slices.rows_of_earlier_run,
+            rows_of_earlier_run=slices.rows_of_earlier_run,
         )
 
     def _read_values(self, values: Collection[Value], maker: RecordMaker) -> Iterator[Records]:
@@ -234,7 +234,7 @@ class SlicedRead:
         )
         uncounted = "SAC does not count it" if reading.source.is_counted else "verify_counts is off"
         verdict, doubt = slices.judge(uncounted)
-        if verdict is Verdict.PROVEN and self._has_come_twice:
+        if verdict is Verdict.PROVEN and self._has_repeated_keys:
             verdict = Verdict.UNPROVEN
             doubt = "keys were sent twice, so rows may have moved between slices"
         if verdict is Verdict.PROVEN:
@@ -250,7 +250,7 @@ class SlicedRead:
         return verdict
 
     @property
-    def _has_come_twice(self) -> bool:
+    def _has_repeated_keys(self) -> bool:
         """Whether a key is in two slices; each slice is checked for repeated keys on its own."""
         once = sum(item.rows for item in self._slices.read if not item.is_unchanged)
         return self._watch.count_keys() < (once if self._is_fixed else self._watch.rows)

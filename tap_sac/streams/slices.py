@@ -87,9 +87,9 @@ class Slice:
         """Read the pages again in key order."""
         return self._source.table(in_order(self._query, self._source.key)).pages()
 
-    def settle(self, proof: Proof) -> None:
-        """Compare the rows with SAC's count, after the last page, like `Proof.settle`."""
-        self.is_proven = proof.settle() is Verdict.PROVEN
+    def verify(self, proof: Proof) -> None:
+        """Compare the rows with SAC's count, after the last page, like `Proof.verify`."""
+        self.is_proven = proof.verify() is Verdict.PROVEN
         self.rows = proof.number
 
 
@@ -124,7 +124,7 @@ class Slices:
         return sum(item.rows for item in self.read if item.is_unchanged)
 
     @property
-    def lack_rows(self) -> bool:
+    def are_incomplete(self) -> bool:
         """Whether SAC counts more rows than the slices have, or does not count."""
         return not self.counts or self.rows < min(self.counts)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import DataError, ResponseError, SACError, UnknownEntitySetError
 from tap_sac.sac.export.kinds import AUDIT_TIME, Kind, kind_of
-from tap_sac.sac.export.tables import CountedTable, CountsWith, UncountedTable
+from tap_sac.sac.export.tables import CountedTable, CountRequest, UncountedTable
 from tap_sac.sac.failures import Failure, SACErrorNumber
 from tap_sac.sac.odata.filters import names_in_filter
 from tap_sac.sac.odata.model import NUMBERS
@@ -103,18 +103,18 @@ class Source:
             url = with_query(self.url, query)
             pages = self.client.pages(url, self.on_response, track_changes=track_changes)
             return UncountedTable(pages)
-        counts_with = CountsWith.THE_READ
+        count_request = CountRequest.WITH_READ
         if self.kind.needs_select:
-            counts_with = CountsWith.ITS_SELECT
+            count_request = CountRequest.WITH_SELECT
         elif "$select" in query:
-            counts_with = CountsWith.NO_SELECT
+            count_request = CountRequest.SEPARATE
         return CountedTable(
             self.client,
             self.url,
             query,
             key=self.key,
             order=self._order(query),
-            counts_with=counts_with,
+            count_request=count_request,
             track_changes=track_changes,
             on_response=self.on_response,
         )
@@ -159,7 +159,7 @@ class Source:
             url,
             options,
             order=order,
-            counts_with=CountsWith.ITS_SELECT if options else CountsWith.THE_READ,
+            count_request=CountRequest.WITH_SELECT if options else CountRequest.WITH_READ,
             on_response=self.on_response,
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
 from tap_sac.sac.export.delta import DeltaLink
-from tap_sac.safety.masks import has_control_characters, reveals
+from tap_sac.safety.masks import contains_secret, has_control_characters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +103,7 @@ class UnfinishedRead:
     started_at: int
     done: Mapping[str, int]
 
-    def hindrance(self, query_hash: str, now: int, *, has_versions: bool) -> str | None:
+    def obstacle(self, query_hash: str, now: int, *, has_versions: bool) -> str | None:
         """Return why a run cannot resume it; None if it can."""
         if self.query_hash != query_hash:
             return (
@@ -259,7 +259,7 @@ def _bookmark(state: Mapping[str, Any]) -> Bookmark | None:
         isinstance(url, str)
         and _is_url(url)
         and not has_control_characters(url)
-        and not reveals(url)
+        and not contains_secret(url)
         and (version is None or is_version(version))
         and isinstance(query, dict)
     ):

@@ -156,12 +156,12 @@ class SACStream(PageStream):
 
     def writer(self, state: Mapping[str, Any]) -> Writer:
         """Describe by its state which target tables have its rows, and when older ones may go."""
-        hindrance = None
+        obstacle = None
         if self.replication_method != REPLICATION_FULL_TABLE:
             method = self.replication_method
-            hindrance = f"is {method}: make it FULL_TABLE, or give it a table of its own"
+            obstacle = f"is {method}: make it FULL_TABLE, or give it a table of its own"
         version = StreamState.read(state).next_version(self.started_at)
-        return Writer(self.name, [name for name, _ in self.tables], version, hindrance)
+        return Writer(self.name, [name for name, _ in self.tables], version, obstacle)
 
     def check_maps(self) -> None:
         """Raise a `SACError` if stream maps fail on rows, or on deleted ones, or in batch files."""
@@ -193,7 +193,7 @@ class SACStream(PageStream):
         return FutureRows(self.name, known, self.started_at)
 
     @property
-    def why_unread(self) -> str | None:
+    def skip_reason(self) -> str | None:
         """Why no rows are requested, and what to do; None if they are.
 
         SAC has differences only for subscribers (SAP Help, "FactDataDifference").
@@ -208,7 +208,7 @@ class SACStream(PageStream):
 
     @override
     def read(self) -> Generator[Records, None, None]:
-        if why := self.why_unread:
+        if why := self.skip_reason:
             self.logger.warning("Skipping the stream %s, because %s.", self.name, why)
             return
         with self._requests.logged():
@@ -233,7 +233,7 @@ class SACStream(PageStream):
         is_full = self.replication_method == REPLICATION_FULL_TABLE
         if self.is_dry_run or not is_full or self.partition_by is not None:
             return None
-        if self.why_unread or self.verifies_totals:  # Totals are requested before the first row.
+        if self.skip_reason or self.verifies_totals:  # Totals are requested before the first row.
             return None
         try:
             query = self.query

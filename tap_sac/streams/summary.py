@@ -34,7 +34,7 @@ def sum_up(
     read = [stream for stream, end in ends if end not in {"failed", "not_read"}]
     outcomes = [stream.found for stream in read if isinstance(stream.found, Outcome)]
     updates = [stream.found for stream in read if isinstance(stream.found, Changes)]
-    rows = sum(outcome.rows - outcome.rows_before for outcome in outcomes)
+    rows = sum(outcome.rows - outcome.rows_of_earlier_run for outcome in outcomes)
     changes = Changes(
         sum(update.rows for update in updates), sum(update.deletions for update in updates)
     )

@@ -35,7 +35,7 @@ _CHECK_THEM = "compare them with a story in SAC"
 SACTotals = list[dict[str, Decimal]]
 
 
-def hindrance_to_totals(source: Source, columns: Collection[str]) -> str | None:
+def obstacle_to_totals(source: Source, columns: Collection[str]) -> str | None:
     """Return why totals of columns cannot be compared with SAC's own; None if they can.
 
     Returns:
@@ -83,22 +83,22 @@ class _Result:
     """The result of one measure.
 
     Attributes:
-        hindrance: Why it is not compared; None if it is.
+        obstacle: Why it is not compared; None if it is.
     """
 
     measure: str
     ours: Decimal
     of_sac: Decimal | None
-    hindrance: str | None = None
+    obstacle: str | None = None
 
     @property
     def is_different(self) -> bool:
-        return self.hindrance is None and self.ours != self.of_sac
+        return self.obstacle is None and self.ours != self.of_sac
 
     @property
     def verdict(self) -> str:
-        if self.hindrance:
-            return f"not compared: {self.hindrance}"
+        if self.obstacle:
+            return f"not compared: {self.obstacle}"
         return "different" if self.is_different else "the same"
 
 
@@ -133,7 +133,7 @@ class Totals:
         self._sums = Sums(self._exact)
         return self._sums
 
-    def settle(self, logger: logging.Logger, *, fails: bool) -> None:
+    def compare(self, logger: logging.Logger, *, fails: bool) -> None:
         """Request the totals again after the last row, log them, and warn of those not compared.
 
         Raises:
@@ -146,7 +146,7 @@ class Totals:
             self._reconsidered(_result(name, ours[name], self._before, after)) for name in ours
         ]
         _log_table(stream, logger, results)
-        self._warn_of_hindrances(logger, results)
+        self._warn_of_obstacles(logger, results)
         for result in results:
             if not result.is_different or result.of_sac is None:
                 continue
@@ -160,19 +160,19 @@ class Totals:
                 raise error
             logger.warning("%s (verify_counts is warn.)", error)
 
-    def _warn_of_hindrances(self, logger: logging.Logger, results: Sequence[_Result]) -> None:
+    def _warn_of_obstacles(self, logger: logging.Logger, results: Sequence[_Result]) -> None:
         stream = self._source.name
         if self.refusal:
             warn_uncompared(stream, logger, self.refusal)
             return
-        hindrances = {item.measure: item.hindrance for item in results if item.hindrance}
-        hindrances |= dict.fromkeys(self._rounded, "SAC rounds sums of floating-point numbers")
-        if hindrances:
+        obstacles = {item.measure: item.obstacle for item in results if item.obstacle}
+        obstacles |= dict.fromkeys(self._rounded, "SAC rounds sums of floating-point numbers")
+        if obstacles:
             logger.warning(
                 "These totals of %s are not compared, so %s: %s.",
                 stream,
                 _CHECK_THEM,
-                ", ".join(f"{name} ({why})" for name, why in hindrances.items()),
+                ", ".join(f"{name} ({why})" for name, why in obstacles.items()),
             )
 
     def _all_totals(self) -> SACTotals | None:
@@ -196,7 +196,7 @@ class Totals:
         for dimension in self._source.key:
             if dimension not in self._parts and not self._adds_up(result.measure, dimension):
                 why = f"its values do not add up over {dimension}, so it is not a sum"
-                return replace(result, hindrance=why)
+                return replace(result, obstacle=why)
         return result
 
     def _adds_up(self, measure: str, dimension: str) -> bool:

@@ -76,7 +76,7 @@ class WatchedKeys:
                 self._reading.name,
                 f"{_MOST_ROWS:,}",
             )
-            self._reading.suspects_repeated_keys(self._table.count())
+            self._reading.warn_of_repeated_keys(self._table.count())
 
     def _note(self, keys: Keys, again: dict[int, int]) -> None:
         new: dict[Key, int] = {}

@@ -177,7 +177,7 @@ def test_refused_sign_in_is_an_error(serve: Serve, run_cli: RunCli, place: str) 
     ],
     ids=["none", "refused", "denied", "busy", "web page", "no number"],
 )
-def test_count_that_cannot_be_had_is_no_failure(
+def test_count_that_cannot_be_had_is_not_a_failure(
     serve: Serve, run_cli: RunCli, answer: Response | None
 ) -> None:
     tenant = StandIn(sales(*ROWS))

@@ -497,7 +497,7 @@ def test_a_run_without_a_report_does_not_load_its_modules() -> None:
     ],
     ids=["no link", "refused", "fault"],
 )
-def test_a_tenant_that_tracks_no_changes_is_told_of(
+def test_a_tenant_that_tracks_no_changes_is_reported(
     serve: Serve, run_cli: RunCli, tmp_path: Path, answer: Response | None, link: str, told: str
 ) -> None:
     tenant = StandIn(sales(*map(sales_row, range(2))))

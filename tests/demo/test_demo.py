@@ -239,7 +239,7 @@ def test_tenant_of_the_command_line_differs_as_its_options_say() -> None:
 
 
 @pytest.mark.parametrize("option", ["--page-cap", "--facts-per-key"])
-def test_number_that_means_nothing_is_told_in_a_sentence(option: str) -> None:
+def test_number_that_means_nothing_is_reported_in_a_sentence(option: str) -> None:
     result = run(option, "0")
     assert result.returncode == 2
     name = option.strip("-").replace("-", "_")
@@ -254,7 +254,7 @@ def test_number_that_means_nothing_is_told_in_a_sentence(option: str) -> None:
         ("--expire", "nonsense"),
     ],
 )
-def test_wrong_options_are_told_in_a_sentence(arguments: tuple[str, str]) -> None:
+def test_wrong_options_are_reported_in_a_sentence(arguments: tuple[str, str]) -> None:
     result = run(*arguments)
     assert result.returncode == 2
     assert "check the port" in result.stderr

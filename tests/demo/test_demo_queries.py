@@ -179,7 +179,7 @@ def test_rows_of_which_all_is_selected_are_counted(client: Client) -> None:
     assert page["@odata.count"] == 8
 
 
-def test_top_cuts_and_skip_goes_on(client: Client) -> None:
+def test_top_cuts_and_skip_continues(client: Client) -> None:
     path = f"{FINANCE}/FactData"
     rows = client.rows(path)
     page = client.page(path, "$top=1500")

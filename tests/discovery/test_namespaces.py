@@ -200,7 +200,7 @@ def test_refused_namespace_whose_streams_the_catalog_selects_fails(
         assert (f"The namespace {DIMENSIONS} was not read." in result.stderr) is bool(code)
 
 
-def test_namespace_that_sac_may_serve_later_is_no_success(
+def test_namespace_that_sac_may_serve_later_is_not_a_success(
     serve: Serve, run_cli: RunCli, waits: list[float]
 ) -> None:
     tenant = StandIn(sales(*ROWS), public())

@@ -152,7 +152,7 @@ def test_full_reads_into_postgres(warehouse: Warehouse, route: str, *, hard_dele
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_slices_that_failed_go_on_into_postgres(warehouse: Warehouse, route: str) -> None:
+def test_slices_that_failed_continue_into_postgres(warehouse: Warehouse, route: str) -> None:
     warehouse.choose(f"slices_{route}", method="FULL_TABLE", route=route, hard_delete=True)
     sliced: dict[str, Any] = {"partition_by": {SALES: "XX_REGION"}}
     service, facts = warehouse.service, warehouse.facts

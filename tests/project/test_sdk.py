@@ -125,7 +125,7 @@ def test_import_is_there(module: str, name: str) -> None:
     assert hasattr(importlib.import_module(module), name)
 
 
-def test_what_is_bent_is_there(tap: TapSAC) -> None:
+def test_private_names_of_the_sdk_exist(tap: TapSAC) -> None:
     stream = tap.streams["providers"]
     assert stream.ABORT_AT_RECORD_COUNT is None
     assert stream.state_manager.is_flushed in {True, False}

@@ -76,7 +76,7 @@ def test_next_link_is_used_exactly_as_given(serve: Serve) -> None:
     assert tenant.reads("/FactData")[1:] == [f"/providers/sac/C4SALES/FactData{query}"]
 
 
-def test_empty_page_with_next_link_goes_on(serve: Serve) -> None:
+def test_empty_page_with_next_link_continues(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
 
     def fault(request: Request) -> Response | None:
@@ -227,7 +227,7 @@ def test_refusal_is_not_tried_again(serve: Serve, waits: list[float]) -> None:
     assert waits == []
 
 
-def test_answer_that_is_no_page_is_an_error(serve: Serve, waits: list[float]) -> None:
+def test_answer_that_is_not_a_page_is_an_error(serve: Serve, waits: list[float]) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = fault_at(page=2, times=99, make=lambda: Response(200, b'{"x":[]}', JSON))
     with pytest.raises(SACError, match="not a page of rows"):
@@ -254,7 +254,7 @@ def test_requests_are_as_sac_wants_them(serve: Serve) -> None:
     assert tenant.requests[0].headers["accept"] == "application/json"
 
 
-def test_page_size_is_asked_for(serve: Serve) -> None:
+def test_page_size_is_requested(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     assert dates({**serve(tenant), "page_size": 5}) == EVERY_DATE
     reads = [target for target in tenant.targets if "/FactData" in target]
@@ -294,7 +294,7 @@ def test_run_with_a_catalog_asks_for_no_model_that_is_not_selected(serve: Serve)
 
 
 @pytest.mark.parametrize("link", ['{"url":"x"}', "5", "true", '["x"]', '"http://[::1/x"'])
-def test_link_that_is_no_link_is_not_the_end(serve: Serve, link: str) -> None:
+def test_link_that_is_not_a_link_is_not_the_end(serve: Serve, link: str) -> None:
     tenant = StandIn(sales(*ROWS))
     page = f'{{"value":[],"@odata.nextLink":{link}}}'.encode()
     tenant.fault = fault_at(page=3, times=1, make=lambda: Response(200, page, JSON))
@@ -351,7 +351,7 @@ def test_number_beyond_all_numbers_is_an_error(serve: Serve) -> None:
         sync(serve(tenant))
 
 
-def test_packed_answers_are_asked_for_and_read(serve: Serve) -> None:
+def test_packed_answers_are_requested_and_read(serve: Serve) -> None:
     tenant = StandIn(sales(*(sales_row(number) for number in range(3))))
     settings = serve(tenant)
 

@@ -130,7 +130,7 @@ def test_own_types_are_reduced_to_what_rows_hold() -> None:
     )
 
 
-def test_key_that_is_no_column_but_a_path_is_no_key() -> None:
+def test_key_that_is_not_a_column_but_a_path_is_not_a_key() -> None:
     key = '<Key><PropertyRef Name="ID"/><PropertyRef Name="cc/ID" Alias="cc"/></Key>'
     properties = '<Property Name="ID" Type="Edm.Guid"/>'
     (entity_set,) = read_csdl(
@@ -151,7 +151,7 @@ def test_columns_and_key_of_base_types_are_inherited() -> None:
     )
 
 
-def test_a_missing_key_is_no_key() -> None:
+def test_a_missing_key_is_not_a_key() -> None:
     (entity_set,) = read_csdl(
         document('<EntityType Name="T"><Property Name="A" Type="Edm.Byte"/></EntityType>')
     ).entity_sets

@@ -143,7 +143,7 @@ def test_column_of_another_entity_set_is_a_warning(warnings: Callable[..., list[
     assert "names COLOUR, which is not a column of a_fact_data, but of ProductMaster." in message
 
 
-def test_all_columns_that_are_not_there_are_told_at_once(serve: Serve) -> None:
+def test_all_columns_that_are_not_there_are_reported_at_once(serve: Serve) -> None:
     filters = {FACTS: "verzion eq 'x' or 5 lt AMUONT or contains(Xyzzy,'x')"}
     with pytest.raises(SACError, match=r"verzion .*; AMUONT \(did you mean AMOUNT\?\); Xyzzy\."):
         discover({**serve(tenant()), "filters": filters})
@@ -272,7 +272,7 @@ def test_no_valid_filter_over_known_columns_is_warned_about(data: st.DataObject)
 
 
 @given(data=st.data())
-def test_each_column_that_is_not_there_is_told(data: st.DataObject) -> None:
+def test_each_column_that_is_not_there_is_reported(data: st.DataObject) -> None:
     entity_set = data.draw(entity_sets())
     wanted = data.draw(entity_sets())
     known = {column.name for column in entity_set.properties}

@@ -237,7 +237,7 @@ def test_bad_model_does_not_spoil_the_rest(serve: Serve, run_cli: RunCli, answer
     assert_missed(run_cli({**config, "models": ["Sales", "Bad"]}))
 
 
-def test_bad_model_is_missed_where_somebody_asked_for_it(
+def test_bad_model_is_missed_where_somebody_requested_it(
     serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     tenant = StandIn(MODEL, sales(*ROWS, model_id="C4BAD", name="Bad"))
@@ -487,7 +487,7 @@ GARBLED = {
 
 
 @pytest.mark.parametrize("text", GARBLED.values(), ids=GARBLED)
-def test_garbled_text_is_asked_for_once_more_and_named(
+def test_garbled_text_is_requested_once_more_and_named(
     serve: Serve, run_cli: RunCli, waits: list[float], text: bytes
 ) -> None:
     tenant, sent = garbled(text, is_mended=False)
@@ -503,7 +503,7 @@ def test_garbled_text_is_asked_for_once_more_and_named(
 
 @pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("text", GARBLED.values(), ids=GARBLED)
-def test_text_that_was_garbled_on_its_way_is_no_matter(
+def test_text_that_was_damaged_in_transit_is_harmless(
     serve: Serve, run_cli: RunCli, text: bytes
 ) -> None:
     tenant, _ = garbled(text, is_mended=True)

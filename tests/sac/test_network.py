@@ -404,7 +404,9 @@ def answering(answer: Response) -> StandIn:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", TWICE])
-def test_page_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve, encoding: str) -> None:
+def test_page_that_decompresses_without_end_is_not_read_to_its_end(
+    serve: Serve, encoding: str
+) -> None:
     tenant = answering(bomb(encoding=encoding))
     client = client_of(serve(tenant), MIB)
     url = f"{client.origin}/FactData"
@@ -426,7 +428,7 @@ def test_page_may_be_as_large_as_the_limit(serve: Serve) -> None:
         client_of(settings, len(body) - 1).page(f"{settings['tenant_url']}/FactData")
 
 
-def test_metadata_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve) -> None:
+def test_metadata_that_decompresses_without_end_is_not_read_to_its_end(serve: Serve) -> None:
     client = client_of(serve(answering(bomb(start=b"<Edmx>"))), MIB)
     peak = peak_of(
         lambda: client.metadata(Provider("sac", "C4SALES", "Sales")),
@@ -437,7 +439,7 @@ def test_metadata_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve) 
 
 @pytest.mark.parametrize("encoding", ["gzip", TWICE])
 @pytest.mark.parametrize("start", [b'{"error":{"message":"', b"<html>", b"no"])
-def test_error_that_unfolds_without_end_is_still_the_error(
+def test_error_that_decompresses_without_end_is_still_the_error(
     serve: Serve, start: bytes, encoding: str
 ) -> None:
     settings = serve(answering(bomb(403, encoding, start)))
@@ -464,7 +466,9 @@ def test_error_of_a_usual_size_is_not_cut(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 401])
-def test_token_that_unfolds_without_end_is_not_read_to_its_end(serve: Serve, status: int) -> None:
+def test_token_that_decompresses_without_end_is_not_read_to_its_end(
+    serve: Serve, status: int
+) -> None:
     answer = bomb(status, start=b'{"access_token":"')
 
     def tenant(request: Request) -> Response:

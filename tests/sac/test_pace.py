@@ -112,7 +112,7 @@ def test_waits_are_the_longer_of_what_sac_asks_for_and_growing_ones_and_use_up_n
     assert waits == waited
 
 
-def test_waits_begin_anew_after_an_answer(serve: Serve, waits: list[float]) -> None:
+def test_waits_start_over_after_an_answer(serve: Serve, waits: list[float]) -> None:
     tenant = StandIn(sales(*ROWS))
     tenant.fault = at_pages(429, 0, {2: 3, 3: 2})
     assert dates(sync(serve(tenant))) == EVERY_DATE

@@ -120,7 +120,7 @@ def test_token_is_renewed_in_the_middle_of_a_read(
     assert "Set refresh_token_file" in warning
 
 
-def test_token_that_does_not_rotate_is_no_matter(
+def test_token_that_does_not_rotate_is_harmless(
     serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     config = serve(SampleService())
@@ -248,7 +248,7 @@ def test_token_that_has_expired_is_used_up(serve: Serve, run_cli: RunCli) -> Non
         ("unauthorized_client", "the grant 'Authorization Code'"),
     ],
 )
-def test_refused_client_is_told_from_a_sign_in_that_is_over(
+def test_refused_client_is_distinguished_from_a_sign_in_that_is_over(
     serve: Serve, error: str, told: str
 ) -> None:
     answer = Response(401, json.dumps({"error": error}).encode(), JSON)
@@ -256,7 +256,7 @@ def test_refused_client_is_told_from_a_sign_in_that_is_over(
         sync({**serve(lambda _: answer), "refresh_token": "refresh-0"})
 
 
-def test_file_without_a_token_and_no_setting_is_told(
+def test_file_without_a_token_and_no_setting_is_reported(
     serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     config = {**serve(Rotating()), "refresh_token_file": str(tmp_path / "token")}
@@ -266,7 +266,7 @@ def test_file_without_a_token_and_no_setting_is_told(
     assert "The token file has no refresh token yet. Run tap-sac --login with the same" in sentence
 
 
-def test_file_that_is_something_else_is_told(serve: Serve, tmp_path: Path) -> None:
+def test_file_that_is_something_else_is_reported(serve: Serve, tmp_path: Path) -> None:
     tenant = Rotating()
     config = serve(tenant)
     path = tmp_path / "token"

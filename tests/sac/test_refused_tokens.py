@@ -159,7 +159,7 @@ def test_credentials_that_the_token_endpoint_takes_may_have_any_form(serve: Serv
     assert len(sync(config).records(FACTS)) == len(ROWS)
 
 
-def test_404_of_the_token_url_is_no_wrong_secret(serve: Serve) -> None:
+def test_404_of_the_token_url_is_not_a_wrong_secret(serve: Serve) -> None:
     failure = refused(serve, 404, client_secret=" x ")
     assert "token_url belongs to another tenant" in failure
     assert "client_secret" not in failure

@@ -43,7 +43,7 @@ def test_token_url_is_derived(tenant_url: str, token_url: str) -> None:
         ("https://acme.eu10.hcs.cloud.sap.evil.example", "token_url"),
     ],
 )
-def test_token_url_that_cannot_be_derived_is_asked_for(tenant_url: str, told: str) -> None:
+def test_token_url_that_cannot_be_derived_is_requested(tenant_url: str, told: str) -> None:
     with pytest.raises(SACError, match=told):
         derive_token_url(tenant_origin(tenant_url, "The setting tenant_url"))
 
@@ -51,7 +51,7 @@ def test_token_url_that_cannot_be_derived_is_asked_for(tenant_url: str, told: st
 @pytest.mark.parametrize(
     "tenant_url", ["http://acme.eu10.hcs.cloud.sap", "https://", "ftp://x/", "https://[::1"]
 )
-def test_tenant_url_that_is_no_https_address_is_refused(tenant_url: str) -> None:
+def test_tenant_url_that_is_not_an_https_address_is_refused(tenant_url: str) -> None:
     with pytest.raises(SACError, match="tenant_url"):
         tenant_origin(tenant_url, "The setting tenant_url")
 

@@ -338,7 +338,7 @@ def test_debug_tells_each_request_and_what_the_sdk_says(serve: Serve, run_cli: R
     assert re.search("DEBUG .* Beginning sync of 'sales_fact_data'", result.stderr)
 
 
-def test_changes_are_told_like_rows(run_cli: RunCli, tmp_path: Path) -> None:
+def test_changes_are_reported_like_rows(run_cli: RunCli, tmp_path: Path) -> None:
     settings = {
         "demo": True,
         "models": ["Workforce*"],

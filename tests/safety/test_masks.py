@@ -22,7 +22,7 @@ from tap_sac.sac.odata.decimals import read_json
 from tap_sac.sac.odata.entity_ids import EntityIds
 from tap_sac.safety import masks
 from tap_sac.safety.log_guard import guard_logs
-from tap_sac.safety.masks import excerpt, keep_secret, keep_token, masked, one_line, reveals
+from tap_sac.safety.masks import contains_secret, excerpt, mask_secret, mask_token, masked, one_line
 from tap_sac.safety.text import log_safe
 from tests.conftest import discover, select, sync
 from tests.helpers.rows import one_column
@@ -105,8 +105,8 @@ def only_known(secret: str, client_id: str = "", token: str = "") -> Iterator[No
     """Know a secret, and nothing else, until the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(masks, "known", masks.Secrets())
-        keep_secret(secret, client_id=client_id)
-        keep_token(token)
+        mask_secret(secret, client_id=client_id)
+        mask_token(token)
         yield
 
 
@@ -133,7 +133,7 @@ def test_no_part_of_a_secret_is_readable_in_any_spelling(
         text = f"{before}{WAYS[way](secret)}{after}"
         for shown in (masked(text), one_line(text), log_safe(text)):
             assert_unreadable(core(way, secret), shown)
-        assert reveals(text)
+        assert contains_secret(text)
 
 
 # With each character of base64 that URLs encode otherwise, at each alignment.

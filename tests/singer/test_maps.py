@@ -289,7 +289,7 @@ def test_table_of_another_name_or_key_gets_all_rows(
 
 
 @pytest.mark.parametrize("is_older", [False, True])
-def test_other_maps_and_older_states_go_on(serve: Serve, *, is_older: bool) -> None:
+def test_other_maps_and_older_states_continue(serve: Serve, *, is_older: bool) -> None:
     config = mapped(serve, {"TEXT": "Date"})
     state = sync({**config, "stream_maps": {}}).state
     if is_older:

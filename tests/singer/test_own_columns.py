@@ -117,7 +117,7 @@ def test_column_that_is_deselected_leaves_its_name_to_the_mark(
     assert "does not have" not in caplog.text
 
 
-def test_column_that_the_catalog_does_not_have_is_told(
+def test_column_that_the_catalog_does_not_have_is_reported(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = {**serve(tracking('"then"')), "default_replication_method": "FULL_TABLE"}
@@ -196,7 +196,7 @@ def values_in_files(messages: Messages, format_: str, column: str) -> Sequence[A
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "parquet"])
-def test_ways_out_that_are_told_for_the_version_work(
+def test_ways_out_that_are_suggested_for_the_version_work(
     serve: Serve, tmp_path: Path, format_: str
 ) -> None:
     tenant = StandIn(sales_with(VERSION, "Edm.String", '"v"', '"w"'))

@@ -349,7 +349,7 @@ def test_zeros_behind_the_scale_are_kept(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(("value", "message"), WITHOUT_ROOM.items())
-def test_digits_behind_the_scale_that_targets_are_told_fail_by_name(
+def test_digits_behind_the_scale_that_targets_get_fail_by_name(
     serve: Serve, value: str, message: str
 ) -> None:
     config = serve(one_column("Edm.Decimal", "1", "2.5", value))

@@ -110,7 +110,7 @@ def test_column_that_comes_under_another_spelling_alone_fails_its_stream_by_name
     ],
 )
 @pytest.mark.parametrize("number", [0, 5])
-def test_column_that_comes_once_is_no_misspelling(
+def test_column_that_comes_once_is_not_a_misspelling(
     serve: Serve, way: dict[str, Any], members: dict[str, str], number: int
 ) -> None:
     rows = [row(item, Revenue="", REVENUE="1") for item in range(6)]

@@ -273,7 +273,7 @@ def test_another_selection_of_dimensions_is_another_chain(
     assert third.records(STREAM) == []
 
 
-def test_another_key_is_told_because_targets_would_mix_the_rows(
+def test_another_key_is_reported_because_targets_would_mix_the_rows(
     serve: Serve, picture: Behaviour, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant = Tenant(serve, picture)

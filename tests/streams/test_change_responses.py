@@ -102,7 +102,7 @@ def test_links_to_the_same_table_in_other_words_are_followed(
         "422",
     ],
 )
-def test_response_that_is_no_delta_leads_to_a_full_read(serve: Serve, answer: Response) -> None:
+def test_response_that_is_not_a_delta_leads_to_a_full_read(serve: Serve, answer: Response) -> None:
     tenant = TrackingStandIn(*ROWS)
     tenant.deltas["A"] = answer
     config = log_based(serve, tenant)
@@ -115,7 +115,7 @@ def test_response_that_is_no_delta_leads_to_a_full_read(serve: Serve, answer: Re
     assert [item["record"]["Date"] for item in reloaded] == ["000000", "000001", "000002"]
 
 
-def test_full_data_on_the_second_page_of_changes_is_no_delta(serve: Serve) -> None:
+def test_full_data_on_the_second_page_of_changes_is_not_a_delta(serve: Serve) -> None:
     tenant = TrackingStandIn(*ROWS)
     tenant.deltas["A"] = delta(changed(ROWS[0]), link="A2", spelling="@odata.nextLink")
     tenant.deltas["A2"] = delta(ROWS[1], context="$metadata#FactData")

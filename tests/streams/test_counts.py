@@ -169,7 +169,7 @@ def test_request_for_a_count_never_ends_a_read(
 
 
 @pytest.mark.usefixtures("waits")
-def test_count_is_asked_for_with_the_read_again_after_an_outage(serve: Serve) -> None:
+def test_count_is_requested_with_the_read_again_after_an_outage(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     outages = [error_response(503, "busy")]
     tenant.fault = lambda request: outages.pop() if "$count" in request.target and outages else None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import RunCli, Serve
 
 
-def test_read_that_is_cut_later_fails_by_name_and_the_others_go_on(serve: Serve) -> None:
+def test_read_that_is_cut_later_fails_by_name_and_the_others_continue(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS), sales(*ROWS, model_id="C4Z", name="Zoo"))
     tenant.fault = lambda request: (
         without_link(3, tenant)(request) if "C4SALES" in request.target else None

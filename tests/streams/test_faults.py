@@ -241,7 +241,7 @@ def test_fault_that_lasts_ends_the_run_by_name(
     assert types == {"SCHEMA", "RECORD"}
 
 
-def test_byte_order_mark_is_no_damage(serve: Serve, run_cli: RunCli) -> None:
+def test_byte_order_mark_is_not_damage(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(sales(*ROWS))
 
     def fault(request: Request) -> Response | None:

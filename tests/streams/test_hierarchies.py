@@ -98,7 +98,7 @@ def optional(value: object) -> str | None:
     ),
     st.sampled_from([{}, {"P": None}, {"P": ""}]),
 )
-def test_any_parents_lead_to_a_place_or_are_told(
+def test_any_parents_lead_to_a_place_or_are_reported(
     parents: dict[str, str | None], none: dict[str, str | None]
 ) -> None:
     hierarchy = Hierarchy("H", "P")
@@ -107,7 +107,7 @@ def test_any_parents_lead_to_a_place_or_are_told(
         member: members.add({"ID": member, **({"P": parent} if parent else none)})
         for member, parent in parents.items()
     }
-    troubles = members.settle()
+    troubles = members.set_levels()
     found = {
         member: members.place(number, hierarchy) or (None, None)
         for member, number in numbers.items()
@@ -145,7 +145,7 @@ def test_every_row_has_its_own_place_or_none_and_the_last_of_a_member_has_it(
     hierarchy = Hierarchy("H", "P")
     members = Members("ID", [hierarchy])
     numbers = [members.add({"ID": member, "P": parent}) for member, parent in rows]
-    trouble = members.settle().get(hierarchy)
+    trouble = members.set_levels().get(hierarchy)
     last = dict(rows)
     places = [members.place(number, hierarchy) or (None, None) for number in numbers]
     for (member, parent), place in zip(rows, places, strict=True):
@@ -187,7 +187,7 @@ def test_parents_may_come_after_their_children(serve: Serve) -> None:
     assert first.endswith(f"/{SET}?$count=true")
 
 
-def test_ids_with_a_separator_are_told_from_two_ids(serve: Serve) -> None:
+def test_ids_with_a_separator_are_distinguished_from_two_ids(serve: Serve) -> None:
     tenant = dimension(("a", None), ("a/b", "a"), ("b", "a"), ("a%2Fb", "a"), ("c", "a/b"))
     assert places(sync(serve(tenant))) == {
         "a": (1, "a"),
@@ -295,7 +295,7 @@ def test_path_of_a_deep_member_is_null_and_its_level_is_right(
     assert not [item for item in caplog.records if item.levelname == "WARNING"]
 
 
-def test_filter_that_leaves_parents_out_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_filter_that_leaves_parents_out_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     stream = "sales_planning_product_master_with_hierarchy"
     config = {"demo": True, "models": ["Sales Planning"], "filters": {stream: "ID ne 'P-HIKE'"}}
     found = places(sync(config, select(discover(config), stream)), stream=stream)
@@ -413,7 +413,9 @@ def test_rows_wait_in_a_file_when_they_are_many(
     assert f"{STREAM}: 25 rows read, 25 counted by SAC, 13 pages." in caplog.text
 
 
-def test_full_disk_is_told_with_a_way_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_with_a_way_out(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tap_sac.streams.page_spool._MOST_BYTES_IN_MEMORY", 1)
     monkeypatch.setattr(tempfile, "tempdir", "/does/not/exist")
     with pytest.raises(

@@ -124,7 +124,7 @@ class WrittenStandIn(SlicingStandIn):
     history=st.lists(WRITES, max_size=6),
     counts=st.booleans(),
 )
-def test_writes_while_the_tap_reads_are_no_trouble(
+def test_writes_while_the_tap_reads_are_harmless(
     *, table: str, way: str, history: list[tuple[int, str, int]], counts: bool
 ) -> None:
     """Offset links with a delete behind the reader lose a row that nobody can know of."""

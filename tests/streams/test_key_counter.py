@@ -44,7 +44,7 @@ def test_different_keys_are_counted_as_a_set_does(chunks: list[list[int]], memor
 
 
 @given(st.lists(HASHES, min_size=1, max_size=8))
-def test_key_that_comes_again_soon_is_noticed(chunk: list[int]) -> None:
+def test_key_that_is_repeated_soon_is_noticed(chunk: list[int]) -> None:
     with closing(KeyCounter()) as counter:
         assert bool(counter.add(chunk)) is (len({*chunk}) < len(chunk))
         assert counter.add(chunk) == {item: 1 + chunk.count(item) for item in chunk}
@@ -69,7 +69,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_row_that_comes_again_much_later_is_noticed(serve: Serve) -> None:
+def test_row_that_is_repeated_much_later_is_noticed(serve: Serve) -> None:
     tenant = DisorderlyStandIn(rows=20)
     tenant.arrange = lambda rows: [*rows[:15], rows[0], *rows[16:]]
     config, target = serve(tenant), Target()
@@ -106,7 +106,7 @@ def test_member_that_sac_lists_twice_far_apart_fails_nothing(serve: Serve, order
 
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize(("table", "rows"), [("facts", 20), ("master", 21)])
-def test_rows_that_come_again_far_apart_in_any_order_fail_the_stream(
+def test_rows_that_are_repeated_far_apart_in_any_order_fail_the_stream(
     serve: Serve, table: str, rows: int
 ) -> None:
     tenant = DisorderlyStandIn(table, rows=20)

@@ -116,7 +116,7 @@ def test_second_read_comes_with_files_too(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("table", ["facts", "hierarchy"])
 @pytest.mark.parametrize("more", [1, 5])
-def test_rows_that_come_twice_are_no_trouble_if_none_is_missing(
+def test_rows_that_are_sent_twice_are_harmless_if_none_is_missing(
     serve: Serve, table: str, more: int
 ) -> None:
     tenant = DisorderlyStandIn(table)
@@ -200,7 +200,7 @@ def test_member_that_the_table_has_twice_excuses_no_other_row(
     assert f"under one key (ID='M030'; {members} extra row" in caplog.text
 
 
-def test_member_that_comes_more_often_than_the_table_has_it_is_no_trouble(serve: Serve) -> None:
+def test_member_that_comes_more_often_than_the_table_has_it_is_harmless(serve: Serve) -> None:
     tenant = DisorderlyStandIn("master")
     config, target = begun(serve, tenant, "master")
     tenant.rows.insert(6, tenant.rows[3])
@@ -250,7 +250,7 @@ def test_question_without_an_answer_does_not_excuse_missing_rows(serve: Serve, a
 
 
 @pytest.mark.parametrize("is_missing", [False, True])
-def test_key_that_comes_again_without_a_count_deletes_nothing(
+def test_key_that_is_repeated_without_a_count_deletes_nothing(
     serve: Serve, caplog: pytest.LogCaptureFixture, *, is_missing: bool
 ) -> None:
     tenant = DisorderlyStandIn()

@@ -176,7 +176,7 @@ def test_deletion_beside_a_change_is_compared_with_sac(
     assert tenant.asked == [1]
 
 
-def test_rows_of_keys_are_asked_for_within_the_filter(serve: Serve) -> None:
+def test_rows_of_keys_are_requested_within_the_filter(serve: Serve) -> None:
     tenant = FactsStandIn()
     config, target = opened(serve, tenant, filters={FACTS: "AMOUNT lt 9"})
     tenant.rows[1] = sales_row(1, "9.5")
@@ -289,7 +289,7 @@ def test_changed_row_that_lacks_a_column_is_compared_with_sac(
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_many_keys_are_asked_for_in_few_requests(serve: Serve, repeats: int) -> None:
+def test_many_keys_are_requested_in_few_requests(serve: Serve, repeats: int) -> None:
     tenant = FactsStandIn(rows=200)
     config, target = opened(serve, tenant, page_size=1000)
     tenant.uncounted_keys = 2 - repeats
@@ -305,7 +305,7 @@ def test_many_keys_are_asked_for_in_few_requests(serve: Serve, repeats: int) -> 
         assert max(lengths) < 6_000
 
 
-def test_keys_of_changes_are_not_asked_for_if_verify_counts_is_off(serve: Serve) -> None:
+def test_keys_of_changes_are_not_requested_if_verify_counts_is_off(serve: Serve) -> None:
     tenant = FactsStandIn()
     config, target = opened(serve, tenant, verify_counts="off")
     tenant.rows.append(sales_row(1, "7.5"))
@@ -317,7 +317,7 @@ def test_keys_of_changes_are_not_asked_for_if_verify_counts_is_off(serve: Serve)
     assert not is_reloaded(target)
 
 
-def test_key_that_comes_again_much_later_is_a_lost_change(
+def test_key_that_is_repeated_much_later_is_a_lost_change(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tenant = FactsStandIn(rows=20)

@@ -117,7 +117,7 @@ def test_condition_is_written_as_odata_has_it(
     ("column_type", "value"),
     [("Edm.String", 5), ("Edm.Int32", "5"), ("Edm.Int32", True), ("Edm.Date", "x or 1 eq 1")],
 )
-def test_value_of_another_type_is_no_condition(column_type: str, value: str | int) -> None:
+def test_value_of_another_type_is_not_a_condition(column_type: str, value: str | int) -> None:
     with pytest.raises(ValueError, match="is not a value of C"):
         equals(Property("C", column_type), value)
 

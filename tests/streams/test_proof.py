@@ -232,7 +232,7 @@ def test_chain_of_an_opening_that_is_not_proven_is_deleted(serve: Serve, probe: 
 
 
 @pytest.mark.parametrize(("has_key", "place"), [(True, ""), (False, "catalog"), (False, "map")])
-def test_rows_that_come_twice(
+def test_rows_that_are_sent_twice(
     serve: Serve, caplog: pytest.LogCaptureFixture, place: str, *, has_key: bool
 ) -> None:
     tenant = StandIn(sales(*ROWS))
@@ -260,7 +260,7 @@ def test_rows_that_come_twice(
         '{"@odata.count":1,"value":[ROW],"@odata.count":2}',
     ],
 )
-def test_member_that_comes_twice_is_a_broken_page(serve: Serve, body: str) -> None:
+def test_member_that_is_sent_twice_is_a_broken_page(serve: Serve, body: str) -> None:
     tenant = StandIn(sales(*ROWS))
     page = Response(200, body.replace("ROW", ROWS[0]).encode(), JSON)
     tenant.fault = lambda request: page if "/FactData" in request.target else None

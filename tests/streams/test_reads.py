@@ -118,7 +118,7 @@ class Bench:
     def slicing(self) -> Slicing:
         column = self.source.entity_set.properties[0]
         ahead: ReadAhead[Any] = ReadAhead(1, dict, lambda page: Extent(page.size, True, page.size))  # noqa: FBT003
-        return Slicing(column, self.source, "query", 1, ahead.of_parts)
+        return Slicing(column, self.source, "query", 1, ahead.of_slices)
 
     def read(self, reads: Generator[Records, None, _Result]) -> _Result:
         """Take all records of a read; returns what it found."""
@@ -212,9 +212,11 @@ def test_sliced_read_resumes_what_is_done(*, is_fixed: bool) -> None:
     if not is_fixed:
         bench.source = replace(bench.source, key=("Date",))
     outcome = sliced(bench)
-    rows_before = 6 if is_fixed else 0
-    assert outcome == Outcome(Verdict.PROVEN, 6, 7, may_delete=True, rows_before=rows_before)
-    assert len(bench.records) == 6 - rows_before
+    rows_of_earlier_run = 6 if is_fixed else 0
+    assert outcome == Outcome(
+        Verdict.PROVEN, 6, 7, may_delete=True, rows_of_earlier_run=rows_of_earlier_run
+    )
+    assert len(bench.records) == 6 - rows_of_earlier_run
 
 
 def test_sliced_read_that_nobody_counts_deletes_nothing() -> None:

@@ -253,7 +253,7 @@ def test_fewer_than_half_the_rows_are_a_warning(
 
 
 @pytest.mark.parametrize(("person", "goes_on"), [(ANNA, True), (BEN, False), (None, False)])
-def test_nobody_goes_on_with_slices_of_another_person(
+def test_no_run_resumes_slices_of_another_person(
     tenant: Tenant,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
@@ -282,7 +282,7 @@ def test_fewer_rows_of_the_client_itself_are_no_matter_of_rights(
 
 
 @pytest.mark.parametrize(("person", "is_emptied"), [(ANNA, False), (None, True)])
-def test_count_for_a_person_is_no_proof_that_a_table_is_empty(
+def test_count_for_a_person_is_not_a_proof_that_a_table_is_empty(
     tenant: Tenant,
     caplog: pytest.LogCaptureFixture,
     person: str | None,
@@ -298,7 +298,7 @@ def test_count_for_a_person_is_no_proof_that_a_table_is_empty(
         assert bookmarks(messages)[FACTS]["rows"] == ALL_FACTS
 
 
-def test_token_that_names_nobody_is_told_once_and_compares_with_nothing(
+def test_token_that_names_nobody_is_reported_once_and_compares_with_nothing(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = {**serve(StandIn(sales(*map(sales_row, range(3))))), "refresh_token": "refresh-0"}
@@ -316,7 +316,7 @@ def test_token_that_names_nobody_is_told_once_and_compares_with_nothing(
 
 
 @pytest.mark.parametrize("value", [7, None, ["x"], ""])
-def test_state_that_somebody_changed_ends_no_run(tenant: Tenant, value: object) -> None:
+def test_state_that_was_tampered_with_ends_no_run(tenant: Tenant, value: object) -> None:
     state = tenant.run(None).state
     for bookmark in state["bookmarks"].values():
         bookmark |= {"person": value, "rows": value}

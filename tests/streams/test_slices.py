@@ -391,7 +391,7 @@ def test_row_that_moves_to_a_slice_that_was_read_does_not_go_from_the_target(
     assert len(again.records("a_product_master")) == 5
 
 
-def test_nobody_goes_on_with_slices_between_which_rows_move(serve: Serve) -> None:
+def test_no_run_resumes_slices_between_which_rows_move(serve: Serve) -> None:
     """Two that change places leave all counts as they are."""
     tenant = members("Edm.String", ["blue", "red"])
     config = {**serve(tenant), **COLOURED}

@@ -62,7 +62,7 @@ def version_of(messages: Messages) -> int:
     return int(version)
 
 
-def test_run_that_failed_goes_on_with_the_rest_under_the_same_version(
+def test_run_that_failed_continues_with_the_rest_under_the_same_version(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count(0, 3)
@@ -104,7 +104,7 @@ def test_slice_whose_count_has_changed_is_read_again(serve: Serve) -> None:
     assert is_activated(messages, FACTS)
 
 
-def test_run_that_fails_again_goes_on_from_there(serve: Serve) -> None:
+def test_run_that_fails_again_continues_from_there(serve: Serve) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}
     tenant.fault = refusing("B")
@@ -171,7 +171,7 @@ def spoiled(state: dict[str, Any], **parts: Any) -> None:
         ({}, lambda state: bookmark_of(state).update(slices=[1]), ""),
     ],
 )
-def test_another_read_begins_anew(
+def test_another_read_starts_over(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     settings: dict[str, Any],
@@ -196,7 +196,7 @@ def test_another_read_begins_anew(
     "stream_maps",
     [{FACTS: {"__alias__": "facts"}}, {"facts": {"__source__": FACTS}}],
 )
-def test_table_of_another_name_begins_anew(serve: Serve, stream_maps: dict[str, Any]) -> None:
+def test_table_of_another_name_starts_over(serve: Serve, stream_maps: dict[str, Any]) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}
     _, state = failed_run(tenant, config)
@@ -206,7 +206,7 @@ def test_table_of_another_name_begins_anew(serve: Serve, stream_maps: dict[str, 
     assert is_activated(messages, "facts")
 
 
-def test_files_in_another_place_begin_anew(serve: Serve, tmp_path: Path) -> None:
+def test_files_in_another_place_start_over(serve: Serve, tmp_path: Path) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED, **batch_config(tmp_path / "a", "jsonl", None, 9)}
     _, state = failed_run(tenant, config)
@@ -245,7 +245,7 @@ def test_day_is_not_over_after_23_hours(serve: Serve) -> None:
     assert versions(messages) == [*"EEEE"]
 
 
-def test_run_without_versions_goes_on_too(serve: Serve) -> None:
+def test_run_without_versions_continues_too(serve: Serve) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED, "emit_activate_version_messages": False}
     first, state = failed_run(tenant, config)
@@ -258,7 +258,7 @@ def test_run_without_versions_goes_on_too(serve: Serve) -> None:
     assert len(again.records(FACTS)) == 18
 
 
-def test_other_columns_begin_anew(serve: Serve) -> None:
+def test_other_columns_start_over(serve: Serve) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}
     first, state = failed_run(tenant, config)
@@ -273,7 +273,7 @@ def test_other_columns_begin_anew(serve: Serve) -> None:
     assert version_of(messages) > version_of(first)
 
 
-def test_rows_without_a_key_begin_anew(serve: Serve) -> None:
+def test_rows_without_a_key_start_over(serve: Serve) -> None:
     """Those of the slice that broke off would come twice under one version."""
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}
@@ -292,7 +292,7 @@ def test_rows_without_a_key_begin_anew(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("key", [[], None])
-def test_rows_whose_key_a_map_takes_away_begin_anew(serve: Serve, key: list[str] | None) -> None:
+def test_rows_whose_key_a_map_takes_away_start_over(serve: Serve, key: list[str] | None) -> None:
     tenant = SlicingStandIn(SIZES)
     maps = {"stream_maps": {FACTS: {"__key_properties__": key}}}
     config = {**serve(tenant), **SLICED, **maps}
@@ -305,7 +305,7 @@ def test_rows_whose_key_a_map_takes_away_begin_anew(serve: Serve, key: list[str]
 
 
 @pytest.mark.parametrize("partition_by", [{FACTS: "Version"}, {}], ids=["slices", "one go"])
-def test_nobody_goes_on_with_a_read_that_another_one_has_replaced(
+def test_no_run_resumes_a_read_that_another_one_has_replaced(
     serve: Serve, partition_by: dict[str, str]
 ) -> None:
     """Rows of the later version would stay in the target, as no filter or deletion is mirrored."""
@@ -412,7 +412,7 @@ def test_state_never_has_a_slice_whose_files_are_not_named(
         assert len({row["_sdc_table_version"] for row in written}) == 1
 
 
-def test_signal_leaves_a_state_to_go_on_from(serve: Serve, tmp_path: Path) -> None:
+def test_signal_leaves_a_state_to_continue_from(serve: Serve, tmp_path: Path) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}
     catalog = tmp_path / "catalog.json"

@@ -47,7 +47,9 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
-def test_tables_are_told_by_how_they_ended(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_tables_are_reported_by_how_they_ended(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     models = [sales(*ROWS, model_id=f"C4{name}", name=name) for name in ("Cut", "Good", "Live")]
     tenant = StandIn(*models)
     cut = without_link(3, tenant)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("change", changes("changes"))
 @pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
-def test_bookmark_of_changes_that_somebody_changed_is_not_followed(
+def test_bookmark_of_changes_that_was_tampered_with_is_not_followed(
     serve: Serve, caplog: pytest.LogCaptureFixture, change: dict[str, Any], method: str
 ) -> None:
     tenant, config = tracking(serve)
@@ -83,7 +83,7 @@ def test_bookmark_of_changes_that_says_the_same_is_followed(
 
 @pytest.mark.parametrize("change", changes("signature"))
 @pytest.mark.parametrize("method", ["LOG_BASED", "FULL_TABLE"])
-def test_signature_that_somebody_changed_proves_nothing(
+def test_signature_that_was_tampered_with_proves_nothing(
     serve: Serve, change: dict[str, Any], method: str
 ) -> None:
     tenant, config = tracking(serve)
@@ -98,7 +98,7 @@ def test_signature_that_somebody_changed_proves_nothing(
 
 
 @pytest.mark.parametrize("change", changes("full_read_filtered"))
-def test_filter_that_somebody_changed_is_not_compared(
+def test_filter_that_was_tampered_with_is_not_compared(
     serve: Serve, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
 ) -> None:
     config = full_config(serve)
@@ -110,7 +110,7 @@ def test_filter_that_somebody_changed_is_not_compared(
 
 
 @pytest.mark.parametrize("change", changes("aggregation"))
-def test_key_that_somebody_changed_is_not_compared(
+def test_key_that_was_tampered_with_is_not_compared(
     serve: Serve, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
 ) -> None:
     _, config = several_sets(serve)
@@ -122,7 +122,7 @@ def test_key_that_somebody_changed_is_not_compared(
 
 
 @pytest.mark.parametrize("change", changes("version"))
-def test_version_that_somebody_changed_does_not_count(
+def test_version_that_was_tampered_with_does_not_count(
     serve: Serve, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
 ) -> None:
     config = full_config(serve)
@@ -141,7 +141,9 @@ def test_slices_that_somebody_replaced_are_none(serve: Serve, change: dict[str, 
 
 
 @pytest.mark.parametrize("change", changes("members of slices"))
-def test_slices_that_somebody_changed_are_read_again(serve: Serve, change: dict[str, Any]) -> None:
+def test_slices_that_were_tampered_with_are_read_again(
+    serve: Serve, change: dict[str, Any]
+) -> None:
     _, config, bookmark = half_done(serve)
     slices = {**bookmark["slices"], **change}
     slices = {name: item for name, item in slices.items() if item != "<removed>"}
@@ -153,7 +155,7 @@ def test_slices_that_somebody_changed_are_read_again(serve: Serve, change: dict[
 
 
 @pytest.mark.parametrize("change", changes("person of the client"))
-def test_user_that_somebody_changed_is_none(serve: Serve, change: dict[str, Any]) -> None:
+def test_user_that_was_tampered_with_is_none(serve: Serve, change: dict[str, Any]) -> None:
     config = full_config(serve)
     messages = sync(config, state=of(tampered("user_full_read", change, config)))
     assert "ACTIVATE_VERSION" in kinds(messages)
@@ -161,7 +163,7 @@ def test_user_that_somebody_changed_is_none(serve: Serve, change: dict[str, Any]
 
 
 @pytest.mark.parametrize("change", changes("rows of a user"))
-def test_rows_that_somebody_changed_are_not_compared(
+def test_rows_that_were_tampered_with_are_not_compared(
     serve: Serve, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
 ) -> None:
     config = demo_config(serve, ANNA)
@@ -173,7 +175,7 @@ def test_rows_that_somebody_changed_are_not_compared(
 
 
 @pytest.mark.parametrize("change", changes("audit"))
-def test_audit_time_that_somebody_changed_ends_the_run(
+def test_audit_time_that_was_tampered_with_ends_the_run(
     serve: Serve, change: dict[str, Any]
 ) -> None:
     _, config = several_sets(serve)

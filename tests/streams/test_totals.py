@@ -211,7 +211,7 @@ def mean(values: Sequence[Decimal]) -> Decimal:
 
 @pytest.mark.parametrize("dimension", ["Product", "XX_REGION"])
 @pytest.mark.parametrize("aggregate", [mean, max, lambda values: values[-1]])
-def test_measure_that_is_no_sum_over_any_dimension_fails_no_read(
+def test_measure_that_is_not_a_sum_over_any_dimension_fails_no_read(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     aggregate: Callable[[Sequence[Decimal]], Decimal],
@@ -227,7 +227,7 @@ def test_measure_that_is_no_sum_over_any_dimension_fails_no_read(
 
 
 @pytest.mark.parametrize("values", [None, 1_001])
-def test_dimension_of_many_or_uncounted_values_is_not_asked_for(
+def test_dimension_of_many_or_uncounted_values_is_not_requested(
     serve: Serve, values: int | None
 ) -> None:
     asked: list[str] = []

@@ -283,7 +283,7 @@ def test_slices_that_are_given_up_are_added_up_once(
     assert verdicts(caplog.text) == {"AMOUNT": "the same"}
 
 
-def test_nothing_is_said_of_totals_that_nobody_asked_for(
+def test_nothing_is_said_of_totals_that_nobody_requested(
     serve: Serve, run_cli: RunCli, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant = AddingStandIn(ROWS, DECIMAL, has_aggregation=False)

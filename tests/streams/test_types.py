@@ -149,7 +149,7 @@ def test_decimals_as_text_accept_only_numbers(serve: Serve) -> None:
     ],
 )
 @pytest.mark.parametrize("with_catalog", [True, False])
-def test_type_that_changed_since_the_last_read_is_told_by_column_once(
+def test_type_that_changed_since_the_last_read_is_reported_by_column_once(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     before: dict[str, Any],
@@ -173,7 +173,7 @@ def test_type_that_changed_since_the_last_read_is_told_by_column_once(
     assert counts == [0, 0, 1, 0]
 
 
-def test_scale_that_grew_is_told_before_a_target_rounds(
+def test_scale_that_grew_is_reported_before_a_target_rounds(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     narrow = 'Precision="31" Scale="2"'
@@ -199,7 +199,7 @@ def test_scale_that_grew_is_told_before_a_target_rounds(
         ({"X": "integer", "ID": "string"}, True),
     ],
 )
-def test_state_without_types_or_with_strange_ones_is_no_change(
+def test_state_without_types_or_with_strange_ones_is_not_a_change(
     serve: Serve, caplog: pytest.LogCaptureFixture, types: object, *, is_told: bool
 ) -> None:
     config = serve(tenant_of("Edm.Decimal", "1.5"))

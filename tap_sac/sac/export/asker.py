@@ -48,7 +48,7 @@ class Asker:
         self.headers: set[str] = set()
         self.asks_until = 0.0
         self._bytes_kept = 0
-        client.transport.observe = self._keep
+        client.transport.observe = self._remember
 
     @property
     def is_over(self) -> bool:
@@ -84,7 +84,7 @@ class Asker:
             answer = self.get(link) if link else None
         return found
 
-    def _keep(self, answer: Answer) -> None:
+    def _remember(self, answer: Answer) -> None:
         self.headers.update(answer.headers)
         self._bytes_kept += len(answer.body)
         if self._bytes_kept <= _MOST_BYTES_KEPT and not is_transient(answer.status):

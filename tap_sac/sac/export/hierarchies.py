@@ -118,7 +118,7 @@ class Members:
         """Return the number of different members."""
         return self._is_member.count(True)
 
-    def settle(self) -> dict[Hierarchy, Trouble]:
+    def set_levels(self) -> dict[Hierarchy, Trouble]:
         """Compute the level of each member, after the last `add`.
 
         Returns:

@@ -38,12 +38,12 @@ _MOST_TRIES_WITH_COUNT = 2
 _COUNT = {"$count": "true"}
 
 
-class CountsWith(Enum):
+class CountRequest(Enum):
     """Which requests can ask SAC for a count."""
 
-    THE_READ = auto()  # the read itself, which selects all columns
-    ITS_SELECT = auto()  # the read itself, always with its $select
-    NO_SELECT = auto()  # a separate request, because the read does not select all columns
+    WITH_READ = auto()  # the read itself, which selects all columns
+    WITH_SELECT = auto()  # the read itself, always with its $select
+    SEPARATE = auto()  # a separate request, because the read does not select all columns
 
 
 class Table(ABC):
@@ -96,7 +96,7 @@ class CountedTable(Table):
         options: Mapping[str, str],
         *,
         order: Sequence[str],
-        counts_with: CountsWith,
+        count_request: CountRequest,
         key: Sequence[str] = (),
         track_changes: bool = False,
         on_response: ResponseObserver | None = None,
@@ -108,7 +108,7 @@ class CountedTable(Table):
             url: The URL of the entity set, without options.
             options: The query options of the read.
             order: Columns that identify rows: the key and all measures.
-            counts_with: Which requests can ask for the count.
+            count_request: Which requests can ask for the count.
             key: The key columns, if any.
             track_changes: Whether SAC should track changes after this read; then no page is
                 counted.
@@ -119,10 +119,10 @@ class CountedTable(Table):
         self._options = dict(options)
         self._key = tuple(key)
         self._order = ",".join(order)
-        self._counts_with = counts_with
+        self._count_request = count_request
         # Leaves one more attempt, without the count.
         self._counts_pages = (
-            counts_with is not CountsWith.NO_SELECT
+            count_request is not CountRequest.SEPARATE
             and not track_changes
             and client.transport.max_tries > 1
         )
@@ -145,14 +145,14 @@ class CountedTable(Table):
             if count is None and self._counts_pages:
                 count = self.count()
             first = replace(first, count=count)
-        yield from self._uncut(first)
+        yield from self._completed(first)
 
     @override
     def count(self, *, is_filtered: bool = True) -> int | None:
         options = {**_COUNT, "$top": "0"}
         if is_filtered and "$filter" in self._options:
             options["$filter"] = self._options["$filter"]
-        if self._counts_with is CountsWith.ITS_SELECT:
+        if self._count_request is CountRequest.WITH_SELECT:
             options["$select"] = self._options["$select"]
         page = self._probe(options)
         self._counted = page.count if page else None
@@ -209,7 +209,7 @@ class CountedTable(Table):
                     page = self._page(options)
         return page
 
-    def _uncut(self, first: Page) -> Iterator[Page]:
+    def _completed(self, first: Page) -> Iterator[Page]:
         """Continue after the first page, in another way if SAC seems to have truncated it."""
         size = len(first.items)
         if first.next_url or first.count is None or not 0 < size < first.count:
@@ -231,7 +231,7 @@ class CountedTable(Table):
             if sized.next_url:
                 yield from self._follow(replace(sized, count=first.count))
                 return
-        yield from self._skipping(first, size, first.count)
+        yield from self._by_offset(first, size, first.count)
 
     def _follow(self, first: Page) -> Iterator[Page]:
         yield first
@@ -239,7 +239,7 @@ class CountedTable(Table):
             plain = with_query(self._url, self._options)
             yield from follow(first.next_url, self._page_at, seen=[plain], table=self._url)
 
-    def _skipping(self, first: Page, size: int, count: int) -> Iterator[Page]:
+    def _by_offset(self, first: Page, size: int, count: int) -> Iterator[Page]:
         """Read with ``$skip`` and ``$top``, ordered so that rows are neither repeated nor missed.
 
         Each page starts at the last row of the previous one: if its first row is another one, rows

@@ -46,9 +46,9 @@ def connection_error(error: Exception, url: str) -> SACError:
     reason = getattr(reason, "original_error", reason)
     what = f"No response from {origin_of(url)} ({log_safe(str(reason))})"
     errors = list(_nested(error))
-    if type(error) is OSError or any(map(_is_of_certificates, errors)):
+    if type(error) is OSError or any(map(_is_certificate_error, errors)):
         return SACError(what, Failure.UNTRUSTED_CERTIFICATE)
-    if any(map(_is_no_tls, errors)):
+    if any(map(_is_clear_text, errors)):
         return SACError(what, Failure.PLAIN_PORT)
     found = (
         failure for types, failure in _FAILURES if any(isinstance(item, types) for item in errors)
@@ -78,12 +78,12 @@ def _nested(error: BaseException) -> Iterator[BaseException]:
             yield from _nested(item)
 
 
-def _is_of_certificates(error: BaseException) -> bool:
+def _is_certificate_error(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLCertVerificationError) or (
         isinstance(error, ssl.SSLError) and error.library in _CERTIFICATE_LIBRARIES
     )
 
 
-def _is_no_tls(error: BaseException) -> bool:
+def _is_clear_text(error: BaseException) -> bool:
     """Return whether a server answered a TLS handshake in clear text."""
     return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS

@@ -50,7 +50,7 @@ def response_error(answer: Answer) -> SACError:
         A `ForeignAnswerError` if a proxy or gateway sent it, else the result of `refusal`.
     """
     if answer.status in _OF_GATEWAYS and not (
-        _ROUTER_ERROR in answer.headers or _may_be_of_sac(answer)
+        _ROUTER_ERROR in answer.headers or _may_be_sac_error(answer)
     ):
         reason = error_reason(answer)
         what = f"A proxy or gateway, not SAC, answered {answer.request_line} with {reason}"
@@ -112,7 +112,7 @@ def error_number(answer: Answer) -> int | None:
     return int(found[1] or found[2]) if found else None
 
 
-def error_form(answer: Answer) -> tuple[str, str]:
+def error_format(answer: Answer) -> tuple[str, str]:
     """Return a word for the format of an error, and its message if SAC's format has one."""
     if answer.is_markup:
         return ("HTML" if b"<html" in answer.body[:1000].lower() else "XML"), ""
@@ -125,7 +125,7 @@ def error_form(answer: Answer) -> tuple[str, str]:
     return ("object:", str(message.get("value"))) if is_object else ("text:", str(message))
 
 
-def is_of_sac_itself(answer: Answer) -> bool:
+def is_sac_refusal(answer: Answer) -> bool:
     """Return whether SAC itself refused, with JSON or OData XML, and not its router."""
     return _ROUTER_ERROR not in answer.headers and _has_error(answer)
 
@@ -150,7 +150,7 @@ def web_page_error(answer: Answer) -> SACError:
     )
 
 
-def _may_be_of_sac(answer: Answer) -> bool:
+def _may_be_sac_error(answer: Answer) -> bool:
     """Return whether a body is empty, an error in (maybe truncated) JSON, or one in XML."""
     # unseen: OData errors in XML
     return not answer.body.strip() or bool(_JSON_ERROR.match(answer.body)) or _has_error(answer)

@@ -25,7 +25,7 @@ from tap_sac.sac.http.refusals import is_transient
 from tap_sac.sac.http.transport import HEADER_VALUE, Limit, exchange
 from tap_sac.sac.oauth.user import claims_of, user_of
 from tap_sac.safety import waiting
-from tap_sac.safety.masks import keep_secret, keep_token
+from tap_sac.safety.masks import mask_secret, mask_token
 from tap_sac.safety.text import decimal_digits, log_safe
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class BearerAuthenticator(AuthBase):
         self._most_patience = patience
         self._patience: Patience | None = None
         self._hold = Hold()
-        keep_secret(client_secret, client_id=client_id)
+        mask_secret(client_secret, client_id=client_id)
 
     @override
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -272,7 +272,7 @@ class BearerAuthenticator(AuthBase):
                 raise self._refusal(answered, body, status)
             msg = f"{answered} without access_token"
             raise SACError(msg, Failure.NOT_A_TOKEN_ENDPOINT)
-        keep_token(token)
+        mask_token(token)
         self._grant.store(body)
         return token, decimal_digits(body.get("expires_in"))
 

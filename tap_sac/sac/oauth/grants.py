@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.http.transport import HEADER_VALUE
-from tap_sac.safety.masks import keep_secret
+from tap_sac.safety.masks import mask_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,7 +109,7 @@ class RefreshToken:
             if token is None:
                 msg = "The token file has no refresh token yet"
                 raise SACError(msg, Failure.NO_REFRESH_TOKEN)
-            keep_secret(token)
+            mask_secret(token)
             self._sent = token
             yield {"grant_type": "refresh_token", "refresh_token": token}
 
@@ -155,5 +155,5 @@ def _refresh_token_of(answer: Mapping[str, Any]) -> str | None:
     token = answer.get("refresh_token")
     if not isinstance(token, str) or not HEADER_VALUE.fullmatch(token):
         return None
-    keep_secret(token)
+    mask_secret(token)
     return token

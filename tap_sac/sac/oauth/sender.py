@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from tap_sac.sac.failures import SACErrorNumber
-from tap_sac.sac.http.refusals import asks_for_csrf_token, error_number, is_of_sac_itself
+from tap_sac.sac.http.refusals import asks_for_csrf_token, error_number, is_sac_refusal
 from tap_sac.sac.http.transport import PAGE_LIMIT, Limit
 from tap_sac.sac.urls import model_path
 from tap_sac.safety import waiting
@@ -106,7 +106,7 @@ class Sender:
             return True
         return (
             answer.status == HTTPStatus.FORBIDDEN
-            and is_of_sac_itself(answer)
+            and is_sac_refusal(answer)
             and error_number(answer) is None
             and not asks_for_csrf_token(answer)
             and self._authenticator.expire_once(request)

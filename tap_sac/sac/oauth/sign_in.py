@@ -21,7 +21,7 @@ from oauthlib.oauth2 import (
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.failures import Failure
 from tap_sac.sac.oauth.grants import AuthorizationCode
-from tap_sac.safety.masks import keep_secret
+from tap_sac.safety.masks import mask_secret
 from tap_sac.safety.text import log_safe
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SignIn:
         self._client = WebApplicationClient(client_id)
         self.state = secrets.token_urlsafe()
         self._verifier = self._client.create_code_verifier(_VERIFIER_LENGTH)
-        keep_secret(self._verifier)
+        mask_secret(self._verifier)
         address = self._client.prepare_request_uri(
             _with_https(authorize_url),
             redirect_uri=self._redirect_uri,
@@ -75,7 +75,7 @@ class SignIn:
         except ValueError:
             msg = "The pasted address is not a URL"
             raise SACError(msg, Failure.NOT_A_REDIRECT) from None
-        keep_secret(answer["code"])
+        mask_secret(answer["code"])
         form = self._client.prepare_request_body(
             code=answer["code"],
             redirect_uri=self._redirect_uri,

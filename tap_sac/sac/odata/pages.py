@@ -18,7 +18,7 @@ from tap_sac.sac.failures import Failure
 from tap_sac.sac.http.refusals import error_reason, web_page_error
 from tap_sac.sac.odata.decimals import MemberTwiceError, read_json
 from tap_sac.sac.urls import absolute_link, is_same_server
-from tap_sac.safety.masks import has_control_characters, reveals
+from tap_sac.safety.masks import contains_secret, has_control_characters
 from tap_sac.safety.text import decimal_digits, log_safe, origin_of
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def _link(members: Members, name: str, answer: Answer) -> str | None:
     if any(has_control_characters(text) for text in (str(link), url)):
         msg = f"{source_of(answer)} has a {name} with control characters"
         raise SACError(msg, Failure.BROKEN_PROTOCOL)
-    if reveals(url):
+    if contains_secret(url):
         msg = f"{source_of(answer)} has a {name} that contains the token or the client secret"
         raise SACError(msg, Failure.BROKEN_PROTOCOL)
     return url
