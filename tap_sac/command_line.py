@@ -101,11 +101,7 @@ class CommandLineTap(Tap, abc.ABC):
         """Make a client like `client` for another address of the tenant."""
         tries = min(self.most_tries, self.config["backoff_max_tries"])
         settings = {**self.config, "backoff_max_tries": tries, "tenant_url": tenant_url}
-        return connect(settings, user_agent=self._user_agent, patience=self.patience)
-
-    @property
-    def _user_agent(self) -> str:
-        return f"{self.name}/{self.plugin_version}"
+        return connect(settings, patience=self.patience)
 
     def print_line(self, text: str) -> None:
         """Write plain text to stdout, with the same error handling as Singer messages."""
@@ -220,7 +216,7 @@ class CommandLineTap(Tap, abc.ABC):
         from tap_sac.commands.login import login  # noqa: PLC0415  (with oauthlib, which no other run needs)
 
         tap = cls(**parts, setup_mapper=False)
-        login(tap.config, tap.print_line, user_agent=tap._user_agent, **options)
+        login(tap.config, tap.print_line, **options)
 
     @classmethod
     @override
@@ -286,7 +282,8 @@ class CommandLineTap(Tap, abc.ABC):
             )
         for text in ignored_settings(given, schema["properties"]):
             self.logger.warning("%s", text)
-        self._config = with_defaults(given, schema)
+        user_agent = f"{self.name}/{self.plugin_version}"
+        self._config = {"user_agent": user_agent, **with_defaults(given, schema)}
         return errors
 
     @override

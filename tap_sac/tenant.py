@@ -75,16 +75,12 @@ def check_bookmarks(bookmarks: Mapping[str, Any], config: Mapping[str, Any], ori
 
 
 def connect(
-    config: Mapping[str, Any],
-    *,
-    user_agent: str,
-    grant: Grant | None = None,
-    patience: float = PATIENCE,
+    config: Mapping[str, Any], *, grant: Grant | None = None, patience: float = PATIENCE
 ) -> SACClient:
     """Make a client, which sends no request yet.
 
-    The settings decide on the User-Agent header and on the grant, where they have one or none is
-    given. A request waits no longer in all than the patience because SAC asks for it.
+    The settings decide on the grant, if none is given. A request waits no longer in all than the
+    patience because SAC asks for it.
 
     Raises:
         SACError: If a URL is invalid, or no Token URL is set and none can be derived.
@@ -97,7 +93,7 @@ def connect(
         grant = ClientCredentials()
     grant = grant or _grant(settings)
     session = new_session(settings["max_parallel_requests"])
-    session.headers["User-Agent"] = settings.get("user_agent", user_agent)
+    session.headers["User-Agent"] = settings["user_agent"]
     origin = _origin(settings)
     token_url = _token_url(settings, origin)
     if grant.is_of_user:

@@ -32,7 +32,6 @@ def login(
     settings: Mapping[str, Any],
     print_line: Callable[[str], None],
     *,
-    user_agent: str,
     redirect_uri: str | None = None,
     opens_browser: bool = True,
 ) -> None:
@@ -54,7 +53,7 @@ def login(
     if file:
         with file.locked():  # Fail now rather than after the user has signed in.
             file.read()
-    token, name = _sign_in(settings, redirect, user_agent=user_agent, opens_browser=opens_browser)
+    token, name = _sign_in(settings, redirect, opens_browser=opens_browser)
     _print_token(token, name, print_line)
     if file:
         with file.locked():
@@ -63,7 +62,7 @@ def login(
 
 
 def _sign_in(
-    settings: Mapping[str, Any], redirect_uri: RedirectURI, *, user_agent: str, opens_browser: bool
+    settings: Mapping[str, Any], redirect_uri: RedirectURI, *, opens_browser: bool
 ) -> tuple[str, str]:
     """Wait until the user has signed in; returns the refresh token and the user's name."""
     sign_in = SignIn(
@@ -78,7 +77,7 @@ def _sign_in(
     def exchange(redirected: str) -> tuple[str, str]:
         grant = sign_in.grant(redirected)
         few_tries = {**settings, "backoff_max_tries": _MOST_TRIES}
-        user = connect(few_tries, user_agent=user_agent, grant=grant, patience=SHORT_PATIENCE).user
+        user = connect(few_tries, grant=grant, patience=SHORT_PATIENCE).user
         if grant.refresh_token is None:
             msg = (
                 "The tenant issued no refresh token, so the sign-in cannot be reused: check the "

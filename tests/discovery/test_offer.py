@@ -43,7 +43,7 @@ def tenant() -> StandIn:
 
 def offer_of(config: dict[str, Any], **choice: Any) -> Offer:
     settings = with_defaults(config, SETTINGS)
-    return discover(connect(settings, user_agent="test"), Choice(settings, **choice))
+    return discover(connect({**settings, "user_agent": "test"}), Choice(settings, **choice))
 
 
 def test_offer_has_all_that_is_known_and_cannot_change(serve: Serve) -> None:

@@ -199,7 +199,7 @@ def test_parallel_runs_share_a_token_that_rotates(serve: Serve, tmp_path: Path) 
     settings = with_defaults({**config, "refresh_token_file": str(path)}, SETTINGS)
 
     def run(_: int) -> object:
-        user = connect(settings, user_agent="test").user
+        user = connect({**settings, "user_agent": "test"}).user
         return user and user.name
 
     with ThreadPoolExecutor(8) as executor:

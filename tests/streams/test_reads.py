@@ -75,7 +75,8 @@ class Bench:
             if "default" in item
         }
         config = {"tenant_url": TENANT, "client_id": "id", "client_secret": "secret"}
-        client = connect({**defaults, **config, "backoff_max_tries": 2}, user_agent="test")
+        others = {"backoff_max_tries": 2, "user_agent": "test"}
+        client = connect({**defaults, **config, **others})
         provider = Provider("sac", "C4SALES", "Sales")
         described = read_csdl(tenant.models[0].edmx.encode())
         sets = {item.name: item for item in described.entity_sets}
