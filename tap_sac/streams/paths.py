@@ -87,6 +87,7 @@ class Paths:
         Raises:
             DataError: If the pages repeat their rows without end.
         """
+        self._too_long.clear()  # Of an earlier read, if the table is read again in key order.
         wanted: Wanted = {}
         for column in own:
             hierarchy, part = self.columns[column]

@@ -64,6 +64,21 @@ def test_table_that_needed_an_order_is_read_in_order_next_time(serve: Serve) -> 
     assert not tenant.questions()
 
 
+def test_paths_of_a_second_read_are_counted_anew(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = DisorderlyStandIn("hierarchy", rows=5)
+    parent = "P" * 3_990
+    tenant.rows = [row.replace('""', f'"{parent}"').replace("M", "M" * 10) for row in tenant.rows]
+    tenant.rows.append(json.dumps({"ID": parent, "H_PARENTID": ""}))
+    target = Target()
+    assert not load(serve(tenant), target)
+    assert len(tenant.first_pages()) == 2
+    assert [row["H_PATH"] for row in target.rows(tenant.stream)].count(None) == 5
+    (warning,) = {item for item in caplog.messages if item.startswith("H_PATH")}
+    assert "null in 5 rows" in warning
+
+
 @pytest.mark.parametrize("is_in_order", [True, False])
 def test_order_that_sac_refuses_by_now_is_needed_only_if_rows_still_come_twice(
     serve: Serve, *, is_in_order: bool
