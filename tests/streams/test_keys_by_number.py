@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,9 @@ from tests.helpers.disorder import DisorderlyStandIn, ids, load, member
 from tests.helpers.target import Target
 
 if TYPE_CHECKING:
-    from tap_sac.demo.service import Request
+    from collections.abc import Sequence
+
+    from tap_sac.demo.service import Request, Response
     from tests.conftest import Serve
 
 
@@ -73,6 +77,27 @@ def test_rows_written_between_pages(serve: Serve, write: str, at: str) -> None:
     assert not load(config, target)
     wanted = sorted(json.loads(row)["ID"] for row in tenant.rows)
     assert ids(target, tenant.stream) == wanted
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_row_that_is_deleted_between_pages_of_one_row(serve: Serve, limit: int) -> None:
+    """Also where SAC sends one row, however many are asked for."""
+    tenant, config, target = by_number(serve)
+    page = tenant.page
+
+    def limited(request: Request, rows: Sequence[str]) -> Response:
+        if request.options.get("$skip") == "3" and len(tenant.rows) == 9:
+            tenant.rows.pop(0)
+        top = f"$top={min(int(request.options.get('$top', '0')), limit)}"
+        target = re.sub(r"\$top=\d+", top, request.target)
+        return page(replace(request, target=target), rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tenant, "page", limited)
+        assert not load({**config, "page_size": 1}, target)
+    assert {f"M{number:03}" for number in range(1, 9)} | {"M099"} <= {*ids(target, tenant.stream)}
+    assert not load({**config, "page_size": 1}, target)
+    assert ids(target, tenant.stream) == sorted(json.loads(row)["ID"] for row in tenant.rows)
 
 
 def test_table_without_a_key_may_shift_too(serve: Serve) -> None:

@@ -249,9 +249,9 @@ class CountedTable(Table):
         options = {name: text for name, text in self._options.items() if name != "pagesize"}
         options |= self._ordered
         before: list[msgspec.Raw] = []
-        skip = 0
+        skip, may_overlap = 0, True
         while skip < count:
-            overlap = 1 if skip and size > 1 else 0  # At least two rows: the first one is known.
+            overlap = 1 if skip and may_overlap else 0
             start = {"$top": str(size + overlap), "$skip": str(skip - overlap)}
             try:
                 page = self._page_with_tries({**options, **start})
@@ -260,12 +260,16 @@ class CountedTable(Table):
                     raise
                 yield first
                 return
-            if not page.items or page.items[:size] == before[:size]:
+            is_ignored = len(before) > overlap and page.items[: len(before)] == before
+            if not page.items or is_ignored:
                 return  # The end, or SAC ignores $skip.
             has_shifted = bool(overlap) and not self._begins_with(page, before[-1])
             rows = page.items if has_shifted else page.items[overlap:]
+            if size == 1 and not rows:  # Perhaps SAC sends one row, however many are requested.
+                may_overlap = False
+                continue
             # Fewer rows than SAC's count: rows were deleted, or are not served.
-            has_shifted = has_shifted or not rows
+            has_shifted = has_shifted or not (rows and may_overlap)
             counted = None if skip else count
             yield replace(page, items=rows, next_url=None, count=counted, has_shifted=has_shifted)
             if not rows:
