@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 
 
 _NO_TEST = CliTestOptionValue.Disabled.value
-# A user is waiting, and the first failure is as informative as the last.
-_MOST_TRIES_OF_A_CHECK = 2
 
 
 class CommandLineTap(Tap, abc.ABC):
@@ -162,6 +160,7 @@ class CommandLineTap(Tap, abc.ABC):
             raise click.UsageError(msg)
         if models:  # Meltano's catalog may lack models, so this ignores it; reports do, too.
             tap = cls(**parts, setup_mapper=False)
+            tap.patience = SHORT_PATIENCE
             sys.exit(list_models(tap.choice, tap.client, tap.print_line, as_json=models == JSON))
         parts |= {
             "state": None if state is None else read_state(state),
@@ -178,8 +177,9 @@ class CommandLineTap(Tap, abc.ABC):
         if check:
             sys.exit(cls._check(parts, MessageWriter().write_line, run_check))
         if test != _NO_TEST:
-            is_of_schemas = test == CliTestOptionValue.Schema.value
-            sys.exit(try_streams(cls(**parts), is_of_schemas=is_of_schemas))
+            tap = cls(**parts, setup_mapper=False)
+            tap.patience = SHORT_PATIENCE
+            sys.exit(try_streams(tap, is_of_schemas=test == CliTestOptionValue.Schema.value))
         cls._sync(parts)
 
     @classmethod
@@ -208,7 +208,7 @@ class CommandLineTap(Tap, abc.ABC):
             for message in error.errors:
                 print_line(f"FAILED  settings: {message}")
             return 1
-        tap.most_tries, tap.patience = _MOST_TRIES_OF_A_CHECK, SHORT_PATIENCE
+        tap.most_tries, tap.patience = 2, SHORT_PATIENCE  # The first failure tells as much.
         return run(tap, print_line)
 
     @classmethod

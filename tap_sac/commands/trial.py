@@ -21,7 +21,11 @@ def try_streams(tap: Tap, *, is_of_schemas: bool) -> int:
 
     Returns:
         The exit code: 0 if each stream has a record or is empty, else 1.
+
+    Raises:
+        SACError: If the streams cannot be made.
     """
+    tap.setup_mapper()
     if is_of_schemas:
         tap.write_schemas()
         return 0

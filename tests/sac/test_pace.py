@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tap_sac.demo.service import Request, Response
     from tap_sac.sac.odata.pages import Page
-    from tests.conftest import Serve
+    from tests.conftest import RunCli, Serve
 
 A_MOMENT = 0.05  # seconds, in which a request would come that must not come
 EVERY_DATE = [f"{number:06}" for number in range(len(ROWS))]
@@ -256,6 +256,22 @@ def test_waits_for_a_token_come_to_an_end(serve: Serve, waits: list[float], seco
         with pytest.raises(SACError, match=r"The token endpoint .* answered 429 .*rate-limiting"):
             tap.client.namespaces()
     assert 3000 <= sum(waits) <= 3600
+
+
+@pytest.mark.parametrize("option", ["--check", "--test", "--models", "--models=json"])
+@pytest.mark.parametrize("path", [TOKEN_PATH, "/Namespaces"])
+def test_person_at_a_terminal_waits_for_a_minute_at_most(
+    serve: Serve, run_cli: RunCli, waits: list[float], option: str, path: str
+) -> None:
+    tenant = StandIn(sales(*ROWS))
+
+    def application(request: Request) -> Response:
+        return asking(429, 25) if request.target.endswith(path) else tenant(request)
+
+    result = run_cli(serve(application), option)
+    assert result.returncode == 1
+    assert "rate-limiting" in result.stderr + result.stdout
+    assert waits == [25, 25]
 
 
 def test_signal_ends_a_wait(serve: Serve, tmp_path: Path) -> None:
