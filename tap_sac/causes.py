@@ -36,7 +36,7 @@ class Cause(NamedTuple):
 
 NO_DATA_EXPORT = Cause(
     "the OAuth client may not export data",
-    f"Give the client of client_id the access 'Data Export Service' under {_APP_INTEGRATION}",
+    f"Give the OAuth client the access 'Data Export Service' under {_APP_INTEGRATION}",
 )
 WRONG_HOST = Cause(
     "tenant_url is not the address of your SAC tenant",
@@ -86,7 +86,7 @@ NOT_EXPORTABLE = Cause(
     "Deselect the stream, or report the correlation id to SAP support",
 )
 UNSERVED_NAMESPACE = Cause(
-    "SAC lists the namespace, but does not serve it", "Ask SAP support if you need it"
+    "SAC lists the namespace, but does not serve it", "Ask SAP support if you need the namespace"
 )
 BROKEN_METADATA = Cause(
     "SAC cannot describe the model",

@@ -293,7 +293,7 @@ class CommandLineTap(Tap, abc.ABC):
         No state is written here, because that could split a message. Bookmarks move only after a
         complete read, which writes them itself.
         """
-        self.logger.warning("Stopped by signal %d before the end.", signum)
+        self.logger.warning("Stopped by signal %d: the run is incomplete.", signum)
         if client := vars(self).get("client"):  # Not if it was never needed.
             client.transport.stop()
         if isinstance(self.message_writer, MessageWriter):

@@ -138,7 +138,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "audit_overlap",
         th.IntegerType(minimum=0, maximum=31_536_000),
         default=0,
-        description="Seconds before the bookmark from which audit data is read again.",
+        description="Read audit data again from so many seconds before the bookmark.",
     ),
     _setting(
         "use_singer_decimal",
@@ -151,7 +151,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "request_timeout",
         th.IntegerType(minimum=1, maximum=86_400),
         default=300,
-        description="Seconds without a byte after which a request has failed.",
+        description="Seconds without a byte before a request fails.",
     ),
     _setting(
         "backoff_max_tries",
@@ -181,7 +181,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         th.BooleanType,
         default=True,
         title="Emit ACTIVATE_VERSION messages",
-        description="After a complete read, let targets remove the rows that are gone from SAC.",
+        description="After a complete read, let targets remove rows that are no longer in SAC.",
     ),
     _setting(
         # The SDK's own declaration has no Arrow, and requires a storage.
@@ -213,7 +213,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
             th.Property("batch_size", th.IntegerType(minimum=1)),
             additional_properties=False,
         ),
-        description="Write rows to files, which BATCH messages name.",
+        description="Write rows to files, and their names to BATCH messages.",
     ),
 ).to_dict()
 

@@ -107,7 +107,7 @@ def _schema_error(error: ValidationError) -> str:
             types = [expected] if isinstance(expected, str) else expected
             rule = f"must be of type {' or '.join(name for name in types if name != 'null')}"
         case "pattern":  # of user_agent alone
-            rule = "must be ASCII, in one line, without a blank at an end"
+            rule = "must be ASCII on one line, without spaces at the ends"
         case "enum":
             rule = f"must be one of {', '.join(map(str, expected))}"
         case "minimum":
@@ -170,8 +170,8 @@ def _map_errors(config: Mapping[str, Any]) -> Iterator[str]:
             )
         if not isinstance(entries.get("__source__", ""), str):
             yield (
-                f"The setting stream_maps has a __source__ for {log_safe(name)} that is no name of "
-                "a stream: correct it."
+                f"The setting stream_maps has a __source__ for {log_safe(name)} that is not a "
+                "stream name: correct it."
             )
         for column, text in entries.items():
             if isinstance(text, str) and not text.strip():

@@ -58,7 +58,7 @@ def login(
     if file:
         with file.locked():
             file.write(token)
-        _tell(f"It is also saved in {file.path}, which takes precedence over the setting.")
+        _tell(f"The token is also saved in {file.path}, which overrides the setting.")
 
 
 def _sign_in(
@@ -139,7 +139,7 @@ def _by_hand(
 def _print_token(token: str, name: str, print_line: Callable[[str], None]) -> None:
     _tell(
         f"Signed in as {name}. The refresh token is shown only once; treat it like a password. "
-        "Put it into the file of --config, into .env, or into a Meltano project:\n"
+        "Put it into your --config file, into .env, or into a Meltano project:\n"
     )
     quoted = shlex.quote(token)
     print_line(f'"refresh_token": {json.dumps(token)}')

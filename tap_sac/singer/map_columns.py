@@ -80,7 +80,7 @@ def check_names(
             for name in sorted(names_in(text, ()) - known - own):
                 alike = [other for other in columns if folded(other) == folded(name)]
                 msg = (
-                    f"The stream map of {stream} reads {name!r} for {place}, which is no column "
+                    f"The stream map of {stream} reads {name!r} for {place}, which is not a column "
                     f"of its rows: {f'did you mean {alike[0]}?' if alike else 'correct it.'}"
                 )
                 if is_of_this_alone or alike:

@@ -257,7 +257,7 @@ class Proof:
             return self.judge_last(f"{what}, even in key order")
         self.needs_order = self._retry is Retry.POSSIBLE
         if self.needs_order:
-            stay = "; rows that do not belong to it stay in the target, without ACTIVATE_VERSION"
+            stay = "; without ACTIVATE_VERSION, rows that do not belong to it stay in the target"
             is_for_good = self._reading.version is None and self.number > max(self._counts)
             self._reading.logger.warning(
                 "%s, so the table is read again in key order%s.", what, stay if is_for_good else ""

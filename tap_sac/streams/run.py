@@ -126,7 +126,7 @@ class Run:
             _warn_unsliced(
                 reading,
                 self._slicing,
-                "SAC would track the changes of each slice alone, and of no value that comes later",
+                "SAC would track changes per slice, and miss new values",
             )
         opening = OpeningRead(reading, self._tracking, is_dry_run=self._stream.is_dry_run)
         self._stream.begin_version(reading.version)

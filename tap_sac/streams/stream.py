@@ -256,7 +256,7 @@ class SACStream(PageStream):
         """The source, if it is an entity set of a model and not the list of providers."""
         source = self.source
         if not isinstance(source, Source):
-            msg = f"{self.name} is no entity set of a model"
+            msg = f"{self.name} is not an entity set of a model"
             raise TypeError(msg)
         return source
 

@@ -65,7 +65,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stream_maps": {FACTS: {"__alias__": "__stream_name__ + 1"}}}, "applied (TypeError: "),
     (
         {"stream_maps": {FACTS: {"X": "amount"}}},
-        "reads 'amount' for X, which is no column of its rows: did you mean AMOUNT?",
+        "reads 'amount' for X, which is not a column of its rows: did you mean AMOUNT?",
     ),
     ({"stream_maps": {FACTS: {"X": "SALES"}}}, "reads 'SALES' for X, which is no column"),
     ({"stream_maps": {FACTS: {"X": "self"}}}, "reads 'self' for X, which is no column"),
@@ -73,7 +73,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stream_maps": {FACTS: {"AMOUNT": " "}}}, "stream_maps has a blank entry for AMOUNT of sale"),
     ({"stream_maps": {FACTS: {"__else__": []}}}, "has an __else__ for sales_fact_data that is n"),
     ({"stream_maps": {"__else__": 5}}, "stream_maps has an __else__ for all streams that is n"),
-    ({"stream_maps": {"copy": {"__source__": None}}}, "has a __source__ for copy that is no name"),
+    (
+        {"stream_maps": {"copy": {"__source__": None}}},
+        "has a __source__ for copy that is not a stream name",
+    ),
     ({"stream_maps": {FACTS: {"__filtre__": "AMOUNT > 1"}}}, "did you mean __filter__?"),
 ]
 

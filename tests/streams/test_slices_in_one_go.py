@@ -124,7 +124,7 @@ def test_opening_read_of_a_delta_is_in_one_go(
     assert len(messages.records(SALES)) == 400
     assert len(service.subscriptions) == 1
     (line,) = warnings(caplog, "in one go")
-    assert "SAC would track the changes of each slice alone" in line
+    assert "SAC would track changes per slice" in line
 
 
 def test_incremental_read_is_in_one_go(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

@@ -102,6 +102,6 @@ else:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:  # Some network file systems do not support locks.
             logger.warning(
-                "The token file cannot be locked (%s): let no other run use it at the same time.",
+                "The token file cannot be locked (%s): do not use it in two runs at the same time.",
                 error.strerror,
             )
