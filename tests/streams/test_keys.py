@@ -215,6 +215,27 @@ def test_member_that_the_table_has_twice_excuses_no_other_row(
     assert f"under one key (ID='M030'; {members} extra row" in caplog.text
 
 
+def test_rows_of_members_that_come_again_may_come_in_pages(serve: Serve) -> None:
+    tenant = DisorderlyStandIn("master")
+    config, target = begun(serve, tenant, "master")
+    tenant.rows += [member("master", number) for number in range(30, 35)] * 2
+    tenant.arrange = list
+
+    def fault(request: Request) -> Response | None:
+        if "$filter" not in request.options:
+            return None
+        answer = tenant.page(request, ())
+        members, start = json.loads(answer.body), int(request.options.get("$skiptoken", "0"))
+        link = request.target.partition("&$skiptoken")[0] + f"&$skiptoken={start + 4}"
+        members |= {"value": members["value"][start : start + 4], "@odata.nextLink": link}
+        return replace(answer, body=json.dumps(members).encode())
+
+    tenant.fault = fault
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == sorted({*wanted(tenant)})
+    assert len(tenant.first_pages()) == 1
+
+
 def test_member_that_comes_more_often_than_the_table_has_it_is_harmless(serve: Serve) -> None:
     tenant = DisorderlyStandIn("master")
     config, target = begun(serve, tenant, "master")

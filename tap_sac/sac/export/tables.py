@@ -154,7 +154,7 @@ class CountedTable(Table):
             options["$filter"] = self._options["$filter"]
         if self._count_request is CountRequest.WITH_SELECT:
             options["$select"] = self._options["$select"]
-        page = self._probe(options)
+        page = self._probe(with_query(self._url, options))
         self._counted = page.count if page else None
         return self._counted
 
@@ -174,8 +174,15 @@ class CountedTable(Table):
         left_out = {"pagesize", "$orderby"}
         options = {name: text for name, text in self._options.items() if name not in left_out}
         options["$filter"] = both(options.get("$filter"), condition)
-        page = self._probe({**options, "$top": str(number)})
-        return page.items if page else None
+        url: str | None = with_query(self._url, {**options, "$top": str(number)})
+        rows: list[msgspec.Raw] = []
+        while url and len(rows) < number:
+            page = self._probe(url)
+            if page is None:
+                return None
+            rows += page.items
+            url = page.next_url if page.items else None
+        return rows
 
     @property
     def _ordered(self) -> dict[str, str]:
@@ -299,9 +306,8 @@ class CountedTable(Table):
             url, self._on_response, track_changes=self._track_changes
         )
 
-    def _probe(self, options: Mapping[str, str]) -> Page | None:
+    def _probe(self, url: str) -> Page | None:
         """Request something optional, at most twice; None if SAC does not return it."""
-        url = with_query(self._url, options)
         read = partial(self._client.page, url, self._on_response, repeats=False, is_optional=True)
         try:
             try:
