@@ -211,11 +211,7 @@ class TapSAC(CommandLineTap):
 
     @override
     def run_discovery(self) -> str:
-        """Print the catalog, unless it is incomplete: Meltano caches it.
-
-        Raises:
-            SACError: If a model or a namespace that may exist was not read.
-        """
+        """Print the catalog, or raise a `SACError` if it is incomplete: Meltano caches it."""
         if failures := self.offer.failures():
             raise SACError(" ".join(failures))
         return super().run_discovery()

@@ -56,11 +56,7 @@ def tenant_hash(config: Mapping[str, Any], origin: str) -> str:
 
 
 def check_bookmarks(bookmarks: Mapping[str, Any], config: Mapping[str, Any], origin: str) -> None:
-    """Check that a state is of this tenant; states of older versions do not name one.
-
-    Raises:
-        SACError: If a bookmark is of another tenant.
-    """
+    """Raise a `SACError` if a bookmark is of another tenant; older states do not name one."""
     now = tenant_hash(config, origin)
     for stream, bookmark in bookmarks.items():
         before = bookmark.get("tenant") if isinstance(bookmark, dict) else None

@@ -137,12 +137,7 @@ def read_each_model(
 
 
 def read_metadata(client: SACClient, model: Provider) -> Metadata:
-    """Read the ``$metadata`` of a model.
-
-    Raises:
-        ResponseError: If SAC refuses.
-        SACError: If it is malformed.
-    """
+    """Read the ``$metadata`` of a model; a `SACError` if SAC refuses, or it is malformed."""
     try:
         return read_csdl(client.metadata(model))
     except CSDLError as error:

@@ -134,11 +134,7 @@ def read_namespaces(client: SACClient, choice: Choice) -> Namespaces:
 
 
 def list_models(client: SACClient, namespaces: Namespaces, choice: Choice) -> Listing:
-    """List the models and other providers of all namespaces.
-
-    Raises:
-        SACError: If SAC refuses a namespace that every run needs.
-    """
+    """List the models of all namespaces; a `SACError` if SAC refuses one that every run needs."""
     models: dict[str, list[Provider]] = {}
     refused: dict[str, SACError] = {}
     for name in namespaces.listed:

@@ -229,12 +229,7 @@ class Run:
         )
 
     def read_first_page(self) -> int:
-        """Request the first page of a sync, and count its records without writing them.
-
-        Raises:
-            UnknownEntitySetError: If SAC does not serve the entity set.
-            SACError: If SAC refuses, or its rows do not fit the catalog.
-        """
+        """Request the first page of a sync like `FullRead`, and count its unwritten records."""
         reading = self._reading(totals=False)
         self._stream.begin_incremental()
         try:

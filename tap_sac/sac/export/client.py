@@ -129,13 +129,7 @@ class SACClient:
         ]
 
     def metadata(self, provider: Provider) -> bytes:
-        """Read the CSDL document of a model.
-
-        Raises:
-            ResponseError: If SAC refuses.
-            ForeignAnswerError: If a proxy or gateway answers instead.
-            SACError: If there is no response, or a web page.
-        """
+        """Read the CSDL document of a model; a `ForeignAnswerError` if a gateway answers."""
         url = f"{self._provider_root(provider)}/$metadata"
         for attempt in self.transport.tries():
             with attempt, during(Step.METADATA):
