@@ -44,7 +44,8 @@ def test_each_setting_is_documented(name: str) -> None:
     schema, (kind, default, meaning) = OWN[name], documented_settings()[name]
     assert schema["description"] == meaning.replace("`", "")
     assert default.strip("`") == json.dumps(schema.get("default", "")).strip('"')
-    assert kind == ("secret" if schema.get("secret") else json_type(schema))
+    options = ", ".join(f"`{option}`" for option in schema.get("enum", ()))
+    assert kind == ("secret" if schema.get("secret") else options or json_type(schema))
 
 
 @pytest.mark.locked_sdk
