@@ -69,15 +69,13 @@ class CommandLineTap(Tap, abc.ABC):
     """
 
     most_tries, patience = sys.maxsize, PATIENCE
-
     message_writer_class = MessageWriter
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Mask secrets in the log, and lower the SDK's routine messages to DEBUG."""
         guard_logs(is_own_process=False)
-        quiet(self.logger.name)
-        quiet(parse_environment_config.__module__)
-        quiet(METRICS_LOGGER_NAME)
+        for name in (self.logger.name, parse_environment_config.__module__, METRICS_LOGGER_NAME):
+            quiet(name)
         super().__init__(*args, **kwargs)
         self.metrics_logger.setLevel(logging.NOTSET)  # The SDK's INFO would hide them.
 
@@ -85,6 +83,11 @@ class CommandLineTap(Tap, abc.ABC):
     @abc.abstractmethod
     def choice(self) -> Choice:
         """The settings, the catalog and the state."""
+
+    @cached_property
+    @abc.abstractmethod
+    def offer(self) -> Offer:
+        """What the tenant offers, by the settings, the catalog and the state."""
 
     @abc.abstractmethod
     def streams_of(self, offer: Offer) -> Mapping[str, Stream]:

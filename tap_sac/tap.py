@@ -77,6 +77,7 @@ class TapSAC(CommandLineTap):
         return Choice(self.config, catalog, self._bookmarks, self._origins)
 
     @cached_property
+    @override
     def offer(self) -> Offer:
         """What the tenant offers (`discover`), by the settings, the catalog and the state."""
         with PROGRESS_LINE.shown():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from singer_sdk.exceptions import AbortedSyncFailedException, AbortedSyncPausedException
 
@@ -11,16 +11,38 @@ from tap_sac.sac.errors import SACError
 from tap_sac.safety.text import plural
 
 if TYPE_CHECKING:
-    from singer_sdk import Tap
+    from collections.abc import Mapping
+
+    from singer_sdk import Stream
+
+    from tap_sac.discovery.offer import Offer
 
 logger = logging.getLogger(__name__)
 
 
-def try_streams(tap: Tap, *, is_of_schemas: bool) -> int:
+class TriedTap(Protocol):
+    """The parts of the tap that a test needs."""
+
+    @property
+    def offer(self) -> Offer:
+        """What the tenant offers."""
+
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        """The streams of the offer."""
+
+    def setup_mapper(self) -> None:
+        """Prepare the stream maps."""
+
+    def write_schemas(self) -> None:
+        """Write the schemas of the selected streams."""
+
+
+def try_streams(tap: TriedTap, *, is_of_schemas: bool) -> int:
     """Write schemas, or one record of each selected stream and a line with the verdict.
 
     Returns:
-        The exit code: 0 if each stream has a record or is empty, else 1.
+        The exit code: 0 if each stream that a run needs has a record or is empty, else 1.
 
     Raises:
         SACError: If the streams cannot be made.
@@ -43,8 +65,11 @@ def try_streams(tap: Tap, *, is_of_schemas: bool) -> int:
             if failure := getattr(stream, "failure", None):
                 failed.append(f"{stream.name}: {failure}")
     number = plural(len(selected), "selected stream")
+    missing = [*tap.offer.failures(), *tap.offer.stream_failures]
     if failed:
-        logger.error("The test failed for %d of %s. %s", len(failed), number, " ".join(failed))
+        missing.insert(0, f"The test failed for {len(failed)} of {number}. {' '.join(failed)}")
+    if missing:
+        logger.error("%s", " ".join(missing))
         return 1
     logger.info("The test passed: %s can be read.", number)
     return 0

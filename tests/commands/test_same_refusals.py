@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tap_sac.demo.service import Response
 from tests.conftest import discover, read_messages, select
 from tests.helpers.batches import batch_config
 from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
@@ -198,6 +199,21 @@ def test_test_fails_if_sac_refuses(
     assert "The test failed for 1 of 3 selected streams. m_b_master: " in result.stderr
     assert "not today" in result.stderr
     assert "unhandled" not in result.stderr
+
+
+@pytest.mark.parametrize("option", [(), ("--check",), ("--test",)])
+@pytest.mark.parametrize("models", [["M"], ["*"]])
+def test_test_fails_like_a_run_if_a_model_is_missed(
+    serve: Serve, run_cli: RunCli, tenant: StandIn, models: list[str], option: tuple[str, ...]
+) -> None:
+    tenant.models = (*tenant.models, sales(sales_row(1)))
+    named = models == ["M"]
+    answer = error_response(403, "no") if named else Response(404, b"Not found")
+    tenant.fault = lambda request: answer if "C4M/$metadata" in request.target else None
+    result = run_cli({**serve(tenant), "models": [*models, "Sales"]}, *option)
+    assert result.returncode == 1
+    assert "The model 'M' (C4M) was not read. " in result.stderr + result.stdout
+    assert "test passed" not in result.stderr
 
 
 def test_test_reads_only_what_the_catalog_selects(
