@@ -170,7 +170,7 @@ class RecordMaker:
                 record[name] = None if value is None else self._convert(name, value, row)
             for name in self._key:
                 if record[name] is None:
-                    raise self._missing_key_error(name)
+                    raise self._missing_key_error(name, row)
             if self._sums:
                 self._sums.add_record(record)
             if self._on_keys:
@@ -255,11 +255,12 @@ class RecordMaker:
     def _declared(self, name: str) -> str:
         return next(item.type for item in self._entity_set.properties if item.name == name)
 
-    def _missing_key_error(self, name: str) -> DataError:
-        return DataError(
-            f"A row of {self._entity_set.name} has no value in its key column {name}",
-            Failure.MISSING_COLUMN,
-        )
+    def _missing_key_error(self, name: str, row: Row) -> DataError:
+        what = f"A row of {self._entity_set.name} has"
+        if name in row:
+            step = "correct it in SAC, or exclude it with the setting filters"
+            return DataError(f"{what} null in its key column {name}: {step}.")
+        return DataError(f"{what} no value in its key column {name}", Failure.MISSING_COLUMN)
 
 
 def _shown(value: object) -> str:

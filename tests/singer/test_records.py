@@ -160,9 +160,15 @@ def test_missing_columns_are_null_and_unknown_ones_are_dropped_with_one_warning(
     ]
 
 
-@pytest.mark.parametrize("row", ['{"Version":"A"}', '{"Version":"A","Date":null}'])
-def test_row_without_its_key_stops_the_run(serve: Serve, row: str) -> None:
-    with pytest.raises(SACError, match=rf"^{FAILED}: .* key column Date"):
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ('{"Version":"A"}', "no value in its key column Date: the model has changed"),
+        ('{"Version":"A","Date":null}', "null in its key column Date: correct it in SAC"),
+    ],
+)
+def test_row_without_its_key_stops_the_run(serve: Serve, row: str, told: str) -> None:
+    with pytest.raises(SACError, match=rf"^{FAILED}: .* has {told}"):
         sync(serve(StandIn(sales(row))))
 
 
