@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tap_sac.demo.service import Response
+from tap_sac.sac.errors import SACError
+from tests.conftest import discover
 from tests.helpers.counts import FACTS, ROWS
 from tests.helpers.runs import run
-from tests.helpers.stand_in import StandIn, sales
+from tests.helpers.stand_in import JSON, StandIn, sales
 
 if TYPE_CHECKING:
-    from tap_sac.demo.service import Request, Response
+    from tap_sac.demo.service import Request
     from tests.conftest import Serve
 
 BASE = "/api/v1/dataexport/providers/sac/C4SALES/FactData"
@@ -62,3 +65,23 @@ def test_link_to_the_same_table_in_other_words_is_followed(serve: Serve, path: s
     tenant, failure, _ = linking_to(serve, path)
     assert "another table" not in failure
     assert len(tenant.reads("skiptoken")) > 0
+
+
+@pytest.mark.parametrize("part", ["/administration/Namespaces", "/Providers"])
+def test_lists_without_an_end_are_stopped(serve: Serve, part: str) -> None:
+    """Two pages take turns, with ever new links."""
+    tenant = StandIn(sales(*ROWS))
+    asked: list[str] = []
+
+    def fault(request: Request) -> Response | None:
+        if not request.path.endswith(part):
+            return None
+        asked.append(request.target)
+        row = {"NamespaceID": "sac", "ProviderID": f"C4{len(asked) % 2}", "ProviderName": "A"}
+        members = {"value": [row], "@odata.nextLink": f"{request.path}?$skiptoken={len(asked)}"}
+        return Response(200 if len(asked) < 50 else 404, json.dumps(members).encode(), JSON)
+
+    tenant.fault = fault
+    with pytest.raises(SACError, match="keeps sending the same rows"):
+        discover(serve(tenant))
+    assert len(asked) < 5

@@ -41,7 +41,7 @@ def follow(
         SACError: If links form a loop, or there are too many empty pages.
     """
     path, place = urlsplit(table or url).path, entity_set_of(table or url)
-    repetition = _Repetition()
+    repetition = _Repetition(are_unique="/administration/" in path)
     # Hashes, because there may be many links of kilobytes.
     read_before = {_hash(link.encode()) for link in seen}
     empty_pages = 0
@@ -68,15 +68,24 @@ def follow(
 
 
 class _Repetition:
-    """Detects a page that is sent three times in a row, without storing its rows."""
+    """Detects a page that is sent three times in a row, or twice in a list of unique items.
 
-    def __init__(self) -> None:
+    It does not store their rows.
+    """
+
+    def __init__(self, *, are_unique: bool) -> None:
+        self._are_unique = are_unique
+        self._seen: set[bytes] = set()
         self._ends: tuple[int, bytes, bytes] | None = None
         self._digest: bytes | None = None
 
     def continues_with(self, page: Page) -> bool:
         """Check the next page; it is only hashed if its ends equal those of the last page."""
         items = page.items
+        if self._are_unique and items:
+            number = len(self._seen)
+            self._seen.add(_hash(b",".join(items)))
+            return len(self._seen) == number
         if len(items) < 2:  # noqa: PLR2004  (Tables without a key may have such rows.)
             self._ends = self._digest = None
             return False
