@@ -107,10 +107,8 @@ class Report:
         found: Section = {}
         for name, _, _, parts, _ in QUESTIONS:
             seen = self.seen.get(name, {})
-            pairs = {
-                part: (it.verdict(seen.get(part)), seen.get(part)) for part, it in parts.items()
-            }
-            found[name] = {part: [*filter(None, pair)] for part, pair in pairs.items()}
+            pairs = ((part, it.verdict(seen.get(part))) for part, it in parts.items())
+            found[name] = {part: [*filter(None, (it, seen.get(part)))] for part, it in pairs}
         return found
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote_plus
 
 from tap_sac.report.questions import NOTHING, outcome_of
 from tap_sac.sac.errors import SACError
@@ -49,45 +49,47 @@ def try_changes(
     )
     client.transport.requests_left += _REQUESTS
     nobody = {"$filter": f"{scene.sets[FACTS].key[0]} eq '{NOTHING}'"}
-    found = scene.changes
-    own = None
+    found, opened = scene.changes, None
     try:
         with deferred_signals():  # Without the delta link, the subscription cannot be deleted.
             url = scene.url(model, FACTS, nobody)
             answer = client.ask("GET", url, {"Prefer": "odata.track-changes"})
             page = page_of(answer)
-            own = _opened(page)
-        if own:
-            found.update(_of_link(page))
-            found.update(_of_list(client, model, own))
+            opened = _opened(page)
+        if opened:
+            found.update(_of_link(*opened))
+            found.update(_of_list(client, model, opened[1]))
         else:
             found["link"] = "none" if page else outcome_of(answer) or "none"
             refused = "SAC refused to open the subscription."
             tell(f"SAC returned no delta link. {_LEFT}" if page else refused)
     except SACError as error:
-        tell(f"The subscription cannot be inspected: {error}{'' if own else f' {_LEFT}'}")
+        tell(f"The subscription cannot be inspected: {error}{'' if opened else f' {_LEFT}'}")
     finally:
-        if own:
-            found["deleted"] = _delete(model, own, tell, connect_again)
+        if opened:
+            found["deleted"] = _delete(client, model, opened[1], tell, connect_again)
 
 
-def _opened(page: Mapping[str, Any]) -> str | None:
-    """Return the ID in the delta link of a page."""
-    links = (page[name] for name in page if name.lower() == "@odata.deltalink")
-    values = parse_qs(urlsplit(str(next(links, ""))).query).get("deltaid", [])
-    return values[0] if values else None
+def _opened(page: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the name of the delta link of a page, and the ID in the link."""
+    for name in filter(lambda name: name.lower() == "@odata.deltalink", page):
+        if found := re.search(r"[?&]deltaid=([^&#]+)", str(page[name])):
+            return name, unquote_plus(found[1])
+    return None
 
 
 def _delete(
-    model: Provider, own: str, tell: Callable[[str], None], connect_again: Callable[[], SACClient]
+    client: SACClient,
+    model: Provider,
+    own: str,
+    tell: Callable[[str], None],
+    connect_again: Callable[[], SACClient],
 ) -> str:
     try:
-        client = connect_again()
-        ids = []
-        with suppress(SACError):
-            listed = (str(row.get("SubscriptionID")) for row in client.subscriptions(model))
-            ids = [name for name in listed if bare_id(name) == bare_id(own)]
-        client.delete_chain(model, next(iter(ids), own))
+        try:
+            _delete_with(client, model, own)
+        except SACError:
+            _delete_with(connect_again(), model, own)
     except BaseException as error:
         tell(
             f"The subscription {log_safe(own)} of {log_safe(model.name)} could not be deleted: "
@@ -100,9 +102,16 @@ def _delete(
     return "done"
 
 
-def _of_link(page: Mapping[str, Any]) -> dict[str, str]:
-    match = _UUID.fullmatch(_opened(page) or "")
-    name = next(name for name in page if name.lower() == "@odata.deltalink")
+def _delete_with(client: SACClient, model: Provider, own: str) -> None:
+    ids = []
+    with suppress(SACError):
+        listed = (str(row.get("SubscriptionID")) for row in client.subscriptions(model))
+        ids = [name for name in listed if bare_id(name) == bare_id(own)]
+    client.delete_chain(model, next(iter(ids), own))
+
+
+def _of_link(name: str, own: str) -> dict[str, str]:
+    match = _UUID.fullmatch(own)
     return {
         "link": "other" if match is None else "first-uuid" if match[1] else "uuid",
         "spelling": "deltaLink" if name.endswith("deltaLink") else "deltalink",
@@ -126,5 +135,5 @@ def _of_list(client: SACClient, model: Provider, own: str) -> Iterator[tuple[str
 
 
 def _missing(row: Mapping[str, Any], name: str) -> str:
-    words = {None: "null", "null": "text"}
-    return words.get(row[name], "another") if name in row else "left out"
+    words = {"None": "null", "null": "text"}
+    return words.get(str(row[name]), "another") if name in row else "left out"

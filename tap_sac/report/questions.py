@@ -97,6 +97,7 @@ pace | headers, and powers of ten: how long the first page took, and how many ro
  rows per second | | | unknown
 """
 NOTHING = "TapSACAsksForNothing"  # a set, a column, a member and a model that do not exist
+_WRITTEN = ("left out", "written")
 VERDICTS = AS_BELIEVED, OTHERWISE, SEEN, NOT_SEEN = "as believed", "otherwise", "seen", "not seen"
 
 
@@ -153,9 +154,9 @@ def _shapes(scene: Scene, _: object) -> Answers:
     tracked = " ".join(sorted({name for name, term in notes if term.endswith("=true")}))
     return {
         "namespace": _either(shape.get("namespace", "none") for shape in shapes),
-        "Nullable": _either(_written("Nullable=" in str(words)) for _, words in columns),
+        "Nullable": _either(_WRITTEN["Nullable=" in str(words)] for _, words in columns),
         "types of measures": _either(measures),
-        "key of sums": _either(_written(i["key"]) for i in sets if i["name"] == AGGREGATION),
+        "key of sums": _either(_WRITTEN[bool(i["key"])] for i in sets if i["name"] == AGGREGATION),
         "tracked": (tracked or "none") if notes else None,
         "attributes": _either(by for name in attributes for by in ("___", ".") if by in name),
     }
@@ -250,9 +251,9 @@ def _values(scene: Scene, _: object) -> Answers:
     found = [(item.scale, row[item.name]) for item, row in pairs if row.get(item.name) is not None]
     zeros = [len(str(value).partition(".")[2]) == scale for scale, value in found if scale]
     return {
-        "nulls": _either(_written(i.name in row) for i, row in pairs if row.get(i.name) is None),
+        "nulls": _either(_WRITTEN[i.name in row] for i, row in pairs if row.get(i.name) is None),
         "numbers": _either("numbers" if isinstance(v, Number) else "texts" for _, v in found),
-        "zeros": _written(all(zeros)) if zeros else None,
+        "zeros": _WRITTEN[all(zeros)] if zeros else None,
     }
 
 
@@ -281,10 +282,6 @@ def outcome_of(answer: Answer | None) -> str | None:
 
 def _either(words: Iterable[str]) -> str | None:
     return " / ".join(sorted(set(words))) or None
-
-
-def _written(is_written: object) -> str:
-    return "written" if is_written else "left out"
 
 
 def _paging(page: Page) -> str | None:

@@ -19,6 +19,7 @@ from tap_sac.demo import Behaviour
 from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH, Response, SampleService
 from tap_sac.report.questions import NOTHING
 from tests.conftest import discover, select
+from tests.helpers.demo_client import ANNA, refresh_token
 from tests.helpers.markers import LENGTH, Marked
 from tests.helpers.reports import answers, flaws, read_report, report_of, verdicts
 from tests.helpers.stand_in import StandIn, error_response, sales, sales_row
@@ -447,6 +448,43 @@ def test_a_subscription_is_deleted_where_none_are_listed(
     report = report_of(run_cli, tmp_path, config, "--report-changes")
     assert service.subscriptions == {}
     assert answers(report)["changes"]["deleted"] == "done"
+
+
+def test_a_subscription_is_deleted_with_the_token_that_opened_it(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service = SampleService(Behaviour(rotates_refresh_tokens=True))
+    config = serve(service)
+    config |= {"models": ["Budget"], "refresh_token": refresh_token(config, ANNA)}
+    report = report_of(run_cli, tmp_path, config, "--report-changes")
+    assert service.subscriptions == {}
+    assert answers(report)["changes"]["deleted"] == "done"
+
+
+def test_garbage_about_a_subscription_does_not_keep_it(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service = SampleService()
+
+    def application(request: Request) -> Response:
+        answer = service(request)
+        if "prefer" in request.headers:
+            return replace(answer, body=answer.body.replace(b"http://", b"http://[::"))
+        if request.method == "GET" and "Subscriptions" in request.target:
+            page = json.loads(answer.body)
+            page["value"] = [{**row, "ExternalID": {}, "EndTime": []} for row in page["value"]]
+            return replace(answer, body=json.dumps(page).encode())
+        return answer
+
+    config = {**serve(application), "models": ["Budget"]}
+    report = report_of(run_cli, tmp_path, config, "--report-changes")
+    assert service.subscriptions == {}
+    found = answers(report)["changes"]
+    assert (found["EndTime"], found["ExternalID"], found["deleted"]) == (
+        "another",
+        "another",
+        "done",
+    )
 
 
 def test_subscriptions_of_older_tenants_are_looked_at(
