@@ -162,8 +162,7 @@ class CommandLineTap(Tap, abc.ABC):
             msg = "--no-browser and --redirect-uri require --login."
             raise click.UsageError(msg)
         if models:  # Meltano's catalog may lack models, so this ignores it; reports do, too.
-            tap = cls(**parts, setup_mapper=False)
-            tap.patience = SHORT_PATIENCE
+            tap = cls._with_little_patience(parts)
             sys.exit(list_models(tap.choice, tap.client, tap.print_line, as_json=models == JSON))
         parts |= {
             "state": None if state is None else read_state(state),
@@ -180,8 +179,7 @@ class CommandLineTap(Tap, abc.ABC):
         if check:
             sys.exit(cls._check(parts, MessageWriter().write_line, run_check))
         if test != _NO_TEST:
-            tap = cls(**parts, setup_mapper=False)
-            tap.patience = SHORT_PATIENCE
+            tap = cls._with_little_patience(parts)
             sys.exit(try_streams(tap, is_of_schemas=test == CliTestOptionValue.Schema.value))
         cls._sync(parts)
 
@@ -206,13 +204,19 @@ class CommandLineTap(Tap, abc.ABC):
         cls, parts: dict[str, Any], print_line: Callable[[str], None], run: Callable[..., int]
     ) -> int:
         try:
-            tap = cls(**parts, setup_mapper=False)
+            tap = cls._with_little_patience(parts)
         except ConfigValidationError as error:
             for message in error.errors:
                 print_line(f"FAILED  settings: {message}")
             return 1
-        tap.most_tries, tap.patience = 2, SHORT_PATIENCE  # The first failure tells as much.
+        tap.most_tries = 2  # The first failure tells as much.
         return run(tap, print_line)
+
+    @classmethod
+    def _with_little_patience(cls, parts: dict[str, Any]) -> Self:
+        tap = cls(**parts, setup_mapper=False)
+        tap.patience = SHORT_PATIENCE
+        return tap
 
     @classmethod
     def _login(cls, parts: dict[str, Any], **options: Any) -> None:
@@ -332,9 +336,7 @@ class ConciseErrorCommand(SingerCommand):
         sys.excepthook = self.excepthook
         try:
             return super().main(*args, **kwargs)
-        except ConfigValidationError as error:
-            for message in error.errors:
-                self.logger.error("%s", message)  # noqa: TRY400  (no stack trace)
         except (SACError, SingerSDKError) as error:
-            self.logger.error("%s", error)  # noqa: TRY400  (no stack trace)
+            for message in error.errors if isinstance(error, ConfigValidationError) else [error]:
+                self.logger.error("%s", message)  # noqa: TRY400  (no stack trace)
         sys.exit(1)
