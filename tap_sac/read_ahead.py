@@ -85,11 +85,7 @@ class ReadAhead(Generic[_Item]):
     def read(
         self, name: Hashable, items: Callable[[], Iterable[_Item]]
     ) -> Generator[_Item, None, None]:
-        """Consume a table; closing the generator drops it.
-
-        Args:
-            name: Its name in the plan, if it has one.
-            items: Starts reading it, if that has not happened yet.
+        """Consume a table, and start it unless it was planned; closing the generator drops it.
 
         Raises:
             Exception: Whatever reading the table raises, after the items before it.

@@ -92,10 +92,6 @@ def declared_limits(column: Property, schema: Mapping[str, Any]) -> DecimalLimit
     """Return the limits that the SCHEMA message declares to targets, or None.
 
     Only the scale needs a check: targets themselves reject too many digits before the point.
-
-    Args:
-        column: The column.
-        schema: Its JSON Schema; if from a catalog, it lacks precision and scale.
     """
     facets = decimal_facets(column) if schema.get("format") == SINGER_DECIMAL else {}
     return DecimalLimits(column.name, facets["scale"]) if facets else None

@@ -27,11 +27,6 @@ def check_columns(
 ) -> None:
     """Check the columns of stream maps: a misspelling would add a column, or remove nothing.
 
-    Args:
-        config: The setting ``stream_maps``.
-        tables: The columns of each stream that is read.
-        logger: Warns of columns that cannot be removed.
-
     Raises:
         SACError: If one differs from a column of SAC only by case, blanks or normal form, or looks
             like an operation such as ``__filter__``.
@@ -59,12 +54,6 @@ def check_names(
     stream: str, maps: Iterable[DefinedMap], columns: Collection[str], logger: Logger
 ) -> None:
     """Check the names in expressions: an unknown name would fail on each row.
-
-    Args:
-        stream: The name of the stream.
-        maps: The maps that change its records.
-        columns: The columns of records.
-        logger: Warns if a glob may be meant for other streams.
 
     Raises:
         SACError: If a map of this stream alone reads an unknown name, or a map misspells a column.

@@ -183,10 +183,6 @@ class RecordMaker:
 
         The result equals that of `records`, byte for byte, but is faster if no value is unusual.
 
-        Args:
-            items: The JSON text of each row.
-            source: The name of the page, for errors.
-
         Raises:
             SACError: Like `records`.
         """

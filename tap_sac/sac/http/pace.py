@@ -127,12 +127,7 @@ class Pace:
     """
 
     def __init__(self, most_at_once: int, patience: float = PATIENCE) -> None:
-        """Start without waits.
-
-        Args:
-            most_at_once: The maximum number of requests at once.
-            patience: The maximum seconds that a request waits in total because SAC asks for it.
-        """
+        """Start without waits; a request waits no longer in total than the patience."""
         self.patience = patience
         self.optional_patience = min(patience, OPTIONAL_PATIENCE)
         self._most_at_once = most_at_once
@@ -144,9 +139,7 @@ class Pace:
     def turn(self, model: str, *, is_optional: bool = False) -> Turn:
         """Make the turn of a request to a model, or to another path.
 
-        Args:
-            model: The path.
-            is_optional: Whether a read can do without the answer.
+        A read can do without the answer to an optional one.
         """
         with self._changed:
             holds = (self._tenant, self._models.setdefault(model, Hold()))

@@ -196,12 +196,7 @@ class Transport:
     ) -> None:
         """Store the limits; nothing is sent yet.
 
-        Args:
-            session: Sends the requests, with its User-Agent.
-            request_timeout: Seconds without a byte before a request fails.
-            max_tries: The maximum number of attempts per request.
-            pace: Decides when each request may be sent.
-            most_bytes: The largest response, decompressed.
+        The timeout is in seconds without a byte; the largest response counts decompressed.
         """
         self.session = session
         self.request_timeout = request_timeout

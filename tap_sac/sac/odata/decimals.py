@@ -55,10 +55,7 @@ class MemberTwiceError(ValueError):
 def read_json(text: bytes | str, *, refuses_twice: bool = False) -> Any:  # noqa: ANN401
     """Read JSON; numbers with a decimal point become `ExactDecimal`.
 
-    Args:
-        text: The JSON.
-        refuses_twice: Whether to refuse an object with two members of the same name; otherwise, the
-            last one counts.
+    Of two members of the same name in an object, the last one counts, unless that is refused.
 
     Raises:
         MemberTwiceError: If an object has a member twice, and `refuses_twice` is set.
