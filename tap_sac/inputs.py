@@ -6,6 +6,7 @@ would crash it is checked here.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -166,6 +167,10 @@ def read_json_file(data: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
 def check_catalog(catalog: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON may be anything)
     """Return a catalog as it is, or raise a `SACError` if it is not one."""
     result = _check(catalog, _CATALOG, "catalog", _NEW_CATALOG)
+    numbers = Counter(entry["tap_stream_id"] for entry in result["streams"])
+    for name in (name for name, number in numbers.items() if number > 1):
+        msg = f"The catalog has the stream {log_safe(name)} twice: {_NEW_CATALOG}."
+        raise SACError(msg)
     for entry in result["streams"]:
         for place, selected in _selections(entry):
             if not (selected is None or isinstance(selected, bool)):

@@ -57,6 +57,13 @@ def test_malformed_catalog_is_refused(catalog_entry: dict[str, Any]) -> None:
         TapSAC(config={"demo": True}, catalog={"streams": [catalog_entry]})
 
 
+@pytest.mark.parametrize("is_selected", [True, False])
+def test_stream_that_is_twice_in_a_catalog_is_refused(*, is_selected: bool) -> None:
+    streams = [entry(selected=is_selected), entry(selected=not is_selected)]
+    with pytest.raises(SACError, match=r"^The catalog has the stream providers twice: make a new "):
+        TapSAC(config={"demo": True}, catalog={"streams": streams})
+
+
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
 @pytest.mark.parametrize("keeps", [None, "columns", "nothing"])
 def test_streams_without_a_selection_in_the_catalog_are_selected(
