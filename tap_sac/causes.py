@@ -291,10 +291,8 @@ _AFTER_NAMESPACES = {
     Failure.UNAUTHORIZED: NO_DATA_EXPORT,
     Failure.FORBIDDEN: NOT_SHARED,
     Failure.NOT_FOUND: NOT_SHARED,
-    Failure.UNEXPECTED_STATUS: PROXY,
-    Failure.FOREIGN_ANSWER: PROXY,
-    Failure.WEB_PAGE: PROXY,
-    Failure.PLAIN_PORT: PROXY,
+    **dict.fromkeys((Failure.UNEXPECTED_STATUS, Failure.FOREIGN_ANSWER), PROXY),
+    **dict.fromkeys((Failure.WEB_PAGE, Failure.NOT_A_TOKEN_ENDPOINT, Failure.PLAIN_PORT), PROXY),
     Failure.UNKNOWN_HOST: NETWORK,
     Failure.NO_CONNECTION: NETWORK,
     Failure.NO_APP: DOWN,
@@ -304,7 +302,8 @@ _CAUSES_AT: dict[tuple[Failure, Step], tuple[Cause, ...]] = {
     **{
         (failure, step): (cause,)
         for failure, cause in _AFTER_NAMESPACES.items()
-        for step in (Step.PROVIDERS, Step.METADATA, Step.ROWS, Step.SUBSCRIPTIONS)
+        for step in Step
+        if step not in {Step.TOKEN, Step.NAMESPACES}
     },
     (Failure.BAD_REQUEST, Step.NAMESPACES): (WRONG_HOST, NO_DATA_EXPORT),
     (Failure.BAD_REQUEST, Step.METADATA): (BROKEN_METADATA,),

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 MOST_WORDS = 35
 REFUSED = "SAC answered 404 Not Found to GET"  # what SAC says, and the path, do not count
 STEPS = (None, *Step)
-AFTER_NAMESPACES = (Step.PROVIDERS, Step.METADATA, Step.ROWS, Step.SUBSCRIPTIONS)
+AFTER_NAMESPACES = tuple(step for step in Step if step not in {Step.TOKEN, Step.NAMESPACES})
 REFUSALS = (
     *(Failure.BAD_REQUEST, Failure.UNAUTHORIZED, Failure.FORBIDDEN, Failure.NOT_FOUND),
     *(Failure.UNEXPECTED_STATUS, Failure.FOREIGN_ANSWER, Failure.WEB_PAGE),
+    Failure.NOT_A_TOKEN_ENDPOINT,
 )
 NO_ANSWERS = (
     *(Failure.NO_APP, Failure.UNKNOWN_HOST, Failure.PLAIN_PORT, Failure.NO_CONNECTION),

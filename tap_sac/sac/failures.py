@@ -18,6 +18,7 @@ class Step(Enum):
     METADATA = "$metadata"
     ROWS = "rows"
     SUBSCRIPTIONS = "subscriptions"
+    NEW_TOKEN = "new token"  # noqa: S105  (not a secret)
 
 
 class SACErrorNumber(IntEnum):

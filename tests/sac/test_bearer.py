@@ -160,6 +160,28 @@ def test_refusal_names_the_setting_and_hides_the_secret(answer: dict[str, Any], 
     assert "s3cret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"text": "<html>Log in"},
+        {"status_code": 404, "json": {"error": "x"}},
+        {"json": {}},
+        {"exc": requests.ConnectTimeout},
+    ],
+)
+def test_token_url_that_has_worked_is_not_suspected(answer: dict[str, Any]) -> None:
+    authenticator = make_authenticator()
+    with requests_mock.Mocker() as mock:
+        token_endpoint(mock)
+        request = authorize(authenticator)
+        authenticator.accept(request)
+        authenticator.expire(request)
+        token_endpoint(mock, **answer)
+        with pytest.raises(SACError, match=r"proxy|network") as error:
+            authorize(authenticator)
+    assert "_url" not in str(error.value)
+
+
 QUERY = "/?grant_type=client_credentials&x-sap-sac-custom-auth=true&x=%7E'+%2D%C3"
 
 

@@ -104,7 +104,7 @@ class BearerAuthenticator(AuthBase):
             TransientError: If a retry may help.
             SACError: If it refuses.
         """
-        with self._lock, during(Step.TOKEN):
+        with self._lock, during(Step.NEW_TOKEN if self._was_accepted else Step.TOKEN):
             if not self._is_token_valid():
                 self._renew_in_time()
             request.headers["Authorization"] = f"Bearer {self._token}"
