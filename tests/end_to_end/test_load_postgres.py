@@ -19,6 +19,7 @@ from pyarrow import ipc
 from tap_sac.demo import SampleTenant
 from tap_sac.demo.service import SALES_MODEL, SampleService
 from tests.conftest import sync
+from tests.helpers.cli import started
 from tests.helpers.doc_pages import ROOT
 from tests.helpers.warehouse import SALES, expected_tables
 
@@ -192,6 +193,60 @@ def test_load_that_fails_leaves_the_old_rows_and_loads_the_others(
     ]
 
 
+@pytest.mark.parametrize("options", [(), ("--no-keys",)])
+def test_load_that_is_killed_leaves_the_old_rows_or_the_new_ones(
+    load: Load,
+    warehouse: psycopg.Connection,
+    database: str,
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    load(written(tmp_path, "t", table_of(("1", "a"), ("2", "b"))), *options)
+    messages = written(tmp_path, "t", table_of(("1", "a"), ("2", "c"), ("3", None)))
+    path = tmp_path / "new.jsonl"
+    path.write_text("\n".join(map(json.dumps, messages)))
+    warehouse.execute(
+        "CREATE FUNCTION loaded.stop() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_advisory_xact_lock(26); RETURN NULL; END $$"
+    )
+    old, new = [("1", "a"), ("2", "b")], [("1", "a"), ("2", "c"), ("3", None)]
+    at_commit = "AFTER INSERT ON loaded.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+    for trigger, left in (
+        ("TRIGGER stop BEFORE DELETE ON loaded.t", old),
+        ("TRIGGER stop AFTER INSERT ON loaded.t", old),
+        (f"CONSTRAINT TRIGGER stop {at_commit}", new),
+    ):
+        warehouse.execute(f"CREATE {trigger} EXECUTE FUNCTION loaded.stop()".encode())
+        warehouse.execute("SELECT pg_advisory_lock(26)")
+        with started([sys.executable, SCRIPT, database, "loaded", str(path), *options]) as process:
+            waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while not warehouse.execute(waiting).fetchall():
+                assert process.poll() is None
+            assert rows_in(warehouse, "t") == old
+            process.kill()
+        warehouse.execute("SELECT pg_advisory_unlock(26)")
+        warehouse.execute("DROP TRIGGER stop ON loaded.t")  # Waits for what is left of the load.
+        assert rows_in(warehouse, "t") == left
+    load(messages, *options)
+    assert rows_in(warehouse, "t") == new
+
+
+def test_loads_of_a_table_take_turns(
+    load: Load,
+    warehouse: psycopg.Connection,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    messages = written(tmp_path, "t", table_of(("1", "a")))
+    load(messages, "--no-keys")
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=1")
+    with psycopg.connect(database) as other:
+        other.execute("INSERT INTO loaded.t VALUES ('2', 'b')")
+        assert "lock timeout" in "".join(load(messages, "--no-keys", fails=True))
+    assert rows_in(warehouse, "t") == [("1", "a"), ("2", "b")]
+
+
 def test_only_rows_of_the_version_that_is_activated_are_loaded(
     load: Load, warehouse: psycopg.Connection, tmp_path: Path
 ) -> None:
@@ -246,6 +301,11 @@ def test_keys_that_postgres_cannot_have_are_left_out_or_named(
     said = load(written(tmp_path, "t", table_of(("1", "a"), ("1", "b"))), fails=True)
     assert "same key" in said[-1]
     assert rows_in(warehouse, "t") == [("1", "a")]
+    said = load(written(tmp_path, "u", table_of(("1", "a"), ("1", "b"))), fails=True)
+    assert 'Key ("ID")=(1) is duplicated' in "".join(said)
+    assert warehouse.execute("SELECT to_regclass('loaded.u')").fetchall() == [(None,)]
+    load(written(tmp_path, "u", table_of(("1", "a"), ("1", "b"))), "--no-keys")
+    assert rows_in(warehouse, "u") == [("1", "a"), ("1", "b")]
 
 
 def test_tables_that_are_empty_have_types_too(
@@ -260,6 +320,14 @@ def test_tables_that_are_empty_have_types_too(
         " ORDER BY ordinal_position"
     ).fetchall()
     assert [name for (name,) in found] == ["bigint", "numeric", "boolean", "text"]
+
+
+def test_files_with_different_types_make_one_table(
+    load: Load, warehouse: psycopg.Connection, tmp_path: Path
+) -> None:
+    tables = (pa.table({"ID": [row], "X": [x]}) for row, x in (("1", 1), ("2", 1.5), ("3", None)))
+    load(written(tmp_path, "t", *tables))
+    assert rows_in(warehouse, "t") == [("1", 1.0), ("2", 1.5), ("3", None)]
 
 
 def test_records_are_refused(load: Load, warehouse: psycopg.Connection, tmp_path: Path) -> None:
