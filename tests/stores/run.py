@@ -18,6 +18,7 @@ import asyncssh
 import pytest
 from fsspec.core import url_to_fs
 from pyarrow import parquet
+from typing_extensions import override
 
 from tap_sac.sac.errors import SACError
 from tests.conftest import discover, select, sync
@@ -62,6 +63,20 @@ def azure(folder: Path) -> Iterator[Store]:
             server.terminate()
 
 
+class Login(asyncssh.SSHServer):
+    """Lets in who has the password."""
+
+    password = secrets.token_urlsafe()
+
+    @override
+    def password_auth_supported(self) -> bool:
+        return True
+
+    @override
+    def validate_password(self, username: str, password: str) -> bool:
+        return password == self.password
+
+
 @contextmanager
 def sftp(folder: Path) -> Iterator[Store]:
     """Serve SFTP, with the secret in a key file."""
@@ -71,7 +86,9 @@ def sftp(folder: Path) -> Iterator[Store]:
 
     async def listen() -> object:
         keys = {"server_host_keys": [host], "authorized_client_keys": authorized}
-        return (await asyncssh.listen("127.0.0.1", 0, sftp_factory=True, **keys)).get_port()
+        return (
+            await asyncssh.listen("127.0.0.1", 0, server_factory=Login, sftp_factory=True, **keys)
+        ).get_port()
 
     loop = asyncio.new_event_loop()
     Thread(target=loop.run_forever, daemon=True).start()
@@ -84,7 +101,15 @@ def sftp(folder: Path) -> Iterator[Store]:
     yield root, params, params | {"known_hosts": os.devnull}
 
 
-@pytest.fixture(params=[s3, azure, sftp], ids=lambda serve: serve.__name__)
+@contextmanager
+def sftp_password(folder: Path) -> Iterator[Store]:
+    """Serve SFTP, with a password in the settings."""
+    with sftp(folder) as (root, params, _):
+        right = {"known_hosts": params["known_hosts"], "password": Login.password}
+        yield root, right, right | {"password": "wrong"}
+
+
+@pytest.fixture(params=[s3, azure, sftp, sftp_password], ids=lambda serve: serve.__name__)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with request.param(tmp_path) as store:
         yield store
@@ -119,6 +144,7 @@ def test_files_are_whole_or_not_there_and_failures_have_words(serve: Serve, stor
     with pytest.raises(SACError, match="check the storage of the setting") as refused:
         write(serve, f"{root}/refused", wrong, lambda: None)
     assert "AccountKey" not in str(refused.value)
+    assert "wrong" not in str(refused.value)
 
     def lose() -> None:
         system.rm(path, recursive=True)
