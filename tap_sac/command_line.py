@@ -57,9 +57,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.export.client import SACClient
 
 
-_NO_TEST = CliTestOptionValue.Disabled.value
-
-
 class CommandLineTap(Tap, abc.ABC):
     """A tap with a command line for people.
 
@@ -140,7 +137,7 @@ class CommandLineTap(Tap, abc.ABC):
         check: bool = False,
         report: str | None = None,
         report_changes: bool = False,
-        test: str = _NO_TEST,
+        test: str = CliTestOptionValue.Disabled.value,
         login: bool = False,
         no_browser: bool = False,
         redirect_uri: str | None = None,
@@ -178,7 +175,7 @@ class CommandLineTap(Tap, abc.ABC):
             raise click.UsageError(msg)
         if check:
             sys.exit(cls._check(parts, MessageWriter().write_line, run_check))
-        if test != _NO_TEST:
+        if test != CliTestOptionValue.Disabled.value:
             tap = cls._with_little_patience(parts)
             sys.exit(try_streams(tap, is_of_schemas=test == CliTestOptionValue.Schema.value))
         cls._sync(parts)
