@@ -95,8 +95,11 @@ def _unknown(config: Mapping[str, Any], known: Iterable[str]) -> list[str]:
 def _misspelt(config: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
     """Find likely misspellings: an ignored ``filter`` would filter nothing."""
     for name in _unknown(config, known):
-        if hint := did_you_mean(name.lower(), known, cutoff=_NEARNESS_OF_SETTINGS):
-            yield f"The setting {log_safe(name)} is unknown to tap-sac: {hint}"
+        plain = name.lower().removeprefix("tap_sac_")  # as in the environment
+        if hint := did_you_mean(plain, known, cutoff=_NEARNESS_OF_SETTINGS):
+            looks_known = log_safe(name) in known or not name.isascii()
+            shown = ascii(name) if looks_known else log_safe(name)
+            yield f"The setting {shown} is unknown to tap-sac: {hint}"
 
 
 def _schema_error(error: ValidationError) -> str:

@@ -22,6 +22,15 @@ FACTS = "sales_fact_data"
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"page_size": 0}, "The setting page_size must be at least 1"),
     ({"pagesize": 5}, "The setting pagesize is unknown to tap-sac"),
+    (
+        {"TAP_SAC_MODELS": ["Sales"]},
+        "setting TAP_SAC_MODELS is unknown to tap-sac: did you mean mo",
+    ),
+    ({"models ": ["Sales"]}, "The setting 'models ' is unknown to tap-sac: did you mean models?"),
+    (
+        {"m\u043edels": ["Sales"]},
+        r"The setting 'm\u043edels' is unknown to tap-sac: did you mean mo",
+    ),
     ({"FILTERS": {FACTS: "AMOUNT gt 1"}}, "The setting FILTERS is unknown to tap-sac: did you me"),
     ({"flattening_enabled": True}, "The setting flattening_enabled needs flattening_max_depth"),
     ({"refresh_token": " "}, "The setting refresh_token is blank"),
