@@ -249,7 +249,7 @@ class Run:
             query=stream.query,
             version=self._next_version if stream.has_versions else None,
             has_key=stream.has_key,
-            fails=stream.config["verify_counts"] != "warn",
+            fails=stream.config["verify_counts"] != "warn" and not stream.is_dry_run,
             make=self._record_maker,
             take=partial(take_pages, stream),
             totals=totals_of(stream) if totals else None,

@@ -11,7 +11,7 @@ import pytest
 from tap_sac.demo.service import Response
 from tests.conftest import discover, read_messages, select
 from tests.helpers.batches import batch_config
-from tests.helpers.stand_in import Model, StandIn, edmx, error_response, sales, sales_row
+from tests.helpers.stand_in import JSON, Model, StandIn, edmx, error_response, sales, sales_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,6 +180,16 @@ def test_test_passes_if_each_stream_has_a_record_or_is_empty(
     assert "unhandled" not in result.stderr
     records = [item["stream"] for item in read_messages(result.stdout) if item["type"] == "RECORD"]
     assert records == ["m_a_master", "providers"]
+
+
+def test_test_asks_for_one_row_and_not_for_all_that_sac_counts(
+    serve: Serve, run_cli: RunCli, tenant: StandIn
+) -> None:
+    page = Response(200, b'{"@odata.count":5,"value":[{"ID":"1"}]}', JSON)
+    tenant.fault = lambda request: page if "/AMaster" in request.target else None
+    result = run_cli(serve(tenant), "--test")
+    assert result.returncode == 0, result.stderr
+    assert "The test passed: 3 selected streams can be read." in result.stderr
 
 
 @pytest.mark.parametrize("rows", [['{"ID":null}'], ['{"X":"1"}'], ["{"]])
