@@ -201,6 +201,8 @@ def test_several_wrong_settings_are_all_reported(run_cli: RunCli) -> None:
     result = run_cli({"page_size": "x"})
     for setting in ("page_size", "tenant_url", "client_id", "client_secret"):
         assert f"The setting {setting} " in result.stderr
+    *_, last = result.stderr.splitlines()
+    assert "The setting client_secret is missing" in last
 
 
 @pytest.mark.parametrize(

@@ -24,15 +24,19 @@ ROUTINE = (
 )
 # The SDK logs this for each error that ends a stream, even if it is reported in one sentence.
 UNHANDLED = "An unhandled error occurred while syncing "
+# It logs this after the sentences about wrong settings, with the schema of all of them.
+SUMMARY = "Config validation failed"
 HANDLED = (SACError, AbortedSyncFailedException, AbortedSyncPausedException)
 
 
 class _Routine(logging.Filter):
-    """Lowers routine messages to DEBUG, and drops those that call a handled failure unhandled."""
+    """Lowers routine messages to DEBUG, and drops those that add nothing to a handled failure."""
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         if str(record.msg).startswith(UNHANDLED) and isinstance(sys.exc_info()[1], HANDLED):
+            return False
+        if record.msg == SUMMARY:
             return False
         if record.levelno == logging.INFO and str(record.msg).startswith(ROUTINE):
             record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)

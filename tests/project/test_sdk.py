@@ -147,7 +147,7 @@ def test_setup_mapper_of_a_tap_does_what_it_did() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", [*sdk_logs.ROUTINE, sdk_logs.UNHANDLED])
+@pytest.mark.parametrize("text", [*sdk_logs.ROUTINE, sdk_logs.UNHANDLED, sdk_logs.SUMMARY])
 def test_routine_message_is_logged_by_the_sdk(text: str) -> None:
     assert any(string.startswith(text) for string in strings_of_the_sdk(SDK.rglob("*.py")))
 
