@@ -24,7 +24,7 @@ _OF_OTHERS = ("_", "LOGLEVEL", "SERVICE_", "PORT")
 def env_file() -> Path | None:
     """Find the file .env in the working directory, or else in the nearest one above it.
 
-    The SDK looks for it above the folder that it is installed in, which may be anywhere.
+    The SDK searches above its own installation folder, which may be anywhere.
     """
     here = Path.cwd()
     files = (folder / ".env" for folder in (here, *here.parents))
@@ -73,7 +73,7 @@ def misspelt_variables(
     """Warn of unused variables whose names are close to those of settings."""
     known = [f"{prefix}{name.upper()}" for name in settings]
     for variable in sorted({*variables} - {*known}):
-        name = variable.upper()  # Names differ by case, but nobody means that.
+        name = variable.upper()  # Differences in case are not misspellings.
         if name.startswith(tuple(f"{prefix}{start}" for start in _OF_OTHERS)):
             continue
         # An environment may have hundreds of variables: most are longer or shorter than a setting.

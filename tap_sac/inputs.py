@@ -114,7 +114,7 @@ class Choice:
 
 
 def read_settings(paths: Iterable[str]) -> dict[str, Any]:
-    """Read the files of ``--config``, of which later ones override, or raise a `SACError`."""
+    """Read the files of ``--config``; later ones override earlier ones. May raise a `SACError`."""
     settings: dict[str, Any] = {}
     for path in paths:
         try:

@@ -75,8 +75,8 @@ def connect(
 ) -> SACClient:
     """Make a client, which sends no request yet.
 
-    The settings decide on the grant, if none is given. A request waits no longer in all than the
-    patience because SAC asks for it.
+    The settings decide on the grant, if none is given. The patience is the maximum seconds that a
+    request waits in total when SAC limits the rate.
 
     Raises:
         SACError: If a URL is invalid, or no Token URL is set and none can be derived.

@@ -92,17 +92,17 @@ class CheckedTap(Protocol):
         """The client of the tenant."""
 
     def connect_to(self, tenant_url: str) -> SACClient:
-        """Make a client of another address."""
+        """Make a client for another address."""
 
     def streams_of(self, offer: Offer) -> Mapping[str, Stream]:
-        """Make the streams of an offer, as a sync does."""
+        """Make the streams of an offer, like a sync."""
 
 
 def check(tap: CheckedTap, print_line: Callable[[str], None], found: Found | None = None) -> int:
     """Run the steps of a sync, up to the first page of one stream.
 
-    Then say in what the answers differ from what the tap believes of SAC, without another request;
-    for a report, `found` collects what the steps find.
+    Then print where SAC's answers differ from what the tap expects, without further requests; for a
+    report, `found` collects the results.
 
     Returns:
         The exit code: 1 if a step failed, else 0.

@@ -96,7 +96,7 @@ class Report:
         models = self._models()
         parts = {"answers": self._answers, "models": models, "steps": self._steps}
         found = {name: {"about": _ABOUT[name], **part} for name, part in parts.items()}
-        number = version.partition("+")[0]  # Behind it, there may be a name that somebody chose.
+        number = version.partition("+")[0]  # A name chosen by the company may follow it.
         whole = {**_checked(found), "report_version": _VERSION, "tap": number}
         texts = (_layout(whole, levels) for levels in range(_MOST_LEVELS, 0, -1))
         return next(text for text in texts if text.count("\n") < _MOST_LINES)

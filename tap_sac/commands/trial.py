@@ -39,7 +39,7 @@ class TriedTap(Protocol):
 
 
 def try_streams(tap: TriedTap, *, is_of_schemas: bool) -> int:
-    """Write schemas, or one record of each selected stream and a line with the verdict.
+    """Write schemas, or one record of each selected stream, and log whether all could be read.
 
     Returns:
         The exit code: 0 if each stream that a run needs has a record or is empty, else 1.

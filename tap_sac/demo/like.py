@@ -103,7 +103,7 @@ class LikeReport:
         return self._answers.get(question, {})
 
     def _keys(self, shape: Mapping[str, Any], facts_per_key: int) -> int:
-        """Say how many keys the facts of a model have; the subject has the fewest facts."""
+        """Return the number of keys of a model's facts; the subject has the fewest facts."""
         size = int(shape.get("magnitude", _UNKNOWN))
         subject = self._shapes.get(self._subject, shape)
         smallest = int(10.0 ** int(subject.get("magnitude", _UNKNOWN)))

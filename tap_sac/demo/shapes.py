@@ -27,7 +27,7 @@ def model_of(shape: Shape, rows: int, kinds: Collection[str]) -> Model:
     Args:
         shape: The shape in the report.
         rows: The number of facts.
-        kinds: What its measures are: nulls, numbers, or now one and now the other.
+        kinds: The values of its measures: nulls, numbers, or both in turn.
     """
     sets = {item["name"]: item for item in shape.get("sets", ())}
     facts_set = sets.get(FACTS, {})

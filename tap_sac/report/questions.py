@@ -165,7 +165,7 @@ def _shapes(scene: Scene, _: object) -> Answers:
 def _first_page(scene: Scene, _: object) -> Answers:
     link, rows, count = _paging(scene.first), scene.first.get("value"), scene.first.get(COUNT)
     pages = scene.asker.follow(scene.ask(FACTS, {"$count": "true"}), 2) if not count else []
-    # Only if more rows follow, their number is that of a page, and not that of a table.
+    # If more rows follow, this is the size of a page, not of the table.
     is_short = rows and (int(count) > len(rows) if count else any(p["value"] for p in pages[1:]))
     return {"link": link, "rows": str(len(rows)) if rows and is_short else None}
 

@@ -80,7 +80,7 @@ class Scene:
         asked = {model: self.asker.get(self.url(model, "$metadata")) for model in self.models}
         documents = {}
         for model, answer in asked.items():
-            with suppress(CSDLError):  # It has been read, but not kept, and came otherwise now.
+            with suppress(CSDLError):  # It was read before but not stored, and differs now.
                 documents[model] = Document(answer.body if answer else b"", model.provider_id)
         for document in documents.values():
             document.number_facts(self.names)

@@ -35,10 +35,10 @@ def sleep(seconds: float) -> None:
 
 
 def wake_for_signals() -> None:
-    """Wake the main thread, if it calls this, from whatever it waits for after a signal.
+    """Wake the main thread, if it calls this, from any wait when a signal arrives.
 
-    The system tells through a pipe that there was one, whichever thread got it. What wakes the
-    thread is another signal, which means nothing.
+    The system reports signals of any thread through a pipe. The thread is then woken by another
+    signal, which has no meaning of its own.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not (is_main and hasattr(signal, "pthread_kill")):

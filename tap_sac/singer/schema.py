@@ -1,4 +1,4 @@
-"""The JSON Schema of a table, and what it says of types, for people and for targets."""
+"""The JSON Schema of a table, and its types for messages and targets."""
 
 from __future__ import annotations
 

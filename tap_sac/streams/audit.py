@@ -92,9 +92,10 @@ class FutureRows:
 
 
 def start_text(start: str, state: Mapping[str, Any], overlap: int) -> str:
-    """Return the time to start from: SAC's own text, unless it is that of the setting start_date.
+    """Return the time to start from: SAC's own text, or the normalized setting start_date.
 
-    SAC may write late, with an earlier time: the overlap is the seconds before the bookmark.
+    The overlap is in seconds before the bookmark, because SAC may write rows late, with an earlier
+    time.
     """
     is_of_sac = start == state.get("replication_key_value")
     if is_of_sac and not overlap:

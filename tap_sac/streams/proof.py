@@ -122,7 +122,7 @@ class Proof:
         return self.observe if self.keys else None
 
     def observe(self, keys: Keys) -> None:
-        """Watch the keys of records before anybody has them; a `DataError` for several facts."""
+        """Watch the keys of records before they are written; a `DataError` for several facts."""
         if self.keys is None:
             return
         self.keys.add(keys)

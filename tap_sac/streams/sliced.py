@@ -64,7 +64,7 @@ class SlicedRead:
         self._resume()
 
     def records(self) -> Generator[Records, None, Outcome]:
-        """Read the records like `FullRead`, slice by slice, each with `END_OF_SLICE` behind it."""
+        """Read the records like `FullRead`, slice by slice, with `END_OF_SLICE` after each."""
         reading = self._reading
         values = self._values.find()
         if values and len(values) <= MOST_VALUES:

@@ -102,9 +102,9 @@ class Slices:
     """
 
     def __init__(self, reading: Reading, table: Table, proof: Proof, *, is_fixed: bool) -> None:
-        """Begin without slices; the proof sees the rows of all of them.
+        """Start without slices; the proof watches the rows of all of them.
 
-        Rows cannot move between slices that are fixed, because the key has the column.
+        Rows cannot move between fixed slices, because the key has the column.
         """
         self.read: list[Slice] = []
         self.counts: list[int] = []

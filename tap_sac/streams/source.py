@@ -150,7 +150,7 @@ class Source:
         return counted.list_of(aggregation or "", options, *self.key).count()
 
     def list_of(self, set_name: str, options: Mapping[str, str], *order: str) -> Table:
-        """Return rows of any set of the model, which are told apart by some columns."""
+        """Return rows of any set of the model, which some columns identify."""
         url = self.client.entity_set_url(self.provider, set_name)
         if not self.is_counted:
             return UncountedTable(self.client.pages(with_query(url, options), self.on_response))

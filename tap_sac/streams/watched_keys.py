@@ -134,9 +134,9 @@ class WatchedKeys:
         return self._answers[key]
 
     def count_listed(self, number: int, label: str) -> int:
-        """Return how many repeated rows SAC has itself, beyond one per key, and warn of them.
+        """Return how many rows SAC itself has beyond one per key, and warn of them.
 
-        If SAC has all rows of the first repeated keys, the other keys are taken to be alike.
+        If SAC has all rows of the first repeated keys, the other keys are assumed to be alike.
 
         Args:
             number: The number of different keys.

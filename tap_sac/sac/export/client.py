@@ -55,7 +55,8 @@ _TRACKED = {**_JSON, "Prefer": "odata.track-changes"}
 class SACClient:
     """Sends all requests to one tenant, from any number of threads.
 
-    What asks SAC raises a `SACError` if it refuses or does not answer, or if there is no token.
+    Methods that send requests raise a `SACError` if SAC refuses or does not answer, or if there is
+    no token.
 
     Attributes:
         origin: Scheme, host and port of the tenant.
@@ -210,7 +211,7 @@ class SACClient:
             return read_page(answer)
 
     def ask(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
-        """Send one request, and return the answer whatever it is: a refusal tells as much."""
+        """Send one request, and return any answer: refusals are informative, too."""
         return self._sender.send(method, url, {**_JSON, **headers}, limit=_ASKED_LIMIT)
 
     def subscriptions(self, provider: Provider) -> list[dict[str, Any]]:

@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 3600.0  # seconds
 OPTIONAL_PATIENCE = 1000.0  # with what a read can do without: one wait of the longest, and more
-SHORT_PATIENCE = 60.0  # with somebody at a terminal, who wants to know
+SHORT_PATIENCE = 60.0  # for a user at a terminal
 LONGEST_BACKOFF_SECONDS = 60.0
 # The statuses that ask to wait, in the order of `Turn.holds`: for the tenant, and for the model.
 _ASKING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class Patience:
-    """How long something may be asked to wait, all waits together."""
+    """The maximum time to wait for a server, all waits together."""
 
     def __init__(self, seconds: float) -> None:
-        """Begin now; without a second, nothing is waited for."""
+        """Start the clock; with 0 seconds, nothing waits."""
         self.seconds = seconds
         self._end = monotonic() + seconds
 
     def check(self, error: TransientError, seconds: float) -> None:
-        """Say that there will be another try after a wait.
+        """Log that there will be a retry after a wait.
 
         Raises:
-            TransientError: What was refused, as the last try, if that would be too long.
+            TransientError: The refusal, as the last attempt, if that would take too long.
         """
         if monotonic() + seconds >= self._end:
             error.most_tries = 1
@@ -105,9 +105,9 @@ class Turn:
         self._pace.end(self)
 
     def check_patience(self) -> None:
-        """Say that the request will be sent again after the wait, as `Patience.check` does.
+        """Log that the request will be retried after the wait, like `Patience.check`.
 
-        Where an optional one has waited in vain, the next ones do not wait.
+        After an optional request has waited in vain, later ones do not wait.
         """
         if self.refused is None:
             return
@@ -127,7 +127,7 @@ class Pace:
     """
 
     def __init__(self, most_at_once: int, patience: float = PATIENCE) -> None:
-        """Start without waits; a request waits no longer in total than the patience."""
+        """Start without waits; the patience limits the total wait of a request."""
         self.patience = patience
         self.optional_patience = min(patience, OPTIONAL_PATIENCE)
         self._most_at_once = most_at_once
@@ -139,7 +139,7 @@ class Pace:
     def turn(self, model: str, *, is_optional: bool = False) -> Turn:
         """Make the turn of a request to a model, or to another path.
 
-        A read can do without the answer to an optional one.
+        A read does not need the answer to an optional request.
         """
         with self._changed:
             holds = (self._tenant, self._models.setdefault(model, Hold()))
