@@ -52,9 +52,10 @@ def try_streams(tap: TriedTap, *, is_of_schemas: bool) -> int:
         tap.write_schemas()
         return 0
     selected = [stream for stream in tap.streams.values() if stream.selected]
+    for stream in selected:  # Before the first one is read, and others ahead of their turn.
+        stream.ABORT_AT_RECORD_COUNT = 1
     failed = []
     for stream in selected:
-        stream.ABORT_AT_RECORD_COUNT = 1
         try:
             stream.sync()
         except (AbortedSyncFailedException, AbortedSyncPausedException):  # after the record

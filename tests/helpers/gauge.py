@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 PATIENCE = 30
+A_MOMENT = 0.05  # seconds, in which a request would come that must not come
 
 
 class Gauge:

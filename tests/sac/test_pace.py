@@ -16,7 +16,7 @@ from tap_sac.tap import TapSAC
 from tests.conftest import discover, select, sync
 from tests.helpers.cli import read_until, started, tap_command
 from tests.helpers.counts import FACTS, ROWS, dates, options
-from tests.helpers.gauge import PATIENCE
+from tests.helpers.gauge import A_MOMENT, PATIENCE
 from tests.helpers.stand_in import PAGE_SIZE, Model, StandIn, edmx, error_response, sales
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tap_sac.sac.odata.pages import Page
     from tests.conftest import RunCli, Serve
 
-A_MOMENT = 0.05  # seconds, in which a request would come that must not come
 EVERY_DATE = [f"{number:06}" for number in range(len(ROWS))]
 
 

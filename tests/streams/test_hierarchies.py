@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from functools import partial
 from logging import INFO
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from tap_sac.sac.errors import SACError
 from tap_sac.sac.export.hierarchies import Hierarchy, Members
 from tests.conftest import discover, select, sync
 from tests.helpers.batches import batch_config, files, records_of
+from tests.helpers.gauge import A_MOMENT
 from tests.helpers.runs import run
 from tests.helpers.selection import metadata_of
 from tests.helpers.selection import without as without_columns
@@ -494,6 +496,16 @@ def test_check_and_test_read_a_first_page_alone(serve: Serve, run_cli: RunCli) -
     assert f"the first page of {STREAM} has 2 rows" in result.stdout
     assert len(tenant.reads(SET)) == 1
     tenant.requests.clear()
+    is_read, were_read_early = threading.Event(), []
+
+    def fault(request: Request) -> None:
+        if SET in request.target:
+            is_read.set()
+        elif len(tenant.reads("/Providers")) > 1:  # discovery, and the stream of that name
+            were_read_early.append(is_read.wait(A_MOMENT))
+
+    tenant.fault = fault
     result = run_cli(config, "--test")
     assert result.returncode == 0
+    assert were_read_early == [False]
     assert len(tenant.reads(SET)) < len(range(0, 9, PAGE_SIZE))
