@@ -147,7 +147,7 @@ class WatchedKeys:
         more = sum(self._repeated[key] - 1 for key in asked)
         found = count_rows(self._reading, self._table, asked, more) if asked else None
         self.is_answered = found is not None
-        listed = {key: min(rows, self._repeated[key]) - 1 for key, rows in (found or {}).items()}
+        listed = {key: rows - 1 for key, rows in (found or {}).items()}
         rows = sum(listed.values())
         if not rows:
             return 0

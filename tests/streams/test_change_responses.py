@@ -59,6 +59,7 @@ def test_links_are_opaque_in_each_spelling(serve: Serve, spelling: str, first_li
         ("/dataexport/providers/sac/C4SALES/Fact%44ata", True),
         ("/api/v1/dataexport/providers/sac/C4PLAN/FactData", False),
         ("/api/v1/dataexport/providers/sac/C4SALES/FactDataAggregation", False),
+        ("/api/v1/dataexport/providers/sac/C4SALES/FactData/Other", False),
         ("/api/v1/dataexport/providers/sac/C4SALES/FactData/../../C4PLAN/FactData", False),
     ],
 )

@@ -181,7 +181,7 @@ def test_several_facts_of_a_key_fail_the_stream_at_once(
     tenant = DisorderlyStandIn(table)
     tenant.arrange = tenant.arrange_ordered = list
     tenant.rows.insert(4 + distance, tenant.rows[3].replace('"X": 3', '"X": 7'))
-    failure = load(serve(tenant), Target())
+    failure = load({**serve(tenant), "use_singer_decimal": bool(distance)}, Target())
     assert "SAC stores several facts of t_fact_data under one key" in failure
     assert len(tenant.first_pages()) == len(tenant.questions()) == 1
 
@@ -202,18 +202,33 @@ def test_member_that_the_table_has_twice_is_a_warning(
 
 
 @pytest.mark.parametrize("table", ["master", "hierarchy", "public"])
-@pytest.mark.parametrize("members", [1, 3, 30])
+@pytest.mark.parametrize(("members", "times"), [(1, 2), (3, 3), (30, 2)])
 def test_member_that_the_table_has_twice_excuses_no_other_row(
-    serve: Serve, caplog: pytest.LogCaptureFixture, table: str, members: int
+    serve: Serve, caplog: pytest.LogCaptureFixture, table: str, members: int, times: int
 ) -> None:
     tenant = DisorderlyStandIn(table)
     config, target = begun(serve, tenant, table)
-    tenant.rows += [member(table, number) for number in range(30, 30 + members)] * 2
+    tenant.rows += [member(table, number) for number in range(30, 30 + members)] * times
     tenant.arrange = lambda rows: [*rows[9:], *overlapping(rows[:9])]
     assert not load(config, target)
     assert ids(target, tenant.stream) == sorted({*wanted(tenant)})
     assert len(tenant.first_pages()) == len(tenant.questions()) == 2
-    assert f"under one key (ID='M030'; {members} extra row" in caplog.text
+    assert f"under one key (ID='M030'; {members * (times - 1)} extra row" in caplog.text
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_few_of_many_members_that_the_table_has_twice_are_asked_for(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, *, overlaps: bool
+) -> None:
+    monkeypatch.setattr("tap_sac.streams.watched_keys._MOST_REPEATED", 3)
+    tenant = DisorderlyStandIn("master")
+    config, target = begun(serve, tenant, "master")
+    tenant.rows += [member("master", number) for number in range(30, 35)] * 2
+    tenant.arrange = overlapping if overlaps else list
+    assert not load(config, target)
+    assert ids(target, tenant.stream) == sorted({*wanted(tenant)})
+    assert len(tenant.first_pages()) == len(tenant.questions()) == 1 + overlaps
+    assert max(question.count("ID eq") for question in tenant.questions()) == 3
 
 
 def test_rows_of_members_that_come_again_may_come_in_pages(serve: Serve) -> None:
