@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
@@ -17,7 +17,10 @@ import pytest
 from tap_sac.commands import report as command
 from tap_sac.demo import Behaviour
 from tap_sac.demo.service import SERVICE_ROOT, TOKEN_PATH, Response, SampleService
+from tap_sac.demo.sets import dimensions, model_tables
+from tap_sac.demo.tables import Column, Model
 from tap_sac.report.questions import NOTHING
+from tap_sac.sac.export import asker
 from tests.conftest import discover, select
 from tests.helpers.demo_client import ANNA, refresh_token
 from tests.helpers.markers import LENGTH, Marked
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from tests.conftest import RunCli, Serve
 
 DEMO = {"demo": True}
-LINK = "@odata.nextLink"
+COUNT, LINK = "@odata.count", "@odata.nextLink"
 SEND = "Please send a report (tap-sac --report report.json)."
 
 
@@ -238,7 +241,7 @@ def test_no_name_value_or_number_of_the_company_is_in_it(
 def test_what_is_not_of_the_grammar_is_not_written() -> None:
     made = command.Report()
     made.seen = {"token": {"kind": "Acme Ltd"}, "links": {"host": "acme.eu10.hcs.cloud.sap"}}
-    assert "Acme" not in made.text("1.0")
+    assert "acme" not in made.text("1.0+acme").lower()
 
 
 @pytest.mark.usefixtures("waits")
@@ -324,20 +327,76 @@ def test_numbers_in_texts_are_not_in_the_report(
     assert read_report(path)["steps"]["rows"] == "FAILED BAD_REQUEST 400"
 
 
+@pytest.mark.parametrize(
+    ("counts", "extra", "link"),
+    [
+        (True, {LINK: "FactData?$skiptoken=9999"}, "linked"),
+        (False, {LINK: "FactData?$skiptoken=9999"}, "linked"),
+        (True, {COUNT: 359}, "whole"),
+    ],
+)
 def test_number_of_rows_is_not_taken_for_that_of_a_page(
-    serve: Serve, run_cli: RunCli, tmp_path: Path
+    serve: Serve,
+    run_cli: RunCli,
+    tmp_path: Path,
+    extra: dict[str, Any],
+    link: str,
+    *,
+    counts: bool,
 ) -> None:
-    service = SampleService(Behaviour(page_size=360))
+    service = SampleService(Behaviour(counts=counts))
 
-    def application(request: Request) -> Response:  # Its last page has a link, too.
+    def application(request: Request) -> Response:  # Its last page has a link, or its count errs.
         answer = service(request)
         if "/FactData?" not in request.target or b'"value":[{' not in answer.body:
             return answer
-        link = f"{request.base_url}{request.target}&$skiptoken=9999"
-        return replace(answer, body=json.dumps({**json.loads(answer.body), LINK: link}).encode())
+        return replace(answer, body=json.dumps({**json.loads(answer.body), **extra}).encode())
 
     report = report_of(run_cli, tmp_path, {**serve(application), "models": ["Budget"]})
-    assert answers(report)["first page"] == {"link": "linked"}
+    assert answers(report)["first page"] == {"link": link}
+
+
+def test_names_are_quoted_in_addresses(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
+    names, measure = dimensions("Cost #1", "Date"), Column("AMOUNT", "Edm.Decimal")
+    tables = model_tables(names, [measure], [{"Cost #1": "a", "Date": "b", "AMOUNT": 1}], [])
+    model = Model("C4COSTS", "Costs", "", tables=tables)
+    service = SampleService(Behaviour(lists_distinct_values=True), [model])
+    report = report_of(run_cli, tmp_path, serve(service))
+    assert answers(report)["refusals"]["distinct values"] == "served"
+
+
+def test_metadata_that_comes_otherwise_again_is_left_out(
+    serve: Serve, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asker, "_MOST_BYTES_KEPT", 0)
+    service, seen = SampleService(), set[str]()
+
+    def application(request: Request) -> Response:
+        is_again = request.target.endswith("$metadata") and request.target in seen
+        seen.add(request.target)
+        return Response(200, b"<html>") if is_again else service(request)
+
+    report = report_of(run_cli, tmp_path, {**serve(application), "models": ["Budget"]})
+    assert [*report["models"]["list"][0]] == ["magnitude", "name", "namespace_id"]
+
+
+def test_a_refused_sign_in_is_not_tried_again(
+    serve: Serve, run_cli: RunCli, tmp_path: Path
+) -> None:
+    service, late = SampleService(), set[str]()
+    refused: list[Request] = []
+
+    def application(request: Request) -> Response:
+        if request.target != TOKEN_PATH:
+            late.update({"$count=true&$top=0"} if "$top=0" in request.target else ())
+            return error_response(401, "expired") if late else service(request)
+        if late:
+            refused.append(request)
+        return Response(401, b'{"error":"invalid_client"}') if late else service(request)
+
+    report = report_of(run_cli, tmp_path, {**serve(application), "models": ["Budget"]})
+    assert len(refused) <= 2
+    assert ("refusals", "$apply") in verdicts(report, "not seen")
 
 
 def test_check_says_what_is_otherwise_with_the_same_requests(serve: Serve, run_cli: RunCli) -> None:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tap_sac.sac.errors import SACError, TransientError
+from tap_sac.sac.failures import Step
 from tap_sac.sac.http.refusals import error_number, is_transient
 from tap_sac.sac.urls import absolute_link, is_same_server
 from tap_sac.safety.text import decimal_digits
@@ -69,7 +70,9 @@ class Asker:
                 answer = self.client.ask("GET", url, headers or {})
             except TransientError:
                 continue
-            except SACError:
+            except SACError as error:
+                if error.step in {Step.TOKEN, Step.NEW_TOKEN}:
+                    self.asks_until = 0.0  # A refused sign-in may lock the client.
                 break
             if not is_transient(answer.status) or error_number(answer) is not None:
                 break
