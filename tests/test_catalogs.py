@@ -58,7 +58,7 @@ def test_malformed_catalog_is_refused(catalog_entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("is_selected", [True, False])
-def test_stream_that_is_twice_in_a_catalog_is_refused(*, is_selected: bool) -> None:
+def test_duplicate_stream_in_a_catalog_is_refused(*, is_selected: bool) -> None:
     streams = [entry(selected=is_selected), entry(selected=not is_selected)]
     with pytest.raises(SACError, match=r"^The catalog has the stream providers twice: make a new "):
         TapSAC(config={"demo": True}, catalog={"streams": streams})

@@ -85,7 +85,7 @@ def test_empty_variable_is_not_set(
     assert len(read_messages(result.stdout).records("sales_fact_data")) == 1
 
 
-def test_name_that_is_twice_in_a_variable_is_refused(
+def test_duplicate_name_in_a_variable_is_refused(
     run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAP_SAC_DEMO", "true")
@@ -171,7 +171,7 @@ def test_blank_filter_is_an_error(serve: Serve, run_cli: RunCli, setting: str, b
     assert f"The setting {setting} has a blank entry for {STREAM}" in result.stderr
 
 
-def test_line_break_behind_a_filter_is_stripped(serve: Serve, run_cli: RunCli) -> None:
+def test_line_break_after_a_filter_is_stripped(serve: Serve, run_cli: RunCli) -> None:
     tenant = people()
     result = run_cli({**serve(tenant), "filters": {STREAM: "\n SALARY gt 1\r\n"}})
     assert result.returncode == 0, result.stderr

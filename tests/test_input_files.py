@@ -88,7 +88,7 @@ def test_deeply_nested_file_is_refused_in_one_sentence(
         ("--state", '{"bookmarks":{"filters":{},"filters":{}}}'),
     ],
 )
-def test_name_that_is_twice_in_an_object_is_refused(
+def test_duplicate_name_in_an_object_is_refused(
     run_cli: RunCli, tmp_path: Path, option: str, text: str
 ) -> None:
     result = refused(run_cli, tmp_path, option, text)

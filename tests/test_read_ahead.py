@@ -131,7 +131,7 @@ def test_next_page_is_requested_while_one_is_written(serve: Serve) -> None:
     assert len(read_messages(output.getvalue()).records("sales_fact_data")) == 6
 
 
-def test_slow_target_holds_the_reader_back(serve: Serve) -> None:
+def test_slow_target_slows_the_reader_down(serve: Serve) -> None:
     pages = 40
     tenant = StandIn(sales(*(sales_row(number) for number in range(2 * pages))))
     settings = serve(tenant)

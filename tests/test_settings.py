@@ -112,7 +112,7 @@ def test_meltano_knows_what_the_tap_can_do(run_cli: RunCli) -> None:
     assert set(definition()["capabilities"]) == {*about["capabilities"], "log-based", "test"}
 
 
-def test_meltano_leaves_out_what_is_not_selected_by_default() -> None:
+def test_meltano_excludes_streams_not_selected_by_default() -> None:
     left_out = {snake_case(kind.pattern) for kind in KINDS if not kind.is_selected}
     assert left_out == {
         "master_data",

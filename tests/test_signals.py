@@ -73,7 +73,7 @@ def test_second_signal_does_not_wait_for_a_reader(
     assert end.value.code == 128 + signal.SIGTERM
 
 
-def test_signal_at_the_beginning_of_a_line_leaves_a_whole_one(
+def test_signal_at_the_start_of_a_line_completes_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     writer = MessageWriter()
@@ -151,7 +151,7 @@ def test_signal_just_before_any_other_wait_ends_it(
     assert process.returncode == 128 + signal.SIGTERM
 
 
-def test_signal_is_repeated_if_nobody_reads_the_line(
+def test_signal_is_repeated_if_the_line_is_not_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The write stands for one into a full pipe that nobody reads."""
@@ -190,7 +190,7 @@ MAP = {"sales_fact_data": {"__filter__": "1 == 1"}}
         ),
     ],
 )
-def test_signal_while_the_target_reads_slowly_leaves_whole_lines(
+def test_signal_with_a_slow_target_completes_the_line(
     serve: Serve, tmp_path: Path, number: signal.Signals, stream_maps: dict[str, Any]
 ) -> None:
     rows = [sales_row(count) for count in range(20_000)]

@@ -259,7 +259,7 @@ def test_model_that_sac_does_not_export_is_skipped_with_a_warning(
 
 
 @pytest.mark.parametrize("name", ["Sales", "Sales*"])
-def test_entry_that_leaves_a_skipped_model_out_is_of_no_other_model(
+def test_suggested_entry_excludes_only_the_skipped_model(
     serve: Serve, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     tenant = StandIn(sales(*ROWS), sales(*ROWS, model_id="C4B", name=name))
@@ -367,7 +367,7 @@ def test_new_dimension_stops_a_run_with_an_old_catalog(serve: Serve) -> None:
         sync(config, catalog)
 
 
-def test_dimension_that_is_gone_stops_a_run_with_an_old_catalog(serve: Serve) -> None:
+def test_removed_dimension_stops_a_run_with_an_old_catalog(serve: Serve) -> None:
     config = serve(StandIn(sales(*ROWS)))
     catalog = select(discover(config), "sales_fact_data")
     newer = sales('{"Version":"a","AMOUNT":1}')

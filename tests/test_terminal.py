@@ -51,7 +51,7 @@ def test_progress_line_has_a_share_and_is_erased_before_a_log_line(tmp_path: Pat
     assert lines[-1] == ""
 
 
-def test_no_progress_line_beside_records_or_in_a_dumb_terminal(tmp_path: Path) -> None:
+def test_progress_line_is_hidden_beside_records_and_in_dumb_terminals(tmp_path: Path) -> None:
     for text in (seen(tmp_path, is_output_seen=True), seen(tmp_path, TERM="dumb")):
         assert f"{FACTS}: 5,760 rows read" in text
         assert ERASE not in text

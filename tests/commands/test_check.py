@@ -266,9 +266,7 @@ def test_tenant_that_lists_no_subscriptions_can_be_read(serve: Serve, run_cli: R
     assert "ok      subscriptions: SAC does not list subscriptions" in result.stdout
 
 
-def test_fault_of_a_model_that_is_named_fails_it_as_it_fails_a_sync(
-    serve: Serve, run_cli: RunCli
-) -> None:
+def test_fault_of_a_named_model_fails_like_in_a_sync(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(sales(sales_row(1)), sales(sales_row(1), model_id="C4B", name="B"))
     tenant.fault = lambda request: (
         error_response(500, "oops") if "C4SALES/$metadata" in request.target else None
@@ -331,7 +329,7 @@ def test_catalog_without_a_stream_of_a_model(
     assert told in result.stdout
 
 
-def test_what_sac_calls_things_cannot_forge_a_step(serve: Serve, run_cli: RunCli) -> None:
+def test_names_in_sac_cannot_forge_a_step(serve: Serve, run_cli: RunCli) -> None:
     model = sales(sales_row(1), name="A\nok      rows: all is well\x1b[31m")
     model.namespace = "sac\nok      rows: all is well"
     result = run_cli(serve(StandIn(model)), "--check")
@@ -340,7 +338,7 @@ def test_what_sac_calls_things_cannot_forge_a_step(serve: Serve, run_cli: RunCli
     assert "\x1b" not in result.stdout
 
 
-def test_streams_that_sac_does_not_serve_are_no_failure(serve: Serve, run_cli: RunCli) -> None:
+def test_streams_that_sac_does_not_serve_are_not_a_failure(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(Model("C4A", "A", edmx(PlainMaster={"ID": "Edm.String*"})))
     tenant.fault = lambda request: (
         error_response(404, "gone [3707]") if "/Plain" in request.target else None
@@ -353,7 +351,7 @@ def test_streams_that_sac_does_not_serve_are_no_failure(serve: Serve, run_cli: R
 @pytest.mark.parametrize(
     ("retry_after", "requests", "seconds"), [({}, 2, 2), ({"Retry-After": "40"}, 2, 40)]
 )
-def test_nobody_waits_for_many_tries(
+def test_interactive_commands_retry_only_once(
     serve: Serve,
     run_cli: RunCli,
     waits: list[float],

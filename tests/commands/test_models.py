@@ -111,7 +111,7 @@ def test_json_has_the_same_for_programs(run_process: RunCli) -> None:
     ],
     ids=["live", "no right", "deleted", "fault", "broken", "empty", "proxy"],
 )
-def test_model_that_cannot_be_read_says_why(
+def test_unreadable_model_has_a_reason(
     serve: Serve, run_cli: RunCli, waits: list[float], response: Response, reason: str
 ) -> None:
     tenant = StandIn(sales(*ROWS), sales(model_id="C4B", name="B"))
@@ -192,7 +192,9 @@ def test_count_that_cannot_be_had_is_not_a_failure(
     assert lines(run_cli(config, "--models"))[1][3:] == ["2", "1", "-", "yes"]
 
 
-def test_it_asks_twice_of_each_model_and_for_no_row(serve: Serve, run_cli: RunCli) -> None:
+def test_models_are_listed_with_two_requests_each_and_without_rows(
+    serve: Serve, run_cli: RunCli
+) -> None:
     tenant = StandIn(sales(*ROWS), sales(*ROWS, model_id="C4B", name="B"))
     assert run_cli(serve(tenant), "--models").returncode == 0
     assert len(tenant.targets) == 2 + 2 * 2
@@ -209,9 +211,7 @@ def test_only_chosen_models_are_listed(run_cli: RunCli) -> None:
     assert "did you mean Budget" in result.stderr
 
 
-def test_it_takes_no_notice_of_catalog_and_state(
-    serve: Serve, run_cli: RunCli, tmp_path: Path
-) -> None:
+def test_catalog_and_state_are_ignored(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
     path = tmp_path / "catalog.json"
     path.write_text('{"streams": []}')
     config = serve(StandIn(sales(*ROWS)))

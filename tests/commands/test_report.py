@@ -172,7 +172,7 @@ def test_a_client_without_access_leaves_a_report(
 
 
 @pytest.mark.parametrize("place", ["no-folder/report.json", "."])
-def test_a_file_that_cannot_be_written_is_noticed_before_anything_is_asked(
+def test_unwritable_file_is_an_error_before_any_request(
     serve: Serve, run_cli: RunCli, tmp_path: Path, place: str
 ) -> None:
     service = Counted(SampleService())
@@ -238,7 +238,7 @@ def test_no_name_value_or_number_of_the_company_is_in_it(
     assert answers(report)["refusals"]["in list"].startswith("500 [1205] text: ...")
 
 
-def test_what_is_not_of_the_grammar_is_not_written() -> None:
+def test_words_outside_the_grammar_are_not_written() -> None:
     made = command.Report()
     made.seen = {"token": {"kind": "Acme Ltd"}, "links": {"host": "acme.eu10.hcs.cloud.sap"}}
     assert "acme" not in made.text("1.0+acme").lower()
@@ -293,7 +293,7 @@ def test_garbage_costs_no_other_answer(
     assert list(flaws(report)) == []
 
 
-def test_what_came_after_a_retry_is_believed(
+def test_response_after_a_retry_is_accepted(
     serve: Serve, run_cli: RunCli, tmp_path: Path, waits: list[float]
 ) -> None:
     service, seen = SampleService(), set[str]()
@@ -399,7 +399,7 @@ def test_a_refused_sign_in_is_not_tried_again(
     assert ("refusals", "$apply") in verdicts(report, "not seen")
 
 
-def test_check_says_what_is_otherwise_with_the_same_requests(serve: Serve, run_cli: RunCli) -> None:
+def test_check_reports_differences_without_more_requests(serve: Serve, run_cli: RunCli) -> None:
     def check(behaviour: Behaviour) -> tuple[list[str], list[str]]:
         service = Counted(SampleService(behaviour))
         result = run_cli({**serve(service), "models": ["Budget"]}, "--check")

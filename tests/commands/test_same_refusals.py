@@ -103,7 +103,7 @@ def sentences(run_cli: RunCli, config: dict[str, Any], *arguments: str) -> tuple
 
 
 @pytest.mark.parametrize(("settings", "told"), REFUSED)
-def test_check_and_run_refuse_a_setting_alike(
+def test_check_and_run_refuse_a_setting_with_the_same_message(
     serve: Serve, run_cli: RunCli, settings: dict[str, Any], told: str
 ) -> None:
     config = {**serve(StandIn(sales(sales_row(1)))), **settings}
@@ -112,7 +112,7 @@ def test_check_and_run_refuse_a_setting_alike(
     assert of_check == of_run
 
 
-def test_check_and_run_refuse_maps_that_batch_files_cannot_have_alike(
+def test_check_and_run_refuse_maps_for_batch_files_with_the_same_message(
     serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     config = {**serve(StandIn(sales(sales_row(1)))), **batch_config(tmp_path, "jsonl", None, 3)}
@@ -122,7 +122,7 @@ def test_check_and_run_refuse_maps_that_batch_files_cannot_have_alike(
     assert of_check == of_run
 
 
-def test_check_and_run_refuse_parquet_without_its_package_alike(
+def test_check_and_run_refuse_parquet_without_its_package_with_the_same_message(
     serve: Serve, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -143,7 +143,7 @@ def test_check_and_run_refuse_parquet_without_its_package_alike(
         ("/proc/tap-sac", "cannot be written to /proc/tap-sac"),
     ],
 )
-def test_check_and_run_refuse_a_place_for_batch_files_alike(
+def test_check_and_run_refuse_a_storage_with_the_same_message(
     serve: Serve, run_cli: RunCli, tmp_path: Path, root: str, told: str
 ) -> None:
     tenant = StandIn(sales(sales_row(1)))
@@ -156,9 +156,7 @@ def test_check_and_run_refuse_a_place_for_batch_files_alike(
     assert not tenant.reads("/FactData")
 
 
-def test_check_leaves_nothing_in_a_place_for_batch_files(
-    serve: Serve, run_cli: RunCli, tmp_path: Path
-) -> None:
+def test_check_leaves_no_file_in_the_storage(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
     folder = tmp_path / "files"
     config = {**serve(StandIn(sales(sales_row(1)))), **batch_config(folder, "jsonl", None, 3)}
     assert run_cli(config, "--check").returncode == 0
@@ -182,9 +180,7 @@ def test_test_passes_if_each_stream_has_a_record_or_is_empty(
     assert records == ["m_a_master", "providers"]
 
 
-def test_test_asks_for_one_row_and_not_for_all_that_sac_counts(
-    serve: Serve, run_cli: RunCli, tenant: StandIn
-) -> None:
+def test_test_requests_a_single_row(serve: Serve, run_cli: RunCli, tenant: StandIn) -> None:
     page = Response(200, b'{"@odata.count":5,"value":[{"ID":"1"}]}', JSON)
     tenant.fault = lambda request: page if "/AMaster" in request.target else None
     result = run_cli(serve(tenant), "--test")
@@ -222,7 +218,7 @@ def test_test_fails_if_sac_refuses(
 
 @pytest.mark.parametrize("option", [(), ("--check",), ("--test",)])
 @pytest.mark.parametrize("models", [["M"], ["*"]])
-def test_test_fails_like_a_run_if_a_model_is_missed(
+def test_test_fails_like_a_run_if_a_model_is_missing(
     serve: Serve, run_cli: RunCli, tenant: StandIn, models: list[str], option: tuple[str, ...]
 ) -> None:
     tenant.models = (*tenant.models, sales(sales_row(1)))

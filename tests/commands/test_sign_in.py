@@ -187,7 +187,7 @@ def test_real_way_through_the_browser_of_the_system(
     assert f"Signed in as {ANNA}" in result.stderr
 
 
-def test_no_browser_is_opened_where_nobody_wants_one(
+def test_browser_is_not_opened_if_not_wanted(
     serve: Serve, redirect_uri: str, tmp_path: Path
 ) -> None:
     config = serve(tenant(redirect_uri))
@@ -256,7 +256,7 @@ def test_redirected_address_of_another_host_is_pasted(
         (f"{ELSEWHERE}?code=x&state=old", "its state is missing or different"),
     ],
 )
-def test_what_is_pasted_by_mistake_is_reported(
+def test_pasting_mistakes_are_reported(
     serve: Serve,
     run_cli: RunCli,
     browser: Browser,
@@ -310,7 +310,7 @@ def test_bad_answer_is_one_sentence_in_the_log_and_in_the_browser(
     assert "&lt;script&gt;" in page.text or "<script>" not in told
 
 
-def test_nobody_is_waited_for_without_end(
+def test_sign_in_times_out(
     serve: Serve,
     run_cli: RunCli,
     browser: Browser,
@@ -342,7 +342,7 @@ def test_port_in_use_is_reported_before_a_browser_opens(
     assert not browser.opened
 
 
-def test_other_requests_are_no_answers(
+def test_other_requests_are_not_the_redirect(
     serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str
 ) -> None:
     answers: list[int] = []
@@ -462,7 +462,7 @@ def test_tenant_without_refresh_tokens_is_reported(
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
-def test_client_that_may_sign_nobody_in_is_reported(
+def test_client_without_the_sign_in_grant_is_reported(
     serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str, method: str
 ) -> None:
     service = tenant(redirect_uri)
@@ -504,7 +504,7 @@ def test_file_that_cannot_be_written_is_reported_before_the_sign_in(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_demo_has_nobody_to_sign_in(run_cli: RunCli, browser: Browser) -> None:
+def test_demo_has_no_sign_in(run_cli: RunCli, browser: Browser) -> None:
     result = run_cli({"demo": True}, "--login")
     assert result.returncode == 1
     (sentence,) = sentences(result)
@@ -560,7 +560,7 @@ def test_address_to_sign_in_at_is_derived(tenant_url: str, address: str) -> None
         ("https://a.example:8443/x/oauth/token/?y=z", "https://a.example:8443/x/oauth/authorize"),
     ],
 )
-def test_address_to_sign_in_at_is_beside_the_token_url(token_url: str, address: str) -> None:
+def test_sign_in_address_is_derived_from_the_token_url(token_url: str, address: str) -> None:
     assert derive_authorize_url(token_url) == address
 
 

@@ -51,7 +51,9 @@ def test_run_on_its_own_it_prints_settings_that_work() -> None:
     assert {record["BUDGET"] for record in messages.records(messages.streams[2])}
 
 
-def test_it_can_be_changed_and_can_forget_from_the_command_line(settings: dict[str, Any]) -> None:
+def test_data_and_delta_links_can_be_changed_from_the_command_line(
+    settings: dict[str, Any],
+) -> None:
     config = {
         **settings,
         "models": ["Sales Planning"],
@@ -78,7 +80,7 @@ def test_it_can_be_changed_and_can_forget_from_the_command_line(settings: dict[s
         ("$skip=8500", 140),
     ],
 )
-def test_answers_can_be_cut_without_a_word(serve: Serve, query: str, rows: int) -> None:
+def test_responses_can_be_silently_truncated(serve: Serve, query: str, rows: int) -> None:
     client = Client(serve(SampleService(Behaviour(page_cap=300))))
     page = client.page(f"{FINANCE}/FactData", f"{query}&$count=true")
     assert len(page["value"]) == rows
@@ -86,7 +88,7 @@ def test_answers_can_be_cut_without_a_word(serve: Serve, query: str, rows: int) 
     assert "@odata.nextLink" not in page
 
 
-def test_pagesize_can_be_what_keeps_answers_whole(serve: Serve) -> None:
+def test_pagesize_can_prevent_truncation(serve: Serve) -> None:
     client = Client(serve(SampleService(Behaviour(page_cap=300, pagesize_lifts_cap=True))))
     assert len(client.rows(f"{FINANCE}/FactData")) == 300
     assert len(client.rows(f"{FINANCE}/FactData", "pagesize=500")) == 8640
@@ -169,7 +171,7 @@ def test_subscriptions_are_listed_as_in_both_samples_of_sap(
     assert row.get("Timezone") == (None if is_older else "UTC")
 
 
-def test_differences_are_for_subscribers_unless_the_tenant_says_otherwise(serve: Serve) -> None:
+def test_differences_need_a_subscription_by_default(serve: Serve) -> None:
     path = f"{BUDGET}/FactDataDifference"
     client = Client(serve(SampleService()))
     assert client.get(path).status_code == 400
@@ -285,7 +287,7 @@ def serving(*options: str) -> Iterator[dict[str, Any]]:
         process.terminate()
 
 
-def test_change_leaves_no_fact_without_its_members(serve: Serve) -> None:
+def test_change_has_the_members_of_all_facts(serve: Serve) -> None:
     service = SampleService()
     for _ in range(3):
         service.change()

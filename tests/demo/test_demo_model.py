@@ -126,14 +126,14 @@ def test_master_data_has_a_key_of_its_own(client: Client) -> None:
 
 
 @pytest.mark.parametrize("has_keys", [False, True])
-def test_sums_have_no_key_unless_the_tenant_says_so(serve: Serve, *, has_keys: bool) -> None:
+def test_sums_have_no_key_by_default(serve: Serve, *, has_keys: bool) -> None:
     client = Client(serve(SampleService(Behaviour(sums_have_keys=has_keys))))
     schema = schema_of(metadata(client, FINANCE))
     (sums,) = schema.iterfind(f"{EDM}EntityType[@Name='FactDataAggregation']")
     assert (sums.find(f"{EDM}Key") is not None) is has_keys
 
 
-def test_each_set_says_what_can_be_done_with_it(client: Client) -> None:
+def test_each_set_declares_its_capabilities(client: Client) -> None:
     schema = schema_of(metadata(client, WORKFORCE))
     capabilities = {
         str(item.get("Target")).removeprefix("CloudDataIntegration."): item

@@ -47,7 +47,7 @@ def test_page_offers_the_people(settings: dict[str, Any]) -> None:
     assert BEN in page.text
 
 
-def test_chosen_person_comes_back_with_a_code_and_the_state(settings: dict[str, Any]) -> None:
+def test_chosen_user_is_redirected_with_code_and_state(settings: dict[str, Any]) -> None:
     redirected = choose(authorize(settings), ANNA)
     assert redirected.startswith(f"{Behaviour.redirect_uri}?")
     answer = parse_qs(urlsplit(redirected).query)
@@ -65,7 +65,7 @@ def test_person_may_refuse(settings: dict[str, Any]) -> None:
     "changes",
     [{"redirect_uri": "http://127.0.0.1:8484/other<b>"}, {"client_id": "another"}],
 )
-def test_nobody_is_sent_where_nothing_is_registered(
+def test_browser_is_only_redirected_to_registered_uris(
     settings: dict[str, Any], changes: dict[str, str]
 ) -> None:
     answer = requests.post(
@@ -112,7 +112,7 @@ def test_code_is_good_once(settings: dict[str, Any]) -> None:
     assert exchange(settings, redirected).status_code == 400
 
 
-def test_token_says_whose_it_is(settings: dict[str, Any]) -> None:
+def test_token_identifies_the_user(settings: dict[str, Any]) -> None:
     token = exchange(settings, choose(authorize(settings), BEN)).json()["access_token"]
     assert user_of(token).name == BEN
     assert user_of(token).id

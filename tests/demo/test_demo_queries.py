@@ -208,7 +208,7 @@ def test_nulls_come_first_in_ascending_order(client: Client) -> None:
     assert page["value"][0]["AMOUNT"] == amounts[-1]
 
 
-def test_providers_are_listed_whole_and_uncounted(client: Client) -> None:
+def test_providers_are_listed_completely_without_counts(client: Client) -> None:
     page = client.page(
         f"{ROOT}/administration/Namespaces(NamespaceID='sac')/Providers", "$top=1&$count=true"
     )

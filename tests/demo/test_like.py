@@ -296,7 +296,7 @@ def test_the_tenant_of_a_report_can_be_read(serve: Serve, run_cli: RunCli, tmp_p
     ("text", "told"),
     [("[]", "not a report of tap-sac"), ("{", "delimiter"), (None, "No such file")],
 )
-def test_what_is_not_a_report_is_refused(tmp_path: Path, text: str | None, told: str) -> None:
+def test_file_that_is_not_a_report_is_refused(tmp_path: Path, text: str | None, told: str) -> None:
     path = tmp_path / "report.json"
     if text is not None:
         path.write_text(text)

@@ -54,7 +54,7 @@ def warnings(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
         (DELETED, {"namespaces": ["sac"]}, False),
     ],
 )
-def test_bookmarks_that_are_left_behind_are_warned_about_by_name(
+def test_stale_bookmarks_are_warned_about_by_name(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     models: tuple[Model, ...],
@@ -110,7 +110,7 @@ def test_bookmark_of_a_model_that_cannot_be_read_is_not_left_behind(
         ((*DELETED, model("Kept", "C4PLAN2")), {"models": ["*", "!C4PLAN*"]}, False),
     ],
 )
-def test_selected_facts_that_are_left_behind_fail_the_run_after_the_rest(
+def test_selected_stale_facts_fail_the_run_after_other_streams(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     models: tuple[Model, ...],
@@ -128,9 +128,7 @@ def test_selected_facts_that_are_left_behind_fail_the_run_after_the_rest(
     assert len(warnings(caplog, "does not offer: ")) == fails
 
 
-def test_check_fails_on_facts_that_are_left_behind(
-    serve: Serve, run_cli: RunCli, tmp_path: Path
-) -> None:
+def test_check_fails_on_stale_facts(serve: Serve, run_cli: RunCli, tmp_path: Path) -> None:
     catalog = discover(serve(StandIn(*BEFORE)))
     path = tmp_path / "catalog.json"
     path.write_text(json.dumps(select(catalog, *catalog)))
@@ -164,7 +162,7 @@ def test_catalog_without_metadata_of_origin_is_judged_by_names(
         ("C4RATES/$metadata", "The model 'Rates' (C4RATES) was not read"),
     ],
 )
-def test_facts_that_may_be_there_are_not_left_behind(serve: Serve, part: str, told: str) -> None:
+def test_facts_that_may_exist_are_not_stale(serve: Serve, part: str, told: str) -> None:
     tenant = StandIn(OTHERS[0], model("Rates", "C4RATES", "FactData", namespace="sac_currency"))
     config = serve(tenant)
     catalog = discover(config)

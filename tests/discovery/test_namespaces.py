@@ -125,7 +125,7 @@ def test_empty_list_of_namespaces_is_an_error(serve: Serve, run_cli: RunCli) -> 
     assert "namespaces is an empty list: list the namespaces to read" in result.stderr
 
 
-def test_model_of_a_namespace_that_is_left_out_says_where_it_is(serve: Serve) -> None:
+def test_error_names_the_excluded_namespace_of_a_model(serve: Serve) -> None:
     config = serve(StandIn(sales(*ROWS), public()))
     with pytest.raises(SACError, match=rf"'Region'.*only .*{DIMENSIONS}: .*setting namespaces"):
         discover({**config, "models": ["Region"], "namespaces": ["sac"]})
@@ -149,7 +149,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=["403", "404", "501", "web page"])
-def test_refused_namespace_that_nobody_named_is_a_warning(
+def test_refused_namespace_that_is_not_named_is_a_warning(
     serve: Serve, run_cli: RunCli, refusal: Response
 ) -> None:
     tenant = StandIn(sales(*ROWS), public())
@@ -281,9 +281,7 @@ def test_only_namespace_that_is_refused_is_an_error(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("entry", ["Region", "!Region"])
-def test_model_that_may_be_in_a_refused_namespace_is_an_error_that_says_so(
-    serve: Serve, entry: str
-) -> None:
+def test_error_names_a_refused_namespace_that_may_have_the_model(serve: Serve, entry: str) -> None:
     tenant = StandIn(sales(*ROWS), public())
     tenant.fault = refusing(DIMENSIONS, error_response(404, "not there"))
     with pytest.raises(
@@ -343,7 +341,7 @@ def test_names_are_the_same_whatever_is_chosen_and_in_whatever_order(
     assert set.union(*parts) == names
 
 
-def test_catalog_says_where_each_stream_comes_from() -> None:
+def test_catalog_names_the_origin_of_each_stream() -> None:
     catalog = discover({"demo": True})
     expected = {
         "sales_planning_fact_data": (

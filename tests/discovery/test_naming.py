@@ -74,7 +74,7 @@ def test_set_that_looks_like_another_models_gets_its_own_models_id() -> None:
     ]
 
 
-def test_sets_of_one_model_whose_names_become_the_same_say_what_they_are() -> None:
+def test_equal_names_of_sets_get_a_hash_appended() -> None:
     model = Provider("sac", "C4PLAN", "Plan")
     prefixes = model_prefixes([model], by_id=False)
     sets = ["CostcenterMaster", "COSTCENTERMaster", "FactData"]

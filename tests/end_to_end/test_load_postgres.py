@@ -114,7 +114,7 @@ def table_of(*rows: tuple[Any, ...], version: int = 2) -> pa.Table:
     return pa.table({"ID": ids, "X": values, "_sdc_table_version": [version] * len(rows)})
 
 
-def test_postgres_becomes_equal_to_the_tenant(
+def test_postgres_has_the_same_rows_as_the_tenant(
     load: Load, warehouse: psycopg.Connection, tmp_path: Path
 ) -> None:
     service = SampleService()

@@ -115,7 +115,7 @@ def test_a_new_project_reads_the_sample_tenant(new_project: Path) -> None:
     assert loaded == {name: len(table.rows) for name, table in tables.items()}
 
 
-def test_a_new_project_takes_objects_as_json(new_project: Path) -> None:
+def test_new_project_accepts_objects_as_json(new_project: Path) -> None:
     stream = "sales_planning_fact_data"
     maps = {stream: {"REVENUE": "__NULL__", "YEAR": "Date[:4]"}}
     meltano(new_project, "config", "set", "tap-sac", "stream_maps", json.dumps(maps))

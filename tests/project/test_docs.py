@@ -229,7 +229,7 @@ def test_commands_without_an_environment_are_found() -> None:
 
 
 @pytest.mark.locked_sdk
-def test_what_repeats_the_settings_is_generated_from_them() -> None:
+def test_copies_of_the_settings_are_generated() -> None:
     script = ROOT / "docs" / "make_settings.py"
     files: dict[Path, str] = runpy.run_path(str(script))["files"]()
     outdated = {path for path, text in files.items() if path.read_text("utf-8") != text}

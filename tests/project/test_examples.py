@@ -42,7 +42,7 @@ def test_dbt_builds_a_star_whose_totals_are_those_of_sac(tmp_path: Path) -> None
     assert "| ... |" not in result.stdout
 
 
-def test_script_without_arguments_says_which_it_needs(
+def test_script_without_arguments_prints_its_usage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = ROOT / "examples" / "load" / "load_postgres.py"

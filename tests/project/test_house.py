@@ -165,7 +165,7 @@ def cut_by_hand(node: ast.AST) -> bool:
     "module",
     [name for name in sorted(MODULES) if room(name) not in {"tap_sac.safety", "tap_sac.demo"}],
 )
-def test_texts_are_cut_where_secrets_are_masked_before(module: str) -> None:
+def test_texts_are_truncated_only_after_masking(module: str) -> None:
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     cuts = [ast.unparse(node) for node in ast.walk(tree) if cut_by_hand(node)]
     assert not [cut for cut in cuts if not cut.endswith(CUTS_THAT_NOBODY_SEES)], "call `excerpt`"

@@ -72,11 +72,11 @@ def table(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, pairs), key=str)
 
 
-def test_it_has_words_of_the_grammar_alone(report: Report) -> None:
+def test_report_has_only_words_of_the_grammar(report: Report) -> None:
     assert list(flaws(report)) == []
 
 
-def test_a_tenant_like_it_is_read(
+def test_tenant_like_the_report_is_read(
     serve: Serve, run_cli: RunCli, tmp_path: Path, report: Report
 ) -> None:
     tenant, seen = LikeReport(report), answers(report)

@@ -245,7 +245,7 @@ def test_state_of_an_older_version_still_proves_its_chain(tenant: Tenant, host: 
 
 
 @pytest.mark.parametrize("address", ["acme.eu10.sapanalytics.cloud", "acme.api.us10.hcs.cloud.sap"])
-def test_state_of_another_tenant_keeps_no_chain(tenant: Tenant, address: str) -> None:
+def test_state_of_another_tenant_keeps_no_subscription(tenant: Tenant, address: str) -> None:
     pipeline = pipeline_at(tenant, API)
     pipeline.run()
     bookmark = pipeline.bookmark()
@@ -283,16 +283,16 @@ def deleting(tenant: Tenant, host: str, behaviour: Behaviour) -> list[tuple[str,
     return [(method, token if token in {"", "fetch"} else "token") for method, token in found]
 
 
-def test_api_host_is_not_asked_for_a_csrf_token(tenant: Tenant) -> None:
+def test_no_csrf_token_is_fetched_from_the_api_host(tenant: Tenant) -> None:
     assert deleting(tenant, API, Behaviour(is_api_host=True)) == [("DELETE", "")]
 
 
-def test_api_host_is_asked_for_a_csrf_token_only_if_it_wants_one(tenant: Tenant) -> None:
+def test_csrf_token_is_fetched_from_the_api_host_only_if_required(tenant: Tenant) -> None:
     steps = [("DELETE", ""), ("GET", "fetch"), ("DELETE", "token")]
     assert deleting(tenant, API, Behaviour()) == steps
 
 
-def test_browser_host_is_asked_for_a_csrf_token_first(tenant: Tenant) -> None:
+def test_csrf_token_is_fetched_from_the_browser_host_first(tenant: Tenant) -> None:
     assert deleting(tenant, BROWSER, Behaviour()) == [("GET", "fetch"), ("DELETE", "token")]
 
 
@@ -314,7 +314,7 @@ NOT_THERE = {
 @pytest.mark.usefixtures("waits")
 @both
 @pytest.mark.parametrize("answer", [None, *NOT_THERE.values()], ids=["no host", *NOT_THERE])
-def test_check_says_that_the_other_address_works(
+def test_check_reports_that_the_other_address_works(
     tenant: Tenant, run_cli: RunCli, host: str, other: str, answer: Response | None
 ) -> None:
     stand_in = StandIn(sales(*ROWS))
@@ -330,7 +330,7 @@ def test_check_says_that_the_other_address_works(
 
 @pytest.mark.usefixtures("waits")
 @both
-def test_check_says_that_neither_address_works(
+def test_check_reports_that_neither_address_works(
     tenant: Tenant, run_cli: RunCli, host: str, other: str
 ) -> None:
     tenant.down.update((host, other))

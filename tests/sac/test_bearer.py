@@ -213,7 +213,7 @@ def test_secret_in_the_query_of_the_token_url_is_hidden(serve: Serve) -> None:
     assert "s3cr3t" not in str(error.value)
 
 
-def test_one_token_serves_the_whole_run(serve: Serve) -> None:
+def test_one_token_is_used_for_the_whole_run(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS), sales(*ROWS, model_id="C4B", name="B"))
     sync(serve(tenant))
     assert len(tenant.token_requests) == 1

@@ -124,7 +124,7 @@ def test_empty_pages_without_end_are_an_error() -> None:
         list(itertools.islice(pages, 20_000))
 
 
-def test_empty_pages_between_others_are_no_error() -> None:
+def test_empty_pages_between_others_are_not_an_error() -> None:
     pages = follow("/1", lambda url: page(int(url[1:]) % 2, f"/{int(url[1:]) + 1}"))
     assert sum(len(item.items) for item in itertools.islice(pages, 25_000)) == 12_500
 
@@ -276,7 +276,7 @@ def test_namespace_that_is_listed_but_not_served_is_left_out(
     assert "Skipping the namespace sac_public_dimensions" in caplog.text
 
 
-def test_run_with_a_catalog_asks_for_no_model_that_is_not_selected(serve: Serve) -> None:
+def test_run_with_a_catalog_requests_only_selected_models(serve: Serve) -> None:
     tenant = StandIn(
         sales(*ROWS),
         sales(*ROWS, model_id="C4PLAN", name="Sales Planning"),
@@ -375,7 +375,7 @@ def test_connections_are_kept(serve: Serve, caplog: pytest.LogCaptureFixture) ->
     assert len(opened) <= 2
 
 
-def test_long_reads_tell_how_far_they_are(
+def test_long_reads_log_their_progress(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count(0, 2)

@@ -44,7 +44,7 @@ def columns(properties: str, others: str = "", attributes: str = "") -> tuple[Pr
     return read_csdl(document(entity_type + others, attributes)).entity_sets[0].properties
 
 
-def test_types_are_sets_where_there_is_no_container() -> None:
+def test_types_are_sets_without_a_container() -> None:
     assert read_csdl(document(FACTS)).entity_sets == (FACT_DATA,)
 
 
@@ -94,7 +94,7 @@ def test_labels_of_a_property(annotation: str) -> None:
 
 
 @pytest.mark.parametrize("namespace", ["sac", "Alias"])
-def test_labels_beside_the_types(namespace: str) -> None:
+def test_labels_next_to_the_types(namespace: str) -> None:
     annotations = (
         f'<Annotations Target="{namespace}.T/A">'
         '<Annotation Term="Common.Label" String="Amount"/></Annotations>'
@@ -202,7 +202,7 @@ def test_facets_without_end_are_none() -> None:
     assert column.precision is None
 
 
-def test_what_is_declared_twice_in_the_same_way_is_read_once() -> None:
+def test_equal_duplicate_declarations_are_read_once() -> None:
     twice = FACTS.replace("</EntityType>", '<Property Name="Date" Type="Edm.String"/></EntityType>')
     assert read_csdl(document(twice)) == Metadata((FACT_DATA,), {})
     assert read_csdl(document(FACTS + FACTS.replace("\n", "\n  "))) == Metadata((FACT_DATA,), {})

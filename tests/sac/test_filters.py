@@ -110,7 +110,7 @@ def test_in_list_is_written_as_comparisons(
         "not " * 5_000,
     ],
 )
-def test_what_sac_may_understand_is_left_to_sac(
+def test_filters_that_sac_may_support_are_not_refused(
     warnings: Callable[..., list[str]], text: str
 ) -> None:
     assert not warnings(text)

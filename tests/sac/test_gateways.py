@@ -92,7 +92,7 @@ def test_word_of_sac_is_one(serve: Serve, run_cli: RunCli, answer: Response) -> 
 
 @pytest.mark.parametrize("status", [403, 404, 405])
 @pytest.mark.parametrize("body", PAGES.values(), ids=PAGES)
-def test_model_that_a_gateway_hides_is_missed(
+def test_model_behind_a_failing_gateway_fails_the_run(
     serve: Serve, run_cli: RunCli, body: bytes, status: int
 ) -> None:
     other = sales(*ROWS, model_id="C4OTHER", name="Other")
@@ -114,7 +114,7 @@ def test_model_that_a_gateway_hides_is_missed(
 
 
 @pytest.mark.parametrize("body", [*PAGES.values(), b"", b'{"error": {"message": "live"}}'])
-def test_live_connection_is_skipped_whatever_it_says(
+def test_live_connection_is_skipped_with_any_message(
     serve: Serve, run_cli: RunCli, body: bytes
 ) -> None:
     tenant = StandIn(MODEL, sales(*ROWS, model_id="C4LIVE", name="Live"))
@@ -237,7 +237,7 @@ def test_bad_model_does_not_spoil_the_rest(serve: Serve, run_cli: RunCli, answer
     assert_missed(run_cli({**config, "models": ["Sales", "Bad"]}))
 
 
-def test_bad_model_is_missed_where_somebody_requested_it(
+def test_unreadable_model_fails_the_run_if_it_was_requested(
     serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     tenant = StandIn(MODEL, sales(*ROWS, model_id="C4BAD", name="Bad"))
@@ -272,7 +272,7 @@ ODD_DOCUMENTS = {
 
 
 @pytest.mark.parametrize("document", ODD_DOCUMENTS.values(), ids=ODD_DOCUMENTS)
-def test_document_is_read_as_far_as_it_is_clear(
+def test_unambiguous_parts_of_a_document_are_read(
     serve: Serve, run_cli: RunCli, document: str
 ) -> None:
     model = Model("C4SALES", "Sales", document, {"FactData": ROWS, "RegionMaster": REGIONS})
@@ -291,7 +291,7 @@ def unclear(entity_set: str) -> Model:
     return Model("C4SALES", "Sales", document, {"FactData": ROWS, "RegionMaster": REGIONS})
 
 
-def test_facts_that_are_not_described_are_missed_after_the_rest(
+def test_undescribed_facts_fail_the_run_after_other_streams(
     serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     config = serve(StandIn(unclear("FactData")))
@@ -318,7 +318,7 @@ def test_facts_that_are_not_described_are_missed_after_the_rest(
     assert f"Skipping the stream {FACTS}: Its columns are unknown" in result.stderr
 
 
-def test_other_set_that_is_not_described_is_missed_where_it_is_selected(
+def test_undescribed_set_fails_the_run_if_selected(
     serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     config = serve(StandIn(unclear("RegionMaster")))
@@ -344,7 +344,7 @@ def test_blank_lines_before_the_declaration_are_nothing(serve: Serve, run_cli: R
     assert len(read_messages(result.stdout).records(FACTS)) == 6
 
 
-def test_facts_that_are_described_but_not_served_are_missed(serve: Serve, run_cli: RunCli) -> None:
+def test_facts_that_are_not_served_fail_the_run(serve: Serve, run_cli: RunCli) -> None:
     tenant = StandIn(MODEL)
     tenant.fault = at("/FactData", error_response(400, "Entity set does not exist [3707]"))
     result = run_cli(serve(tenant))

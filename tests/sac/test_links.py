@@ -61,7 +61,7 @@ def test_link_to_another_table_fails(serve: Serve, path: str) -> None:
 @pytest.mark.parametrize(
     "path", [BASE, BASE + "()", "FactData", "./FactData", BASE.replace("S", "%53"), f"{BASE}/"]
 )
-def test_link_to_the_same_table_in_other_words_is_followed(serve: Serve, path: str) -> None:
+def test_equivalent_link_to_the_same_table_is_followed(serve: Serve, path: str) -> None:
     tenant, failure, _ = linking_to(serve, path)
     assert "another table" not in failure
     assert len(tenant.reads("skiptoken")) > 0

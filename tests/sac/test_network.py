@@ -299,7 +299,7 @@ def test_no_proxy_sees_what_is_in_clear_text(
 @pytest.mark.parametrize(
     "proxy", ["http://user:pa55#w@127.0.0.1:1", "http://user:pa55w@127.0.0.1:99999"]
 )
-def test_password_of_a_proxy_is_not_told(
+def test_password_of_a_proxy_is_not_logged(
     run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
@@ -451,7 +451,7 @@ def test_error_that_decompresses_without_end_is_still_the_error(
 
 
 @pytest.mark.usefixtures("waits")
-def test_error_that_passes_may_be_as_large_as_it_likes(serve: Serve) -> None:
+def test_transient_error_may_have_any_size(serve: Serve) -> None:
     tenant = StandIn(sales(sales_row(1)))
     answers = iter([bomb(503), bomb(502)])
     tenant.fault = lambda request: next(answers, None) if "FactData" in request.target else None

@@ -102,7 +102,7 @@ def test_wait_is_for_all_requests_to_the_tenant_or_model(
 @pytest.mark.parametrize(
     ("seconds", "waited"), [(0, [1, 2, 4, 8, 16]), (3, [3, 3, 4, 8, 16]), (9999, [900] * 3)]
 )
-def test_waits_are_the_longer_of_what_sac_asks_for_and_growing_ones_and_use_up_no_try(
+def test_waits_are_the_longer_of_retry_after_and_backoff_without_using_attempts(
     serve: Serve, waits: list[float], status: int, seconds: int, waited: list[float]
 ) -> None:
     tenant = StandIn(sales(*ROWS))
@@ -163,9 +163,7 @@ def test_requests_that_are_refused_together_are_one_wait(serve: Serve, waits: li
 
 
 @pytest.mark.usefixtures("waits")
-def test_count_that_is_asked_to_wait_is_not_given_up(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_count_is_retried_after_a_wait(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     tenant = StandIn(sales(*ROWS))
     config = serve(tenant)
     catalog = discover(config)
@@ -179,7 +177,7 @@ def test_count_that_is_asked_to_wait_is_not_given_up(
 
 
 @pytest.mark.parametrize("seconds", [0, 600, 900])
-def test_counts_that_are_always_asked_to_wait_are_given_up_for_the_run(
+def test_counts_are_given_up_after_endless_waits(
     serve: Serve, waits: list[float], seconds: int
 ) -> None:
     names = "ABC"

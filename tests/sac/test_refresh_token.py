@@ -160,7 +160,7 @@ def test_file_has_the_last_word(serve: Serve, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", " \n"])
-def test_file_without_a_token_leaves_it_to_the_setting(
+def test_setting_is_used_if_the_file_has_no_token(
     serve: Serve, tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "token"
@@ -307,7 +307,7 @@ def test_file_that_cannot_be_replaced_is_a_warning(
     assert "run tap-sac --login before the next run" in told[0]
 
 
-def test_link_to_the_file_stays_a_link(serve: Serve, tmp_path: Path) -> None:
+def test_symbolic_link_to_the_file_is_kept(serve: Serve, tmp_path: Path) -> None:
     path, link = tmp_path / "token", tmp_path / "link"
     path.write_text("refresh-0")
     link.symlink_to(path)
@@ -394,7 +394,7 @@ def test_answer_without_a_usable_refresh_token_changes_nothing(
     assert not warnings(caplog)
 
 
-def test_token_url_that_asks_for_a_grant_of_its_own_is_refused(serve: Serve) -> None:
+def test_token_url_with_a_grant_type_is_refused(serve: Serve) -> None:
     """The tap would be a technical user, to whom no rights apply."""
     tenant = StandIn(sales(*ROWS))
 
@@ -429,7 +429,7 @@ def test_check_tells_who_reads(serve: Serve, run_cli: RunCli) -> None:
     )
 
 
-def test_check_tells_where_nobody_knows_who_reads(serve: Serve, run_cli: RunCli) -> None:
+def test_check_reports_a_user_without_a_name(serve: Serve, run_cli: RunCli) -> None:
     config = {**serve(StandIn(sales(*ROWS))), "refresh_token": "refresh-0"}
     result = run_cli(config, "--check")
     assert result.returncode == 0

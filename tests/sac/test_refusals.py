@@ -46,7 +46,7 @@ def error_body(message: object, code: str = "6f1c") -> bytes:
         (400, "[3707] no", Failure.OLD_CATALOG),
     ],
 )
-def test_number_says_more_than_status(status: int, message: str, failure: Failure) -> None:
+def test_error_number_precedes_the_status(status: int, message: str, failure: Failure) -> None:
     error = refused(status, error_body(message))
     assert isinstance(error, ResponseError)
     assert error.failure is failure
@@ -55,7 +55,7 @@ def test_number_says_more_than_status(status: int, message: str, failure: Failur
     assert error.what == f"SAC answered {error.reason} to GET /api/v1/x"
 
 
-def test_number_behind_a_long_text_is_read() -> None:
+def test_number_after_a_long_text_is_read() -> None:
     error = refused(500, error_body(f"{'SELECT ' * 100}cannot be prepared. [1205]"))
     assert error.failure is Failure.UNPREPARED
 

@@ -153,7 +153,7 @@ def test_swapped_credentials_are_named_and_not_shown(serve: Serve) -> None:
     assert SECRET not in failure
 
 
-def test_credentials_that_the_token_endpoint_takes_may_have_any_form(serve: Serve) -> None:
+def test_accepted_credentials_may_have_any_format(serve: Serve) -> None:
     tenant = StandIn(sales(*ROWS))
     config = {**serve(tenant), "client_id": f" {SECRET} ", "client_secret": f"'{ID}'"}
     assert len(sync(config).records(FACTS)) == len(ROWS)
@@ -247,7 +247,7 @@ OTHER_REFUSALS = {
 
 @pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("answer", OTHER_REFUSALS.values(), ids=OTHER_REFUSALS)
-def test_403_that_says_why_or_is_of_a_gateway_gets_no_new_token(
+def test_token_is_not_renewed_after_403_with_a_reason_or_of_a_gateway(
     serve: Serve, clock: type[Clock], answer: Response
 ) -> None:
     tenant = StandIn(sales(*ROWS))

@@ -139,7 +139,7 @@ def test_streams_of_a_catalog_forge_no_line(serve: Serve, run_cli: RunCli, tmp_p
 
 
 @pytest.mark.parametrize("text", [*SECRET_FORMS.values(), FORGED], ids=[*SECRET_FORMS, "forged"])
-def test_stack_trace_keeps_its_lines_and_no_secret(
+def test_stack_trace_keeps_its_lines_without_secrets(
     serve: Serve, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     def convert(*_: object) -> bytes:
@@ -246,7 +246,7 @@ def test_stack_trace_masks_a_secret_in_the_source_lines_that_it_quotes(
     assert_clean(written)
 
 
-def test_log_of_another_program_stays_as_it_is_but_for_secrets(serve: Serve) -> None:
+def test_log_of_another_program_is_unchanged_except_for_secrets(serve: Serve) -> None:
     sync(with_secret(serve(StandIn(sales(sales_row(1))))))
     records: list[logging.LogRecord] = []
     handler = logging.Handler()
@@ -332,7 +332,7 @@ def test_sample_tenant_is_read_with_a_line_for_each_stream_and_a_sentence(run_cl
     assert sentence.endswith(f" seconds: {rows:,} rows; {ends}")
 
 
-def test_debug_tells_each_request_and_what_the_sdk_says(serve: Serve, run_cli: RunCli) -> None:
+def test_debug_level_logs_requests_and_messages_of_the_sdk(serve: Serve, run_cli: RunCli) -> None:
     result = run_cli(serve(StandIn(sales(*map(sales_row, range(5))))), log_level="DEBUG")
     assert len(re.findall(r"DEBUG .* sales_fact_data: SAC answered 200 after", result.stderr)) == 3
     assert re.search("DEBUG .* Beginning sync of 'sales_fact_data'", result.stderr)

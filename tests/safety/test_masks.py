@@ -186,7 +186,7 @@ def test_text_without_a_secret_is_only_cut(text: str, longest: int) -> None:
         assert excerpt(text, longest) == (text if len(text) <= longest else f"{text[:longest]}...")
 
 
-def test_what_is_around_a_secret_stays() -> None:
+def test_text_around_a_secret_is_kept() -> None:
     with only_known("s3cr3t $=-_/+ü'x"):
         assert masked("ä s3cr3t $=-_/+ü'x\n, s3cr3t%20%24%3D-_/%2B%C3%BC'x\t.") == "ä ***\n, ***\t."
 
@@ -196,7 +196,7 @@ def test_secret_that_overlaps_itself_is_masked_whole() -> None:
         assert masked("x 12ab-12ab-12ab-12ab-12ab y") == "x *** y"
 
 
-def test_short_secret_beside_a_long_one_reveals_no_part_of_it() -> None:
+def test_short_secret_next_to_a_long_one_reveals_nothing() -> None:
     with only_known("k3y", token="an-k3y-in-a-t0ken-that-is-l0ng"):
         shown = log_safe("k3y and an-k3y-in-a-t0ken-that-is-l0ng", "k3y")
     assert shown == "*** and ***"

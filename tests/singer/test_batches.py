@@ -88,7 +88,7 @@ def test_rows_without_a_column_have_a_version(serve: Serve, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
 @pytest.mark.parametrize("format_", ["jsonl", "parquet"])
-def test_what_follows_from_a_whole_read_comes_after_its_last_file(
+def test_activation_and_state_follow_the_last_file(
     serve: Serve, tmp_path: Path, size: int, format_: str
 ) -> None:
     rows = ROWS[:4]
@@ -382,7 +382,7 @@ def test_several_maps_of_a_stream_are_refused_before_any_message(
 
 
 @pytest.mark.parametrize("size", [2, 100])
-def test_file_is_whole_when_its_message_comes(serve: Serve, tmp_path: Path, size: int) -> None:
+def test_file_is_complete_before_its_message(serve: Serve, tmp_path: Path, size: int) -> None:
     rows: list[Any] = []
 
     class Target(io.StringIO):
@@ -471,7 +471,7 @@ def test_parquet_without_versions_has_no_column_for_them(serve: Serve, tmp_path:
 
 @pytest.mark.parametrize("has_catalog", [True, False])
 @pytest.mark.parametrize("use_singer_decimal", [True, False])
-def test_parquet_keeps_the_types_of_columns_that_a_map_leaves_alone(
+def test_parquet_keeps_the_types_of_unmapped_columns(
     serve: Serve, tmp_path: Path, *, use_singer_decimal: bool, has_catalog: bool
 ) -> None:
     config = {

@@ -241,7 +241,7 @@ def test_map_on_a_catalog_that_is_older_than_the_mark_keeps_it(serve: Serve) -> 
     assert deletion["_sdc_deleted_at"]
 
 
-def test_maps_of_streams_without_deletions_are_nobodys_business(serve: Serve) -> None:
+def test_maps_of_streams_without_deletions_are_not_checked(serve: Serve) -> None:
     config = mapped(serve, {"CENTS": "AMOUNT * 100"})
     records = sync({**config, "default_replication_method": "FULL_TABLE"}).records(STREAM)
     assert [record["CENTS"] for record in records] == ["0E-7", "100.0000000", "200.0000000"]

@@ -82,7 +82,9 @@ def test_column_with_the_name_of_the_mark_fails_its_stream_alone(
         assert not messages.records(STREAM)
 
 
-def test_batch_files_fail_alike(serve: Serve, tmp_path: Path, run_cli: RunCli) -> None:
+def test_batch_files_fail_with_the_same_message(
+    serve: Serve, tmp_path: Path, run_cli: RunCli
+) -> None:
     config = log_based(serve, StandIn(sales_with(MARK, "Edm.String", "null")))
     result = run_cli({**config, **batch_config(tmp_path, "jsonl", None, 9)})
     assert result.returncode == 1
@@ -100,7 +102,7 @@ def tracking(*values: str) -> TrackingStandIn:
     return tenant
 
 
-def test_column_that_is_deselected_leaves_its_name_to_the_mark(
+def test_deletion_mark_can_have_the_name_of_a_deselected_column(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant = tracking('"then"', '"then"')
@@ -150,7 +152,7 @@ def test_column_of_a_full_table_can_be_renamed(serve: Serve) -> None:
     assert record == {"Version": "a", "Date": "0", "AMOUNT": "1.5", "deleted_in_sac": "then"}
 
 
-def test_key_column_with_the_name_of_the_mark_can_only_be_read_whole(
+def test_key_column_with_the_name_of_the_mark_needs_full_table(
     serve: Serve, run_cli: RunCli, tmp_path: Path
 ) -> None:
     config = log_based(serve, StandIn(sales_with(MARK, "Edm.String*", '"then"')))

@@ -45,7 +45,7 @@ def without_size(folder: Path, format_: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("format_", "sizes"), [("parquet", [500_000, 10_000]), ("jsonl", [10_000] * 3)]
 )
-def test_files_are_large_unless_somebody_says_otherwise(
+def test_files_are_large_by_default(
     serve: Serve, tmp_path: Path, format_: str, sizes: list[int]
 ) -> None:
     number = sum(sizes)

@@ -347,7 +347,7 @@ WITHOUT_ROOM = {
 }
 
 
-def test_zeros_behind_the_scale_are_kept(serve: Serve) -> None:
+def test_zeros_beyond_the_scale_are_kept(serve: Serve) -> None:
     config = {**serve(one_column("Edm.Decimal", *WITH_ROOM)), "use_singer_decimal": True}
     for extra in ({}, {"stream_maps": {"t_s": {"__filter__": "1 == 1"}}}):
         records = sync({**config, **extra}).records("t_s")

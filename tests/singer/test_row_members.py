@@ -88,7 +88,7 @@ WAYS: dict[str, dict[str, Any]] = {
         ({}, "N", "n\t", 5),
     ],
 )
-def test_column_that_comes_under_another_spelling_alone_fails_its_stream_by_name(
+def test_misspelled_column_fails_its_stream_by_name(
     serve: Serve, way: dict[str, Any], column: str, other: str, number: int
 ) -> None:
     rows = [row(item, **{column: ""}) for item in range(6)]
@@ -110,7 +110,7 @@ def test_column_that_comes_under_another_spelling_alone_fails_its_stream_by_name
     ],
 )
 @pytest.mark.parametrize("number", [0, 5])
-def test_column_that_comes_once_is_not_a_misspelling(
+def test_column_with_one_value_is_not_a_misspelling(
     serve: Serve, way: dict[str, Any], members: dict[str, str], number: int
 ) -> None:
     rows = [row(item, Revenue="", REVENUE="1") for item in range(6)]
@@ -128,7 +128,7 @@ def test_other_columns_are_other_columns(serve: Serve, other: str) -> None:
     assert sync(serve(tenant)).records(STREAM)[0]["Revenue"] is None
 
 
-def test_deselected_column_may_be_spelled_as_it_likes(serve: Serve) -> None:
+def test_deselected_column_may_be_misspelled(serve: Serve) -> None:
     config = serve(tenant_of(row(0, Revenue="", REVENUE="1")))
     catalog = select(discover(config), STREAM)
     for entry in catalog["streams"]:
@@ -163,7 +163,7 @@ def test_changes_under_another_spelling_fail_their_stream(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_columns_that_came_in_no_row_are_one_line_and_no_warning(
+def test_columns_without_values_are_logged_once_without_a_warning(
     serve: Serve, caplog: pytest.LogCaptureFixture, way: dict[str, Any]
 ) -> None:
     caplog.set_level("INFO")
@@ -286,7 +286,7 @@ member_lists = st.lists(
 
 
 @given(st.lists(member_lists, max_size=5), st.sampled_from([":", ": ", " : "]))
-def test_rows_are_refused_where_a_member_is_there_twice_and_nowhere_else(
+def test_rows_are_refused_only_for_duplicate_members(
     rows: list[list[tuple[str, str]]], colon: str
 ) -> None:
     schema = json_schema(ENTITY_SET, use_singer_decimal=False)

@@ -100,7 +100,7 @@ def test_compressed_lines_in_s3_with_settings_of_aws(
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "parquet"])
-def test_run_that_fails_leaves_no_part_of_a_file(
+def test_failed_run_leaves_no_incomplete_file(
     serve: Serve, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
     tenant = StandIn(sales(*ROWS))
@@ -125,7 +125,7 @@ def test_run_that_fails_leaves_no_part_of_a_file(
     assert not file_system(s3).call_s3("list_multipart_uploads", Bucket="lake").get("Uploads")
 
 
-def test_local_files_are_written_where_they_stay(
+def test_local_files_are_written_in_their_final_folder(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")

@@ -126,7 +126,9 @@ def write(serve: Serve, root: str, params: dict[str, Any], fault: Callable[[], A
 
 
 @pytest.mark.usefixtures("waits")
-def test_files_are_whole_or_not_there_and_failures_have_words(serve: Serve, store: Store) -> None:
+def test_files_are_complete_or_absent_and_failures_are_explained(
+    serve: Serve, store: Store
+) -> None:
     root, right, wrong = store
     amounts: list[str] = []
     for url in write(serve, f"{root}/whole", right, lambda: None):

@@ -143,7 +143,7 @@ def test_measures_can_be_deselected_but_not_everything(serve: Serve, picture: Be
         sync(tenant.config, without(tenant.config, *KEY, *MEASURES))
 
 
-def test_key_that_the_catalog_leaves_out_stays_left_out(serve: Serve, picture: Behaviour) -> None:
+def test_key_removed_in_the_catalog_stays_removed(serve: Serve, picture: Behaviour) -> None:
     tenant = Tenant(serve, picture)
     catalog = without(tenant.config, *KEY[2:])
     catalog["streams"] = [
@@ -170,7 +170,7 @@ def test_dimension_that_the_catalog_does_not_have_still_stops_the_run(
         sync(tenant.config, catalog)
 
 
-def test_dimension_that_is_gone_does_not_matter_if_it_was_deselected(
+def test_removed_dimension_is_harmless_if_deselected(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     columns = {"Version": "Edm.String*", "Gone": "Edm.String*", "AMOUNT": "Edm.Decimal"}

@@ -62,7 +62,7 @@ def test_audit_bookmark_is_never_ahead_of_the_rows(
     assert bookmark["replication_key_value"] == "2026-11-03T00:00:00.000Z"
 
 
-def test_row_from_the_future_comes_once(serve: Serve) -> None:
+def test_row_with_a_future_time_is_written_once(serve: Serve) -> None:
     rows = [f'{{"Audit_Time":"20{year}-11-02T05:12:44.123Z"}}' for year in (97, 98, 98)]
     model = Model("C4SALES", "Sales", AUDIT_EDMX, {"AuditData": rows})
     config = serve(StandIn(model))

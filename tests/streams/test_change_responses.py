@@ -63,7 +63,7 @@ def test_links_are_opaque_in_each_spelling(serve: Serve, spelling: str, first_li
         ("/api/v1/dataexport/providers/sac/C4SALES/FactData/../../C4PLAN/FactData", False),
     ],
 )
-def test_links_to_the_same_table_in_other_words_are_followed(
+def test_equivalent_links_to_the_same_table_are_followed(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, *, is_own: bool
 ) -> None:
     monkeypatch.setattr("tests.helpers.tracking.LINK", f"{path}?deltaid=")

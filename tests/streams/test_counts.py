@@ -220,7 +220,7 @@ def test_any_number_between_two_counts_is_accepted(
         ([10, 7, 7, 7, 10], 10, False),
     ],
 )
-def test_first_and_last_page_say_between_which_counts_a_read_is_proven(
+def test_read_is_proven_between_the_counts_of_first_and_last_page(
     serve: Serve, on_pages: list[int], asked_anew: int, *, is_proven: bool
 ) -> None:
     tenant = StandIn(sales(*ROWS))

@@ -103,9 +103,7 @@ def test_rows_of_all_runs_add_up_to_the_facts(
     assert not warnings(caplog, "again")
 
 
-def test_they_have_no_key_whatever_metadata_and_the_catalog_say(
-    serve: Serve, picture: Behaviour
-) -> None:
+def test_differences_never_have_a_key(serve: Serve, picture: Behaviour) -> None:
     tenant = Tenant(serve, picture)
     entry = discover(tenant.config)[STREAM]
     assert entry["replication_method"] == "LOG_BASED"
@@ -118,7 +116,7 @@ def test_they_have_no_key_whatever_metadata_and_the_catalog_say(
 
 
 @pytest.mark.parametrize("method", ["FULL_TABLE", "INCREMENTAL"])
-def test_nothing_is_asked_of_sac_for_another_method(
+def test_other_methods_send_no_requests(
     serve: Serve, caplog: pytest.LogCaptureFixture, picture: Behaviour, method: str
 ) -> None:
     tenant = Tenant(serve, picture)
@@ -140,7 +138,7 @@ def test_nothing_is_asked_of_sac_for_another_method(
     )
 
 
-def test_nothing_is_asked_where_sac_does_not_track_them(
+def test_nothing_is_requested_if_sac_does_not_track_changes(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tap_sac.demo.edmx.TRACKABLE", {"FactData"})
@@ -173,7 +171,7 @@ def test_trying_them_opens_no_subscription(
 
 
 @pytest.mark.parametrize("has_versions", [True, False])
-def test_lost_differences_are_not_added_to_the_rows_that_came_before(
+def test_lost_differences_are_not_added_to_earlier_rows(
     serve: Serve, picture: Behaviour, *, has_versions: bool
 ) -> None:
     tenant = Tenant(serve, picture, emit_activate_version_messages=has_versions)

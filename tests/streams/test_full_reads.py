@@ -96,7 +96,7 @@ def test_filter_that_changed_with_the_method_is_reported_once(
 
 @pytest.mark.parametrize("method", ["FULL_TABLE", "LOG_BASED"])
 @pytest.mark.parametrize("earlier", ["FULL_TABLE", "LOG_BASED"])
-def test_version_is_above_the_last_one_whatever_the_clock_says(
+def test_version_increases_even_if_the_clock_is_wrong(
     serve: Serve, earlier: str, method: str
 ) -> None:
     service = SampleService()
@@ -140,7 +140,7 @@ def test_providers_are_not_activated_if_a_namespace_could_not_be_read(
     assert "Rows of providers that are no longer in SAC stay" in caplog.text
 
 
-def test_change_tracking_is_what_the_metadata_says(serve: Serve) -> None:
+def test_change_tracking_follows_the_metadata(serve: Serve) -> None:
     supported = (
         '<Annotations Target="{target}"><Annotation Term="Capabilities.ChangeTracking"><Record>'
         '<PropertyValue Property="Supported" Bool="{value}"/></Record></Annotation></Annotations>'

@@ -355,7 +355,7 @@ def test_name_that_sac_has_is_left_to_sac(
     assert told in caplog.text
 
 
-def test_older_catalog_leaves_them_out_and_says_so(
+def test_older_catalog_lacks_them_with_a_warning(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = serve(dimension(("root", None), ("leaf", "root")))
@@ -403,7 +403,7 @@ def test_stream_maps_can_use_rename_and_drop_them(
     assert set(messages.schema(STREAM)["schema"]["properties"]) == {*TYPES, "path"}
 
 
-def test_rows_wait_in_a_file_when_they_are_many(
+def test_many_rows_are_buffered_in_a_file(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -415,7 +415,7 @@ def test_rows_wait_in_a_file_when_they_are_many(
     assert f"{STREAM}: 25 rows read, 25 counted by SAC, 13 pages." in caplog.text
 
 
-def test_full_disk_is_reported_with_a_way_out(
+def test_full_temporary_disk_is_reported_with_the_next_step(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tap_sac.streams.page_spool._MOST_BYTES_IN_MEMORY", 1)
@@ -476,7 +476,7 @@ def test_members_with_several_key_columns_have_no_path(serve: Serve) -> None:
     assert set(record) == {*TYPES, "Language"}
 
 
-def test_hierarchy_is_read_whole_even_if_sac_tracks_it(serve: Serve) -> None:
+def test_hierarchy_is_read_in_full_even_if_sac_tracks_it(serve: Serve) -> None:
     tenant = dimension(("root", None), ("leaf", "root"))
     tracked = (
         f'<Annotations Target="sac.{SET}"><Annotation Term="Capabilities.ChangeTracking"><Record>'

@@ -88,7 +88,7 @@ def test_several_facts_of_a_key_that_are_far_apart_fail_the_stream(serve: Serve)
 
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("order", ["sorted", "ignored", "refused"])
-def test_member_that_sac_lists_twice_far_apart_fails_nothing(serve: Serve, order: str) -> None:
+def test_member_listed_twice_far_apart_is_harmless(serve: Serve, order: str) -> None:
     tenant = DisorderlyStandIn("master", rows=20)
     tenant.arrange = list
     tenant.arrange_ordered = sorted if order == "sorted" else list
@@ -116,7 +116,7 @@ def test_rows_that_are_repeated_far_apart_in_any_order_fail_the_stream(
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_disk_without_room_is_an_error_that_says_so(
+def test_full_disk_is_reported(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))

@@ -65,7 +65,7 @@ def test_table_that_needed_an_order_is_read_in_order_next_time(serve: Serve) -> 
     assert not tenant.questions()
 
 
-def test_paths_of_a_second_read_are_counted_anew(
+def test_paths_of_a_second_read_are_counted_again(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant = DisorderlyStandIn("hierarchy", rows=5)
@@ -81,7 +81,7 @@ def test_paths_of_a_second_read_are_counted_anew(
 
 
 @pytest.mark.parametrize("is_in_order", [True, False])
-def test_order_that_sac_refuses_by_now_is_needed_only_if_rows_still_come_twice(
+def test_refused_order_only_matters_if_rows_are_still_repeated(
     serve: Serve, *, is_in_order: bool
 ) -> None:
     tenant = DisorderlyStandIn()
@@ -175,7 +175,7 @@ def test_order_that_does_not_help_can_be_a_warning(serve: Serve, trouble: str) -
 
 @pytest.mark.parametrize("table", ["facts", "numbered", "dated", "timed", "precise", "two"])
 @pytest.mark.parametrize("distance", [0, 4])
-def test_several_facts_of_a_key_fail_the_stream_at_once(
+def test_several_facts_of_a_key_fail_the_stream_early(
     serve: Serve, table: str, distance: int
 ) -> None:
     tenant = DisorderlyStandIn(table)
@@ -187,7 +187,7 @@ def test_several_facts_of_a_key_fail_the_stream_at_once(
 
 
 @pytest.mark.parametrize("table", ["master", "hierarchy", "public"])
-def test_member_that_the_table_has_twice_is_a_warning(
+def test_member_stored_twice_is_a_warning(
     serve: Serve, caplog: pytest.LogCaptureFixture, table: str
 ) -> None:
     tenant = DisorderlyStandIn(table)
@@ -203,7 +203,7 @@ def test_member_that_the_table_has_twice_is_a_warning(
 
 @pytest.mark.parametrize("table", ["master", "hierarchy", "public"])
 @pytest.mark.parametrize(("members", "times"), [(1, 2), (3, 3), (30, 2)])
-def test_member_that_the_table_has_twice_excuses_no_other_row(
+def test_member_stored_twice_does_not_hide_a_missing_row(
     serve: Serve, caplog: pytest.LogCaptureFixture, table: str, members: int, times: int
 ) -> None:
     tenant = DisorderlyStandIn(table)
@@ -252,7 +252,7 @@ def test_rows_of_members_that_come_again_may_come_in_pages(serve: Serve) -> None
     assert len(tenant.first_pages()) == 1
 
 
-def test_member_that_comes_more_often_than_the_table_has_it_is_harmless(serve: Serve) -> None:
+def test_member_sent_more_often_than_stored_is_harmless(serve: Serve) -> None:
     tenant = DisorderlyStandIn("master")
     config, target = begun(serve, tenant, "master")
     tenant.rows.insert(6, tenant.rows[3])
@@ -263,7 +263,7 @@ def test_member_that_comes_more_often_than_the_table_has_it_is_harmless(serve: S
 
 
 @pytest.mark.parametrize("is_missing", [False, True])
-def test_member_that_sac_may_list_twice_fails_nothing(serve: Serve, *, is_missing: bool) -> None:
+def test_member_that_may_be_listed_twice_is_harmless(serve: Serve, *, is_missing: bool) -> None:
     """SAC does not answer which members it lists twice."""
     tenant = DisorderlyStandIn("master")
     config, target = begun(serve, tenant, "master")
@@ -333,7 +333,7 @@ def test_keys_are_not_watched_if_verify_counts_is_off(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_healthy_read_asks_for_its_pages_alone(serve: Serve, table: str) -> None:
+def test_healthy_read_requests_only_its_pages(serve: Serve, table: str) -> None:
     tenant = DisorderlyStandIn(table)
     tenant.arrange = list
     config, target = begun(serve, tenant, table)
@@ -346,7 +346,7 @@ def test_healthy_read_asks_for_its_pages_alone(serve: Serve, table: str) -> None
 @pytest.mark.parametrize(
     "forget", [lambda rows: rows[2:], lambda rows: rows[4:]], ids=["twice", "never"]
 )
-def test_link_that_forgets_the_filter_leaves_no_row_behind(
+def test_link_without_the_filter_keeps_no_wrong_row(
     serve: Serve, caplog: pytest.LogCaptureFixture, forget: Callable[[list[str]], list[str]]
 ) -> None:
     tenant = DisorderlyStandIn()

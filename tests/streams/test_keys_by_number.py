@@ -124,7 +124,7 @@ def test_pages_of_any_size_have_each_row_once(serve: Serve, size: int) -> None:
     assert len(ids(target, tenant.stream)) == 9
 
 
-def test_row_that_moves_up_between_pages_still_comes(serve: Serve) -> None:
+def test_row_that_moves_up_between_pages_is_still_read(serve: Serve) -> None:
     tenant, config, _ = by_number(serve)
 
     def fault(request: Request) -> None:

@@ -138,7 +138,7 @@ def test_several_facts_of_a_key_fail_the_stream(
 
 
 @pytest.mark.parametrize("answer", ["refused", "not filtered"])
-def test_change_of_a_key_that_nobody_can_choose_is_lost(serve: Serve, answer: str) -> None:
+def test_change_of_an_ambiguous_key_is_lost(serve: Serve, answer: str) -> None:
     tenant = FactsStandIn()
     config, target = opened(serve, tenant)
     tenant.rows[1] = sales_row(1, "9.5")
@@ -223,7 +223,7 @@ def test_counts_that_differ_without_a_second_fact_are_a_warning(
     assert f"SAC counts 4 facts of {FACTS} but 3 keys, and shows {told}" in warning
 
 
-def test_facts_that_are_written_between_the_counts_are_no_suspicion(
+def test_facts_written_between_counts_raise_no_suspicion(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant, config, target = suspected(serve)

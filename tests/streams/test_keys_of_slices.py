@@ -89,7 +89,7 @@ def test_slice_that_an_order_does_not_help_fails_the_stream(serve: Serve) -> Non
 
 
 @pytest.mark.parametrize("swap", [True, False])
-def test_row_that_comes_in_two_slices_deletes_nothing(
+def test_row_in_two_slices_deletes_nothing(
     serve: Serve, caplog: pytest.LogCaptureFixture, *, swap: bool
 ) -> None:
     """Two rows change places while the slices are read: all counts agree, and one never came."""

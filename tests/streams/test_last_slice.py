@@ -91,7 +91,7 @@ def test_last_slice_has_null_unless_another_one_has(serve: Serve, listed: list[s
     ids=["refused", "empty", "ignored"],
 )
 @pytest.mark.parametrize("has_key", [True, False])
-def test_what_no_slice_has_is_read_in_one_go_or_fails_by_name(
+def test_rows_in_no_slice_are_read_in_one_go_or_fail_by_name(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     answer: Callable[[], Response],
@@ -116,7 +116,7 @@ def test_what_no_slice_has_is_read_in_one_go_or_fails_by_name(
 
 
 @pytest.mark.parametrize("has_key", [True, False])
-def test_condition_of_the_last_slice_is_no_longer_than_gateways_take(
+def test_condition_of_the_last_slice_is_short_enough_for_gateways(
     serve: Serve, caplog: pytest.LogCaptureFixture, *, has_key: bool
 ) -> None:
     tenant = lacking_a_value({f"public.{number:03}{200 * 'x'}": 1 for number in range(40)})

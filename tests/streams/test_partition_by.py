@@ -122,6 +122,6 @@ def test_value_of_another_type_is_not_a_condition(column_type: str, value: str |
         equals(Property("C", column_type), value)
 
 
-def test_filter_of_the_user_holds_as_a_whole() -> None:
+def test_filter_of_the_user_is_put_in_parentheses() -> None:
     assert both("A eq 'a' or B eq 'b'", "C eq null") == "(A eq 'a' or B eq 'b') and C eq null"
     assert both(None, "C eq null") == "C eq null"

@@ -159,7 +159,7 @@ def test_full_read_with_all_rows_is_proven() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"is_counted": False}])
-def test_full_read_that_nobody_counts_is_complete(settings: dict[str, bool]) -> None:
+def test_uncounted_full_read_is_complete(settings: dict[str, bool]) -> None:
     bench = Bench(StandIn(sales(*ROWS)), **settings)
     bench.tenant.counts = bool(settings)
     assert full(bench) == Outcome(Verdict.NOT_COUNTED, 5, 7, may_delete=True)
@@ -220,7 +220,7 @@ def test_sliced_read_resumes_what_is_done(*, is_fixed: bool) -> None:
     assert len(bench.records) == 6 - rows_of_earlier_run
 
 
-def test_sliced_read_that_nobody_counts_deletes_nothing() -> None:
+def test_uncounted_sliced_read_deletes_nothing() -> None:
     bench = Bench(SlicingStandIn(SIZES))
     bench.tenant.counts = False
     assert sliced(bench) == Outcome(Verdict.NOT_COUNTED, 6, 7, may_delete=False)

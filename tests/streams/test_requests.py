@@ -64,7 +64,7 @@ class CountingTenant:
     ],
     ids=["facts", "sums", "slices", "slices of sums", "totals", "opening"],
 )
-def test_read_asks_for_no_more_than_it_needs(
+def test_read_sends_no_unneeded_requests(
     serve: Serve,
     picture: Behaviour,
     settings: dict[str, Any],
@@ -76,7 +76,7 @@ def test_read_asks_for_no_more_than_it_needs(
     assert tenant.asked == {**DISCOVERY, **asked}
 
 
-def test_changes_ask_for_no_more_than_they_need(serve: Serve, picture: Behaviour) -> None:
+def test_changes_send_no_unneeded_requests(serve: Serve, picture: Behaviour) -> None:
     tenant = CountingTenant(serve, picture, default_replication_method="LOG_BASED")
     state = tenant.run(FACTS)
     tenant.service.change()

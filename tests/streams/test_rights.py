@@ -126,7 +126,7 @@ def test_rows_of_another_person_are_written_and_not_activated(
         assert bookmark == first.state["bookmarks"][stream]
 
 
-def test_it_stays_so_until_somebody_decides(
+def test_error_is_repeated_until_the_user_decides(
     tenant: Tenant, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = tenant.run(ANNA)
@@ -138,7 +138,7 @@ def test_it_stays_so_until_somebody_decides(
     assert "ACTIVATE_VERSION" in kinds(tenant.run(BEN, refreshed.state))
 
 
-def test_exit_code_and_the_log_say_so(tenant: Tenant, run_cli: RunCli, tmp_path: Path) -> None:
+def test_exit_code_and_log_report_it(tenant: Tenant, run_cli: RunCli, tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_text(json.dumps(tenant.run(ANNA).state))
     result = run_cli(tenant.config_of(BEN), "--state", str(path))
@@ -148,7 +148,7 @@ def test_exit_code_and_the_log_say_so(tenant: Tenant, run_cli: RunCli, tmp_path:
     assert "Traceback" not in result.stderr
 
 
-def test_state_does_not_say_who_it_is(tenant: Tenant) -> None:
+def test_state_does_not_reveal_the_user(tenant: Tenant) -> None:
     bookmark = tenant.run(BEN).state["bookmarks"][FACTS]
     assert re.fullmatch("[0-9a-f]{64}", bookmark["person"])
     assert bookmark["rows"] == BENS_FACTS
@@ -204,7 +204,7 @@ def test_chain_of_another_person_is_left_alone(
     assert bookmarks(again)[FACTS]["person"] == first.state["bookmarks"][FACTS]["person"]
 
 
-def test_another_person_starts_a_chain_anew_where_there_are_no_versions(
+def test_new_user_opens_a_new_subscription_without_versions(
     tenant: Tenant, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = {**TRACKED, **UNVERSIONED}
@@ -272,7 +272,7 @@ def test_no_run_resumes_slices_of_another_person(
     assert ("202401" in months) != goes_on
 
 
-def test_fewer_rows_of_the_client_itself_are_no_matter_of_rights(
+def test_fewer_rows_of_the_client_itself_are_not_about_permissions(
     tenant: Tenant, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = tenant.run(None).state
@@ -298,7 +298,7 @@ def test_count_for_a_person_is_not_a_proof_that_a_table_is_empty(
         assert bookmarks(messages)[FACTS]["rows"] == ALL_FACTS
 
 
-def test_token_that_names_nobody_is_reported_once_and_compares_with_nothing(
+def test_token_without_a_user_is_reported_once_and_not_compared(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = {**serve(StandIn(sales(*map(sales_row, range(3))))), "refresh_token": "refresh-0"}

@@ -109,7 +109,7 @@ def read(serve: Serve, tenant: SourcesTenant, column: str, **settings: Any) -> l
         ),
     ],
 )
-def test_what_has_answered_is_asked_again_and_what_has_refused_is_not(
+def test_lists_that_answered_are_requested_again_but_not_refused_ones(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     column: str,
@@ -163,13 +163,13 @@ def test_without_a_source_the_table_is_read_in_one_go(
 @pytest.mark.parametrize(
     "name", ["Version___Distinct", "Version___Date___Distinct", "Date___Version___Distinct"]
 )
-def test_listed_set_of_values_is_asked_first(serve: Serve, name: str) -> None:
+def test_listed_set_of_values_is_requested_first(serve: Serve, name: str) -> None:
     tenant = SourcesTenant(listed={name: {"Version": "Edm.String", "AMOUNT": "Edm.Decimal"}})
     read(serve, tenant, "Version")
     assert tenant.sources == [name, name]
 
 
-def test_columns_that_are_no_numbers_are_no_measures(serve: Serve) -> None:
+def test_columns_without_numbers_are_not_measures(serve: Serve) -> None:
     columns = {"Text": "Edm.String", **SETS["FactData"]}
     tenant = SourcesTenant(listed={"FactData": columns, SUMS: {**columns, **SETS[SUMS]}})
     read(serve, tenant, "Version")

@@ -166,7 +166,7 @@ def test_slices_are_anded_with_the_filter_of_the_user(serve: Serve) -> None:
     ]
 
 
-def test_as_many_slices_are_read_at_once_as_requests_may_be(serve: Serve) -> None:
+def test_number_of_parallel_slices_is_that_of_parallel_requests(serve: Serve) -> None:
     tenant = SlicingStandIn({f"V{number}": 1 for number in range(8)})
     gauge = Gauge(4)
     tenant.fault = lambda request: (
@@ -190,7 +190,7 @@ def cut_slice(
     return lambda request: probe(request) if request.options.get("$top") == "1" else cut(request)
 
 
-def test_unproven_slice_counts_with_the_rows_that_came(
+def test_unproven_slice_counts_with_its_rows(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant = SlicingStandIn(SIZES)
@@ -246,7 +246,7 @@ def test_slices_that_cannot_be_counted_activate_nothing(
     assert "slices" not in messages.state["bookmarks"][FACTS]
 
 
-def test_value_that_comes_up_meanwhile_is_read_too(serve: Serve) -> None:
+def test_new_value_during_a_read_is_read_too(serve: Serve) -> None:
     tenant = SlicingStandIn(SIZES)
 
     def insert(_: Request) -> None:
@@ -261,7 +261,7 @@ def test_value_that_comes_up_meanwhile_is_read_too(serve: Serve) -> None:
     assert is_activated(messages, FACTS)
 
 
-def test_changes_between_slices_are_no_reason_to_doubt_them(
+def test_changes_between_slices_do_not_make_them_unproven(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant = SlicingStandIn({"A": 3, "B": 2})
@@ -355,7 +355,7 @@ def test_totals_of_slices_are_compared(
     assert len(re.findall("  the same$", caplog.text, re.MULTILINE)) == 3
 
 
-def test_dry_run_asks_for_no_slice(serve: Serve) -> None:
+def test_dry_run_reads_no_slice(serve: Serve) -> None:
     tenant = SlicingStandIn(SIZES)
     TapSAC(config={**serve(tenant), **SLICED}).run_connection_test()
     assert set(tenant.asked()) == {""}

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     ],
     ids=["ignored", "400", "1205", "late", "no values"],
 )
-def test_what_cannot_be_sliced_is_read_in_one_go(
+def test_stream_that_cannot_be_sliced_is_read_in_one_go(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     fault: Callable[[SlicingStandIn], Callable[[Request], Response | None]],

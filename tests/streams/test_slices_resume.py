@@ -224,9 +224,7 @@ def test_files_in_another_place_start_over(serve: Serve, tmp_path: Path) -> None
         {"max_parallel_requests": 2, "page_size": 3, "request_timeout": 7},
     ],
 )
-def test_what_does_not_change_the_table_does_not_keep_a_run_from_going_on(
-    serve: Serve, other: dict[str, Any]
-) -> None:
+def test_irrelevant_changes_do_not_prevent_resuming(serve: Serve, other: dict[str, Any]) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}
     _, state = failed_run(tenant, config)
@@ -292,7 +290,7 @@ def test_rows_without_a_key_start_over(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("key", [[], None])
-def test_rows_whose_key_a_map_takes_away_start_over(serve: Serve, key: list[str] | None) -> None:
+def test_rows_without_a_key_after_a_map_start_over(serve: Serve, key: list[str] | None) -> None:
     tenant = SlicingStandIn(SIZES)
     maps = {"stream_maps": {FACTS: {"__key_properties__": key}}}
     config = {**serve(tenant), **SLICED, **maps}
@@ -328,7 +326,7 @@ def test_no_run_resumes_a_read_that_another_one_has_replaced(
     assert version_of(third) > version_of(second)
 
 
-def test_merged_state_of_a_read_that_is_complete_is_not_gone_on_with(serve: Serve) -> None:
+def test_merged_state_of_a_complete_read_is_not_resumed(serve: Serve) -> None:
     tenant = SlicingStandIn(SIZES)
     config = {**serve(tenant), **SLICED}
     _, unfinished = failed_run(tenant, config)

@@ -188,7 +188,7 @@ def test_full_read_has_a_version_above_that_of_the_state(
     assert not warnings(caplog, "filter")
 
 
-def test_full_read_without_versions_leaves_no_version(serve: Serve) -> None:
+def test_full_read_without_versions_stores_no_version(serve: Serve) -> None:
     config = {**full_config(serve), **UNVERSIONED}
     for before in ("full_read", "full_read_unversioned", "changes_opened", "changes_unversioned"):
         messages = sync(config, state=of(filled(golden(before), config)))
@@ -320,7 +320,7 @@ def test_link_that_may_be_spent_is_not_trusted_unless_sac_lists_it(
     [{"default_replication_method": "FULL_TABLE"}, FILTERED],
     ids=["full read", "other filter"],
 )
-def test_chain_that_is_no_longer_needed_is_deleted_if_the_state_proves_that_it_is_ours(
+def test_unneeded_subscription_is_deleted_if_the_state_proves_ownership(
     serve: Serve, before: str, settings: dict[str, Any], *, is_deleted: bool
 ) -> None:
     tenant, config = tracking(serve)
@@ -421,7 +421,7 @@ def test_rows_of_the_state_are_compared(serve: Serve, caplog: pytest.LogCaptureF
     assert written(messages, config, REGIONS) == golden("user_full_read")
 
 
-def test_user_who_cannot_be_identified_is_compared_with_nobody(serve: Serve) -> None:
+def test_unidentified_user_is_not_compared(serve: Serve) -> None:
     config = {**full_config(serve), "refresh_token": "refresh-0"}
     for name in ("user_unidentified", "user_full_read"):
         messages = sync(config, state=of(filled(golden(name), config)))

@@ -57,7 +57,7 @@ def test_switching_to_full_table_deletes_the_chain(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     "changes", [{"default_replication_method": "FULL_TABLE"}, {"filters": ALL_PRODUCTS}]
 )
-def test_chain_is_deleted_however_often_it_was_followed(
+def test_subscription_is_deleted_after_any_number_of_reads(
     pipeline: Pipeline, changes: dict[str, Any], followed: int
 ) -> None:
     pipeline.run()
@@ -127,7 +127,7 @@ FIRST_FOLLOWER = {"SubscriptionID": "first-B", "PreviousSubscriptionID": "first-
         (False, [FIRST, {**OPEN, "PreviousSubscriptionID": "first-A"}], False),
     ],
 )
-def test_link_was_read_if_sac_says_so_or_the_tap_followed_it(
+def test_link_counts_as_read_by_the_list_of_sac_or_a_request(
     subscriptions: list[dict[str, str]], delta_id: str, *, is_followed: bool, expected: bool
 ) -> None:
     link = DeltaLink(f"https://x{LINK}{delta_id}", is_followed)
@@ -167,7 +167,7 @@ def test_only_a_later_end_proves_a_read(
         {"StartTime": 1, "EndTime": 2},
     ],
 )
-def test_times_that_prove_nothing_leave_it_to_what_the_tap_did(
+def test_unclear_times_are_decided_by_the_requests_of_the_tap(
     times: dict[str, Any], *, is_followed: bool
 ) -> None:
     link = DeltaLink(f"https://x{LINK}A", is_followed)
@@ -207,7 +207,7 @@ def test_failed_cleanup_is_a_warning(pipeline: Pipeline, caplog: pytest.LogCaptu
     pipeline.check()
 
 
-def test_csrf_token_is_fetched_again_when_sac_asks_for_it(pipeline: Pipeline) -> None:
+def test_csrf_token_is_fetched_again_when_required(pipeline: Pipeline) -> None:
     pipeline.run()
     refusal = error_response(403, "x", **{"x-csrf-token": "Required"})
     pipeline.service.refuse(r"/Subscriptions\(", refusal, times=1)

@@ -104,7 +104,7 @@ def test_files_are_counted(serve: Serve, caplog: pytest.LogCaptureFixture, tmp_p
     assert len([*tmp_path.iterdir()]) == 4
 
 
-def test_run_that_is_stopped_tells_what_it_has_not_read(
+def test_stopped_run_logs_what_it_has_not_read(
     serve: Serve, caplog: pytest.LogCaptureFixture, waits: list[float]
 ) -> None:
     tenant = StandIn(sales(*ROWS))

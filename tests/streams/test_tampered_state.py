@@ -70,9 +70,7 @@ def test_bookmark_of_changes_that_was_tampered_with_is_not_followed(
 
 
 @pytest.mark.parametrize("change", changes("changes that are still followed"))
-def test_bookmark_of_changes_that_says_the_same_is_followed(
-    serve: Serve, change: dict[str, Any]
-) -> None:
+def test_equivalent_bookmark_of_changes_is_followed(serve: Serve, change: dict[str, Any]) -> None:
     _, config = tracking(serve)
     bookmark = tampered("changes_opened", change, config)
     messages = sync(config, state=of(bookmark))
@@ -133,7 +131,7 @@ def test_version_that_was_tampered_with_does_not_count(
 
 
 @pytest.mark.parametrize("change", changes("slices"))
-def test_slices_that_somebody_replaced_are_none(serve: Serve, change: dict[str, Any]) -> None:
+def test_replaced_slices_are_ignored(serve: Serve, change: dict[str, Any]) -> None:
     _, config = slicing(serve, stops=False)
     messages = sync(config, state=of(change))
     assert len(messages.records(FACTS)) == 10

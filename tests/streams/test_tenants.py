@@ -80,7 +80,7 @@ def test_each_bookmark_has_the_tenant(serve: Serve, method: str) -> None:
     }
 
 
-def test_bookmark_of_the_sample_tenant_says_so() -> None:
+def test_bookmark_names_the_sample_tenant() -> None:
     state = sync({"demo": True, "models": ["Budget"]}).state
     assert {item["tenant"] for item in state["bookmarks"].values()} == {"sample"}
 

@@ -72,7 +72,7 @@ def test_answer_without_numbers_proves_nothing(
     assert "because SAC returned totals that are not numbers" in warning
 
 
-def test_changes_have_no_totals_and_the_log_says_so_once(
+def test_changes_have_no_totals_which_is_logged_once(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = totals_config(serve, small_tenant(), default_replication_method="LOG_BASED")
@@ -283,7 +283,7 @@ def test_slices_that_are_given_up_are_added_up_once(
     assert verdicts(caplog.text) == {"AMOUNT": "the same"}
 
 
-def test_nothing_is_said_of_totals_that_nobody_requested(
+def test_totals_are_not_mentioned_if_not_requested(
     serve: Serve, run_cli: RunCli, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant = AddingStandIn(ROWS, DECIMAL, has_aggregation=False)
@@ -297,7 +297,7 @@ def test_nothing_is_said_of_totals_that_nobody_requested(
     assert "otals of" not in caplog.text
 
 
-def test_check_asks_for_totals_as_a_sync_does(serve: Serve, run_cli: RunCli) -> None:
+def test_check_requests_totals_like_a_sync(serve: Serve, run_cli: RunCli) -> None:
     service = small_tenant()
     config = totals_config(serve, service)
     expected = "ok      totals: compared for 1 of 1 stream of facts"
