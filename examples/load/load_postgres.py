@@ -198,7 +198,8 @@ def main() -> None:
                 print(f"{name}: {rows:,} rows")
             except (dbapi.Error, pa.ArrowException, OSError, ValueError) as error:
                 connection.rollback()
-                failed.append(f"{name}: {error}")
+                cause = "there is no file " if isinstance(error, FileNotFoundError) else ""
+                failed.append(f"{name}: {cause}{error}")
     if failed:
         sys.exit("\n".join(["Not loaded, so these tables stay as they were:", *failed]))
 

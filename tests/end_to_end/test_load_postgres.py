@@ -180,12 +180,15 @@ def test_load_that_fails_leaves_the_old_rows_and_loads_the_others(
     broken = written(tmp_path, "a", table_of(("1", "new")), table_of(("2", "new")))
     path = max(tmp_path.glob("1-*"))
     path.write_bytes(path.read_bytes().replace(b"new", b"\xff\xff\xff"))
+    gone = written(tmp_path, "d", table_of(("1", "new")))
+    gone[1]["manifest"] = [(tmp_path / "gone.arrow").as_uri()]
     unproven = written(tmp_path, "b", table_of(("1", "new")), version=None)
     new = written(tmp_path, "c", table_of(("1", "new")))
-    said = load([*broken, *unproven, *new], *options, fails=True)
+    said = load([*broken, *unproven, *new, *gone], *options, fails=True)
     assert said[:2] == ["c: 1 rows", "Not loaded, so these tables stay as they were:"]
     assert said[2].startswith("a: ")
-    assert said[-1].startswith("b: the messages have no ACTIVATE_VERSION")
+    assert said[-2].startswith("b: the messages have no ACTIVATE_VERSION")
+    assert said[-1] == f"d: there is no file {tmp_path}/gone.arrow"
     assert [rows_in(warehouse, name) for name in "abc"] == [
         [("a", "old")],
         [("b", "old")],
@@ -232,17 +235,13 @@ def test_load_that_is_killed_leaves_the_old_rows_or_the_new_ones(
 
 
 def test_loads_of_a_table_take_turns(
-    load: Load,
-    warehouse: psycopg.Connection,
-    database: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    load: Load, warehouse: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = written(tmp_path, "t", table_of(("1", "a")))
     load(messages, "--no-keys")
     monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=1")
-    with psycopg.connect(database) as other:
-        other.execute("INSERT INTO loaded.t VALUES ('2', 'b')")
+    with warehouse.transaction():
+        warehouse.execute("INSERT INTO loaded.t VALUES ('2', 'b')")
         assert "lock timeout" in "".join(load(messages, "--no-keys", fails=True))
     assert rows_in(warehouse, "t") == [("1", "a"), ("2", "b")]
 
