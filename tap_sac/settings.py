@@ -138,7 +138,7 @@ SETTINGS: dict[str, Any] = th.PropertiesList(
         "audit_overlap",
         th.IntegerType(minimum=0, maximum=31_536_000),
         default=0,
-        description="Read audit data again from so many seconds before the bookmark.",
+        description="Read audit data again from this many seconds before the bookmark.",
     ),
     _setting(
         "use_singer_decimal",

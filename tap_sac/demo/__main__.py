@@ -66,7 +66,7 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         "--page-cap",
         type=int,
         metavar="ROWS",
-        help="truncate every response after so many rows, without a next link",
+        help="truncate every response after this many rows, without a next link",
     )
     options.add_argument(
         "--pagesize-lifts-cap",
@@ -78,7 +78,7 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="have so many facts per key, which add up to the usual ones",
+        help="have this many facts per key, which add up to the usual ones",
     )
     options.add_argument("--no-counts", dest="counts", action="store_false", help="ignore $count")
     options.add_argument(
