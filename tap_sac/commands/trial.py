@@ -54,17 +54,7 @@ def try_streams(tap: TriedTap, *, is_of_schemas: bool) -> int:
     selected = [stream for stream in tap.streams.values() if stream.selected]
     for stream in selected:  # Before the first one is read, and others ahead of their turn.
         stream.ABORT_AT_RECORD_COUNT = 1
-    failed = []
-    for stream in selected:
-        try:
-            stream.sync()
-        except (AbortedSyncFailedException, AbortedSyncPausedException):  # noqa: PERF203  (after it)
-            continue
-        except SACError as error:
-            failed.append(f"{stream.name}: {error}")
-        else:
-            if failure := getattr(stream, "failure", None):
-                failed.append(f"{stream.name}: {failure}")
+    failed = [text for stream in selected if (text := _failure_of(stream))]
     number = plural(len(selected), "selected stream")
     missing = [*tap.offer.failures(), *tap.offer.stream_failures]
     if failed:
@@ -74,3 +64,15 @@ def try_streams(tap: TriedTap, *, is_of_schemas: bool) -> int:
         return 1
     logger.info("The test passed: %s can be read.", number)
     return 0
+
+
+def _failure_of(stream: Stream) -> str | None:
+    """Read a record of a stream; returns why it cannot be read."""
+    try:
+        stream.sync()
+    except (AbortedSyncFailedException, AbortedSyncPausedException):  # after the record
+        return None
+    except SACError as error:
+        return f"{stream.name}: {error}"
+    failure = getattr(stream, "failure", None)
+    return f"{stream.name}: {failure}" if failure else None
