@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,11 @@ def env_file() -> Path | None:
 
     The SDK searches above its own installation folder, which may be anywhere.
     """
-    here = Path.cwd()
-    files = (folder / ".env" for folder in (here, *here.parents))
-    return next((file for file in files if file.is_file()), None)
+    with suppress(OSError):  # The directory is gone, or not for this user to look into.
+        here = Path.cwd()
+        files = (folder / ".env" for folder in (here, *here.parents))
+        return next((file for file in files if file.is_file()), None)
+    return None
 
 
 def read_environment(

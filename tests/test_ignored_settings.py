@@ -95,6 +95,18 @@ def test_duplicate_name_in_a_variable_is_refused(
     assert "TAP_SAC_FILTERS cannot be read (it has 'a' twice in one object)" in result.stderr
 
 
+def test_working_directory_that_is_gone_has_no_env_file(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    monkeypatch.setenv("TAP_SAC_DEMO", "true")
+    result = run_cli(None, "--config=ENV", "--models")
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "right"),
     [
