@@ -475,6 +475,18 @@ def test_client_without_the_sign_in_grant_is_reported(
     assert "grant 'Authorization Code'" in sentence
 
 
+def test_rate_limit_of_the_token_endpoint_is_waited_out_for_a_minute_at_most(
+    serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str, waits: list[float]
+) -> None:
+    service = tenant(redirect_uri)
+    service.refuse(TOKEN_PATH, Response(429, b"", {"Retry-After": "25"}))
+    browser.will(sign_in_as(ANNA))
+    result = run_cli(serve(service), "--login", "--redirect-uri", redirect_uri)
+    assert result.returncode == 1
+    assert "rate-limiting" in result.stderr
+    assert waits == [25, 25]
+
+
 def test_file_gets_the_token_too(
     serve: Serve, run_cli: RunCli, browser: Browser, redirect_uri: str, tmp_path: Path
 ) -> None:
