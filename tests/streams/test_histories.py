@@ -48,8 +48,11 @@ class WrittenStandIn(SlicingStandIn):
         stable: The keys that were there all the time.
     """
 
-    def __init__(self, table: str, way: str, history: list[tuple[int, str, int]]) -> None:
+    def __init__(
+        self, table: str, way: str, history: list[tuple[int, str, int]], page_size: int
+    ) -> None:
         super().__init__({})
+        self.page_size = page_size
         model = self.models[0]
         model.edmx = model.edmx.replace('"FactData"', f'"{table}"')
         model.sets[table] = model.sets.pop("FactData")
@@ -85,7 +88,7 @@ class WrittenStandIn(SlicingStandIn):
         self.write()
         options = request.options
         there = kept(request, self.rows)
-        start, size = int(options.get("$skip", "0")), int(options.get("$top", "3"))
+        start, size = int(options.get("$skip", "0")), int(options.get("$top", self.page_size))
         token = options.get("$skiptoken", "")
         if token and self.way == "by offset":
             start = int(token)
@@ -106,16 +109,39 @@ class WrittenStandIn(SlicingStandIn):
 
 
 @example(
-    table="FactData", way="by number", history=[(2, "delete", 0), (9, "insert", 11)], counts=True
+    table="FactData",
+    way="by number",
+    history=[(2, "delete", 0), (9, "insert", 11)],
+    counts=True,
+    page_size=3,
 )
 @example(
-    table="FactData", way="by key", history=[(2, "delete", 14), (6, "insert", 13)], counts=True
+    table="FactData",
+    way="by number",
+    history=[(4, "delete", 0), (9, "insert", 11)],
+    counts=True,
+    page_size=1,
 )
 @example(
-    table="FactData", way="by offset", history=[(4, "delete", 9), (6, "insert", 13)], counts=True
+    table="FactData",
+    way="by key",
+    history=[(2, "delete", 14), (6, "insert", 13)],
+    counts=True,
+    page_size=3,
 )
 @example(
-    table="DMaster", way="by number", history=[(4, "delete", 0), (4, "delete", 2)], counts=True
+    table="FactData",
+    way="by offset",
+    history=[(4, "delete", 9), (6, "insert", 13)],
+    counts=True,
+    page_size=3,
+)
+@example(
+    table="DMaster",
+    way="by number",
+    history=[(4, "delete", 0), (4, "delete", 2)],
+    counts=True,
+    page_size=3,
 )
 @settings(max_examples=examples(120))
 @given(
@@ -123,12 +149,13 @@ class WrittenStandIn(SlicingStandIn):
     way=st.sampled_from(WAYS),
     history=st.lists(WRITES, max_size=6),
     counts=st.booleans(),
+    page_size=st.sampled_from([1, 3]),
 )
 def test_writes_while_the_tap_reads_are_harmless(
-    *, table: str, way: str, history: list[tuple[int, str, int]], counts: bool
+    *, table: str, way: str, history: list[tuple[int, str, int]], counts: bool, page_size: int
 ) -> None:
     """Offset links with a delete behind the reader lose a row that nobody can know of."""
-    tenant = WrittenStandIn(table, way, history)
+    tenant = WrittenStandIn(table, way, history, page_size)
     stream = TABLES[table]
     # Without a count or a link, nobody can know of more pages.
     tenant.counts = counts or way in {"by number", "slices"}
