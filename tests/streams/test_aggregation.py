@@ -284,7 +284,7 @@ def test_another_key_is_reported_because_targets_would_mix_the_rows(
     state = sync(tenant.config, by_month, first.state).state
     assert told not in caplog.text
     state = sync(tenant.config, without(tenant.config, *KEY), state).state
-    assert f"{told}Version, Date to none: load it into a new table" in caplog.text
+    assert f"{told}Version, Date to none: load the stream into a new table" in caplog.text
     caplog.clear()
     # To change tracking and back: its bookmark has the key too.
     state = sync(logged, without(logged, *KEY[2:]), state).state
