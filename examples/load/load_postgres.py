@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 VERSION = "_sdc_table_version"
 MOST_BYTES = 63  # of a name in PostgreSQL
 MOST_COLUMNS = 32  # of a key in PostgreSQL
-TYPES = {"boolean": pa.bool_(), "integer": pa.int64(), "number": pa.decimal128(38, 10)}
+TYPES = {
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "integer": pa.int64(),
+    "number": pa.decimal128(38, 10),
+    "x-singer.decimal": pa.decimal128(38, 10),
+}
 COLUMNS = """
 SELECT attname, format_type(atttypid, atttypmod), coalesce(attnum = ANY(indkey), false)
 FROM pg_attribute LEFT JOIN pg_index ON indrelid = attrelid AND indisprimary
@@ -82,8 +88,8 @@ def read_messages(lines: Iterable[str]) -> dict[str, Stream]:
 
 def arrow_type(column: dict[str, Any]) -> pa.DataType:
     """Return the type of a column without a file, because there are no rows."""
-    declared = str(column.get("type"))
-    return next((arrow for name, arrow in TYPES.items() if name in declared), pa.string())
+    declared = repr([column.get("format"), column.get("type")])
+    return next((arrow for name, arrow in TYPES.items() if repr(name) in declared), pa.string())
 
 
 def without_nul(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -311,14 +311,16 @@ def test_tables_that_are_empty_have_types_too(
     load: Load, warehouse: psycopg.Connection, tmp_path: Path
 ) -> None:
     schema, activate = written(tmp_path, "t")
-    types = {"ID": "integer", "X": ["number", "null"], "Y": ["boolean", "null"], "Z": ["string"]}
-    schema["schema"]["properties"] = {name: {"type": kind} for name, kind in types.items()}
+    columns = schema["schema"]["properties"]
+    columns |= {kind: {"type": [kind, "null"]} for kind in ("boolean", "integer", "number")}
+    for kind in ("date", "date-time", "x-singer.decimal"):
+        columns[kind] = {"type": ["string", "null"], "format": kind}
     load([schema, activate])
     found = warehouse.execute(
-        "SELECT data_type FROM information_schema.columns WHERE table_schema = 'loaded'"
-        " ORDER BY ordinal_position"
+        "SELECT string_agg(data_type, ' ' ORDER BY ordinal_position)"
+        " FROM information_schema.columns WHERE table_schema = 'loaded'"
     ).fetchall()
-    assert [name for (name,) in found] == ["bigint", "numeric", "boolean", "text"]
+    assert found == [("text text boolean bigint numeric date text numeric",)]
 
 
 def test_files_with_different_types_make_one_table(
