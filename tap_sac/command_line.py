@@ -261,10 +261,11 @@ class CommandLineTap(Tap, abc.ABC):
         """Read the settings from the environment, and warn of misspelt names."""
         cls.append_builtin_config(cls.config_jsonschema)
         prefix, settings = cls._env_var_prefix, cls.config_jsonschema["properties"]
-        parse_environment_config({}, prefix, env_file())  # This adds its variables.
+        parse = partial(parse_environment_config, dotenv_path=env_file())
+        parse({}, prefix)  # This adds the variables of the file.
         for text in misspelt_variables(os.environ, prefix, settings):
             cls.logger.warning("%s", text)
-        return read_environment(os.environ, prefix, settings, parse_environment_config)
+        return read_environment(os.environ, prefix, settings, parse)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

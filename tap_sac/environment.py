@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,21 +18,23 @@ if TYPE_CHECKING:
 _TRUE = {"true", "t", "yes", "y", "on", "1"}
 _FALSE = {"false", "f", "no", "n", "off", "0"}
 _QUOTES = "'\""
+_NO_FILE = Path(os.devnull)
 _MOST_LETTERS = 2  # by which a misspelling differs
 # Set by Meltano, by Kubernetes for a service called tap-sac, and the log level.
 _OF_OTHERS = ("_", "LOGLEVEL", "SERVICE_", "PORT")
 
 
-def env_file() -> Path | None:
+def env_file() -> Path:
     """Find the file .env in the working directory, or else in the nearest one above it.
 
-    The SDK searches above its own installation folder, which may be anywhere.
+    Without one, the result is an empty file, or else the SDK would search above its own
+    installation folder.
     """
     with suppress(OSError):  # The directory is gone, or not for this user to look into.
         here = Path.cwd()
         files = (folder / ".env" for folder in (here, *here.parents))
-        return next((file for file in files if file.is_file()), None)
-    return None
+        return next((file for file in files if file.is_file()), _NO_FILE)
+    return _NO_FILE
 
 
 def read_environment(
