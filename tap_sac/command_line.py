@@ -35,7 +35,7 @@ from tap_sac.environment import env_file, misspelt_variables, read_environment
 from tap_sac.inputs import read_catalog, read_settings, read_state
 from tap_sac.sac.errors import SACError
 from tap_sac.sac.http.pace import PATIENCE, SHORT_PATIENCE
-from tap_sac.safety.log_guard import guard_logs
+from tap_sac.safety.log_guard import guard_logs, warn_in_handler
 from tap_sac.safety.masks import mask_secret
 from tap_sac.safety.text import log_safe
 from tap_sac.safety.waiting import wake_for_signals
@@ -298,7 +298,7 @@ class CommandLineTap(Tap, abc.ABC):
         No state is written here, because that could split a message. Bookmarks move only after a
         complete read, which writes them itself.
         """
-        self.logger.warning("Stopped by signal %d: the run is incomplete.", signum)
+        warn_in_handler(self.logger, "Stopped by signal %d: the run is incomplete.", signum)
         if client := vars(self).get("client"):  # Not if it was never needed.
             client.transport.stop()
         if isinstance(self.message_writer, MessageWriter):

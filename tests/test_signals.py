@@ -121,6 +121,32 @@ def test_signal_just_before_a_wait_ends_it(serve: Serve, tmp_path: Path, path: s
     assert process.returncode == 128 + signal.SIGTERM
 
 
+# The signal comes while the main thread writes a line to the log.
+INTERRUPTS_A_LINE = """
+import io, runpy, signal, sys
+signals = [signal.SIGTERM]
+class Log(io.FileIO):
+    def write(self, data):
+        if signals and b"Retrying in" in bytes(data):
+            signal.raise_signal(signals.pop())
+        return super().write(data)
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Log(2, "w", closefd=False)), write_through=True)
+runpy.run_module("tap_sac", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_signal_amid_a_line_of_the_log_ends_the_run(serve: Serve, tmp_path: Path) -> None:
+    tenant = StandIn(sales(sales_row(1)))
+    slow_down = error_response(429, "slow down", **{"Retry-After": "900"})
+    tenant.fault = lambda request: slow_down if "/Providers" in request.target else None
+    python, _, _, *arguments = tap_command(tmp_path, serve(tenant))
+    with started([python, "-c", INTERRUPTS_A_LINE, *arguments], stderr=subprocess.PIPE) as process:
+        _, log = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Stopped by signal" in log
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -6,6 +6,7 @@ record factory, which all loggers share, cleans the records.
 
 from __future__ import annotations
 
+import atexit
 import logging
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
@@ -79,3 +80,11 @@ def _trace(error: BaseException, clean: Callable[[str], str]) -> str:
         "\n".join(map(clean, item.split("\n"))) if item.startswith(_FRAME) else clean(item)
         for item in items
     )
+
+
+def warn_in_handler(logger: logging.Logger, message: str, *arguments: object) -> None:
+    """Log a warning in a signal handler; at exit, if the signal came amid a line of the log."""
+    try:
+        logger.warning(message, *arguments)
+    except RuntimeError:  # The stream refuses a line within a line.
+        atexit.register(logger.warning, message, *arguments)
