@@ -31,7 +31,9 @@ def main() -> None:
         metavar="FILE",
         help="answer like the tenant of a report, with made-up members and figures",
     )
-    _add_behaviour(parser)
+    _add_tables(parser)
+    _add_differences(parser)
+    _add_sign_in(parser)
     arguments = parser.parse_args()
     try:
         behaviour = Behaviour(
@@ -53,8 +55,8 @@ def main() -> None:
         parser.error(f"{error}: check the port, and whether the tenant is running.")
 
 
-def _add_behaviour(parser: argparse.ArgumentParser) -> None:
-    options = parser.add_argument_group("differences between tenants")
+def _add_tables(parser: argparse.ArgumentParser) -> None:
+    options = parser.add_argument_group("tables and pages")
     options.add_argument(
         "--page-size",
         type=int,
@@ -81,6 +83,7 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         help="have this many facts per key, which add up to the usual ones",
     )
     options.add_argument("--no-counts", dest="counts", action="store_false", help="ignore $count")
+    options.add_argument("--ignores-skip", action="store_true", help="ignore $skip")
     options.add_argument(
         "--keyed-sums",
         dest="sums_have_keys",
@@ -93,6 +96,10 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="serve FactDataDifference without a subscription, too",
     )
+
+
+def _add_differences(parser: argparse.ArgumentParser) -> None:
+    options = parser.add_argument_group("differences between tenants")
     options.add_argument(
         "--distinct-values",
         dest="lists_distinct_values",
@@ -105,7 +112,6 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="refuse the client, like one without the access Data Export Service",
     )
-    options.add_argument("--ignores-skip", action="store_true", help="ignore $skip")
     options.add_argument(
         "--older-subscriptions",
         action="store_true",
@@ -132,7 +138,6 @@ def _add_behaviour(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="name columns of MasterData Account.ID, like SAP's pages, not Account___ID",
     )
-    _add_sign_in(parser)
 
 
 def _add_sign_in(parser: argparse.ArgumentParser) -> None:
