@@ -67,7 +67,7 @@ def check_names(
                 continue
             own = {"self"} if place in columns else set()
             for name in sorted(names_in(text, ()) - known - own):
-                alike = [other for other in columns if folded(other) == folded(name)]
+                alike = _alike(name, columns)
                 msg = (
                     f"The stream map of {stream} reads {name!r} for {place}, which is not a column "
                     f"of its rows: {f'did you mean {alike[0]}?' if alike else 'correct it.'}"
@@ -85,11 +85,15 @@ def _check_operation(name: str, word: str) -> None:
         raise SACError(msg)
 
 
+def _alike(name: str, columns: Collection[str]) -> list[str]:
+    return [other for other in columns if folded(other) == folded(name)]
+
+
 def _check_spelling(
     stream: str, column: str, definition: Mapping[str, Any], known: Collection[str]
 ) -> None:
     """Refuse a column that looks like one of SAC's, unless the map names that one, too."""
-    alike = [name for name in known if folded(name) == folded(column)]
+    alike = _alike(column, known)
     leaves_out_others = definition.get("__else__", "") in {None, "__NULL__"}
     if not alike or leaves_out_others or any(name in definition for name in alike):
         return
