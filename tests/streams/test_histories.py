@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tap_sac.demo.service import Request
 
 # A write: before which request for rows, what, and to which of the rows.
+Write = tuple[int, str, int]
 WRITES = st.tuples(
     st.integers(1, 12), st.sampled_from(["insert", "change", "delete"]), st.integers(0, 15)
 )
@@ -48,9 +49,7 @@ class WrittenStandIn(SlicingStandIn):
         stable: The keys that were there all the time.
     """
 
-    def __init__(
-        self, table: str, way: str, history: list[tuple[int, str, int]], page_size: int
-    ) -> None:
+    def __init__(self, table: str, way: str, history: list[Write], page_size: int) -> None:
         super().__init__({})
         self.page_size = page_size
         model = self.models[0]
@@ -108,41 +107,16 @@ class WrittenStandIn(SlicingStandIn):
         return Response(200, text.encode(), JSON)
 
 
-@example(
-    table="FactData",
-    way="by number",
-    history=[(2, "delete", 0), (9, "insert", 11)],
-    counts=True,
-    page_size=3,
-)
-@example(
-    table="FactData",
-    way="by number",
-    history=[(4, "delete", 0), (9, "insert", 11)],
-    counts=True,
-    page_size=1,
-)
-@example(
-    table="FactData",
-    way="by key",
-    history=[(2, "delete", 14), (6, "insert", 13)],
-    counts=True,
-    page_size=3,
-)
-@example(
-    table="FactData",
-    way="by offset",
-    history=[(4, "delete", 9), (6, "insert", 13)],
-    counts=True,
-    page_size=3,
-)
-@example(
-    table="DMaster",
-    way="by number",
-    history=[(4, "delete", 0), (4, "delete", 2)],
-    counts=True,
-    page_size=3,
-)
+def counted(table: str, way: str, *history: Write, page_size: int = 3) -> example:
+    """Try a history in a table that SAC counts."""
+    return example(table=table, way=way, history=[*history], counts=True, page_size=page_size)
+
+
+@counted("FactData", "by number", (2, "delete", 0), (9, "insert", 11))
+@counted("FactData", "by number", (4, "delete", 0), (9, "insert", 11), page_size=1)
+@counted("FactData", "by key", (2, "delete", 14), (6, "insert", 13))
+@counted("FactData", "by offset", (4, "delete", 9), (6, "insert", 13))
+@counted("DMaster", "by number", (4, "delete", 0), (4, "delete", 2))
 @settings(max_examples=examples(120))
 @given(
     table=st.sampled_from([*TABLES]),
@@ -152,7 +126,7 @@ class WrittenStandIn(SlicingStandIn):
     page_size=st.sampled_from([1, 3]),
 )
 def test_writes_while_the_tap_reads_are_harmless(
-    *, table: str, way: str, history: list[tuple[int, str, int]], counts: bool, page_size: int
+    *, table: str, way: str, history: list[Write], counts: bool, page_size: int
 ) -> None:
     """Offset links with a delete behind the reader lose a row that nobody can know of."""
     tenant = WrittenStandIn(table, way, history, page_size)
