@@ -117,10 +117,10 @@ class Listing:
 
 
 def read_namespaces(client: SACClient, choice: Choice) -> Namespaces:
-    """List the namespaces of a tenant, and choose those of the setting `namespaces`.
+    """List the tenant's namespaces, and choose the ones to read by the setting `namespaces`.
 
     Raises:
-        SACError: If SAC lists no namespaces, or not one that the setting names.
+        SACError: If SAC lists none, or lacks one that the setting names.
     """
     names = choice.settings.get("namespaces")
     listed = tuple(dict.fromkeys(client.namespaces()))

@@ -2,7 +2,8 @@
 
 Python checks for signals before it starts to wait. A signal between the check and the wait would
 only be noticed after the wait, so a long wait is split into short ones. Where that is impossible
-(for an answer, a file lock or a reader of the output), the main thread is woken.
+(for an answer, a file lock or a reader of the output), the command line has the main thread woken,
+which Windows cannot do.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ def with_progress(pages: Iterable[Page], stream: str, logger: logging.Logger) ->
 class RequestMeter:
     """Counts the requests of a stream and their seconds, and logs both at its end.
 
-    The metrics are those of the SDK's RESTStream, but with one point each: the total seconds and
-    the number of requests.
+    The SDK's RESTStream logs the same metrics for each request; here, each is logged once: the
+    total seconds and the number of requests.
     """
 
     def __init__(self, stream: str, *, endpoint: str) -> None:

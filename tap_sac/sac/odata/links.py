@@ -80,7 +80,10 @@ class _Repetition:
         self._digest: bytes | None = None
 
     def continues_with(self, page: Page) -> bool:
-        """Check the next page; it is only hashed if its ends equal those of the last page."""
+        """Return whether the next page repeats earlier ones.
+
+        It is hashed only if its first and last rows match the previous page's, or rows are unique.
+        """
         items = page.items
         if self._are_unique and items:
             number = len(self._seen)

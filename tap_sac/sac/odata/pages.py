@@ -63,7 +63,7 @@ class Page:
 
     @property
     def size(self) -> int:
-        """The bytes that the page takes in memory; its rows share those of the response."""
+        """The memory of the page, in bytes; its rows are slices of the response, not copies."""
         return sum(map(len, self.items)) + _BYTES_AROUND_A_ROW * len(self.items)
 
     @property

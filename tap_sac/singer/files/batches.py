@@ -1,8 +1,8 @@
 """Writes the files of BATCH messages.
 
-Names and contents are like those of the SDK's own batch encoders, with two exceptions: records have
-their version (which RECORD messages have beside the record) in the column where targets store it;
-and Parquet and Arrow have the types of ``$metadata``, because types inferred from values differ
+The SDK's own batch encoders would write the same names and contents, with two exceptions. Records
+include their version, in the column where targets store it; a RECORD message has it beside the
+record. Parquet and Arrow use the types of ``$metadata``, because types inferred from values differ
 from file to file.
 """
 
